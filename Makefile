@@ -1,0 +1,60 @@
+# PYTHON: the interpreter that makes .venv (3.11 to 3.13).
+PYTHON ?= python3
+VENV   ?= .venv
+comma  := ,
+
+# The CUDA version an installed driver supports: 12, 13 or nothing. CuPy for CUDA 12 and for CUDA 13 cannot share an
+# environment, and `dev` holds the latter.
+CUDA   := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[A-Za-z ]*Version: *\([0-9]*\).*/\1/p' | head -n 1)
+EXTRAS := $(if $(filter 13,$(CUDA)),dev,$(if $(filter 12,$(CUDA)),tools,dev)),demo$(if $(filter 12 13,$(CUDA)),$(comma)cuda$(CUDA))
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: help demo test test-all lint bench gpu clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      train on the handwritten digits and show what the tape kept"
+	@echo "make test      the tests, without those that take more than a minute"
+	@echo "make test-all  all tests"
+	@echo "make lint      ruff and pyright"
+	@echo "make bench     time of one recorded op"
+	@echo "make gpu       the tests that need a GPU, then the bench"
+	@echo "make clean     remove .venv and everything built"
+
+demo: $(STAMP)
+	$(BIN)/gpugrad demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not slow" -q
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(STAMP)
+	$(BIN)/python bench/overhead.py
+
+# One process: tests that share a GPU would measure each other's memory.
+gpu: $(STAMP)
+	$(if $(filter 12 13,$(CUDA)),,$(error make gpu: nvidia-smi shows no driver for CUDA 12 or 13))
+	$(BIN)/python -m pytest -m cuda -q
+	$(BIN)/python bench/overhead.py
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/pip || { \
+	  $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "gpugrad needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+	         "Name another one: make PYTHON=python3.12" >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find gpugrad tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
