@@ -1,0 +1,392 @@
+"""Floor 0: the array protocol.  NumPy, CuPy, or whatever a test registers, behind one set of questions.
+
+A `Library` answers for one kind of array: its type, its namespace, how to make one, how to bring it to the
+host, which device it is on, how much memory is in use.  Everything above asks `library(x)` or `xp(x)` and never
+imports CuPy itself.  CuPy is imported the first time a GPU is asked for or one of its arrays appears.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextvars import ContextVar
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
+DTypeLike = Any
+
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
+complex64, complex128 = np.dtype("complex64"), np.dtype("complex128")
+int8, int16, int32, int64 = np.dtype("int8"), np.dtype("int16"), np.dtype("int32"), np.dtype("int64")
+uint8, bool_ = np.dtype("uint8"), np.dtype("bool")
+
+_HALF = {float16, bfloat16}
+
+
+# ---------------------------------------------------------------------------------------------- dtypes
+def is_float(dtype: np.dtype) -> bool:
+    """Real floating point, bfloat16 included (NumPy files it under kind 'V')."""
+    return dtype.kind == "f" or dtype == bfloat16
+
+
+def is_inexact(dtype: np.dtype) -> bool:
+    """A dtype that has gradients: real or complex floating point."""
+    return dtype.kind in "fc" or dtype == bfloat16
+
+
+def as_dtype(value: DTypeLike) -> np.dtype:
+    """`value` as a NumPy dtype.  TypeError if it names none, or one that gpugrad does not compute with."""
+    if isinstance(value, str) and value == "bfloat16":
+        return bfloat16
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{value!r} is no dtype; write for example gg.float32, 'float32' or numpy.float32") from None
+    if dtype.kind not in "biufc" and dtype != bfloat16:
+        raise TypeError(
+            f"dtype {dtype} holds no numbers; gpugrad computes with floating, complex, integer and bool arrays"
+        )
+    return dtype
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """The dtype in which sums and products of `dtype` are accumulated: float32 for the half types."""
+    return float32 if dtype in _HALF else dtype
+
+
+# ---------------------------------------------------------------------------------------------- libraries
+class Library:
+    """NumPy on the CPU: the reference implementation of the protocol."""
+
+    name = "numpy"
+    xp: ModuleType = np
+    types: tuple[type, ...] = (np.ndarray, np.generic)
+
+    def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
+        return np.asarray(value, dtype)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        return np.asarray(x)
+
+    def device_of(self, x: Array) -> Device:
+        return CPU
+
+    def scope(self, device: Device) -> Any:
+        """A context manager inside which new arrays land on `device`."""
+        return _Nothing()
+
+    def generator(self, seed: int | None, device: Device) -> Any:
+        return np.random.default_rng(seed)
+
+    def synchronize(self) -> None:
+        """Wait until every launched operation is done."""
+
+    def memory_in_use(self) -> int | None:
+        """Bytes the library holds in live arrays; None where it cannot tell."""
+        return None
+
+
+class CupyLibrary(Library):
+    """CuPy on an NVIDIA GPU."""
+
+    name = "cupy"
+
+    def __init__(self, cupy: Any) -> None:
+        self.xp = cupy
+        self.types = (cupy.ndarray,)
+
+    def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
+        with self.xp.cuda.Device(device.index):
+            if isinstance(value, self.xp.ndarray) and value.device.id != device.index:
+                value = value.copy()
+            return self.xp.asarray(value, dtype)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        return self.xp.asnumpy(x)
+
+    def device_of(self, x: Array) -> Device:
+        return Device("cuda", x.device.id)
+
+    def scope(self, device: Device) -> Any:
+        return self.xp.cuda.Device(device.index)
+
+    def generator(self, seed: int | None, device: Device) -> Any:
+        with self.scope(device):
+            return self.xp.random.default_rng(seed)
+
+    def synchronize(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+    def memory_in_use(self) -> int | None:
+        return int(self.xp.get_default_memory_pool().used_bytes())
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+NUMPY = Library()
+_by_type: dict[type, Library] = {}
+_by_kind: dict[str, Library] = {}
+
+
+def register(lib: Library, kind: str) -> None:
+    """Let arrays of `lib` in, on devices called `kind` (as in `kind:0`)."""
+    _by_kind[kind] = lib
+    for t in lib.types:
+        _by_type[t] = lib
+
+
+def unregister(kind: str) -> None:
+    """Undo `register`."""
+    lib = _by_kind.pop(kind)
+    for t in [t for t, owner in _by_type.items() if owner is lib]:
+        del _by_type[t]
+
+
+@cache
+def cupy_or_reason() -> tuple[Any, str]:
+    """(the cupy module, "") where a GPU can be used; (None, why not) elsewhere."""
+    try:
+        import cupy
+    except ImportError as e:
+        return None, f"CuPy is not installed ({e}); install it with: pip install 'gpugrad[cuda13]'"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as e:  # CuPy raises its own CUDARuntimeError; any failure here means: no usable driver
+        return None, f"CuPy {cupy.__version__} found no working NVIDIA driver ({e})"
+    return (cupy, "") if count else (None, f"CuPy {cupy.__version__} found no NVIDIA GPU")
+
+
+def _cuda() -> Library | None:
+    if "cuda" not in _by_kind and (cupy := cupy_or_reason()[0]) is not None:
+        register(CupyLibrary(cupy), "cuda")
+    return _by_kind.get("cuda")
+
+
+def library(x: object) -> Library | None:
+    """The library that owns array `x`; None if `x` is no array of any known library."""
+    lib = _by_type.get(type(x))
+    if lib is None:
+        for t in type(x).__mro__[1:]:
+            if (lib := _by_type.get(t)) is not None:
+                break
+        else:
+            if type(x).__module__.partition(".")[0] != "cupy" or "cupy" not in sys.modules or _cuda() is None:
+                return None
+            lib = _by_type.get(type(x))
+        if lib is not None:
+            _by_type[type(x)] = lib
+    return lib
+
+
+def xp(x: object) -> Any:
+    """The namespace (numpy or cupy) for array `x`; numpy for what is no array."""
+    lib = library(x)
+    return np if lib is None else lib.xp
+
+
+# ---------------------------------------------------------------------------------------------- devices
+class Device:
+    """Where an array lives: `cpu`, or a GPU such as `cuda:0`.  A context manager: new arrays land on it."""
+
+    __slots__ = ("_tokens", "index", "kind")
+
+    def __init__(self, kind: str, index: int = 0) -> None:
+        self.kind, self.index = kind, index
+        self._tokens: list[Any] = []
+
+    def __repr__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return repr(self) == other or (self.index == 0 and self.kind == other)
+        return isinstance(other, Device) and (self.kind, self.index) == (other.kind, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.index))
+
+    @property
+    def library(self) -> Library:
+        return _by_kind[self.kind]
+
+    def __enter__(self) -> Device:
+        scope = self.library.scope(self)
+        scope.__enter__()
+        self._tokens.append((_current.set(self), scope))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        token, scope = self._tokens.pop()
+        _current.reset(token)
+        scope.__exit__(*exc)
+
+
+CPU = Device("cpu")
+register(NUMPY, "cpu")
+_current: ContextVar[Device | None] = ContextVar("gpugrad_device", default=None)
+_default: list[Device | None] = [None]
+
+
+def device(name: str | Device) -> Device:
+    """The device called `name`: "cpu", "cuda" (the first GPU) or "cuda:1".
+
+    Used as `with gg.device("cpu"):` new arrays land there.
+    ValueError for a name that is none; RuntimeError, with the reason, for a GPU that this machine does not have.
+    """
+    if isinstance(name, Device):
+        return Device(name.kind, name.index)
+    if not isinstance(name, str):
+        raise TypeError(f"a device is named by a string such as 'cpu' or 'cuda:0', not by {type(name).__name__}")
+    kind, _, number = name.partition(":")
+    kind = "cuda" if kind == "gpu" else kind
+    if kind == "cuda":
+        if _cuda() is None:
+            raise RuntimeError(f"there is no device {name!r} here: {cupy_or_reason()[1]}. Use device 'cpu'.")
+    elif kind not in _by_kind:
+        known = ", ".join(repr(k) for k in sorted({*_by_kind, "cuda"}))
+        raise ValueError(f"unknown device {name!r}; known are {known}, and one GPU of several as 'cuda:1'")
+    if number and not number.isdecimal():
+        raise ValueError(f"unknown device {name!r}: after the colon comes a number, as in 'cuda:0'")
+    index = int(number or 0)
+    count = device_count(kind)
+    if index >= count:
+        raise RuntimeError(f"there is no device {name!r}: this machine has {count} of that kind, numbered from 0")
+    return Device(kind, index)
+
+
+def device_count(kind: str = "cuda") -> int:
+    """How many devices of `kind` there are."""
+    if kind != "cuda":
+        return int(kind in _by_kind)
+    return _by_kind["cuda"].xp.cuda.runtime.getDeviceCount() if _cuda() is not None else 0
+
+
+def default_device() -> Device:
+    """Where new arrays land: the innermost `with gg.device(...)`, else `set_default_device`, else GPU, else CPU."""
+    d = _current.get() or _default[0]
+    if d is None:
+        _default[0] = d = Device("cuda") if _cuda() is not None else CPU
+    return d
+
+
+def set_default_device(name: str | Device | None) -> None:
+    """Where new arrays land from now on, in every thread.  None: the GPU if there is one, else the CPU."""
+    _default[0] = None if name is None else device(name)
+
+
+# ---------------------------------------------------------------------------------------------- making arrays
+_default_float: list[np.dtype] = [float32]
+
+
+def default_float() -> np.dtype:
+    """The dtype of floats that come from Python numbers (float32 unless `set_default_dtype` said otherwise)."""
+    return _default_float[0]
+
+
+def set_default_dtype(dtype: DTypeLike) -> None:
+    """The dtype that Python floats, and integers met by a float function, turn into.  A real floating dtype."""
+    d = as_dtype(dtype)
+    if not is_float(d):
+        raise TypeError(f"the default dtype must be floating (e.g. gg.float32), got {d}")
+    _default_float[0] = d
+
+
+_KEPT = (np.ndarray, np.generic)
+
+
+def asarray(value: Any, dtype: DTypeLike = None, dev: str | Device | None = None) -> Array:
+    """`value` as an array of the default device (or `dev`); arrays keep their dtype, Python numbers get the default.
+
+    An array that is already right is returned itself, not copied.  TypeError for what holds no numbers.
+    """
+    lib = library(value)
+    target = None if dev is None else device(dev)
+    if dtype is not None:
+        dtype = as_dtype(dtype)
+    if lib is None:
+        value, lib = _from_python(value, dtype), NUMPY
+        target = target or default_device()
+    elif lib is NUMPY and target is None:
+        target = default_device()
+    if value.dtype.kind not in "biufc" and value.dtype != bfloat16:
+        raise TypeError(
+            f"cannot make a tensor of dtype {value.dtype} (from {type(value).__name__}); "
+            "numbers, nested lists of numbers and numeric arrays are allowed"
+        )
+    if target is None or (target.kind == "cpu" and lib is NUMPY):
+        return value if dtype is None or value.dtype == dtype else value.astype(dtype)
+    if target.kind == "cpu":
+        return target.library.asarray(lib.to_host(value), dtype, target)
+    return target.library.asarray(value, dtype, target)
+
+
+def _from_python(value: Any, dtype: np.dtype | None) -> np.ndarray:
+    if isinstance(value, (str, bytes)) or value is None:
+        raise TypeError(f"cannot make a tensor from {value!r} of type {type(value).__name__}; give numbers or arrays")
+    try:
+        host = np.asarray(value)
+    except ValueError as e:
+        raise ValueError(f"cannot make a tensor: {e}; every row of a nested list must have the same length") from None
+    if host.dtype.kind not in "biufc" and host.dtype != bfloat16:
+        raise TypeError(f"cannot make a tensor from {type(value).__name__} {value!r:.60}; give numbers or arrays")
+    if dtype is None:
+        # Only what came from Python numbers takes the default; nested lists of arrays keep their own dtype.
+        dtype = {"f": default_float(), "c": np.result_type(wide(default_float()), complex64)}.get(host.dtype.kind)
+        if host.dtype.kind == "i" and abs(host).max(initial=0) < 2**31:
+            dtype = int32
+        if _holds_array(value):
+            dtype = None
+    return host if dtype is None else host.astype(dtype, copy=False)
+
+
+def _holds_array(value: Any) -> bool:
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return isinstance(value, _KEPT)
+
+
+def to_host(x: Array) -> np.ndarray:
+    """`x` as a NumPy array (a copy only if it was on another device)."""
+    lib = library(x)
+    return np.asarray(x) if lib is None else lib.to_host(x)
+
+
+def device_of(x: Array) -> Device:
+    """The device array `x` is on."""
+    lib = library(x)
+    return CPU if lib is None else lib.device_of(x)
+
+
+# ---------------------------------------------------------------------------------------------- random numbers
+class _Generators(threading.local):
+    def __init__(self) -> None:
+        self.seed: int | None = None
+        self.by_device: dict[Device, Any] = {}
+
+
+_generators = _Generators()
+
+
+def seed(value: int) -> None:
+    """Start this thread's generators anew: the same seed gives the same numbers on the same device."""
+    _generators.seed = int(value)
+    _generators.by_device = {}
+
+
+def generator(dev: Device) -> Any:
+    """The generator of `dev` (numpy's or cupy's `Generator`), made on first use from the seed."""
+    g = _generators.by_device.get(dev)
+    if g is None:
+        g = _generators.by_device[dev] = dev.library.generator(_generators.seed, dev)
+    return g

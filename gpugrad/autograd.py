@@ -1,0 +1,236 @@
+"""Floor 5: the graph on tensors, PyTorch's way to ask for a gradient."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .array import is_inexact, xp
+from .backprop import backprop
+from .core import AMBIENT, DROP, Mode, Tensor, activate, active, leaf, mode, on, scope, wrap
+
+
+def no_grad() -> scope:
+    """Record nothing inside: a context manager and a decorator."""
+    return scope(lambda tapes: ())
+
+
+def enable_grad() -> scope:
+    """Record again inside a `no_grad`: a context manager and a decorator."""
+    return scope(lambda tapes: tapes or (AMBIENT,))
+
+
+class set_grad_enabled:
+    """Turn recording on or off: as a statement, as a context manager, or as a decorator."""
+
+    def __init__(self, enabled: bool) -> None:
+        if not isinstance(enabled, (bool, int)):
+            raise TypeError(f"set_grad_enabled takes True or False, not {enabled!r}")
+        self.enabled = bool(enabled)
+        self.before: list[Mode] = [active()]
+        self._swap()
+
+    def _swap(self) -> None:
+        tapes = active()[1]
+        activate(mode(*(tapes or (AMBIENT,)) if self.enabled else ()))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None:
+        activate(self.before.pop())
+
+    def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        activate(self.before.pop())
+
+        @functools.wraps(f)
+        def call(*args: Any, **kw: Any) -> Any:
+            with set_grad_enabled(self.enabled):
+                return f(*args, **kw)
+
+        return call
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops are recorded."""
+    return bool(active()[1])
+
+
+def requires_grad(t: Tensor) -> bool:
+    """Whether ops on t are recorded on the graph of tensors: a leaf made so, or computed from one."""
+    return t.node is not None and (on(t.node, AMBIENT) is not None or t.node.grad is not DROP)
+
+
+def is_leaf(t: Tensor) -> bool:
+    """Whether t was made by the user, not by a recorded op."""
+    return t.node is None or t.node.op is None
+
+
+def grad_of(t: Tensor) -> Tensor | None:
+    """What backward() has left in t so far; None if nothing."""
+    n = t.node
+    if n is None or n.grad is DROP:
+        if n is not None and n.op is not None:
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
+                "won't be populated during backward(). Call .retain_grad() on it first.",
+                stacklevel=3,
+            )
+        return None
+    return n.grad
+
+
+def set_grad(t: Tensor, g: Any) -> None:
+    """Put a gradient there, or None.  RuntimeError for another shape; TypeError for what is no Tensor."""
+    if g is not None:
+        if not isinstance(g, Tensor):
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}")
+        if g.data.shape != t.data.shape:
+            raise RuntimeError(
+                f"attempting to assign a gradient of size {list(g.data.shape)} to a tensor of size "
+                f"{list(t.data.shape)}. Please ensure that the gradient and the tensor are the same size"
+            )
+    leaf(t).grad = g
+
+
+def retain_grad(t: Tensor) -> None:
+    """Let backward() leave the gradient of this intermediate result in its `.grad`."""
+    if t.node is None:
+        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+    if t.node.grad is DROP:
+        t.node.grad = None
+
+
+def require_grad(t: Tensor, flag: bool = True) -> Tensor:
+    """Make t a leaf of the graph, or with False take it off."""
+    if not is_leaf(t):
+        if flag:
+            return t
+        raise RuntimeError(
+            "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+            "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+        )
+    if flag:
+        if not is_inexact(t.data.dtype):
+            raise RuntimeError(
+                f"only Tensors of floating point and complex dtype can require gradients, got {t.data.dtype}; "
+                "make it floating first, for example gg.tensor(x, dtype=gg.float32)"
+            )
+        n = leaf(t, AMBIENT)
+        n.tape = AMBIENT
+        if n.grad is DROP:
+            n.grad = None
+    else:
+        t.node = None
+    return t
+
+
+def backward(
+    t: Tensor | Sequence[Tensor],
+    gradient: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradient of t to `.grad` of the leaves it was computed from.
+
+    gradient      the cotangent of t; needed unless t is a real scalar
+    retain_graph  keep what was saved, for another call (default: create_graph)
+    create_graph  record the pass itself, for higher derivatives
+    inputs        deposit into these tensors alone
+    """
+    targets = [t] if isinstance(t, Tensor) else list(t)
+    given = [gradient] if isinstance(t, Tensor) else [None] * len(targets) if gradient is None else list(gradient)
+    seeds = _checked_seeds(targets, given)
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        backprop(targets, seeds, None, None, retain, create_graph)
+        return
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not inputs:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    _require_inputs(inputs)
+    for x, g in zip(inputs, backprop(targets, seeds, None, inputs, retain, create_graph) or [], strict=True):
+        if g is not None:
+            n = leaf(x)
+            n.grad = (
+                g if n.grad is None or n.grad is DROP else n.grad + g if create_graph else wrap(n.grad.data + g.data)
+            )
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of the sum of `outputs` with respect to `inputs`, as a tuple; `.grad` is left alone."""
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
+    given = [None] * len(outputs) if grad_outputs is None else grad_outputs
+    given = [given] if isinstance(given, Tensor) else list(given)
+    if len(given) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs need as many grad_outputs, given {len(given)}")
+    _require_inputs(inputs)
+    seeds = _checked_seeds(outputs, given)
+    retain = create_graph if retain_graph is None else retain_graph
+    out = backprop(outputs, seeds, None, inputs, retain, create_graph) or []
+    for i, g in enumerate(out):
+        if g is None and materialize_grads:
+            out[i] = wrap(xp(inputs[i].data).zeros_like(inputs[i].data))
+        elif g is None and not allow_unused:
+            raise RuntimeError(
+                f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
+                "Set allow_unused=True if this is the desired behavior."
+            )
+    return tuple(out)
+
+
+def _require_inputs(inputs: list[Any]) -> None:
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"input {i} must be a Tensor, not {type(x).__name__}")
+        if x.node is None:
+            raise RuntimeError(
+                f"One of the differentiated Tensors does not require grad (input {i}). "
+                "Make it with requires_grad=True before computing with it."
+            )
+
+
+def _checked_seeds(targets: list[Tensor], seeds: list[Any]) -> list[Any]:
+    out = []
+    for i, (t, s) in enumerate(zip(targets, seeds, strict=True)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"target {i} must be a Tensor, not {type(t).__name__}")
+        if t.node is None:
+            raise RuntimeError(
+                f"element {i} of tensors does not require grad and does not have a grad_fn. "
+                "Nothing it was computed from was made with requires_grad=True, or it was computed under no_grad()."
+            )
+        if s is None:
+            if t.data.size != 1:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs; this one has shape {t.data.shape}. "
+                    "Reduce it first, for example y.sum().backward(), or pass gradient=."
+                )
+            if t.data.dtype.kind == "c":
+                raise RuntimeError(
+                    f"grad can be implicitly created only for real scalar outputs but got {t.data.dtype}"
+                )
+        elif not hasattr(s, "shape"):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(s).__name__}")
+        elif s.shape != t.data.shape:
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {s.shape} and output[{i}] has a shape of "
+                f"{t.data.shape}."
+            )
+        out.append(s)
+    return out

@@ -1,0 +1,195 @@
+"""Floor 4: the engine.  One function, `backprop`, walks what the tapes recorded, youngest op first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from operator import attrgetter, iadd
+from typing import Any
+
+from .array import device_of, xp
+from .core import DROP, Node, Tape, Tensor, active, on, wrap
+from .ops.math import astype, conj
+from .ops.reduce import unbroadcast
+
+_age = attrgetter("seq")
+_deposit_lock = threading.Lock()
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward(), grad() or a "
+    "non-persistent tape's gradient(). Write retain_graph=True in the first call, or use a persistent tape."
+)
+
+
+def alive(n: Node) -> Node:
+    """The first of a chain that still has what its pullback needs."""
+    while n.saved is None and n.next is not None:
+        n = n.next
+    return n
+
+
+def backprop(
+    targets: Sequence[Tensor],
+    seeds: Sequence[Any],
+    tape: Tape | None,
+    sources: Sequence[Any] | None,
+    retain: bool,
+    lift: bool,
+) -> list[Tensor | None] | None:
+    """Pull `seeds` back from `targets`: through `tape` alone, or with None through all history.
+
+    Answers `sources`, or with None deposits into `.grad` of the leaves.  `lift`: run the pullbacks on Tensors so
+    that active tapes record them; otherwise on raw arrays.  Without `retain`, free each node as it has been used.
+    A seed of None is ones.  RuntimeError where the history has been freed.
+    """
+    grads: dict[Node, Any] = {}
+    head: dict[Node, Node] = {}  # node -> head of its chain, where it is not one
+    for t, s in zip(targets, seeds, strict=True):
+        n = None if t.node is None else on(t.node, tape) if tape is not None else alive(t.node)
+        if n is None:
+            continue
+        g = _seed(t, s, lift)
+        if n is not t.node:
+            head[n] = t.node  # type: ignore[assignment]
+        grads[n] = grads[n] + g if n in grads else g
+    wanted: list[Node | None] | None = None
+    if sources is not None:
+        wanted = [None if s.node is None else on(s.node, tape) if tape is not None else alive(s.node) for s in sources]
+
+    order, alias = _upstream(grads, tape, head)
+    need: set[Node] | None = None
+    asked: set[Node] = set()
+    answers: dict[Node, Any] = {}
+    if wanted is not None:  # only what leads to a source
+        asked = need = {n for n in wanted if n is not None}
+        need = set(need)
+        for n in order:
+            for e in n.edges:
+                if e is not None and alias.get(e, e) in need:
+                    need.add(n)
+                    break
+
+    owned: set[Node] = set()  # nodes whose cotangent is a sum that we made, and may add to in place
+    while order:
+        n = order.pop()
+        g = grads.pop(n, None)
+        mine = n.op is not None and (tape is None or n.tape is tape)
+        if g is not None:
+            if n.grad is not DROP and tape is None and (wanted is None or n.op is not None):
+                _deposit(n, g)
+            if n in asked:
+                answers[n] = g
+            if mine:
+                s = _lifted(n, head.get(n, n)) if lift else n.saved
+                op: Any = n.op
+                joint = op.joint
+                ds = joint(g, s, None) if joint is not None else None
+                for i, e in enumerate(n.edges):
+                    if e is None:
+                        continue
+                    if alias and e in alias:
+                        e = alias[e]
+                        if e is None:
+                            continue
+                    if need is not None and e not in need:
+                        continue
+                    d = op.rules[i](g, s, e.shape) if ds is None else ds[i]
+                    if d is None:
+                        continue
+                    if d.shape != e.shape:
+                        d = unbroadcast(d, e.shape)  # type: ignore[arg-type]
+                    if d.dtype is not e.dtype and d.dtype != e.dtype:
+                        d = astype(d, e.dtype)
+                    if e not in grads:
+                        grads[e] = d
+                    elif e in owned:
+                        grads[e] = iadd(grads[e], d)
+                    else:
+                        grads[e] = grads[e] + d
+                        if not lift and e.shape is not None:
+                            owned.add(e)
+                s = d = ds = None
+            g = None
+        if mine and not retain and (tape is not None or not n.tape.persistent):  # type: ignore[union-attr]
+            n.free()
+    if wanted is None:
+        return None
+    return [None if n is None or n not in answers else _answer(answers[n], lift) for n in wanted]
+
+
+def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node]) -> tuple[list[Node], dict]:
+    """(every node upstream of the targets, oldest first; what stands for an edge where it is not the edge itself)."""
+    seen, order = set(grads), list(grads)
+    alias: dict[Node, Node | None] = {}
+    for n in order:  # grows
+        if n.op is None or (tape is not None and n.tape is not tape):
+            continue
+        if n.saved is None:
+            raise RuntimeError(FREED)
+        for e in n.edges:
+            if e is None or e in seen or e in alias:
+                continue
+            p = on(e, tape) if tape is not None else alive(e)
+            if p is not e:
+                alias[e] = p
+                if p is not None:
+                    head[p] = e
+            if p is not None and p not in seen:
+                seen.add(p)
+                order.append(p)
+    order.sort(key=_age)
+    return order, alias
+
+
+def _seed(t: Tensor, s: Any, lift: bool) -> Any:
+    """The cotangent that the walk starts from, conjugated: inside, cotangents are plain linear maps."""
+    if s is None:
+        g = xp(t.data).ones_like(t.data)
+    else:
+        g = s if lift else s.data if isinstance(s, Tensor) else s
+        if device_of(g.data if isinstance(g, Tensor) else g) != device_of(t.data):
+            raise TypeError(
+                f"the seed is on {device_of(g.data if isinstance(g, Tensor) else g)} and its tensor on "
+                f"{device_of(t.data)}; move the seed with .to('{device_of(t.data)}')"
+            )
+        if g.dtype != t.data.dtype:
+            g = astype(g, t.data.dtype)
+    if lift and not isinstance(g, Tensor):
+        g = wrap(g)
+    return conj(g) if g.dtype.kind == "c" else g
+
+
+def _answer(g: Any, lift: bool) -> Tensor:
+    if g.dtype.kind == "c":
+        g = conj(g)
+    return g if lift else wrap(g)
+
+
+def _lifted(n: Node, head: Node) -> tuple:
+    """What `n` saved, as Tensors with the history they had when saved."""
+    k, s = len(n.edges), n.saved
+    inputs = [
+        v if v is None else wrap(v, e) if e is not None else _since_watched(v) for v, e in zip(s, n.edges, strict=False)
+    ]
+    return (*inputs, s[k] if s[k] is None else wrap(s[k], head), *s[k + 1 :])
+
+
+def _since_watched(v: Any) -> Any:
+    """A value that nobody tracked when it was saved: its tensor, if a tape has watched that since."""
+    for tape in active()[1]:
+        if id(v) in tape.arrays:
+            return wrap(*tape.arrays[id(v)])
+    return v
+
+
+def _deposit(n: Node, g: Any) -> None:
+    """Add to `.grad`: always a new array, because cotangents are shared."""
+    if g.dtype.kind == "c":
+        g = conj(g)
+    with _deposit_lock:
+        if not isinstance(g, Tensor):
+            g = wrap(g if n.grad is None else n.grad.data + g)
+        elif n.grad is not None:
+            g = n.grad + g
+        n.grad = g

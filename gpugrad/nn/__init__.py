@@ -1,0 +1,18 @@
+"""Floor 7: modules, layers, activations and losses."""
+
+from ..ops.activation import (
+    elu as elu,
+    gelu as gelu,
+    leaky_relu as leaky_relu,
+    log_softmax as log_softmax,
+    relu as relu,
+    sigmoid as sigmoid,
+    silu as silu,
+    softmax as softmax,
+    softplus as softplus,
+)
+from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
+from ..ops.math import tanh as tanh
+from ..variable import Parameter as Parameter
+from .layers import Linear as Linear, Sequential as Sequential, linear as linear
+from .module import Module as Module

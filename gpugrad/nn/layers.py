@@ -1,0 +1,83 @@
+"""Linear and Sequential."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .. import random
+from ..ops.activation import gelu, relu, sigmoid, silu
+from ..ops.linalg import matmul
+from ..ops.math import tanh
+from ..variable import Parameter
+from .module import Module
+
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "relu": relu, "sigmoid": sigmoid, "tanh": tanh, "silu": silu, "gelu": gelu,
+}  # fmt: skip
+
+
+def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Any:
+    """x @ weight + bias, then the activation by name.
+
+    x (..., in), weight (in, out), bias (out,) -> (..., out).  ValueError for an unknown activation.
+    """
+    if activation is not None and activation not in _ACTIVATIONS:
+        raise ValueError(f"linear: activation is one of {sorted(_ACTIVATIONS)} or None, not {activation!r}")
+    y = matmul(x, weight)
+    if bias is not None:
+        y = y + bias
+    return y if activation is None else _ACTIVATIONS[activation](y)
+
+
+class Linear(Module):
+    """y = activation(x @ weight + bias).
+
+    weight (in_features, out_features) and bias are drawn from U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default
+    (He et al. 2015 with a = sqrt 5).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation: str | None = None,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
+        for name, n in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(n, int) or n < 1:
+                raise ValueError(f"Linear: {name} is a positive integer, not {n!r}")
+        if activation is not None and activation not in _ACTIVATIONS:
+            raise ValueError(f"Linear: activation is one of {sorted(_ACTIVATIONS)} or None, not {activation!r}")
+        bound = 1 / math.sqrt(in_features)
+        draw = lambda shape: random.uniform(shape, -bound, bound, dtype=dtype, device=device)
+        self.weight = Parameter(draw((in_features, out_features)), name="weight", device=device)
+        self.bias = Parameter(draw((out_features,)), name="bias", device=device) if bias else None
+        self.activation = activation
+
+    def __call__(self, x: Any) -> Any:
+        return linear(x, self.weight, self.bias, self.activation)
+
+
+class Sequential(Module):
+    """Layers and functions, one after the other."""
+
+    def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        for i, f in enumerate(layers):
+            if not callable(f):
+                raise TypeError(f"Sequential: layer {i} is a {type(f).__name__}, which cannot be called")
+        self.layers = list(layers)
+
+    def __call__(self, x: Any) -> Any:
+        for f in self.layers:
+            x = f(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.layers[i]

@@ -1,0 +1,340 @@
+"""Floor 2: `op()`, the declaration of a differentiable op, and the written-out hot paths.
+
+    mul = op(ufunc("multiply"), x=lambda g, y: g * y, y=lambda g, x: g * x)
+    exp = op(ufunc("exp"), x=lambda g, out: g * out)
+
+    @op(x=lambda g, out: relu_grad(g, out))
+    def relu(xp, x): return xp.maximum(x, 0)
+
+A pullback takes the cotangent `g` of the output and asks by name for what else it needs: an input, `out`, an
+auxiliary, a static (keyword-only) argument, or `shape`, the shape of the input it is for.  Only that is saved, and
+only for inputs that are tracked.  Tensors in, Tensor out; raw arrays in, raw array out: one rule serves both the
+first derivative and, run on Tensors, all others.
+
+Cotangents are linear maps, not conjugated: the rule of a holomorphic op needs no `conj`.  `backprop` conjugates
+seeds and answers, so users see the convention of TensorFlow and PyTorch (the direction of steepest ascent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any
+from weakref import ref
+
+import numpy as np
+from numpy import ndarray
+
+from .array import default_float, library
+from .core import DROP, Node, Tensor, active, compact, record, tick, wrap
+from .forward import explain, operand
+from .rule import Op, Rule
+
+
+# ---------------------------------------------------------------------------------------------- declaring
+def op(
+    forward: Callable[..., Any] | None = None,
+    *,
+    gpu: Callable[..., Any] | None = None,
+    name: str | None = None,
+    args: Sequence[str] | None = None,
+    aux: tuple[str, ...] = (),
+    pull: Rule | None = None,
+    several: bool = False,
+    **rules: Rule,
+) -> Any:
+    """Declare a differentiable op.
+
+    forward   `forward(xp, *arrays, **static)`: arrays are positional, static arguments keyword-only
+    gpu       the forward for GPU arrays, where a kernel is better than array functions
+    name, args   the op's name and array arguments, where the forward's signature does not say them
+    aux       names of values that the forward returns after its output, for pullbacks only: caches, not variables
+    pull      one joint pullback, answering a tuple of the cotangents of all inputs, instead of a rule for each
+    several   the forward returns a tuple of outputs, and the pullback takes `Parts`
+    rules     for each differentiable array argument, its pullback
+
+    Returns a function: Tensors in, Tensor out; raw arrays in, raw array out.
+    """
+    if forward is None:
+        return lambda f: op(f, gpu=gpu, name=name, args=args, aux=aux, pull=pull, several=several, **rules)
+    if args is None:
+        if (nin := getattr(forward, "nin", None)) is not None:
+            args = "xyz"[:nin]
+        else:
+            params = list(signature(forward).parameters.values())[1:]
+            args = [p.name for p in params if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    params = signature(forward).parameters.values()
+    static = {p.name: p.default for p in params if p.kind is Parameter.KEYWORD_ONLY}
+    self = Op(name or forward.__name__, args, static, aux, pull, rules)
+    run = _dispatch(forward, gpu)
+    host = getattr(forward, "host", None) or (lambda *a, **k: forward(np, *a, **k))
+    required = [n for n, default in static.items() if default is Parameter.empty]
+    simple = not (aux or several or required or None in self.rules)
+    if simple and len(self.rules) == 1:
+        call = _unary(self, host, run) if not static else _unary_static(self, host, run)
+    elif simple and len(self.rules) == 2 and not static:
+        call = _binary(self, host, run)
+    else:
+        call = _general(self, run, aux, several)
+    call.__name__ = call.__qualname__ = self.name
+    call.__doc__ = forward.__doc__
+    call.op = self
+    return call
+
+
+def _dispatch(forward: Any, gpu: Any) -> Callable[..., Any]:
+    """The forward for arrays of any library, chosen by the first array among the arguments."""
+
+    def run(*xs: Any, **static: Any) -> Any:
+        for x in xs:
+            lib = library(x)
+            if lib is not None:
+                return (forward if gpu is None or lib.name == "numpy" else gpu)(lib.xp, *xs, **static)
+        return forward(np, *xs, **static)
+
+    return run
+
+
+def _unboxed(self: Op, call: Any, run: Any, args: tuple, static: dict[str, Any]) -> Any:
+    """No argument is a Tensor: raw arrays give a raw array; numbers and lists are made Tensors first."""
+    if any(library(a) is not None for a in args):
+        return run(*args, **static)
+    return call(*[wrap(_as_array(self, a)) if i == 0 else a for i, a in enumerate(args)], **static)
+
+
+def _as_array(self: Op, a: Any) -> Any:
+    if a is None or isinstance(a, (str, bytes, dict, set)):
+        raise TypeError(
+            f"{self.name}: cannot take {a!r:.60} of type {type(a).__name__}; "
+            "Tensors, arrays, numbers and nested lists of numbers are allowed"
+        )
+    return (
+        operand(a, np.zeros((), default_float()))
+        if isinstance(a, (list, tuple))
+        else np.asarray(a, default_float() if isinstance(a, float) else None)
+    )
+
+
+def _unary(self: Op, host: Any, run: Any) -> Any:
+    """One input, no static arguments: recorded without a call of our own."""
+    keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
+
+    def call(a: Any) -> Any:
+        if not isinstance(a, Tensor):
+            return _unboxed(self, call, run, (a,), {})
+        x = a.data
+        h = a.node
+        try:
+            y = host(x) if type(x) is ndarray else run(x)
+        except Exception as e:
+            raise explain(self.name, e, (x,)) from None
+        t = Tensor()
+        t.data = y
+        if h is None:
+            t.node = None
+            return t
+        tape = active()[0]
+        if h.tape is not tape and h not in tape.watched:
+            return record(self, y, (x, y, None), (h,))
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = (x if keep_x else None, y if keep_y else None)
+        n.edges = (h,)
+        n.shape = y.shape
+        n.dtype = y.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
+    return call
+
+
+def _unary_static(self: Op, host: Any, run: Any) -> Any:
+    """One input and static arguments: reductions, reshapes."""
+    keep = self.keep([True])
+    defaults = self.static
+    values = tuple(defaults.values())
+
+    def call(a: Any, **static: Any) -> Any:
+        if not isinstance(a, Tensor):
+            return _unboxed(self, call, run, (a,), static)
+        x = a.data
+        h = a.node
+        try:
+            y = host(x, **static) if type(x) is ndarray else run(x, **static)
+        except Exception as e:
+            raise explain(self.name, e, (x,)) from None
+        t = Tensor()
+        t.data = y
+        if h is None:
+            t.node = None
+            return t
+        tape = active()[0]
+        given = (x, y, *({**defaults, **static}.values() if static else values), None)
+        if h.tape is not tape and h not in tape.watched:
+            return record(self, y, given, (h,))
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = keep(given)
+        n.edges = (h,)
+        n.shape = y.shape
+        n.dtype = y.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
+    return call
+
+
+def _binary(self: Op, host: Any, run: Any) -> Any:
+    """Two inputs, no static arguments.  A recorded `a*b` is this one Python call."""
+    left, right = self.needs
+    both = left | right
+    lx, ly, lz = 0 in left, 1 in left, 2 in left
+    rx, ry, rz = 0 in right, 1 in right, 2 in right
+    bx, by, bz = 0 in both, 1 in both, 2 in both
+
+    def call(a: Any, b: Any) -> Any:
+        if isinstance(a, Tensor):
+            x = a.data
+            h = a.node
+            if isinstance(b, Tensor):
+                y = b.data
+                k = b.node
+            else:
+                y = operand(b, x)
+                k = None
+        elif isinstance(b, Tensor):
+            h = None
+            y = b.data
+            k = b.node
+            x = operand(a, y)
+        else:
+            return _unboxed(self, call, run, (a, b), {})
+        try:
+            z = host(x, y) if type(x) is ndarray else run(x, y)
+        except Exception as e:
+            raise explain(self.name, e, (x, y)) from None
+        t = Tensor()
+        t.data = z
+        if h is None:
+            if k is None:
+                t.node = None
+                return t
+            tape = active()[0]
+            if k.tape is not tape and k not in tape.watched:
+                return record(self, z, (x, y, z, None), (h, k))
+            saved = (x if rx else None, y if ry else None, z if rz else None)
+        elif k is None:
+            tape = active()[0]
+            if h.tape is not tape and h not in tape.watched:
+                return record(self, z, (x, y, z, None), (h, k))
+            saved = (x if lx else None, y if ly else None, z if lz else None)
+        else:
+            tape = active()[0]
+            if (h.tape is not tape and h not in tape.watched) or (k.tape is not tape and k not in tape.watched):
+                return record(self, z, (x, y, z, None), (h, k))
+            saved = (x if bx else None, y if by else None, z if bz else None)
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = saved
+        n.edges = (h, k)
+        n.shape = z.shape
+        n.dtype = z.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
+    return call
+
+
+def _general(self: Op, run: Any, aux: tuple[str, ...], several: bool) -> Any:
+    """Any number of inputs, static arguments, auxiliaries and outputs."""
+
+    def call(*args: Any, **static: Any) -> Any:
+        values: list[Any] = []
+        heads: list[Node | None] = []
+        anchor = tracked = None
+        for a in args:
+            if isinstance(a, Tensor):
+                anchor = a.data
+                break
+        if anchor is None:
+            out = _unboxed(self, call, run, args, static)
+            return out[0] if aux and isinstance(out, tuple) else out
+        for a, rule in zip(args, self.rules, strict=False):
+            n = None
+            if isinstance(a, Tensor):
+                if a.node is not None and rule is not None:
+                    n = tracked = a.node
+                a = a.data
+            elif a is not None and library(a) is None:
+                a = operand(a, anchor)
+            values.append(a)
+            heads.append(n)
+        if len(values) != len(self.args):
+            raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
+        try:
+            out = run(*values, **static)
+        except Exception as e:
+            raise explain(self.name, e, values) from None
+        extra: tuple[Any, ...] = ()
+        if aux:
+            out, *extra = out  # type: ignore[assignment]
+        if tracked is None:
+            return tuple(map(wrap, out)) if several else wrap(out)
+        given = {**self.static, **static}.values() if static else self.static.values()
+        t = record(self, out, (*values, out, *given, *extra, None), heads)
+        if not several:
+            return t
+        if t.node is None:
+            return tuple(map(wrap, out))
+        return tuple([record(_pick.op, o, (None, None, i, None), (t.node,)) for i, o in enumerate(out)])
+
+    return call
+
+
+# ---------------------------------------------------------------------------------------------- several outputs
+class Parts(dict):
+    """The cotangents of an op with several outputs, by position; an output that nobody used has none."""
+
+    shape = dtype = None
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(
+            {
+                i: self[i] + other[i] if i in self and i in other else self.get(i, other.get(i))
+                for i in {**self, **other}
+            }
+        )
+
+
+def _take(xp: Any, x: Any, *, i: int) -> Any:
+    return x[i]
+
+
+_pick = op(_take, name="pick", x=lambda g, i: Parts({i: g}))

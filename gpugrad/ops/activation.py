@@ -1,0 +1,149 @@
+"""Activations.  Kinks: relu'(0) = 0.
+
+Each fused gradient is an op with a rule of its own, so every order works.
+"""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..array import is_inexact, wide
+from ..forward import as_float
+from ..op import op
+from .math import exp, tanh, where
+from .reduce import sum
+
+SQRT_HALF, SQRT_2_PI, INV_SQRT_2PI = math.sqrt(0.5), math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
+
+
+@op(x=lambda g, out: relu_grad(g, out))
+def relu(xp: Any, x: Any) -> Any:
+    """max(x, 0).  Keeps its output, which the next layer keeps anyway."""
+    return xp.maximum(x, x.dtype.type(0))
+
+
+@op(g=lambda h, y: relu_grad(h, y))  # linear in g, flat in y
+def relu_grad(xp: Any, g: Any, y: Any) -> Any:
+    """g where y > 0, else 0: the pullback of relu by its output."""
+    return g * (y > 0)
+
+
+@op(x=lambda g, out: sigmoid_grad(g, out))
+def sigmoid(xp: Any, x: Any) -> Any:
+    """1 / (1 + exp(-x)), without overflow."""
+    x = as_float(x)
+    return (xp.tanh(x * x.dtype.type(0.5)) + x.dtype.type(1)) * x.dtype.type(0.5)
+
+
+@op(g=lambda h, y: sigmoid_grad(h, y), y=lambda h, g, y: h * g * (1 - y * 2))
+def sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
+    """g y (1 - y), the pullback of sigmoid by its output."""
+    return g * (y * (1 - y))
+
+
+@op(x=lambda g, x: g * sigmoid(x))
+def softplus(xp: Any, x: Any) -> Any:
+    """log(1 + exp(x)), without overflow."""
+    x = as_float(x)
+    return xp.logaddexp(x, x.dtype.type(0))
+
+
+@op(x=lambda g, x: _silu_pull(g, x))
+def silu(xp: Any, x: Any) -> Any:
+    """x sigmoid(x) (swish)."""
+    return x * sigmoid(x)
+
+
+def _silu_pull(g: Any, x: Any) -> Any:
+    s = sigmoid(x)
+    return g * (s * (1 + x * (1 - s)))
+
+
+@cache
+def _scipy_erf() -> Any:
+    try:
+        from scipy.special import erf  # pyright: ignore[reportMissingImports]  (optional)
+    except ImportError:  # exact as well, an element at a time
+        return np.vectorize(math.erf, otypes=[np.float64])
+    return erf
+
+
+@op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
+def erf(xp: Any, x: Any) -> Any:
+    """The error function: SciPy's where it is installed, CuPy's on a GPU."""
+    x = as_float(x)
+    if xp is np:
+        return np.asarray(_scipy_erf()(x.astype(wide(x.dtype)))).astype(x.dtype)
+    from cupyx.scipy.special import erf as gpu_erf
+
+    return gpu_erf(x)
+
+
+@op(x=lambda g, x: g * (ndtr(x) + x * exp(x * x * -0.5) * INV_SQRT_2PI))
+def _gelu(xp: Any, x: Any) -> Any:
+    return x * ndtr(x)
+
+
+def ndtr(x: Any) -> Any:
+    """The normal distribution function, (1 + erf(x / sqrt 2)) / 2."""
+    return erf(x * SQRT_HALF) * 0.5 + 0.5
+
+
+@op(x=lambda g, x: _gelu_tanh_pull(g, x))
+def _gelu_tanh(xp: Any, x: Any) -> Any:
+    return x * 0.5 * (1 + xp.tanh(SQRT_2_PI * (x + 0.044715 * x * x * x)))
+
+
+def _gelu_tanh_pull(g: Any, x: Any) -> Any:
+    t = tanh(SQRT_2_PI * (x + 0.044715 * x * x * x))
+    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_PI * (1 + 3 * 0.044715 * x * x)))
+
+
+def gelu(x: Any, approximate: str = "none") -> Any:
+    """x Φ(x) (Hendrycks & Gimpel 2016); approximate="tanh" for their tanh formula.
+
+    ValueError for another `approximate`.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is 'none' (exact) or 'tanh', not {approximate!r}")
+    return _gelu(x) if approximate == "none" else _gelu_tanh(x)
+
+
+@op(x=lambda g, out, axis: out * (g - sum(g * out, axis=axis, keepdims=True)))
+def softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
+    """exp(x) / sum(exp(x)) along `axis`, without overflow."""
+    x = as_float(x)
+    e = xp.exp(x - x.max(axis=axis, keepdims=True))
+    return (e / e.sum(axis=axis, keepdims=True, dtype=wide(e.dtype))).astype(x.dtype, copy=False)
+
+
+@op(x=lambda g, out, axis: g - exp(out) * sum(g, axis=axis, keepdims=True))
+def log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
+    """log(softmax(x)) along `axis`, without overflow or log(0)."""
+    x = as_float(x)
+    z = x - x.max(axis=axis, keepdims=True)
+    return (z - xp.log(xp.exp(z).sum(axis=axis, keepdims=True, dtype=wide(z.dtype)))).astype(x.dtype, copy=False)
+
+
+@op(x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))
+def leaky_relu(xp: Any, x: Any, *, negative_slope: float = 0.01) -> Any:
+    """x where positive, else negative_slope x."""
+    return xp.where(x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
+
+
+@op(x=lambda g, x, alpha: where(x > 0, g, g * exp(where(x > 0, 0.0, x)) * alpha))
+def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
+    """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
+    return xp.where(x > 0, x, (alpha * xp.expm1(xp.minimum(x, x.dtype.type(0)))).astype(x.dtype, copy=False))
+
+
+def float_only(name: str, x: Any) -> None:
+    """TypeError unless x is floating."""
+    if not is_inexact(x.dtype):
+        raise TypeError(f"{name}: needs a floating tensor, given {x.dtype}; cast it, for example x.astype(gg.float32)")

@@ -1,0 +1,107 @@
+"""Reading and gathering elements."""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+from typing import Any
+
+from ..array import as_dtype, default_float, xp as xp_of
+from ..core import Tensor, raw, wrap
+from ..op import op
+from .math import const
+
+
+def _raw_key(key: Any) -> Any:
+    """An index with the arrays of Tensors in place of the Tensors."""
+    if isinstance(key, Tensor):
+        return key.data
+    return tuple([raw(k) for k in key]) if isinstance(key, tuple) else key
+
+
+def _is_basic(key: Any) -> bool:
+    """Whether `key` selects every element at most once: slices, integers, None and Ellipsis."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all([k is None or k is Ellipsis or (isinstance(k, (slice, int)) and not isinstance(k, bool)) for k in parts])
+
+
+@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem")
+def _getitem(xp: Any, x: Any, *, key: Any) -> Any:
+    return x[key]
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """x[key]: integers, slices, None, Ellipsis, integer and boolean arrays, mixed as NumPy allows.
+
+    IndexError for an index out of bounds.  The gradient of an element selected twice is the sum of both.
+    """
+    key = _raw_key(key)
+    parts = key if isinstance(key, tuple) else (key,)
+    for k in parts:
+        if isinstance(k, (str, float)):
+            raise IndexError(f"getitem: {k!r} is no index; integers, slices, None, ... and integer or bool arrays are")
+    return _getitem(x, key=key)
+
+
+@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
+def _put_add(xp: Any, g: Any, *, key: Any, to: tuple[int, ...]) -> Any:
+    out = xp.zeros(to, g.dtype)
+    if _is_basic(key):
+        out[key] = g
+    else:
+        xp.add.at(out, key, g)
+    return out
+
+
+def put_add(g: Any, key: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of `shape` with g added at `key`: the pullback of `getitem`."""
+    return _put_add(g, key=key, to=shape)
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """The slices of x at `indices` along `axis` (None: of the flattened array)."""
+    indices = raw(indices)
+    if axis is None:
+        return getitem(x.reshape(-1), indices)
+    return getitem(x, (*[slice(None)] * (axis % raw(x).ndim), indices))
+
+
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """One element of x for each of `indices`, which match x in all axes but `axis`."""
+    array, indices = raw(x), raw(indices)
+    if indices.ndim != array.ndim:
+        raise ValueError(
+            f"take_along_axis: indices have {indices.ndim} axes and x has {array.ndim}; they must have as many"
+        )
+    n = array.ndim
+    key = []
+    for i, length in enumerate(array.shape):
+        if i == axis % n:
+            key.append(indices)
+        else:
+            key.append(xp_of(array).arange(length).reshape([length if j == i else 1 for j in range(n)]))
+    return getitem(x, tuple(key))
+
+
+@const
+def argsort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:
+    """The indices that sort x along `axis`, equal elements in order.  No gradient."""
+    x = raw(x)
+    order = x.argsort(axis=axis, kind="stable")
+    if descending:
+        back = [slice(None)] * x.ndim
+        back[axis] = slice(None, None, -1)
+        order = x.shape[axis] - 1 - x[tuple(back)].argsort(axis=axis, kind="stable")[tuple(back)]
+    return order
+
+
+def sort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:
+    """x sorted along `axis`; each gradient goes back to where its element came from."""
+    return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending)), axis)
+
+
+def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Any:
+    """For each index a row of zeros with a one in its place."""
+    i = raw(indices)
+    out = (i[..., None] == xp_of(i).arange(num_classes)).astype(default_float() if dtype is None else as_dtype(dtype))
+    return wrap(out) if isinstance(indices, Tensor) else out

@@ -1,0 +1,298 @@
+"""Element-wise arithmetic, exponentials, trigonometry, comparisons.
+
+Kinks: abs'(0) = 0; maximum and minimum share the gradient at a tie; clip passes it at the bound; sign, floor, ceil,
+round and trunc have gradient 0.
+"""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from ..array import Device, DTypeLike, as_dtype, device as _device, device_of, is_inexact, library
+from ..core import Tensor, raw, wrap
+from ..forward import as_float, ufunc
+from ..op import op
+
+LN2, LN10 = 0.6931471805599453, 2.302585092994046
+
+
+def const(f: Any) -> Any:
+    """A function of arrays that has no gradient (comparisons, indices): its result is never tracked."""
+
+    def call(*args: Any, **static: Any) -> Any:
+        out = f(*args, **static)
+        return out if not any([isinstance(a, Tensor) for a in args]) else wrap(raw(out))
+
+    call.__name__ = call.__qualname__ = f.__name__
+    call.__doc__ = f.__doc__
+    return call
+
+
+# ---------------------------------------------------------------------------------------------- arithmetic
+add = op(ufunc("add"), x=lambda g: g, y=lambda g: g)
+subtract = op(ufunc("subtract"), x=lambda g: g, y=lambda g: -g)
+multiply = op(ufunc("multiply"), x=lambda g, y: g * y, y=lambda g, x: g * x)
+negative = op(ufunc("negative"), x=lambda g: -g)
+positive = op(ufunc("positive"), x=lambda g: g)
+
+
+@op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y)
+def divide(xp: Any, x: Any, y: Any) -> Any:
+    """x / y; integers are divided as floats."""
+    return xp.true_divide(as_float(x), as_float(y))
+
+
+def _power(xp: Any, x: Any, y: Any) -> Any:
+    """x ** y.  At x = 0 the gradient with respect to y is 0 (the limit for y > 0)."""
+    return x**y
+
+
+_power.host = operator.pow  # squares faster than numpy.power
+
+
+def _pow_x(g: Any, x: Any, y: Any) -> Any:
+    if isinstance(y, (bool, int, float, complex)):
+        return zeros_like(g) if y == 0 else g * (x * 2) if y == 2 else g * (x ** (y - 1) * y)
+    return g * y * x ** where(y == 0, 1, y - 1)
+
+
+def _pow_y(g: Any, x: Any, out: Any) -> Any:
+    at_zero = raw(x) == 0
+    if isinstance(at_zero, bool):
+        return zeros_like(g) if at_zero else g * out * log(x)
+    return where(at_zero, 0, g * out * log(where(at_zero, 1, x)))
+
+
+pow = op(_power, name="pow", x=_pow_x, y=_pow_y)
+square = op(ufunc("square"), x=lambda g, x: g * (x * 2))
+sqrt = op(ufunc("sqrt", floats=True), x=lambda g, out: g * 0.5 / out)
+reciprocal = op(ufunc("reciprocal", floats=True), x=lambda g, out: -g * out * out)
+
+
+@op(x=lambda g, x, out: g * sign(x) if x.dtype.kind != "c" else g * (conj(x) / where(out == 0, 1, out)))
+def abs(xp: Any, x: Any) -> Any:
+    """|x|; of a complex array, a real one."""
+    return xp.abs(x)
+
+
+# ---------------------------------------------------------------------------------------------- exponentials
+exp = op(ufunc("exp", floats=True), x=lambda g, out: g * out)
+exp2 = op(ufunc("exp2", floats=True), x=lambda g, out: g * (out * LN2))
+expm1 = op(ufunc("expm1", floats=True), x=lambda g, out: g * (out + 1))
+log = op(ufunc("log", floats=True), x=lambda g, x: g / x)
+log2 = op(ufunc("log2", floats=True), x=lambda g, x: g / (x * LN2))
+log10 = op(ufunc("log10", floats=True), x=lambda g, x: g / (x * LN10))
+log1p = op(ufunc("log1p", floats=True), x=lambda g, x: g / (x + 1))
+logaddexp = op(
+    ufunc("logaddexp", floats=True), x=lambda g, x, out: g * exp(x - out), y=lambda g, y, out: g * exp(y - out)
+)
+
+# ---------------------------------------------------------------------------------------------- trigonometry
+sin = op(ufunc("sin", floats=True), x=lambda g, x: g * cos(x))
+cos = op(ufunc("cos", floats=True), x=lambda g, x: -g * sin(x))
+tan = op(ufunc("tan", floats=True), x=lambda g, out: g * (out * out + 1))
+asin = op(ufunc("arcsin", floats=True), name="asin", x=lambda g, x: g / sqrt(1 - x * x))
+acos = op(ufunc("arccos", floats=True), name="acos", x=lambda g, x: -g / sqrt(1 - x * x))
+atan = op(ufunc("arctan", floats=True), name="atan", x=lambda g, x: g / (x * x + 1))
+atan2 = op(
+    ufunc("arctan2", floats=True),
+    name="atan2",
+    x=lambda g, x, y: g * y / (x * x + y * y),
+    y=lambda g, x, y: -g * x / (x * x + y * y),
+)
+sinh = op(ufunc("sinh", floats=True), x=lambda g, x: g * cosh(x))
+cosh = op(ufunc("cosh", floats=True), x=lambda g, x: g * sinh(x))
+tanh = op(ufunc("tanh", floats=True), x=lambda g, out: tanh_grad(g, out))
+asinh = op(ufunc("arcsinh", floats=True), name="asinh", x=lambda g, x: g / sqrt(x * x + 1))
+acosh = op(ufunc("arccosh", floats=True), name="acosh", x=lambda g, x: g / sqrt(x * x - 1))
+atanh = op(ufunc("arctanh", floats=True), name="atanh", x=lambda g, x: g / (1 - x * x))
+hypot = op(ufunc("hypot", floats=True), x=lambda g, x, out: g * x / out, y=lambda g, y, out: g * y / out)
+
+
+@op(g=lambda h, y: tanh_grad(h, y), y=lambda h, g, y: h * g * y * -2)
+def tanh_grad(xp: Any, g: Any, y: Any) -> Any:
+    """g * (1 - y²), the pullback of tanh by its output."""
+    return g * (1 - y * y)
+
+
+# ---------------------------------------------------------------------------------------------- choosing
+def _share(g: Any, x: Any, y: Any, first: Any) -> Any:
+    """`g` where the condition holds, half of it at a tie."""
+    x, y = raw(x), raw(y)
+    mask = (first(x, y) + (x == y) * 0.5).astype(g.dtype)
+    return g * mask
+
+
+maximum = op(
+    ufunc("maximum"),
+    x=lambda g, x, y: _share(g, x, y, operator.gt),
+    y=lambda g, x, y: _share(g, x, y, operator.lt),
+)
+minimum = op(
+    ufunc("minimum"),
+    x=lambda g, x, y: _share(g, x, y, operator.lt),
+    y=lambda g, x, y: _share(g, x, y, operator.gt),
+)
+
+
+@op(x=lambda g, x, min, max: g * _inside(raw(x), raw(min), raw(max)).astype(g.dtype))
+def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
+    if min is not None:
+        x = xp.maximum(x, xp.asarray(min, x.dtype))
+    return x if max is None else xp.minimum(x, xp.asarray(max, x.dtype))
+
+
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    inside = x == x
+    if low is not None:
+        inside = inside & (x >= low)
+    return inside if high is None else inside & (x <= high)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x limited to [min, max].  Bounds are numbers; ValueError if a bound is NaN or min > max."""
+    for name, bound in (("min", min), ("max", max)):
+        if isinstance(bound, float) and bound != bound:
+            raise ValueError(f"clip: {name} is NaN; give a number, or None for no bound")
+    if isinstance(min, (int, float)) and isinstance(max, (int, float)) and min > max:
+        raise ValueError(f"clip: min {min} is above max {max}")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        x = x if min is None else maximum(x, min)
+        return x if max is None else minimum(x, max)
+    return _clip(x, min=min, max=max)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where `condition` holds, else y.  No gradient reaches the condition."""
+    mask = raw(condition)
+    if library(mask) is None:
+        mask = library(raw(x) if isinstance(x, Tensor) else raw(y)).xp.asarray(mask)  # type: ignore[union-attr]
+    if isinstance(x, Tensor) or isinstance(y, Tensor) or library(x) is not None or library(y) is not None:
+        out = _where(mask, x, y) if isinstance(x, Tensor) or isinstance(y, Tensor) else _choose(mask, x, y)
+    else:
+        out = _choose(mask, as_default(x), as_default(y))
+    return wrap(out) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
+
+
+def as_default(x: Any) -> Any:
+    return as_float(x) if isinstance(x, float) else x
+
+
+@op(x=lambda g, mask: _choose(mask, g, 0), y=lambda g, mask: _choose(mask, 0, g))
+def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
+    """x where mask, else y."""
+    # Python numbers are weak beside an array; xp.where alone would make them strong on some versions.
+    if not hasattr(x, "dtype"):
+        x = xp.asarray(x, y.dtype)
+    elif not hasattr(y, "dtype"):
+        y = xp.asarray(y, x.dtype)
+    return xp.where(mask, x, y)
+
+
+def _choose(mask: Any, x: Any, y: Any) -> Any:
+    """`where` with a raw mask, of Tensors or arrays."""
+    return _where(mask, x, y)
+
+
+# ---------------------------------------------------------------------------------------------- steps: gradient 0
+def _flat(name: str) -> Any:
+    def rule(g: Any) -> Any:
+        return zeros_like(g)
+
+    return op(ufunc(name), x=rule)
+
+
+sign, floor, ceil, trunc, rint = _flat("sign"), _flat("floor"), _flat("ceil"), _flat("trunc"), _flat("rint")
+round = rint
+
+
+@op(x=lambda g: g, y=lambda g, x, y: -g * floor(x / y))
+def remainder(xp: Any, x: Any, y: Any) -> Any:
+    """x - floor(x / y) * y, the sign of y."""
+    return xp.remainder(x, y)
+
+
+@op(x=lambda g: zeros_like(g), y=lambda g: zeros_like(g))
+def floor_divide(xp: Any, x: Any, y: Any) -> Any:
+    """floor(x / y)."""
+    return xp.floor_divide(x, y)
+
+
+@op(x=lambda g: zeros_like(g))
+def zeros_like(xp: Any, x: Any, *, dtype: Any = None) -> Any:
+    """Zeros of the shape of x."""
+    return xp.zeros_like(x, dtype=dtype)
+
+
+# ---------------------------------------------------------------------------------------------- predicates
+def _predicate(name: str) -> Any:
+    return const(op(ufunc(name)))
+
+
+equal, not_equal = _predicate("equal"), _predicate("not_equal")
+less, less_equal = _predicate("less"), _predicate("less_equal")
+greater, greater_equal = _predicate("greater"), _predicate("greater_equal")
+logical_and, logical_or = _predicate("logical_and"), _predicate("logical_or")
+logical_xor, logical_not = _predicate("logical_xor"), _predicate("logical_not")
+isfinite, isinf, isnan = _predicate("isfinite"), _predicate("isinf"), _predicate("isnan")
+
+
+# ---------------------------------------------------------------------------------------------- complex, dtype, device
+@op(x=lambda g: conj(g))
+def conj(xp: Any, x: Any) -> Any:
+    """The complex conjugate; a real array itself."""
+    return xp.conj(x) if x.dtype.kind == "c" else view(x)
+
+
+@op(x=lambda g: g)
+def real(xp: Any, x: Any) -> Any:
+    """The real part."""
+    return x.real if x.dtype.kind == "c" else view(x)
+
+
+@op(x=lambda g, x: g * -1j if x.dtype.kind == "c" else zeros_like(g))
+def imag(xp: Any, x: Any) -> Any:
+    """The imaginary part."""
+    return x.imag if x.dtype.kind == "c" else xp.zeros_like(x)
+
+
+@op(x=lambda g: g)  # the engine casts a cotangent to its input's dtype
+def _astype(xp: Any, x: Any, *, dtype: Any = None) -> Any:
+    if x.dtype.kind == "c" and dtype.kind != "c":
+        x = x.real
+    return x.astype(dtype)
+
+
+def astype(x: Any, dtype: DTypeLike) -> Any:
+    """x in another dtype.  From complex to real it keeps the real part; integer dtypes end the gradient's path."""
+    d = as_dtype(dtype)
+    if raw(x).dtype == d:
+        return x
+    return _astype(x, dtype=d) if is_inexact(d) or not isinstance(x, Tensor) else wrap(_astype(x.data, dtype=d))
+
+
+@op(x=lambda g, target, source: _to_device(g, target=source, source=target))
+def _to_device(xp: Any, x: Any, *, target: Device, source: Device) -> Any:
+    if target.kind == "cpu":
+        x = source.library.to_host(x)
+    return target.library.asarray(x, None, target)
+
+
+def to_device(x: Any, device: str | Device) -> Any:
+    """x on another device; the gradient travels back.  x itself if it is there already."""
+    target = _device(device)
+    source = device_of(raw(x))
+    return x if source == target else _to_device(x, target=target, source=source)
+
+
+def stop_gradient(x: Any) -> Any:
+    """The values of x, which no tape follows back.  Shares memory with x."""
+    return wrap(view(x.data)) if isinstance(x, Tensor) else x
+
+
+def view(x: Any) -> Any:
+    """The same memory as another array object: tapes tell values apart by the object."""
+    return x.view() if hasattr(x, "strides") and x.shape else library(x).xp.array(x)  # type: ignore[union-attr]

@@ -1,0 +1,193 @@
+"""Sums, means, extremes and other reductions.  Half types accumulate in float32.
+
+Kinks: max and min share the gradient equally among ties.
+"""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..array import wide, xp as xp_of
+from ..core import raw
+from ..forward import as_float
+from ..op import op
+from .math import const, exp, where
+from .shape import broadcast_to, flip, permute_dims, reshape
+
+Axis = int | tuple[int, ...] | None
+
+
+def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """`axis` as a tuple of non-negative numbers."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple([a % ndim for a in ((axis,) if isinstance(axis, int) else axis)]) if ndim else ()
+
+
+def count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements each result is made of."""
+    return math.prod([shape[a] for a in axes_of(axis, len(shape))])
+
+
+def expand(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """`g`, reduced over `axis` of `shape`, with the reduced axes back as ones."""
+    if keepdims or (axis is None and not g.shape):
+        return g
+    axes = axes_of(axis, len(shape))
+    return reshape(g, tuple([1 if i in axes else n for i, n in enumerate(shape)]))
+
+
+def spread(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """The pullback of `sum`: `g` on every element that went into it."""
+    return broadcast_to(expand(g, shape, axis, keepdims), shape)
+
+
+def _narrow(out: Any, x: Any) -> Any:
+    return out if out.dtype is x.dtype or wide(x.dtype) is x.dtype else out.astype(x.dtype)
+
+
+@op(x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims))
+def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    """The sum over `axis` (None: all)."""
+    if dtype is None and wide(x.dtype) is not x.dtype:
+        return x.sum(axis=axis, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype)
+    return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+@op(x=lambda g, shape, axis, keepdims: spread(g * (1 / max_(count(shape, axis), 1)), shape, axis, keepdims))
+def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The mean over `axis` (None: all); of integers, in the default float dtype."""
+    x = as_float(x)
+    return _narrow(x.mean(axis=axis, keepdims=keepdims, dtype=wide(x.dtype)), x)
+
+
+max_ = max
+
+
+def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
+    x, out = raw(x), raw(out)
+    ties = (x == expand(out, x.shape, axis, keepdims)).astype(g.dtype)
+    share = ties / ties.sum(axis=axis, keepdims=True)
+    return expand(g, x.shape, axis, keepdims) * share
+
+
+@op(x=_extreme_rule)
+def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The largest over `axis` (None: all)."""
+    return x.max(axis=axis, keepdims=keepdims)
+
+
+@op(x=_extreme_rule)
+def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The smallest over `axis` (None: all)."""
+    return x.min(axis=axis, keepdims=keepdims)
+
+
+def _prod_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
+    if (raw(x) != 0).all():
+        return expand(g * out, x.shape, axis, keepdims) / x
+    # With zeros: the product of the others, as the product of rows in which one's own place holds 1.
+    axes = axes_of(axis, len(x.shape))
+    rest = tuple([i for i in range(len(x.shape)) if i not in axes])
+    order = rest + axes
+    moved = permute_dims(x, order)
+    n = count(x.shape, axis)
+    rows = reshape(moved, (*moved.shape[: len(rest)], 1, n))
+    eye = xp_of(raw(x)).eye(n, dtype=bool)
+    others = reshape(prod(where(eye, 1, rows), axis=-1), moved.shape)
+    back = tuple([order.index(i) for i in range(len(order))])
+    return expand(g, x.shape, axis, keepdims) * permute_dims(others, back)
+
+
+@op(x=_prod_rule)
+def prod(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The product over `axis` (None: all).  The gradient is right where factors are zero."""
+    return _narrow(x.prod(axis=axis, keepdims=keepdims, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
+
+
+@op(
+    x=lambda g, x, axis, correction, keepdims: (
+        expand(g, x.shape, axis, keepdims)
+        * ((x - mean(x, axis=axis, keepdims=True)) * (2 / (count(x.shape, axis) - correction)))
+    )
+)
+def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
+    """The variance over `axis`: squared distances from the mean over (count - correction)."""
+    x = as_float(x)
+    return _narrow(x.var(axis=axis, ddof=correction, keepdims=keepdims, dtype=wide(x.dtype)), x)
+
+
+@op(
+    x=lambda g, x, out, axis, correction, keepdims: (
+        expand(g / out, x.shape, axis, keepdims)
+        * ((x - mean(x, axis=axis, keepdims=True)) * (1 / (count(x.shape, axis) - correction)))
+    )
+)
+def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
+    """The standard deviation over `axis`, the root of `var`."""
+    x = as_float(x)
+    return _narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=wide(x.dtype)), x)
+
+
+@op(
+    x=lambda g, x, out, axis, keepdims: (
+        expand(g, x.shape, axis, keepdims) * exp(x - expand(out, x.shape, axis, keepdims))
+    )
+)
+def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over `axis`, without overflow."""
+    x = as_float(x)
+    top = x.max(axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    y = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
+    return y.astype(x.dtype) if keepdims else y.reshape(x.max(axis=axis).shape).astype(x.dtype)
+
+
+@op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
+def cumsum(xp: Any, x: Any, *, axis: int = -1) -> Any:
+    """Running sums along `axis`."""
+    return _narrow(xp.cumsum(x, axis=axis, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
+
+
+@const
+def argmax(x: Any, *, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Where the largest is, along `axis` (None: in the flattened array).  Integers, no gradient."""
+    return raw(x).argmax(axis=axis, keepdims=keepdims)
+
+
+@const
+def argmin(x: Any, *, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Where the smallest is, along `axis` (None: in the flattened array).  Integers, no gradient."""
+    return raw(x).argmin(axis=axis, keepdims=keepdims)
+
+
+@const
+def any(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Whether one element along `axis` is true."""
+    return raw(x).any(axis=axis, keepdims=keepdims)
+
+
+@const
+def all(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Whether every element along `axis` is true."""
+    return raw(x).all(axis=axis, keepdims=keepdims)
+
+
+@const
+def count_nonzero(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """How many elements along `axis` are not zero."""
+    return (raw(x) != 0).sum(axis=axis, keepdims=keepdims)
+
+
+# ---------------------------------------------------------------------------------------------- for the engine
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """`g` summed to `shape` where the op broadcast its input, or spread to it where it did not need to be whole."""
+    lead = len(g.shape) - len(shape)
+    axes = (
+        *range(lead),
+        *[i + lead for i, n in enumerate(shape) if lead + i >= 0 and n == 1 and g.shape[i + lead] != 1],
+    )
+    return reshape(sum(g, axis=axes), shape) if axes else broadcast_to(g, shape)

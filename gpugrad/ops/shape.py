@@ -1,0 +1,219 @@
+"""Shapes: reshape, permute, broadcast, join, cut."""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..core import Tensor, raw
+from ..op import Parts, op
+from .math import zeros_like
+
+
+@op(x=lambda g, shape: reshape(g, shape=shape), name="reshape", args=["x"])
+def _reshape(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:
+    return x.reshape(to)
+
+
+def reshape(x: Any, shape: int | Sequence[int]) -> Any:
+    """The same elements, in order, in another shape; one entry may be -1."""
+    return _reshape(x, to=(shape,) if isinstance(shape, int) else tuple(shape))
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([int(i) for i in np.argsort([a % len(axes) for a in axes])])
+
+
+@op(x=lambda g, axes: _permute(g, axes=_inverse(axes)), name="permute_dims")
+def _permute(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    return x.transpose(axes)
+
+
+def permute_dims(x: Any, axes: Sequence[int]) -> Any:
+    """The axes in another order (NumPy's transpose)."""
+    return _permute(x, axes=tuple(axes))
+
+
+@op(x=lambda g: matrix_transpose(g))
+def matrix_transpose(xp: Any, x: Any) -> Any:
+    """The last two axes exchanged."""
+    return x.swapaxes(-1, -2)
+
+
+@op(x=lambda g, axis1, axis2: _swapaxes(g, axis1=axis1, axis2=axis2), name="swapaxes")
+def _swapaxes(xp: Any, x: Any, *, axis1: int, axis2: int) -> Any:
+    return x.swapaxes(axis1, axis2)
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Two axes exchanged."""
+    return _swapaxes(x, axis1=axis1, axis2=axis2)
+
+
+def moveaxis(x: Any, source: int, destination: int) -> Any:
+    """Axis `source` moved to place `destination`."""
+    n = raw(x).ndim
+    order = [i for i in range(n) if i != source % n]
+    order.insert(destination % n, source % n)
+    return permute_dims(x, order)
+
+
+@op(x=lambda g, shape: reshape(g, shape))
+def squeeze(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Without axes of length 1 (`axis`: only these)."""
+    return xp.squeeze(x, axis=axis)
+
+
+@op(x=lambda g, shape: reshape(g, shape), name="expand_dims")
+def _expand_dims(xp: Any, x: Any, *, axis: int | tuple[int, ...]) -> Any:
+    return xp.expand_dims(x, axis)
+
+
+def expand_dims(x: Any, axis: int | tuple[int, ...] = 0) -> Any:
+    """With a new axis of length 1 at `axis`."""
+    return _expand_dims(x, axis=axis)
+
+
+def flatten(x: Any) -> Any:
+    """As one axis."""
+    return reshape(x, (-1,))
+
+
+@op(x=lambda g: g, name="broadcast_to", args=["x"])  # the engine sums it back
+def _broadcast_to(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:
+    return xp.broadcast_to(x, to)
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+    """Repeated without copying to `shape`, by the rules of broadcasting."""
+    return _broadcast_to(x, to=tuple(shape))
+
+
+@op(x=lambda g, axis: flip(g, axis=axis))
+def flip(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> Any:
+    """In reverse order along `axis` (None: all)."""
+    return xp.flip(x, axis)
+
+
+@op(x=lambda g, shift, axis: _roll(g, shift=_opposite(shift), axis=axis), name="roll")
+def _roll(xp: Any, x: Any, *, shift: Any, axis: Any = None) -> Any:
+    return xp.roll(x, shift, axis)
+
+
+def _opposite(shift: Any) -> Any:
+    return -shift if isinstance(shift, int) else tuple([-s for s in shift])
+
+
+def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Any:
+    """Shifted along `axis`; what leaves at the end comes in at the start."""
+    return _roll(x, shift=shift, axis=axis)
+
+
+@op(x=lambda g, k: tril(g, k=k))
+def tril(xp: Any, x: Any, *, k: int = 0) -> Any:
+    """The lower triangle of each matrix: zero above the k-th diagonal."""
+    return xp.tril(x, k)
+
+
+@op(x=lambda g, k: triu(g, k=k))
+def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
+    """The upper triangle of each matrix: zero below the k-th diagonal."""
+    return xp.triu(x, k)
+
+
+# ---------------------------------------------------------------------------------------------- joining
+@cache
+def _concat(n: int) -> Any:
+    def forward(xp: Any, *xs: Any, axis: int) -> Any:
+        dtype = np.result_type(*[x.dtype for x in xs]) if len({x.dtype for x in xs}) > 1 else xs[0].dtype
+        return xp.concatenate([x.astype(dtype, copy=False) for x in xs], axis), [x.shape[axis] for x in xs]
+
+    def pull(g: Any, axis: int, sizes: list[int]) -> Any:
+        return _cut(g, axis=axis, sizes=tuple(sizes))
+
+    return op(forward, name="concat", args=[f"x{i}" for i in range(n)], aux=("sizes",), pull=pull)
+
+
+def _tensors(xs: Any, name: str) -> list[Any]:
+    xs = list(xs)
+    if not xs:
+        raise ValueError(f"{name}: needs at least one tensor, given an empty list")
+    return xs
+
+
+def concat(xs: Sequence[Any], axis: int | None = 0) -> Any:
+    """Arrays joined along an existing axis (None: flattened first)."""
+    xs = _tensors(xs, "concat")
+    if axis is None:
+        xs, axis = [flatten(x) for x in xs], 0
+    return _concat(len(xs))(*xs, axis=axis)
+
+
+def stack(xs: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape joined along a new axis."""
+    return concat([expand_dims(x if isinstance(x, Tensor) else _array(x), axis) for x in _tensors(xs, "stack")], axis)
+
+
+def _array(x: Any) -> Any:
+    return x if hasattr(x, "shape") else np.asarray(x, np.float32 if isinstance(x, float) else None)
+
+
+# ---------------------------------------------------------------------------------------------- cutting
+def _uncut(g: Parts, shape: tuple[int, ...], axis: int, sizes: tuple[int, ...]) -> Any:
+    """The pullback of `_cut`: its parts joined, zeros where nobody used one."""
+    some = next(iter(g.values()))
+    parts = []
+    for i, n in enumerate(sizes):
+        if i in g:
+            parts.append(g[i])
+        else:
+            k = axis % len(shape)
+            zero = zeros_like(raw(some).reshape(-1)[:1])
+            parts.append(broadcast_to(zero, (*shape[:k], n, *shape[k + 1 :])))
+    return concat(parts, axis)
+
+
+@op(x=lambda g, shape, axis, sizes: _uncut(g, shape, axis, sizes), several=True, name="split")
+def _cut(xp: Any, x: Any, *, axis: int, sizes: tuple[int, ...]) -> Any:
+    places = np.cumsum(sizes)[:-1].tolist()
+    return tuple(xp.split(x, places, axis))
+
+
+def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+    """x cut along `axis` into so many equal parts, or into parts of the given sizes.
+
+    ValueError if it does not come out even.
+    """
+    length = raw(x).shape[axis]
+    if isinstance(sizes_or_sections, int):
+        n = sizes_or_sections
+        if n < 1 or length % n:
+            raise ValueError(f"split: {length} elements along axis {axis} do not make {n} equal parts")
+        sizes = (length // n,) * n
+    else:
+        sizes = tuple(sizes_or_sections)
+        if math.fsum(sizes) != length:
+            raise ValueError(f"split: sizes {list(sizes)} do not add up to {length}, the length of axis {axis}")
+    return _cut(x, axis=axis, sizes=sizes)
+
+
+def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
+    """The slices of x along `axis`, without that axis."""
+    return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
+
+
+def broadcast_arrays(*xs: Any) -> tuple[Any, ...]:
+    """All arrays, broadcast to their common shape."""
+    shape = np.broadcast_shapes(*[raw(x).shape for x in xs])
+    return tuple([broadcast_to(x, shape) for x in xs])
+
+
+def shape(x: Any) -> tuple[int, ...]:
+    """The shape of x."""
+    return raw(x).shape

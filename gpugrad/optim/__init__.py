@@ -1,0 +1,5 @@
+"""Floor 7: optimizers."""
+
+from .adam import Adam as Adam
+from .optimizer import Optimizer as Optimizer
+from .sgd import SGD as SGD

@@ -1,0 +1,127 @@
+"""What optimizers share: their variables, their state, and two ways of stepping."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from ..array import Array, device_of
+from ..core import DROP, Tensor, raw
+
+
+class Optimizer:
+    """An optimizer over `variables`.
+
+    Two ways of stepping: `apply_gradients(zip(grads, variables))` after a tape, or `zero_grad()`, `backward()`,
+    `step()`.  Both do the same update.  A subclass gives `init(array)`, the state of one variable, and
+    `update(array, gradient, state, step)`, its new array.  The state is updated in place where nothing else can
+    see it; the variable's array always anew if a tape or a view may hold it.
+    """
+
+    def __init__(self, variables: Iterable[Any] | None = None, learning_rate: float = 1e-3) -> None:
+        self.learning_rate = check("learning_rate", learning_rate)
+        self.iterations = 0
+        self.variables: list[Tensor] = []
+        self._state: dict[int, Any] = {}
+        if variables is not None:
+            variables = [variables] if isinstance(variables, Tensor) else list(variables)
+            if not variables:
+                raise ValueError("optimizer got an empty parameter list")
+            for v in variables:
+                self._add(v)
+        self._fixed = variables is not None
+
+    def _add(self, v: Any) -> None:
+        if not isinstance(v, Tensor):
+            raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(v).__name__}")
+        if v.node is not None and v.node.op is not None:
+            raise ValueError(
+                "can't optimize a non-leaf Tensor; give Variables, or tensors made with requires_grad=True"
+            )
+        if v.node is None or v.node.grad is DROP:
+            raise ValueError(
+                "can't optimize a tensor that does not require a gradient; give trainable Variables, or tensors made "
+                "with requires_grad=True"
+            )
+        if id(v) in self._state:
+            raise ValueError("some parameters appear twice in the optimizer's list")
+        self.variables.append(v)
+        self._state[id(v)] = None
+
+    # ------------------------------------------------------------------------------------ stepping
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
+        """One update from (gradient, variable) pairs.  Pairs whose gradient is None are skipped with a warning.
+
+        ValueError if there is no gradient at all, for a variable the optimizer was not made for, and for a gradient
+        of another shape; then no variable has changed.
+        """
+        pairs = list(grads_and_vars)
+        if not pairs:
+            raise ValueError("apply_gradients: the list of (gradient, variable) pairs is empty")
+        for pair in pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise TypeError("apply_gradients takes (gradient, variable) pairs: zip(grads, variables)")
+        for _, v in pairs:
+            if id(v) not in self._state:
+                if self._fixed and self.variables:
+                    raise ValueError(
+                        f"Unknown variable: {v!r:.80}. This optimizer can only be called for the variables it was "
+                        "made with. Make a new optimizer for a new set of variables."
+                    )
+                self._add(v)
+        without = [getattr(v, "name", "a tensor") for g, v in pairs if g is None]
+        if len(without) == len(pairs):
+            raise ValueError(
+                "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
+            )
+        if without:
+            warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
+        self._step([(raw(g), v) for g, v in pairs if g is not None])
+
+    def zero_grad(self) -> None:
+        """Set `.grad` of every variable to None."""
+        for v in self.variables:
+            v.node.grad = None  # type: ignore[union-attr]
+
+    def step(self) -> None:
+        """One update from the `.grad` of every variable; those without are skipped."""
+        if not self.variables:
+            raise ValueError("step() needs the optimizer to be made with variables: SGD(model.parameters())")
+        pairs = [(v.node.grad.data, v) for v in self.variables if v.node.grad is not None]  # type: ignore[union-attr]
+        if pairs:
+            self._step(pairs)
+
+    def _step(self, pairs: list[tuple[Array, Tensor]]) -> None:
+        for g, v in pairs:
+            if g.shape != v.data.shape:
+                name = getattr(v, "name", "a tensor")
+                raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.data.shape}")
+            if device_of(g) != device_of(v.data):
+                raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.data)}")
+        self.iterations += 1
+        for g, v in pairs:
+            state = self._state[id(v)]
+            if state is None:
+                state = self._state[id(v)] = self.init(v.data)
+            if g.dtype != v.data.dtype:
+                g = g.astype(v.data.dtype)
+            v.data = self.update(v.data, g, state, self.iterations)
+
+    # ------------------------------------------------------------------------------------ for subclasses
+    def init(self, x: Array) -> Any:
+        """The state for one variable."""
+        raise TypeError(f"{type(self).__name__} has no init(array)")
+
+    def update(self, x: Array, g: Array, state: Any, step: int) -> Array:
+        """The new array of one variable."""
+        raise TypeError(f"{type(self).__name__} has no update(array, gradient, state, step)")
+
+
+def check(name: str, value: float, low: float = 0.0, high: float = float("inf")) -> float:
+    """`value`, if low <= value < high.  ValueError otherwise, for NaN too."""
+    if isinstance(value, Tensor):
+        value = float(value)
+    if not isinstance(value, (int, float)) or not low <= value < high:
+        raise ValueError(f"Invalid {name.replace('_', ' ')}: {value!r}; it must be a number from {low} to below {high}")
+    return value

@@ -1,0 +1,89 @@
+"""Floor 2: an op's pullbacks, and what of the forward each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import signature
+from operator import itemgetter
+from typing import Any
+
+Rule = Callable[..., Any]
+
+
+class Op:
+    """A differentiable op: its name, a pullback for each differentiable input, and what each pullback needs.
+
+    `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
+    `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, None)` what the pullbacks of
+    the tracked inputs asked for, with None in the other places.
+    """
+
+    __slots__ = ("_keep", "args", "asks", "joint", "name", "names", "needs", "rules", "static")
+
+    def __init__(
+        self,
+        name: str,
+        args: Sequence[str],
+        static: dict[str, Any],
+        aux: tuple[str, ...],
+        pull: Rule | None,
+        rules: Any,
+    ) -> None:
+        self.name, self.args, self.static = name, list(args), static
+        self.names = [*args, "out", *static, *aux]
+        if pull:
+            rules = dict.fromkeys(args, pull)
+        for a in rules:
+            if a not in args:
+                raise TypeError(f"op {name}: rule for {a!r}, which is no array argument; those are {list(args)}")
+        self.asks = {a: list(signature(r).parameters)[1:] for a, r in rules.items()}
+        for a, asked in self.asks.items():
+            for n in asked:
+                if n != "shape" and n not in self.names:
+                    raise TypeError(f"op {name}: the pullback of {a!r} asks for {n!r}; it may ask for {self.names}")
+        self.needs = [{self._at(n) for n in self.asks[a]} - {-1} if a in rules else set() for a in args]
+        self.rules = [_positional(rules[a], [self._at(n) for n in self.asks[a]]) if a in rules else None for a in args]
+        self.joint = self.rules[0] if pull else None
+        self._keep: dict[tuple[bool, ...], Callable[[tuple], tuple]] = {}
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join(self.args)})>"
+
+    def _at(self, name: str) -> int:
+        return -1 if name == "shape" else self.names.index(name)
+
+    def keep(self, tracked: Sequence[bool]) -> Callable[[tuple], tuple]:
+        key = tuple(tracked)
+        if key not in self._keep:
+            needed = set().union(*[need for need, t in zip(self.needs, key, strict=True) if t])
+            last = len(self.names)  # where `values` has its None
+            picks = [i if i in needed else last for i in range(last)]
+            self._keep[key] = itemgetter(*picks) if last > 1 else lambda v, i=picks[0]: (v[i],)
+        return self._keep[key]
+
+
+def _positional(rule: Rule, index: list[int]) -> Rule:
+    """`rule`, which asks by name, as a function of (g, saved, shape)."""
+    match index:
+        case []:
+            return lambda g, s, shape: rule(g)
+        case [-1]:
+            return lambda g, s, shape: rule(g, shape)
+        case [i]:
+            return lambda g, s, shape: rule(g, s[i])
+        case [i, j] if -1 not in index:
+            return lambda g, s, shape: rule(g, s[i], s[j])
+        case _:
+            return lambda g, s, shape: rule(g, *[shape if i < 0 else s[i] for i in index])
+
+
+def missing(name: str) -> Rule:
+    """The rule of an op whose gradient nobody has written: LookupError, naming the op."""
+
+    def rule(g: Any) -> Any:
+        raise LookupError(
+            f"gradient registry has no entry for: {name}. Write this step with other ops, "
+            "or cut the path with gg.stop_gradient"
+        )
+
+    return rule

@@ -1,0 +1,263 @@
+"""Floor 5: GradientTape, TensorFlow's way to ask for a gradient."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import optree
+
+from .array import is_inexact, library, xp
+from .backprop import backprop
+from .core import NONE, Tape, Tensor, activate, active, identity, leaf, mode, scope, wrap
+from .ops.shape import broadcast_to
+
+_SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
+
+
+class UnconnectedGradients:
+    """What `gradient` answers for a source that the target does not depend on."""
+
+    NONE = "none"
+    ZERO = "zero"
+
+
+class GradientTape:
+    """Records ops on the tensors it watches, then differentiates.
+
+        with gg.GradientTape() as tape:
+            loss = model(x)
+        grads = tape.gradient(loss, variables)
+
+    persistent                 keep what was saved after `gradient`, until the tape is dropped
+    watch_accessed_variables   watch trainable variables by themselves when an op reads them
+
+    A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.
+    """
+
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
+        for name, value in (("persistent", persistent), ("watch_accessed_variables", watch_accessed_variables)):
+            if not isinstance(value, bool):
+                raise TypeError(f"GradientTape: {name} is True or False, not {value!r}")
+        self._persistent, self._auto = persistent, watch_accessed_variables
+        self._tape: Tape | None = None
+        self._seen: set[Any] = set()  # leaves watched by a recording that is over
+        self._spent = False
+
+    # ------------------------------------------------------------------------------------ recording
+    def __enter__(self) -> GradientTape:
+        if self._spent:
+            raise RuntimeError(f"{_SPENT}, and this one has been used. Make a new GradientTape.")
+        if self._tape is None:
+            self._tape = self._new()
+        elif self._tape in active()[1]:
+            raise ValueError(
+                "Tape is still recording, This can happen if you try to re-enter an already-active tape. "
+                "Leave its `with` block first, or make a second GradientTape."
+            )
+        activate(mode(*(active()[1] or (NONE,)), self._tape))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._replace()
+
+    def _new(self) -> Tape:
+        return Tape(set(), self._auto, [], self._persistent)
+
+    def _replace(self, *new: Tape) -> None:
+        """Put `new` in the place of this tape among the active ones."""
+        tape = self._tape
+        activate(mode(*[u for t in active()[1] for u in (new if t is tape else (t,))]))
+
+    def _recording(self) -> Tape:
+        if self._tape is None or self._tape not in active()[1]:
+            raise ValueError("Tape is not recording. Do this inside its `with` block.")
+        return self._tape
+
+    def watch(self, tensor: Any) -> None:
+        """Track `tensor`, or every tensor in a nested structure, from here on.
+
+        Warns about tensors that are not floating, which have no gradient.  ValueError for what is no tensor, and
+        outside the tape's `with` block on a tape that was never entered.
+        """
+        if self._tape is None:
+            raise ValueError("Tape is not recording. Call watch() inside its `with` block, or after it.")
+        for t in [tensor] if isinstance(tensor, Tensor) else optree.tree_leaves(tensor, namespace="gpugrad"):
+            if not isinstance(t, Tensor):
+                raise ValueError(
+                    f"Passed in object {t!r:.60} of type {type(t).__name__!r}, not a Tensor or Variable. "
+                    "Make it one with gg.tensor(...)."
+                )
+            if not is_inexact(t.data.dtype):
+                warnings.warn(
+                    f"The dtype of the watched tensor must be floating (e.g. gg.float32), got {t.data.dtype}",
+                    stacklevel=2,
+                )
+                continue
+            self._tape.watched.add(identity(leaf(t)))
+            self._tape.arrays[id(t.data)] = t.data, t.node  # type: ignore[assignment]
+
+    def watched_variables(self) -> tuple[Any, ...]:
+        """The variables that this tape has watched, in order of their creation; readable after use, too."""
+        leaves = self._seen | (set(self._tape.watched) if self._tape else set())
+        found = [n.saved() for n in sorted(leaves, key=lambda n: n.seq) if callable(n.saved)]
+        return tuple([v for v in found if v is not None])
+
+    @contextmanager
+    def stop_recording(self) -> Iterator[None]:
+        """Record nothing on this tape inside the `with` block."""
+        if self._tape is None:
+            raise RuntimeError("Trying to stop recording a tape which is not recording. Enter its `with` block first.")
+        self._recording()
+        with scope(lambda tapes: [t for t in tapes if t is not self._tape]):
+            yield
+
+    def reset(self) -> None:
+        """Forget everything recorded and watched so far, and go on recording."""
+        old, self._tape = self._recording(), self._new()
+        tape, self._tape = self._tape, old
+        self._replace(tape)
+        self._tape = tape
+        self._seen = set()
+        old.close()
+
+    # ------------------------------------------------------------------------------------ differentiating
+    def gradient(
+        self,
+        target: Any,
+        sources: Any,
+        output_gradients: Any = None,
+        unconnected_gradients: str = UnconnectedGradients.NONE,
+    ) -> Any:
+        """The gradient of the sum of `target` with respect to `sources`, in the structure of `sources`.
+
+        target                 a tensor, or any nesting of lists, tuples and dicts of them
+        sources                the same; an intermediate result is a source like any other
+        output_gradients       the cotangent of each target, in the order of the targets; None: ones
+        unconnected_gradients  'none' or 'zero': what stands for a source that target does not depend on
+
+        Each gradient has its source's shape and dtype.  RuntimeError on a tape that is used up.
+        """
+        if self._tape is None or self._spent:
+            raise RuntimeError(
+                f"{_SPENT}. Write GradientTape(persistent=True) to ask several times."
+                if self._spent
+                else f"{_SPENT}; this one has never been entered. Compute the target inside `with tape:`."
+            )
+        zero = self._zero(unconnected_gradients)
+        if target is None:
+            raise TypeError(
+                "Argument `target` should be a list or nested structure of Tensors or Variables to be "
+                "differentiated, but received None."
+            )
+        targets = self._tensors(target, "target")
+        asked, restore = self._sources(sources)
+        seeds = self._seeds(targets, output_gradients)
+        tape, inside = self._tape, self._tape in active()[1]
+        if inside and self._persistent:
+            warnings.warn(
+                "Calling GradientTape.gradient on a persistent tape inside its context records the gradient's own "
+                "ops on the tape, which costs time and memory. Call it after the `with` block unless you want "
+                "higher derivatives.",
+                stacklevel=2,
+            )
+        if inside and not self._persistent:
+            self._replace()
+        out: list[Any] = [None] * len(asked)
+        try:
+            float_targets = [(t, s) for t, s in zip(targets, seeds, strict=True) if is_inexact(t.data.dtype)]
+            if float_targets:
+                ts, ss = zip(*float_targets, strict=True)
+                out = backprop(ts, ss, tape, asked, self._persistent, len(active()[1]) > 1) or []
+            for t, s in float_targets:  # a target that is a source and that no tape tracks
+                for i, a in enumerate(asked):
+                    if a is t and out[i] is None:
+                        out[i] = wrap(xp(t.data).ones_like(t.data)) if s is None else s
+        finally:
+            if not self._persistent:
+                self._spent = True
+                self._seen = set(tape.watched)
+                tape.close()
+        if zero:
+            out = [wrap(xp(s.data).zeros_like(s.data)) if g is None else g for g, s in zip(out, asked, strict=True)]
+        return restore(out)
+
+    @staticmethod
+    def _zero(unconnected: Any) -> bool:
+        if unconnected not in ("none", "zero"):
+            raise ValueError(f"Unknown value for unconnected_gradients: {unconnected!r}; write 'none' or 'zero'")
+        return unconnected == "zero"
+
+    @staticmethod
+    def _tensors(tree: Any, what: str) -> list[Tensor]:
+        found = [tree] if isinstance(tree, Tensor) else optree.tree_leaves(tree, namespace="gpugrad")
+        for t in found:
+            if not isinstance(t, Tensor):
+                raise TypeError(
+                    f"gradient: every {what} must be a Tensor or Variable, given {t!r:.60} of type "
+                    f"{type(t).__name__}. Make it one with gg.tensor(...) before the tape records."
+                )
+        return found
+
+    def _sources(self, sources: Any) -> tuple[list[Tensor], Any]:
+        """(the sources in a flat list, the function that gives a flat list their structure)."""
+        if isinstance(sources, Tensor):
+            return [sources], lambda out: out[0]
+        if type(sources) is list:
+            for s in sources:
+                if not isinstance(s, Tensor):
+                    break
+            else:
+                return sources, lambda out: out
+        tree: Any = sources
+        flat, spec = optree.tree_flatten(tree, namespace="gpugrad")
+        return self._tensors(flat, "source"), spec.unflatten
+
+    def _seeds(self, targets: list[Tensor], given: Any) -> list[Any]:
+        if given is None:
+            return [None] * len(targets)
+        found = (
+            [given]
+            if isinstance(given, Tensor) or library(given) is not None or isinstance(given, (int, float))
+            else optree.tree_leaves(given, none_is_leaf=True, namespace="gpugrad")
+        )
+        if len(found) < len(targets):
+            raise ValueError(f"gradient: {len(targets)} targets need as many output_gradients, given {len(found)}")
+        return [seed_for(t, s) for t, s in zip(targets, found, strict=False)]
+
+    # ------------------------------------------------------------------------------------ memory
+    def nbytes(self) -> int:
+        """Bytes of the distinct arrays that this tape keeps for its backward pass.  Views count as their base."""
+        return sum(saved_arrays(self._tape.live()).values()) if self._tape is not None else 0
+
+
+def saved_arrays(nodes: list[Any]) -> dict[int, int]:
+    """Bytes of each distinct memory block that `nodes` keep, by the id of the array that owns it."""
+    blocks: dict[int, int] = {}
+    for n in nodes:
+        for v in n.saved:
+            if library(v) is not None:
+                base = v
+                while getattr(base, "base", None) is not None and hasattr(base.base, "nbytes"):
+                    base = base.base
+                blocks[id(base)] = base.nbytes
+    return blocks
+
+
+def seed_for(t: Tensor, s: Any) -> Any:
+    """Seed `s` checked against its tensor: its shape, or one that broadcasts to it."""
+    if s is None:
+        return None
+    if not isinstance(s, Tensor):
+        if isinstance(s, str) or (library(s) is None and not isinstance(s, (int, float, complex))):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(s).__name__}")
+        s = wrap(xp(t.data).asarray(s, t.data.dtype))
+    if s.data.shape != t.data.shape:
+        if s.data.shape != ():
+            raise ValueError(
+                f"Mismatch in shape: the output gradient has shape {s.data.shape} and its target {t.data.shape}"
+            )
+        s = broadcast_to(s, t.data.shape)
+    return s

@@ -1,0 +1,308 @@
+"""Floor 6: operators and methods of Tensor, creation functions, Variable, Parameter."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import array as _array, autograd
+from .array import Device, DTypeLike, as_dtype, asarray, default_device, default_float, library
+from .core import Tensor, raw, wrap
+from .ops import index, linalg, math, reduce, shape
+
+
+# ---------------------------------------------------------------------------------------------- creation
+def tensor(
+    value: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A Tensor of `value`: a number, nested lists of numbers, an array, or a Tensor (whose values it takes).
+
+    Python floats become float32, integers int32; arrays keep their dtype.  An array of the right dtype and device is
+    shared, not copied.  `requires_grad`: a leaf of the graph, whose `.grad` backward() fills.
+    """
+    if isinstance(value, Tensor):
+        value = math.view(value.data)
+    elif isinstance(value, (list, tuple)) and _has_tensor(value):
+        value = np.stack([to_numpy(tensor(v)) for v in value])
+    data = asarray(value, dtype, device)
+    # A tape tells values apart by the array object: two tensors of one array must not share it.
+    t = wrap(math.view(data) if data is value else data)
+    return autograd.require_grad(t) if requires_grad else t
+
+
+def _has_tensor(value: Any) -> bool:
+    return any([isinstance(v, Tensor) or (isinstance(v, (list, tuple)) and _has_tensor(v)) for v in value])
+
+
+def _made(name: str, device: str | Device | None, requires_grad: bool, *args: Any, **kw: Any) -> Tensor:
+    d = default_device() if device is None else _array.device(device)
+    with d.library.scope(d):
+        t = wrap(d.library.asarray(getattr(d.library.xp, name)(*args, **kw), None, d))
+    return autograd.require_grad(t) if requires_grad else t
+
+
+def _size(shape: Any) -> tuple[int, ...]:
+    if isinstance(shape, (int, np.integer)):
+        return (int(shape),)
+    try:
+        return tuple([operator.index(n) for n in shape])
+    except TypeError:
+        raise TypeError(f"a shape is an integer or a tuple of integers, not {shape!r}") from None
+
+
+def zeros(
+    shape: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A Tensor of zeros."""
+    return _made("zeros", device, requires_grad, _size(shape), as_dtype(dtype or default_float()))
+
+
+def ones(
+    shape: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A Tensor of ones."""
+    return _made("ones", device, requires_grad, _size(shape), as_dtype(dtype or default_float()))
+
+
+def full(shape: Any, fill_value: Any, dtype: DTypeLike = None, device: str | Device | None = None) -> Tensor:
+    """A Tensor filled with one number."""
+    value = raw(tensor(fill_value, dtype, "cpu"))
+    return _made("full", device, False, _size(shape), value.item(), value.dtype)
+
+
+def arange(
+    start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike = None, device: Any = None
+) -> Tensor:
+    """start, start + step, … up to but without stop; integers unless an argument is a float."""
+    args = (0, start, step) if stop is None else (start, stop, step)
+    kind = np.dtype("int32") if all([isinstance(a, (int, np.integer)) for a in args]) else default_float()
+    return _made("arange", device, False, *args, dtype=as_dtype(dtype or kind))
+
+
+def linspace(start: float, stop: float, num: int, dtype: DTypeLike = None, device: Any = None) -> Tensor:
+    """`num` equally spaced numbers from start to stop, both included."""
+    return _made("linspace", device, False, start, stop, num, dtype=as_dtype(dtype or default_float()))
+
+
+def eye(n: int, m: int | None = None, dtype: DTypeLike = None, device: Any = None) -> Tensor:
+    """The identity matrix."""
+    return _made("eye", device, False, n, m, dtype=as_dtype(dtype or default_float()))
+
+
+def _like(name: str, doc: str) -> Callable[..., Tensor]:
+    def f(x: Any, dtype: DTypeLike = None) -> Tensor:
+        a = raw(x) if isinstance(x, Tensor) or library(x) is not None else raw(tensor(x))
+        return wrap(getattr(_array.xp(a), name)(a, dtype=a.dtype if dtype is None else as_dtype(dtype)))
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = doc
+    return f
+
+
+zeros_like = _like("zeros_like", "Zeros in the shape, dtype and device of x.")
+ones_like = _like("ones_like", "Ones in the shape, dtype and device of x.")
+
+
+def full_like(x: Any, fill_value: float, dtype: DTypeLike = None) -> Tensor:
+    """One number in the shape, dtype and device of x."""
+    return wrap(zeros_like(x, dtype).data + zeros_like(x, dtype).data.dtype.type(fill_value))
+
+
+# ---------------------------------------------------------------------------------------------- leaving
+def to_numpy(t: Any) -> np.ndarray:
+    """The values as a NumPy array; they leave the graph."""
+    return _array.to_host(raw(t))
+
+
+def item(t: Tensor) -> Any:
+    """The one element as a Python number.  RuntimeError if there are more, or none."""
+    if t.data.size != 1:
+        raise RuntimeError(
+            f"a Tensor with {t.data.size} elements cannot be converted to Scalar; item() needs exactly one. "
+            "Use .numpy() or .tolist()."
+        )
+    return to_numpy(t).item()
+
+
+def _to_array(t: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    return np.array(to_numpy(t), dtype=dtype, copy=copy) if copy else np.asarray(to_numpy(t), dtype=dtype)
+
+
+def _leave(t: Tensor, func: Any, types: Any, args: tuple, kw: dict[str, Any]) -> Any:
+    """np.f(tensor) leaves the graph: NumPy's function on the values."""
+    host = lambda v: to_numpy(v) if isinstance(v, Tensor) else type(v)(map(host, v)) if type(v) in (list, tuple) else v
+    return func(*[host(a) for a in args], **{k: host(v) for k, v in kw.items()})
+
+
+def _bool(t: Tensor) -> bool:
+    if t.data.size != 1:
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous; use gg.any(t) or gg.all(t)")
+    return bool(to_numpy(t).item())
+
+
+def _repr(t: Tensor) -> str:
+    body = np.array2string(to_numpy(t), separator=", ", prefix="tensor(", threshold=1000)
+    extra = "" if t.data.dtype == np.dtype("float32") else f", dtype={t.data.dtype}"
+    if _array.device_of(t.data).kind != "cpu":
+        extra += f", device='{_array.device_of(t.data)}'"
+    if t.node is not None and t.node.op is not None:
+        extra += f", grad_fn=<{t.node.op.name}>"
+    elif autograd.requires_grad(t):
+        extra += ", requires_grad=True"
+    return f"tensor({body}{extra})"
+
+
+def to(t: Tensor, where: Any = None, dtype: DTypeLike = None) -> Tensor:
+    """t on another device, in another dtype, or both; t itself if it is so already.  The gradient travels back."""
+    if where is not None and not isinstance(where, Device):
+        if isinstance(where, str) and (where.partition(":")[0] in ("cpu", "cuda", "gpu") or ":" in where):
+            where = _array.device(where)
+        elif isinstance(where, str) and dtype is None:
+            try:
+                dtype, where = as_dtype(where), None
+            except TypeError:
+                where = _array.device(where)
+        elif not isinstance(where, str):
+            dtype, where = where, None
+    out = t if where is None else math.to_device(t, where)
+    return out if dtype is None else math.astype(out, dtype)
+
+
+def _iter(t: Tensor) -> Any:
+    if not t.data.ndim:
+        raise TypeError("iteration over a 0-d tensor; use .item() for its value")
+    return (index.getitem(t, i) for i in range(t.data.shape[0]))
+
+
+def _len(t: Tensor) -> int:
+    if not t.data.ndim:
+        raise TypeError("len() of a 0-d tensor")
+    return t.data.shape[0]
+
+
+def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
+    raise TypeError(
+        f"'{type(t).__name__}' object does not support item assignment; tensors do not change. "
+        "Use gg.where(mask, new, t), or a Variable and v[key].assign(value)."
+    )
+
+
+def _shape_args(shape: tuple) -> Any:
+    return shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+
+
+def _compare(f: Any, fallback: bool | None = None) -> Any:
+    def call(a: Tensor, b: Any) -> Any:
+        if fallback is not None and (b is None or isinstance(b, str)):
+            return fallback
+        return f(a, b)
+
+    return call
+
+
+def _reflect(f: Any) -> Any:
+    return lambda a, b: f(b, a)
+
+
+def _bind() -> None:
+    T: Any = Tensor
+    for name, f in {
+        "add": math.add, "sub": math.subtract, "mul": math.multiply, "truediv": math.divide, "pow": math.pow,
+        "matmul": linalg.matmul, "mod": math.remainder, "floordiv": math.floor_divide,
+    }.items():  # fmt: skip
+        setattr(T, f"__{name}__", f)
+        setattr(T, f"__r{name}__", _reflect(f))
+    T.__neg__, T.__pos__, T.__abs__ = math.negative, math.positive, math.abs
+    T.__lt__, T.__le__ = _compare(math.less), _compare(math.less_equal)
+    T.__gt__, T.__ge__ = _compare(math.greater), _compare(math.greater_equal)
+    T.__eq__, T.__ne__ = _compare(math.equal, False), _compare(math.not_equal, True)
+    T.__and__, T.__or__, T.__xor__ = math.logical_and, math.logical_or, math.logical_xor
+    T.__invert__ = math.logical_not
+    T.__deepcopy__ = _deepcopy
+    T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
+    T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
+    T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
+    T.__float__ = lambda t: float(item(t))
+    T.__int__ = lambda t: int(item(t))
+    T.__index__ = _index
+    T.__complex__ = lambda t: complex(item(t))
+    T.__format__ = lambda t, spec: format(item(t), spec) if spec and t.data.size == 1 else format(str(t), spec)
+    T.__array__, T.__array_function__ = _to_array, _leave
+    T.__dlpack__ = lambda t, **kw: t.data.__dlpack__(**kw)
+    T.__dlpack_device__ = lambda t: t.data.__dlpack_device__()
+
+    prop = lambda get, doc: property(get, doc=doc)
+    T.shape = prop(lambda t: t.data.shape, "The length of each axis.")
+    T.dtype = prop(lambda t: t.data.dtype, "The dtype of the elements.")
+    T.ndim = prop(lambda t: t.data.ndim, "The number of axes.")
+    T.size = prop(lambda t: t.data.size, "The number of elements.")
+    T.nbytes = prop(lambda t: t.data.nbytes, "The bytes of the elements.")
+    T.device = prop(lambda t: _array.device_of(t.data), "Where the array lives.")
+    T.T = prop(lambda t: shape.permute_dims(t, range(t.data.ndim)[::-1]), "The axes in reverse order.")
+    T.mT = prop(shape.matrix_transpose, "The last two axes exchanged.")
+    T.requires_grad = property(autograd.requires_grad, _toggle, doc="Whether ops on it are recorded.")
+    T.grad = property(autograd.grad_of, autograd.set_grad, doc="What backward() has left; None if nothing.")
+    T.is_leaf = prop(autograd.is_leaf, "Whether no recorded op made it.")
+    T.grad_fn = prop(lambda t: t.node if t.node is not None and t.node.op is not None else None, "Its node, or None.")
+    T.real, T.imag = prop(math.real, "The real part."), prop(math.imag, "The imaginary part.")
+
+    T.backward, T.retain_grad = autograd.backward, autograd.retain_grad
+    T.requires_grad_ = autograd.require_grad
+    T.detach = math.stop_gradient
+    T.clone = lambda t: math.positive(t)
+    T.numpy, T.item, T.to, T.astype = to_numpy, item, to, math.astype
+    T.tolist = lambda t: to_numpy(t).tolist()
+    T.cpu = lambda t: to(t, "cpu")
+    T.cuda = lambda t, i=0: to(t, f"cuda:{i}")
+    T.reshape = lambda t, *s: shape.reshape(t, _shape_args(s))
+    T.permute_dims = lambda t, *axes: shape.permute_dims(t, _shape_args(axes))
+    T.transpose = lambda t, *axes: shape.permute_dims(t, _shape_args(axes) if axes else range(t.data.ndim)[::-1])
+    T.flatten, T.broadcast_to = shape.flatten, shape.broadcast_to
+    T.squeeze = lambda t, axis=None: shape.squeeze(t, axis=axis)
+    T.expand_dims = shape.expand_dims
+    for f in (reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.argmax, reduce.argmin,
+              reduce.any, reduce.all, reduce.logsumexp):  # fmt: skip
+        setattr(T, f.__name__, _reduction(f))
+    T.var = lambda t, axis=None, correction=0, keepdims=False: reduce.var(
+        t, axis=axis, correction=correction, keepdims=keepdims
+    )
+    T.std = lambda t, axis=None, correction=0, keepdims=False: reduce.std(
+        t, axis=axis, correction=correction, keepdims=keepdims
+    )
+    T.cumsum = lambda t, axis=-1: reduce.cumsum(t, axis=axis)
+    for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "clip", "conj"):
+        setattr(T, name, getattr(math, name))
+
+
+def _index(t: Tensor) -> int:
+    if t.data.size != 1 or t.data.dtype.kind not in "iu":
+        raise TypeError(f"only a one-element integer tensor can be an index, not {t.data.dtype}{list(t.data.shape)}")
+    return int(item(t))
+
+
+def _toggle(t: Tensor, flag: bool) -> None:
+    autograd.require_grad(t, flag)
+
+
+def _deepcopy(t: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A leaf's copy is a leaf of its own, without the gradient."""
+    if not autograd.is_leaf(t):
+        raise RuntimeError(
+            "Only tensors made by the user (leaves of the graph) can be deep-copied; write t.detach() for the values"
+        )
+    copy = memo[id(t)] = wrap(_array.xp(t.data).array(t.data))
+    return autograd.require_grad(copy) if autograd.requires_grad(t) else copy
+
+
+def _reduction(f: Any) -> Any:
+    def method(t: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return f(t, axis=axis, keepdims=keepdims)
+
+    method.__name__, method.__doc__ = f.__name__, f.__doc__
+    return method
+
+
+_bind()

@@ -1,0 +1,131 @@
+"""Floor 6: Variable and Parameter, tensors with state."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+from weakref import ref
+
+from . import array as _array, autograd
+from .array import Device, DTypeLike, asarray, is_inexact, library
+from .core import Tensor, make_node, raw, wrap
+from .ops import index, math
+from .tensor import tensor, to_numpy
+
+_number = count()
+
+
+class Variable(Tensor):
+    """A tensor with state: tapes watch it by themselves, `assign` changes it.
+
+    initial_value   a number, list, array or Tensor; copied
+    trainable       whether tapes watch it and optimizers change it
+    name            for printing and saving
+    Outside every tape, ops on a Variable record nothing.
+    """
+
+    __slots__ = ("name", "trainable")
+
+    def __init__(
+        self,
+        initial_value: Any,
+        trainable: bool = True,
+        name: str | None = None,
+        dtype: DTypeLike = None,
+        device: str | Device | None = None,
+    ) -> None:
+        data = raw(tensor(initial_value, dtype, device))
+        self.data = _array.xp(data).array(data)
+        self.name = f"Variable:{next(_number)}" if name is None else name
+        self.trainable = trainable
+        self.node = None
+        if trainable and is_inexact(self.data.dtype):
+            self.node = make_node(None, None, ref(self), (), self.data)
+            self.node.grad = None
+
+    def __repr__(self) -> str:
+        return f"<Variable {self.name!r} shape={self.data.shape} dtype={self.data.dtype}, numpy={to_numpy(self)!r}>"
+
+    def __iadd__(self, other: Any) -> Any:
+        raise RuntimeError(
+            "`variable += value` is not supported. Use `variable.assign_add(value)` to modify the variable, "
+            "or `out = variable + value` if you need a new Tensor."
+        )
+
+    def __isub__(self, other: Any) -> Any:
+        raise RuntimeError(
+            "`variable -= value` is not supported. Use `variable.assign_sub(value)` to modify the variable, "
+            "or `out = variable - value` if you need a new Tensor."
+        )
+
+    def __getitem__(self, key: Any) -> Any:
+        out = index.getitem(self, key)
+        part = _Slice()
+        part.data, part.node, part.variable, part.key = out.data, out.node, self, key
+        return part
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        copy = memo[id(self)] = type(self)(self, trainable=self.trainable, name=self.name)
+        return copy
+
+    def value(self) -> Tensor:
+        """The value now, as a Tensor that later assignments leave alone."""
+        return math.positive(self)
+
+    def assign(self, value: Any) -> Variable:
+        """Take a new value of the same shape, in this variable's dtype.
+
+        What a tape saved before keeps the old value.  ValueError for another shape.
+        """
+        new = raw(value) if isinstance(value, Tensor) else asarray(value, None, self.device)
+        if new.shape != self.data.shape:
+            raise ValueError(
+                f"Cannot assign value to variable {self.name!r}: Shape mismatch. The variable shape "
+                f"{self.data.shape}, and the assigned value shape {new.shape} are incompatible."
+            )
+        if _array.device_of(new) != _array.device_of(self.data):
+            new = raw(math.to_device(wrap(new), self.device))
+        self.data = _array.xp(new).array(new, self.data.dtype)
+        return self
+
+    def assign_add(self, delta: Any) -> Variable:
+        """Add `delta`, which broadcasts to this shape."""
+        return self.assign(self.data + self._delta(delta))
+
+    def assign_sub(self, delta: Any) -> Variable:
+        """Subtract `delta`, which broadcasts to this shape."""
+        return self.assign(self.data - self._delta(delta))
+
+    def _delta(self, delta: Any) -> Any:
+        d = raw(delta)
+        return d if library(d) is not None else asarray(d, self.data.dtype, self.device)
+
+
+class _Slice(Tensor):
+    """v[key]: a Tensor that can be assigned to."""
+
+    __slots__ = ("key", "variable")
+
+    def assign(self, value: Any) -> Variable:
+        """Change these elements of the variable."""
+        v = self.variable
+        new = _array.xp(v.data).array(v.data)
+        target = index._raw_key(self.key)
+        value = raw(value)
+        try:
+            new[target] = value if library(value) is not None else asarray(value, v.data.dtype, v.device)
+        except ValueError as e:
+            raise ValueError(f"Cannot assign value to variable {v.name!r} at {self.key!r}: {e}") from None
+        v.data = new
+        return v
+
+
+class Parameter(Variable):
+    """A Variable that is also a leaf of the graph of tensors: `loss.backward()` fills its `.grad`, tape or not."""
+
+    __slots__ = ()
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        if self.node is not None:
+            autograd.require_grad(self)
