@@ -1,0 +1,237 @@
+"""The graph on tensors against PyTorch's behaviour, value by value."""
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad.testing import assert_close
+
+
+def leaf(v, dtype=np.float64):
+    return gg.tensor(np.asarray(v, dtype), requires_grad=True)
+
+
+def test_backward_accumulates_and_frees():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    assert_close(x.grad, [2, 4])
+    y.backward()
+    assert_close(x.grad, [4, 8])
+    with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
+        y.backward()
+
+
+def test_modes():
+    x, c = leaf(1.0), gg.tensor(1.0)
+    assert not (c * 2).requires_grad and (x * 2).requires_grad
+    with gg.no_grad():
+        assert not (x * 2).requires_grad and not gg.is_grad_enabled()
+        with gg.enable_grad():
+            assert (x * 2).requires_grad
+        with gg.set_grad_enabled(True):
+            assert (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert not (x.detach() * 2).requires_grad
+    gg.set_grad_enabled(False)
+    try:
+        assert not (x * 2).requires_grad
+    finally:
+        gg.set_grad_enabled(True)
+    assert (x * 2).requires_grad
+
+
+def test_modes_as_decorators_are_reentrant():
+    x = leaf(1.0)
+
+    @gg.no_grad()
+    def f(n):
+        return x * 2 if n == 0 else f(n - 1)
+
+    @gg.set_grad_enabled(False)
+    def g():
+        return x * 2
+
+    assert not f(3).requires_grad and not g().requires_grad
+    assert (x * 2).requires_grad
+
+    @gg.enable_grad()
+    def h():
+        return x * 2
+
+    with gg.no_grad():
+        assert h().requires_grad
+
+
+def test_modes_belong_to_a_thread_and_a_task():
+    x, seen = leaf(1.0), []
+    with gg.no_grad():
+        t = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+        t.start()
+        t.join()
+    assert seen == [True]
+
+    async def quiet():
+        with gg.no_grad():
+            await asyncio.sleep(0)
+            return (x * 2).requires_grad
+
+    async def loud():
+        await asyncio.sleep(0)
+        return (x * 2).requires_grad
+
+    async def both():
+        return await asyncio.gather(quiet(), loud())
+
+    assert asyncio.run(both()) == [False, True]
+
+
+def test_grad_and_create_graph():
+    x = leaf(3.0)
+    y = x * x * x
+    (g,) = gg.grad(y, x, create_graph=True)
+    (h,) = gg.grad(g, x, create_graph=True)
+    (k,) = gg.grad(h, x)
+    assert [float(v) for v in (g, h, k)] == [27, 18, 6] and x.grad is None
+    y = x * x
+    z = y * y
+    a, b = gg.grad(z, [x, y])
+    assert float(a) == 108 and float(b) == 18
+    (x * x * x).backward(create_graph=True)
+    x.grad.backward()
+    assert float(x.grad) == 27 + 18
+
+
+def test_retain_grad_and_leaf():
+    x = leaf(3.0)
+    y = x * x
+    y.retain_grad()
+    (y * y).backward()
+    assert float(y.grad) == 18 and float(x.grad) == 108
+    assert x.is_leaf and not y.is_leaf and y.grad_fn is not None and x.grad_fn is None
+    assert x.detach().is_leaf and not x.detach().requires_grad
+    z = x * x
+    with pytest.warns(UserWarning, match="not a leaf"):
+        assert z.grad is None
+
+
+def test_backward_into_chosen_inputs():
+    x, w = leaf(2.0), leaf(3.0)
+    y = x * w
+    y.backward(inputs=[w], retain_graph=True)
+    assert x.grad is None and float(w.grad) == 2
+    y.backward(inputs=w)
+    assert float(w.grad) == 4
+    with pytest.raises(RuntimeError, match="cannot be empty"):
+        (x * w).backward(inputs=[])
+
+
+def test_several_roots():
+    x = leaf(2.0)
+    gg.backward([x * x, x * 3.0])
+    assert float(x.grad) == 7
+
+
+def test_shared_and_broadcast():
+    x = leaf(2.0)
+    y = x * x
+    z = y + y + y * x
+    z.backward()
+    assert float(x.grad) == 4 * 2 + 3 * 4
+    a, b = leaf([[1.0], [2.0]]), leaf([3.0, 4.0])
+    (a * b + b).sum().backward()
+    assert_close(a.grad, [[7], [7]])
+    assert_close(b.grad, [5, 5])
+
+
+def test_seeds():
+    x = leaf([1.0, 2.0])
+    (x * x).backward(gg.tensor(np.array([10.0, 1.0])))
+    assert_close(x.grad, [20, 4])
+    (g,) = gg.grad(x * x, x, grad_outputs=gg.tensor(np.array([1.0, 0.0])))
+    assert_close(g, [2, 0])
+
+
+def test_float32_backward_keeps_its_dtype():
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * gg.tensor(np.array([1.0, 2.0]))).sum()
+    assert y.dtype == np.float64
+    y.backward()
+    assert x.grad.dtype == np.float32
+
+
+def test_complex():
+    z = gg.tensor(1 + 2j, requires_grad=True)
+    gg.abs(z).square().backward()
+    assert complex(z.grad) == pytest.approx(2 + 4j)
+    (g,) = gg.grad(z * z, z, grad_outputs=gg.tensor(1 + 0j))
+    assert complex(g) == 2 - 4j
+    x = gg.tensor(2.0, requires_grad=True)
+    y = gg.real(x * z * 1j)
+    y.backward()
+    assert x.grad.dtype == np.float32 and float(x.grad) == -2
+
+
+def test_shared_gradients_are_not_written_through():
+    x, y = leaf([1.0, 1.0]), leaf([1.0, 1.0])
+    s = (x + y).sum()
+    s.backward()
+    first = x.grad
+    (x * 2.0).sum().backward()
+    assert_close(first, [1, 1])
+    assert_close(y.grad, [1, 1])
+    assert_close(x.grad, [3, 3])
+
+
+def test_detach_shares_memory_and_requires_grad_toggles():
+    x = leaf([1.0, 2.0])
+    assert np.shares_memory(x.detach().numpy(), x.numpy())
+    x.requires_grad_(False)
+    assert not x.requires_grad
+    x.requires_grad = True
+    assert x.requires_grad and (x * 2).requires_grad
+
+
+# ---------------------------------------------------------------- errors
+def test_errors():
+    x, c = leaf([1.0, 2.0, 3.0]), gg.tensor([1.0])
+    with pytest.raises(RuntimeError, match="does not require grad and does not have a grad_fn"):
+        c.backward()
+    with pytest.raises(RuntimeError, match="only for scalar outputs.*sum"):
+        (x * 2).backward()
+    with pytest.raises(RuntimeError, match="real scalar outputs"):
+        gg.tensor(1j, requires_grad=True).backward()
+    with pytest.raises(RuntimeError, match=r"Mismatch in shape: grad_output\[0\] has a shape of \(2,\)"):
+        (x * 2).backward(gg.ones(2))
+    with pytest.raises(TypeError, match="gradients can be either Tensors or None, but got int"):
+        (x * 2).backward(3)
+    with pytest.raises(RuntimeError, match="at index 1 appears to not have been used"):
+        gg.grad((x * 2).sum(), [x, leaf(1.0)])
+    assert gg.grad((x * 2).sum(), [x, leaf(1.0)], allow_unused=True)[1] is None
+    assert_close(gg.grad((x * 2).sum(), [leaf(1.0)], materialize_grads=True)[0], 0)
+    with pytest.raises(ValueError, match="materialize_grads"):
+        gg.grad((x * 2).sum(), x, allow_unused=False, materialize_grads=True)
+    with pytest.raises(RuntimeError, match="One of the differentiated Tensors does not require grad"):
+        gg.grad((x * 2).sum(), c)
+    with pytest.raises(RuntimeError, match="floating point and complex dtype"):
+        gg.tensor([1, 2], requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf variables"):
+        (x * 2).requires_grad_(False)
+    with pytest.raises(RuntimeError, match="assign a gradient of size"):
+        x.grad = gg.ones(2)
+    with pytest.raises(TypeError, match="ndarray"):
+        x.grad = np.ones(3)
+    with pytest.raises(RuntimeError, match="retain_grad"):
+        c.retain_grad()
+
+
+def test_an_input_that_was_freed():
+    x = leaf(2.0)
+    y = gg.exp(x)
+    z = y * y
+    z.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        (y * 2.0).backward()

@@ -1,0 +1,204 @@
+"""Modules, layers and optimizers."""
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad.testing import assert_close
+
+
+class Net(gg.nn.Module):
+    def __init__(self):
+        self.shared = gg.nn.Linear(2, 2)
+        self.layers = [gg.nn.Linear(2, 3), self.shared]
+        self.by_name = {"a": gg.nn.Linear(3, 1), "steps": gg.Variable(0, trainable=False)}
+        self.note = "text"
+        self.me = self
+
+
+def test_module_finds_variables():
+    net = Net()
+    names = [name for name, _ in net.named_variables()]
+    assert names == ["shared.weight", "shared.bias", "layers.0.weight", "layers.0.bias",
+                     "by_name.a.weight", "by_name.a.bias", "by_name.steps"]  # fmt: skip
+    assert len(net.trainable_variables) == 6 and len(net.non_trainable_variables) == 1
+    assert len(net.submodules) == 3 and len(list(net.parameters())) == 6
+    assert "layers.0.weight=[2, 3]" in repr(net)
+
+
+def test_linear():
+    layer = gg.nn.Linear(3, 2, activation="relu")
+    x = gg.random.normal((4, 3))
+    assert_close(layer(x), np.maximum(x.numpy() @ layer.weight.numpy() + layer.bias.numpy(), 0))
+    assert abs(layer.weight.numpy()).max() <= 1 / np.sqrt(3)
+    assert gg.nn.Linear(3, 2, bias=False).bias is None
+    with pytest.raises(ValueError, match="activation is one of"):
+        gg.nn.Linear(3, 2, activation="softplus9")
+    with pytest.raises(ValueError, match="positive integer"):
+        gg.nn.Linear(0, 2)
+    with pytest.raises(TypeError, match="layer 1 is a int"):
+        gg.nn.Sequential(layer, 3)
+
+
+def test_both_ways_of_training_are_the_same():
+    x, y = gg.random.normal((8, 3)), gg.random.normal((8, 1))
+    for make in (
+        lambda v: gg.optim.SGD(v, 0.1),
+        lambda v: gg.optim.SGD(v, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda v: gg.optim.Adam(v, 0.1),
+    ):
+        gg.random.seed(0)
+        a = gg.nn.Linear(3, 1)
+        gg.random.seed(0)
+        b = gg.nn.Linear(3, 1)
+        oa, ob = make(a.trainable_variables), make(b.parameters())
+        for _ in range(5):
+            with gg.GradientTape() as tape:
+                loss = gg.nn.mse_loss(a(x), y)
+            oa.apply_gradients(zip(tape.gradient(loss, a.trainable_variables), a.trainable_variables, strict=True))
+            ob.zero_grad()
+            gg.nn.mse_loss(b(x), y).backward()
+            ob.step()
+        assert np.array_equal(a.weight.numpy(), b.weight.numpy()) and oa.iterations == ob.iterations == 5
+
+
+def reference_sgd(x, g, s, t, lr, momentum, nesterov, wd):
+    g = g + wd * x
+    if momentum:
+        s["v"] = momentum * s.get("v", 0) + g
+        g = g + momentum * s["v"] if nesterov else s["v"]
+    return x - lr * g
+
+
+def reference_adam(x, g, s, t, lr, b1, b2, eps, wd):
+    g = g + wd * x
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    return x - lr * (s["m"] / (1 - b1**t)) / (np.sqrt(s["v"] / (1 - b2**t)) + eps)
+
+
+@pytest.mark.parametrize(
+    "make, reference",
+    [
+        (lambda v: gg.optim.SGD(v, 0.1), lambda *a: reference_sgd(*a, 0.1, 0, False, 0)),
+        (lambda v: gg.optim.SGD(v, 0.1, 0.9), lambda *a: reference_sgd(*a, 0.1, 0.9, False, 0)),
+        (lambda v: gg.optim.SGD(v, 0.1, 0.9, True, 0.1), lambda *a: reference_sgd(*a, 0.1, 0.9, True, 0.1)),
+        (lambda v: gg.optim.Adam(v, 0.01), lambda *a: reference_adam(*a, 0.01, 0.9, 0.999, 1e-8, 0)),
+        (
+            lambda v: gg.optim.Adam(v, 0.01, (0.8, 0.9), 1e-6, 0.1),
+            lambda *a: reference_adam(*a, 0.01, 0.8, 0.9, 1e-6, 0.1),
+        ),
+    ],
+)
+def test_updates_follow_their_formula(make, reference):
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((3, 2))
+    v = gg.Variable(start)
+    optimizer, x, state = make([v]), start, {}
+    for t in range(1, 6):
+        g = rng.standard_normal((3, 2))
+        optimizer.apply_gradients([(gg.tensor(g), v)])
+        x = reference(x, g, state, t)
+        np.testing.assert_allclose(v.numpy(), x, rtol=1e-12)
+
+
+def test_an_optimizer_without_variables_learns_them():
+    w, b = gg.Variable(0.0), gg.Variable(0.0)
+    optimizer = gg.optim.Adam(learning_rate=0.1)
+    xs = np.random.default_rng(0).standard_normal(100).astype(np.float32)
+    for _ in range(100):
+        with gg.GradientTape() as tape:
+            loss = gg.mean((w * xs + b - (2 * xs + 1)) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, [w, b]), [w, b], strict=True))
+    assert abs(float(w) - 2) < 0.1 and abs(float(b) - 1) < 0.1
+
+
+def test_an_update_does_not_touch_what_a_tape_saved():
+    v = gg.Variable([1.0, 2.0])
+    with gg.GradientTape(persistent=True) as tape:
+        y = gg.sum(v * v)
+    optimizer = gg.optim.SGD([v], 0.5)
+    for _ in range(2):
+        g = tape.gradient(y, v)
+        assert_close(g, [2, 4])
+        optimizer.apply_gradients([(g, v)])
+
+
+def test_optimizer_errors_change_nothing():
+    v, other = gg.Variable([1.0]), gg.Variable([1.0])
+    with pytest.raises(ValueError, match="empty parameter list"):
+        gg.optim.SGD([])
+    for bad in (-0.1, float("nan"), "a"):
+        with pytest.raises(ValueError, match="Invalid learning rate"):
+            gg.optim.SGD([v], bad)
+    with pytest.raises(ValueError, match="Invalid beta 1"):
+        gg.optim.Adam([v], betas=(1.0, 0.9))
+    with pytest.raises(ValueError, match="Nesterov momentum requires"):
+        gg.optim.SGD([v], nesterov=True)
+    with pytest.raises(TypeError, match="can only optimize Tensors"):
+        gg.optim.SGD([1.0])
+    with pytest.raises(ValueError, match="non-leaf"):
+        gg.optim.SGD([gg.tensor(1.0, requires_grad=True) * 2])
+    with pytest.raises(ValueError, match="does not require a gradient"):
+        gg.optim.SGD([gg.tensor(1.0)])
+    with pytest.raises(ValueError, match="twice"):
+        gg.optim.SGD([v, v])
+    optimizer = gg.optim.SGD([v], 0.1)
+    with pytest.raises(ValueError, match="pairs is empty"):
+        optimizer.apply_gradients([])
+    with pytest.raises(TypeError, match=r"zip\(grads, variables\)"):
+        optimizer.apply_gradients([1.0])
+    with pytest.raises(ValueError, match="No gradients provided"):
+        optimizer.apply_gradients([(None, v)])
+    with pytest.raises(ValueError, match="Unknown variable"):
+        optimizer.apply_gradients([(gg.ones(1), v), (gg.ones(1), other)])
+    with pytest.raises(ValueError, match="has shape"):
+        optimizer.apply_gradients([(gg.ones(2), v)])
+    with pytest.raises(ValueError, match="made with variables"):
+        gg.optim.SGD().step()
+    assert_close(v, [1.0])
+    free = gg.optim.SGD(learning_rate=0.1)
+    with pytest.warns(UserWarning, match="Gradients do not exist for variables"):
+        free.apply_gradients([(gg.ones(1), v), (None, other)])
+    assert_close(v, [0.9])
+    assert_close(other, [1.0])
+
+
+def test_losses():
+    logits = gg.tensor(np.random.default_rng(0).standard_normal((4, 3)))
+    labels = np.array([0, 2, 1, 1])
+    p = np.exp(logits.numpy())
+    expected = -np.log((p / p.sum(1, keepdims=True))[np.arange(4), labels])
+    assert_close(gg.nn.cross_entropy(logits, labels), expected.mean())
+    assert_close(gg.nn.cross_entropy(logits, gg.tensor(labels), reduction="none"), expected)
+    assert_close(gg.nn.cross_entropy(logits, list(labels), reduction="sum"), expected.sum())
+    gg.testing.check_grads(lambda z: gg.nn.cross_entropy(z, labels), [logits], order=3)
+    assert np.isfinite(gg.nn.cross_entropy(gg.tensor([[1e4, -1e4]]), [1]).item())
+    with pytest.raises(TypeError, match="integer class indices, given float32"):
+        gg.nn.cross_entropy(logits, labels.astype("float32"))
+    with pytest.raises(ValueError, match=r"labels are in 0..3, allowed are 0..2"):
+        gg.nn.cross_entropy(logits, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match="do not fit logits"):
+        gg.nn.cross_entropy(logits, [0, 1])
+    with pytest.raises(ValueError, match="reduction is"):
+        gg.nn.cross_entropy(logits, labels, reduction="avg")
+    with pytest.raises(TypeError, match="floating"):
+        gg.nn.cross_entropy(gg.tensor([[1, 2]]), [0])
+    with pytest.warns(UserWarning, match="broadcasting"):
+        gg.nn.mse_loss(gg.ones((3, 1)), gg.ones(3))
+
+
+def test_check_grads_names_the_input_that_fails():
+    wrong = gg.op(
+        lambda xp, x, y: x * y, name="wrong", args=["x", "y"], x=lambda g, y: g * y, y=lambda g, x: g * x * 1.1
+    )
+    with pytest.raises(AssertionError, match=r"reverse-mode gradient of argument 1 of shape \(3,\) is wrong"):
+        gg.testing.check_grads(wrong, [np.ones(3), np.ones(3)])
+    with pytest.raises(AssertionError, match="forward-mode gradient of argument 1"):
+        gg.testing.check_grads(wrong, [np.ones(3), np.ones(3)], modes=["fwd"])
+    first = gg.op(lambda xp, x: x * x * x, name="first", args=["x"], x=lambda g, x: g * 3 * gg.stop_gradient(x * x))
+    gg.testing.check_grads(first, [np.ones(3)], order=1)
+    with pytest.raises(AssertionError, match="differentiated again"):
+        gg.testing.check_grads(first, [np.ones(3)], order=2)
+    with pytest.raises(ValueError, match="order is 1 or more"):
+        gg.testing.check_grads(first, [np.ones(3)], order=0)
