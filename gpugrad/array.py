@@ -57,6 +57,8 @@ def as_dtype(value: DTypeLike) -> np.dtype:
 
 def wide(dtype: np.dtype) -> np.dtype:
     """The dtype in which sums and products of `dtype` are accumulated: float32 for the half types."""
+    if dtype is float32 or dtype is float64:  # hashing a dtype costs more than the rest
+        return dtype
     return float32 if dtype in _HALF else dtype
 
 

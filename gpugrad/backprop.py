@@ -61,31 +61,27 @@ def backprop(
     need: set[Node] | None = None
     asked: set[Node] = set()
     answers: dict[Node, Any] = {}
-    if wanted is not None:  # only what leads to a source
-        asked = need = {n for n in wanted if n is not None}
-        need = set(need)
-        for n in order:
-            for e in n.edges:
-                if e is not None and alias.get(e, e) in need:
-                    need.add(n)
-                    break
+    if wanted is not None:
+        asked = {n for n in wanted if n is not None}
+        need = _leading_to(asked, order, alias)
 
     owned: set[Node] = set()  # nodes whose cotangent is a sum that we made, and may add to in place
     while order:
         n = order.pop()
         g = grads.pop(n, None)
-        mine = n.op is not None and (tape is None or n.tape is tape)
+        op: Any = n.op
+        mine = op is not None and (tape is None or n.tape is tape)
         if g is not None:
-            if n.grad is not DROP and tape is None and (wanted is None or n.op is not None):
+            if n.grad is not DROP and tape is None and (wanted is None or op is not None):
                 _deposit(n, g)
             if n in asked:
                 answers[n] = g
             if mine:
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
-                op: Any = n.op
-                joint = op.joint
-                ds = joint(g, s, None) if joint is not None else None
-                for i, e in enumerate(n.edges):
+                ds = None if op.joint is None else op.joint(g, s, None)
+                i = -1
+                for e in n.edges:
+                    i += 1
                     if e is None:
                         continue
                     if alias and e in alias:
@@ -94,25 +90,31 @@ def backprop(
                             continue
                     if need is not None and e not in need:
                         continue
-                    d = op.rules[i](g, s, e.shape) if ds is None else ds[i]
-                    if d is None:
-                        continue
+                    if ds is None:
+                        rule, j = op.quick[i]
+                        d = rule(g, s[j]) if j >= 0 else rule(g) if j == -1 else rule(g, s, e.shape)
+                    else:
+                        d = ds[i]
+                        if d is None:
+                            continue
                     if d.shape != e.shape:
                         d = unbroadcast(d, e.shape)  # type: ignore[arg-type]
                     if d.dtype is not e.dtype and d.dtype != e.dtype:
                         d = astype(d, e.dtype)
-                    if e not in grads:
+                    other = grads.get(e)
+                    if other is None:
                         grads[e] = d
                     elif e in owned:
-                        grads[e] = iadd(grads[e], d)
+                        grads[e] = iadd(other, d)
                     else:
-                        grads[e] = grads[e] + d
+                        grads[e] = other + d
                         if not lift and e.shape is not None:
                             owned.add(e)
-                s = d = ds = None
+                s = d = ds = other = None
             g = None
         if mine and not retain and (tape is not None or not n.tape.persistent):  # type: ignore[union-attr]
-            n.free()
+            n.saved = None
+            n.edges = ()
     if wanted is None:
         return None
     return [None if n is None or n not in answers else _answer(answers[n], lift) for n in wanted]
@@ -123,29 +125,45 @@ def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node])
     seen, order = set(grads), list(grads)
     alias: dict[Node, Node | None] = {}
     for n in order:  # grows
-        if n.op is None or (tape is not None and n.tape is not tape):
+        if n.op is None or (n.tape is not tape and tape is not None):
             continue
         if n.saved is None:
             raise RuntimeError(FREED)
         for e in n.edges:
             if e is None or e in seen or e in alias:
                 continue
-            p = on(e, tape) if tape is not None else alive(e)
-            if p is not e:
-                alias[e] = p
-                if p is not None:
+            if e.tape is tape or (tape is None and e.saved is not None):
+                p = e
+            else:
+                p = on(e, tape) if tape is not None else alive(e)
+                if p is not e:
+                    alias[e] = p
+                    if p is None:
+                        continue
                     head[p] = e
-            if p is not None and p not in seen:
-                seen.add(p)
-                order.append(p)
+                    if p in seen:
+                        continue
+            seen.add(p)
+            order.append(p)
     order.sort(key=_age)
     return order, alias
+
+
+def _leading_to(sources: set[Node], order: list[Node], alias: dict[Node, Node | None]) -> set[Node]:
+    """The nodes of `order` from which a source can be reached, and the sources."""
+    need = set(sources)
+    for n in order:
+        for e in n.edges:
+            if e is not None and (e in need or (alias and alias.get(e) in need)):
+                need.add(n)
+                break
+    return need
 
 
 def _seed(t: Tensor, s: Any, lift: bool) -> Any:
     """The cotangent that the walk starts from, conjugated: inside, cotangents are plain linear maps."""
     if s is None:
-        g = xp(t.data).ones_like(t.data)
+        g = xp(t.data).ones(t.data.shape, t.data.dtype)
     else:
         g = s if lift else s.data if isinstance(s, Tensor) else s
         if device_of(g.data if isinstance(g, Tensor) else g) != device_of(t.data):

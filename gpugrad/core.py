@@ -207,12 +207,17 @@ def on(n: Node, tape: Tape) -> Node | None:
         if n.next is None:
             if n in tape.watched:
                 return n
-            if n.op is None and n.grad is not DROP and tape.auto:  # a trainable leaf, first use
-                tape.watched.add(n)
-                return n
-            return None
+            return n if joins(n, tape) else None
         n = n.next
     return n
+
+
+def joins(n: Node, tape: Tape) -> bool:
+    """Whether `n` is a trainable leaf that `tape` watches by itself; from now on it does."""
+    if n.op is None and tape.auto and n.grad is not DROP:
+        tape.watched.add(n)
+        return True
+    return False
 
 
 # ---------------------------------------------------------------------------------------------- tapes

@@ -13,13 +13,15 @@ from .core import Tensor
 
 def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
     """The forward that calls `name` of the array's namespace.  `floats`: integers become the default float first."""
-    host: Any = getattr(np, name)
-
+    numpys: Any = getattr(np, name)
+    host = numpys
     if floats:
 
         def forward(xp: Any, *xs: Any) -> Any:
-            f = getattr(xp, name)
-            return f(*[as_float(x) if not isinstance(x, float) else x for x in xs])
+            return getattr(xp, name)(*map(as_float, xs))
+
+        def host(x: Any) -> Any:
+            return numpys(x) if x.dtype.kind in "fcV" else numpys(as_float(x))  # V: bfloat16
 
     else:
 
@@ -27,9 +29,10 @@ def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
             return getattr(xp, name)(*xs)
 
     forward.__name__ = name
-    forward.__doc__ = host.__doc__ and host.__doc__.strip().split("\n\n")[1].strip()
-    forward.host = None if floats else host  # type: ignore[attr-defined]
-    forward.nin = host.nin  # type: ignore[attr-defined]
+    forward.__doc__ = numpys.__doc__ and numpys.__doc__.strip().split("\n\n")[1].strip()
+    if numpys.nin == 1 or not floats:
+        forward.host = host  # type: ignore[attr-defined]
+    forward.nin = numpys.nin  # type: ignore[attr-defined]
     return forward
 
 

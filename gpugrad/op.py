@@ -18,15 +18,16 @@ seeds and answers, so users see the convention of TensorFlow and PyTorch (the di
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import Parameter, signature
 from typing import Any
 from weakref import ref
 
 import numpy as np
-from numpy import ndarray
+from numpy import generic, ndarray
 
 from .array import default_float, library
-from .core import DROP, Node, Tensor, active, compact, record, tick, wrap
+from .core import DROP, Node, Tensor, active, compact, joins, record, tick, wrap
 from .forward import explain, operand
 from .rule import Op, Rule
 
@@ -66,26 +67,27 @@ def op(
     params = signature(forward).parameters.values()
     static = {p.name: p.default for p in params if p.kind is Parameter.KEYWORD_ONLY}
     self = Op(name or forward.__name__, args, static, aux, pull, rules)
-    run = _dispatch(forward, gpu)
-    host = getattr(forward, "host", None) or (lambda *a, **k: forward(np, *a, **k))
-    required = [n for n, default in static.items() if default is Parameter.empty]
-    simple = not (aux or several or required or None in self.rules)
+    host = getattr(forward, "host", None) or partial(forward, np)
+    run = _dispatch(forward, host, gpu)
+    simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         call = _unary(self, host, run) if not static else _unary_static(self, host, run)
     elif simple and len(self.rules) == 2 and not static:
         call = _binary(self, host, run)
     else:
-        call = _general(self, run, aux, several)
+        call = _general(self, host, run, aux, several)
     call.__name__ = call.__qualname__ = self.name
     call.__doc__ = forward.__doc__
     call.op = self
     return call
 
 
-def _dispatch(forward: Any, gpu: Any) -> Callable[..., Any]:
+def _dispatch(forward: Any, host: Any, gpu: Any) -> Callable[..., Any]:
     """The forward for arrays of any library, chosen by the first array among the arguments."""
 
     def run(*xs: Any, **static: Any) -> Any:
+        if isinstance(xs[0], generic):  # NumPy's 0-d results
+            return host(*xs, **static)
         for x in xs:
             lib = library(x)
             if lib is not None:
@@ -97,8 +99,9 @@ def _dispatch(forward: Any, gpu: Any) -> Callable[..., Any]:
 
 def _unboxed(self: Op, call: Any, run: Any, args: tuple, static: dict[str, Any]) -> Any:
     """No argument is a Tensor: raw arrays give a raw array; numbers and lists are made Tensors first."""
-    if any(library(a) is not None for a in args):
-        return run(*args, **static)
+    for a in args:
+        if library(a) is not None:
+            return run(*args, **static)
     return call(*[wrap(_as_array(self, a)) if i == 0 else a for i, a in enumerate(args)], **static)
 
 
@@ -121,7 +124,7 @@ def _unary(self: Op, host: Any, run: Any) -> Any:
 
     def call(a: Any) -> Any:
         if not isinstance(a, Tensor):
-            return _unboxed(self, call, run, (a,), {})
+            return host(a) if type(a) is ndarray else _unboxed(self, call, run, (a,), {})
         x = a.data
         h = a.node
         try:
@@ -134,7 +137,7 @@ def _unary(self: Op, host: Any, run: Any) -> Any:
             t.node = None
             return t
         tape = active()[0]
-        if h.tape is not tape and h not in tape.watched:
+        if h.tape is not tape and h not in tape.watched and not joins(h, tape):
             return record(self, y, (x, y, None), (h,))
         n = Node()
         n.tape = tape
@@ -165,7 +168,7 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
 
     def call(a: Any, **static: Any) -> Any:
         if not isinstance(a, Tensor):
-            return _unboxed(self, call, run, (a,), static)
+            return host(a, **static) if type(a) is ndarray else _unboxed(self, call, run, (a,), static)
         x = a.data
         h = a.node
         try:
@@ -179,7 +182,7 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
             return t
         tape = active()[0]
         given = (x, y, *({**defaults, **static}.values() if static else values), None)
-        if h.tape is not tape and h not in tape.watched:
+        if h.tape is not tape and h not in tape.watched and not joins(h, tape):
             return record(self, y, given, (h,))
         n = Node()
         n.tape = tape
@@ -226,7 +229,7 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
             k = b.node
             x = operand(a, y)
         else:
-            return _unboxed(self, call, run, (a, b), {})
+            return host(a, b) if type(a) is ndarray else _unboxed(self, call, run, (a, b), {})
         try:
             z = host(x, y) if type(x) is ndarray else run(x, y)
         except Exception as e:
@@ -238,17 +241,19 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
                 t.node = None
                 return t
             tape = active()[0]
-            if k.tape is not tape and k not in tape.watched:
+            if k.tape is not tape and k not in tape.watched and not joins(k, tape):
                 return record(self, z, (x, y, z, None), (h, k))
             saved = (x if rx else None, y if ry else None, z if rz else None)
         elif k is None:
             tape = active()[0]
-            if h.tape is not tape and h not in tape.watched:
+            if h.tape is not tape and h not in tape.watched and not joins(h, tape):
                 return record(self, z, (x, y, z, None), (h, k))
             saved = (x if lx else None, y if ly else None, z if lz else None)
         else:
             tape = active()[0]
-            if (h.tape is not tape and h not in tape.watched) or (k.tape is not tape and k not in tape.watched):
+            if (h.tape is not tape and h not in tape.watched and not joins(h, tape)) or (
+                k.tape is not tape and k not in tape.watched and not joins(k, tape)
+            ):
                 return record(self, z, (x, y, z, None), (h, k))
             saved = (x if bx else None, y if by else None, z if bz else None)
         n = Node()
@@ -272,7 +277,7 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
     return call
 
 
-def _general(self: Op, run: Any, aux: tuple[str, ...], several: bool) -> Any:
+def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool) -> Any:
     """Any number of inputs, static arguments, auxiliaries and outputs."""
 
     def call(*args: Any, **static: Any) -> Any:
@@ -284,7 +289,8 @@ def _general(self: Op, run: Any, aux: tuple[str, ...], several: bool) -> Any:
                 anchor = a.data
                 break
         if anchor is None:
-            out = _unboxed(self, call, run, args, static)
+            numpy = type(args[0]) is ndarray if args else False
+            out = host(*args, **static) if numpy else _unboxed(self, call, run, args, static)
             return out[0] if aux and isinstance(out, tuple) else out
         for a, rule in zip(args, self.rules, strict=False):
             n = None

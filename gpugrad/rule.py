@@ -18,7 +18,7 @@ class Op:
     the tracked inputs asked for, with None in the other places.
     """
 
-    __slots__ = ("_keep", "args", "asks", "joint", "name", "names", "needs", "rules", "static")
+    __slots__ = ("_keep", "args", "asks", "joint", "name", "names", "needs", "quick", "rules", "static")
 
     def __init__(
         self,
@@ -43,6 +43,12 @@ class Op:
                     raise TypeError(f"op {name}: the pullback of {a!r} asks for {n!r}; it may ask for {self.names}")
         self.needs = [{self._at(n) for n in self.asks[a]} - {-1} if a in rules else set() for a in args]
         self.rules = [_positional(rules[a], [self._at(n) for n in self.asks[a]]) if a in rules else None for a in args]
+        # The commonest pullbacks, for the engine to call without a wrapper: (rule, -1) is rule(g), (rule, i) is
+        # rule(g, saved[i]); (rule, -2) is the wrapped one.
+        self.quick = [
+            _quick(rules[a], [self._at(n) for n in self.asks[a]], wrapped) if wrapped is not None else None
+            for a, wrapped in zip(args, self.rules, strict=True)
+        ]
         self.joint = self.rules[0] if pull else None
         self._keep: dict[tuple[bool, ...], Callable[[tuple], tuple]] = {}
 
@@ -75,6 +81,12 @@ def _positional(rule: Rule, index: list[int]) -> Rule:
             return lambda g, s, shape: rule(g, s[i], s[j])
         case _:
             return lambda g, s, shape: rule(g, *[shape if i < 0 else s[i] for i in index])
+
+
+def _quick(rule: Rule, index: list[int], wrapped: Rule) -> tuple[Rule, int]:
+    if not index:
+        return rule, -1
+    return (rule, index[0]) if len(index) == 1 and index[0] >= 0 else (wrapped, -2)
 
 
 def missing(name: str) -> Rule:

@@ -11,7 +11,7 @@ import optree
 
 from .array import is_inexact, library, xp
 from .backprop import backprop
-from .core import NONE, Tape, Tensor, activate, active, identity, leaf, mode, scope, wrap
+from .core import NONE, Tape, Tensor, activate, active, identity, leaf, mode, on, scope, wrap
 from .ops.shape import broadcast_to
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
@@ -38,9 +38,11 @@ class GradientTape:
     """
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
-        for name, value in (("persistent", persistent), ("watch_accessed_variables", watch_accessed_variables)):
-            if not isinstance(value, bool):
-                raise TypeError(f"GradientTape: {name} is True or False, not {value!r}")
+        if type(persistent) is not bool or type(watch_accessed_variables) is not bool:
+            raise TypeError(
+                "GradientTape: persistent and watch_accessed_variables are True or False, "
+                f"not {persistent!r} and {watch_accessed_variables!r}"
+            )
         self._persistent, self._auto = persistent, watch_accessed_variables
         self._tape: Tape | None = None
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
@@ -165,16 +167,13 @@ class GradientTape:
             )
         if inside and not self._persistent:
             self._replace()
-        out: list[Any] = [None] * len(asked)
         try:
-            float_targets = [(t, s) for t, s in zip(targets, seeds, strict=True) if is_inexact(t.data.dtype)]
-            if float_targets:
-                ts, ss = zip(*float_targets, strict=True)
-                out = backprop(ts, ss, tape, asked, self._persistent, len(active()[1]) > 1) or []
-            for t, s in float_targets:  # a target that is a source and that no tape tracks
-                for i, a in enumerate(asked):
-                    if a is t and out[i] is None:
-                        out[i] = wrap(xp(t.data).ones_like(t.data)) if s is None else s
+            out = backprop(targets, seeds, tape, asked, self._persistent, len(active()[1]) > 1) or []
+            for t, s in zip(targets, seeds, strict=True):
+                if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
+                    for i, a in enumerate(asked):
+                        if a is t and is_inexact(t.data.dtype):
+                            out[i] = wrap(xp(t.data).ones_like(t.data)) if s is None else s
         finally:
             if not self._persistent:
                 self._spent = True

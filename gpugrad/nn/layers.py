@@ -9,7 +9,7 @@ from typing import Any
 from .. import random
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import tanh
+from ..ops.math import add, tanh
 from ..variable import Parameter
 from .module import Module
 
@@ -27,7 +27,7 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
         raise ValueError(f"linear: activation is one of {sorted(_ACTIVATIONS)} or None, not {activation!r}")
     y = matmul(x, weight)
     if bias is not None:
-        y = y + bias
+        y = add(y, bias)
     return y if activation is None else _ACTIVATIONS[activation](y)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import wide
+from ..array import float32, wide
 from ..core import raw
 from ..op import op
 from .index import getitem
@@ -32,8 +32,7 @@ def _product(xp: Any, x: Any, y: Any) -> Any:
     return x @ y
 
 
-@op(x=lambda g, y: _matmul(g, matrix_transpose(y)), y=_matmul_y, name="matmul")
-def _matmul(xp: Any, x: Any, y: Any) -> Any:
+def _forward(xp: Any, x: Any, y: Any) -> Any:
     if x.shape[-1] != y.shape[-2]:
         raise ValueError(
             f"shapes {x.shape} and {y.shape} cannot be multiplied: "
@@ -47,18 +46,31 @@ def _matmul(xp: Any, x: Any, y: Any) -> Any:
     return _product(xp, x, y)
 
 
+def _host(x: Any, y: Any) -> Any:
+    if x.ndim == y.ndim == 2 and x.dtype is y.dtype is float32 and x.shape[1] == y.shape[0]:
+        return np.matmul(x, y)
+    return _forward(np, x, y)
+
+
+_forward.host = _host
+_matmul = op(_forward, name="matmul", x=lambda g, y: _matmul(g, matrix_transpose(y)), y=_matmul_y)
+
+
 def matmul(x: Any, y: Any) -> Any:
     """The matrix product x @ y; of more than two axes, a batch of them; a 1-D operand is a row or a column.
 
     Shapes (..., n, k) @ (..., k, m) -> (..., n, m), leading axes broadcast.  ValueError if they do not fit.
     """
-    x = x if hasattr(x, "shape") else np.asarray(x, getattr(raw(y), "dtype", None))
-    y = y if hasattr(y, "shape") else np.asarray(y, getattr(raw(x), "dtype", None))
-    nx, ny = len(x.shape), len(y.shape)
+    a, b = raw(x), raw(y)
+    if not hasattr(a, "ndim"):
+        x = a = np.asarray(a, getattr(b, "dtype", None))
+    if not hasattr(b, "ndim"):
+        y = b = np.asarray(b, getattr(a, "dtype", None))
+    nx, ny = a.ndim, b.ndim
     if nx > 1 and ny > 1:
         return _matmul(x, y)
     if nx == 0 or ny == 0:
-        raise ValueError(f"matmul: both operands need at least one axis, given {x.shape} and {y.shape}; use x * y")
+        raise ValueError(f"matmul: both operands need at least one axis, given {a.shape} and {b.shape}; use x * y")
     if nx == 1:
         out = _matmul(expand_dims(x, 0), y if ny > 1 else expand_dims(y, 1))
         return squeeze(out, axis=(-2, -1) if ny == 1 else -2)

@@ -60,7 +60,8 @@ def softmax_xent_grad(xp: Any, g: Any, logits: Any, labels: Any, lse: Any) -> An
     """g (softmax - one-hot), a row for each label."""
     p = xp.exp(logits - lse)
     p[xp.arange(len(labels)), labels] -= 1
-    return (p * g[..., None]).astype(logits.dtype, copy=False)
+    p *= g[..., None]
+    return p if p.dtype is logits.dtype else p.astype(logits.dtype)
 
 
 def _softmax_vjp(h: Any, z: Any) -> Any:
@@ -84,7 +85,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
             f"they must have the shape of logits without its last axis, {shape[:-1]}"
         )
     classes = shape[-1]
-    if isinstance(index, np.ndarray) and index.size and not (index.min() >= 0 and index.max() < classes):
+    # Read as unsigned, a negative label is a large one: one reduction instead of two.
+    if isinstance(index, np.ndarray) and index.size and index.view(f"u{index.itemsize}").max() >= classes:
         raise ValueError(f"cross_entropy: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
     rows = logits if len(shape) == 2 else logits.reshape(-1, classes)
     each = softmax_xent(rows, index.reshape(-1))

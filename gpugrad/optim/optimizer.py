@@ -97,7 +97,7 @@ class Optimizer:
             if g.shape != v.data.shape:
                 name = getattr(v, "name", "a tensor")
                 raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.data.shape}")
-            if device_of(g) != device_of(v.data):
+            if type(g) is not type(v.data) and device_of(g) != device_of(v.data):
                 raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.data)}")
         self.iterations += 1
         for g, v in pairs:
