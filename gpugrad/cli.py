@@ -1,0 +1,104 @@
+"""Floor 9: the command `gpugrad`."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from . import demo
+from .array import cupy_or_reason, default_device, device_count
+
+
+def _positive(text: str) -> int:
+    try:
+        n = int(text)
+    except ValueError:
+        n = 0
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return n
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gpugrad", description="Automatic differentiation for NumPy and CuPy arrays.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = commands.add_parser("demo", help="train on handwritten digits and show what the tape kept")
+    show.add_argument("--epochs", type=_positive, default=200, help="passes over the training set (%(default)s)")
+    show.add_argument("--batch", type=_positive, default=64, help="digits a step (%(default)s)")
+    show.add_argument("--seed", type=int, default=0, help="of the split, the weights and the order (%(default)s)")
+    show.add_argument("--device", help="cpu, cuda or cuda:1 (default: the GPU if there is one)")
+    show.add_argument("--output", type=Path, default=Path("gpugrad-demo.png"), help="the picture (%(default)s)")
+    show.add_argument("--no-plot", action="store_true", help="draw no picture")
+    commands.add_parser("info", help="versions, devices, driver and memory")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.  0: done; 2: the arguments are wrong; 130: interrupted."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "info":
+            print("\n".join(info()))
+        else:
+            output = None if args.no_plot else args.output
+            if output is not None and not output.resolve().parent.is_dir():
+                parser.error(f"--output: there is no folder {output.resolve().parent}")
+            if args.seed < 0:
+                parser.error("--seed: must be 0 or more")
+            demo.run(args.device, args.epochs, args.batch, args.seed, output)
+    except (ValueError, RuntimeError) as e:
+        if args.command == "demo" and args.device is not None and "device" in str(e):
+            parser.error(f"--device: {e}")
+        raise
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def info() -> list[str]:
+    """What `gpugrad info` prints."""
+    lines = [f"gpugrad {_version('gpugrad')}, Python {platform.python_version()}, {platform.platform()}"]
+    lines += [f"{name:<12} {_version(name)}" for name in ("numpy", "ml_dtypes", "optree")]
+    cupy, reason = cupy_or_reason()
+    if cupy is None:
+        lines.append(f"{'cupy':<12} no GPU: {reason}")
+    else:
+        runtime = cupy.cuda.runtime
+        lines.append(f"{'cupy':<12} {cupy.__version__}, CUDA {runtime.runtimeGetVersion()}")
+        for i in range(device_count()):
+            name = runtime.getDeviceProperties(i)["name"].decode()
+            with cupy.cuda.Device(i):
+                free, total = runtime.memGetInfo()
+            lines.append(f"{f'cuda:{i}':<12} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+    lines.append(f"{'driver':<12} {_driver()}")
+    lines.append(f"{'default':<12} new tensors land on {default_device()}")
+    return lines
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _driver() -> str:
+    try:
+        import pynvml
+    except ImportError:
+        return "unknown: pynvml is not installed (pip install nvidia-ml-py)"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as e:
+        return f"none: {e}"
+    try:
+        text = pynvml.nvmlSystemGetDriverVersion()
+        return text.decode() if isinstance(text, bytes) else text
+    finally:
+        pynvml.nvmlShutdown()
