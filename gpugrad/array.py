@@ -8,7 +8,6 @@ imports CuPy itself.  CuPy is imported the first time a GPU is asked for or one 
 from __future__ import annotations
 
 import sys
-import threading
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
@@ -93,6 +92,10 @@ class Library:
         """Bytes the library holds in live arrays; None where it cannot tell."""
         return None
 
+    def compile(self, code: str, kernel: str, device: Device) -> Any:
+        """A CUDA kernel as a function of (grid, block, arguments); None where there is no compiler."""
+        return None
+
 
 class CupyLibrary(Library):
     """CuPy on an NVIDIA GPU."""
@@ -127,6 +130,11 @@ class CupyLibrary(Library):
 
     def memory_in_use(self) -> int | None:
         return int(self.xp.get_default_memory_pool().used_bytes())
+
+    def compile(self, code: str, kernel: str, device: Device) -> Any:
+        with self.scope(device):
+            module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
+            return module.get_function(kernel)
 
 
 class _Nothing:
@@ -368,27 +376,3 @@ def device_of(x: Array) -> Device:
     """The device array `x` is on."""
     lib = library(x)
     return CPU if lib is None else lib.device_of(x)
-
-
-# ---------------------------------------------------------------------------------------------- random numbers
-class _Generators(threading.local):
-    def __init__(self) -> None:
-        self.seed: int | None = None
-        self.by_device: dict[Device, Any] = {}
-
-
-_generators = _Generators()
-
-
-def seed(value: int) -> None:
-    """Start this thread's generators anew: the same seed gives the same numbers on the same device."""
-    _generators.seed = int(value)
-    _generators.by_device = {}
-
-
-def generator(dev: Device) -> Any:
-    """The generator of `dev` (numpy's or cupy's `Generator`), made on first use from the seed."""
-    g = _generators.by_device.get(dev)
-    if g is None:
-        g = _generators.by_device[dev] = dev.library.generator(_generators.seed, dev)
-    return g

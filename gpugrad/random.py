@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from . import array as _array
@@ -10,12 +11,35 @@ from .core import Tensor, wrap
 from .tensor import _size
 
 
+class _Generators(threading.local):
+    def __init__(self) -> None:
+        self.seed: int | None = None
+        self.by_device: dict[Device, Any] = {}
+
+
+_generators = _Generators()
+
+
+def seed(value: int) -> None:
+    """Start this thread's generators anew: the same seed gives the same numbers on the same device."""
+    _generators.seed = int(value)
+    _generators.by_device = {}
+
+
+def generator(dev: Device) -> Any:
+    """The generator of `dev` (numpy's or cupy's `Generator`), made on first use from the seed."""
+    g = _generators.by_device.get(dev)
+    if g is None:
+        g = _generators.by_device[dev] = dev.library.generator(_generators.seed, dev)
+    return g
+
+
 def _draw(method: str, shape: Any, dtype: DTypeLike, device: str | Device | None, scale: float, shift: float) -> Tensor:
     d = default_device() if device is None else _array.device(device)
     kind = as_dtype(dtype or default_float())
     drawn = kind if kind in (_array.float32, _array.float64) else _array.float32
     with d.library.scope(d):
-        x = getattr(_array.generator(d), method)(_size(shape), dtype=drawn)
+        x = getattr(generator(d), method)(_size(shape), dtype=drawn)
         if scale != 1 or shift != 0:
             x = x * scale + shift
         return wrap(d.library.xp.asarray(x).astype(kind, copy=False))
@@ -45,11 +69,11 @@ def randint(low: int, high: int, shape: Any = (), device: str | Device | None = 
         raise ValueError(f"randint: low must be below high, given {low} and {high}")
     d = default_device() if device is None else _array.device(device)
     with d.library.scope(d):
-        return wrap(d.library.xp.asarray(_array.generator(d).integers(low, high, _size(shape))))
+        return wrap(d.library.xp.asarray(generator(d).integers(low, high, _size(shape))))
 
 
 def permutation(n: int, device: str | Device | None = None) -> Tensor:
     """The integers 0 .. n - 1 in random order."""
     d = default_device() if device is None else _array.device(device)
     with d.library.scope(d):
-        return wrap(d.library.xp.asarray(_array.generator(d).random(n)).argsort())
+        return wrap(d.library.xp.asarray(generator(d).random(n)).argsort())

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..array import is_inexact, wide
 from ..forward import as_float
+from ..kernels import kernel
 from ..op import op
 from .math import exp, tanh, where
 from .reduce import sum
@@ -22,16 +23,20 @@ from .reduce import sum
 SQRT_HALF, SQRT_2_PI, INV_SQRT_2PI = math.sqrt(0.5), math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 
 
-@op(x=lambda g, out: relu_grad(g, out))
-def relu(xp: Any, x: Any) -> Any:
+def _relu(xp: Any, x: Any) -> Any:
     """max(x, 0).  Keeps its output, which the next layer keeps anyway."""
     return xp.maximum(x, x.dtype.type(0))
 
 
-@op(g=lambda h, y: relu_grad(h, y))  # linear in g, flat in y
-def relu_grad(xp: Any, g: Any, y: Any) -> Any:
+def _relu_grad(xp: Any, g: Any, y: Any) -> Any:
     """g where y > 0, else 0: the pullback of relu by its output."""
     return g * (y > 0)
+
+
+relu = op(_relu, name="relu", gpu=kernel("elementwise", "relu", _relu), x=lambda g, out: relu_grad(g, out))
+relu_grad = op(  # linear in g, flat in y
+    _relu_grad, name="relu_grad", gpu=kernel("elementwise", "relu_grad", _relu_grad), g=lambda h, y: relu_grad(h, y)
+)
 
 
 @op(x=lambda g, out: sigmoid_grad(g, out))
@@ -41,10 +46,18 @@ def sigmoid(xp: Any, x: Any) -> Any:
     return (xp.tanh(x * x.dtype.type(0.5)) + x.dtype.type(1)) * x.dtype.type(0.5)
 
 
-@op(g=lambda h, y: sigmoid_grad(h, y), y=lambda h, g, y: h * g * (1 - y * 2))
-def sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
+def _sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
     """g y (1 - y), the pullback of sigmoid by its output."""
     return g * (y * (1 - y))
+
+
+sigmoid_grad = op(
+    _sigmoid_grad,
+    name="sigmoid_grad",
+    gpu=kernel("elementwise", "sigmoid_grad", _sigmoid_grad),
+    g=lambda h, y: sigmoid_grad(h, y),
+    y=lambda h, g, y: h * g * (1 - y * 2),
+)
 
 
 @op(x=lambda g, x: g * sigmoid(x))

@@ -14,6 +14,7 @@ from typing import Any
 from ..array import Device, DTypeLike, as_dtype, device as _device, device_of, is_inexact, library
 from ..core import Tensor, raw, wrap
 from ..forward import as_float, ufunc
+from ..kernels import kernel
 from ..op import op
 
 LN2, LN10 = 0.6931471805599453, 2.302585092994046
@@ -112,10 +113,18 @@ atanh = op(ufunc("arctanh", floats=True), name="atanh", x=lambda g, x: g / (1 - 
 hypot = op(ufunc("hypot", floats=True), x=lambda g, x, out: g * x / out, y=lambda g, y, out: g * y / out)
 
 
-@op(g=lambda h, y: tanh_grad(h, y), y=lambda h, g, y: h * g * y * -2)
-def tanh_grad(xp: Any, g: Any, y: Any) -> Any:
-    """g * (1 - y²), the pullback of tanh by its output."""
+def _tanh_grad(xp: Any, g: Any, y: Any) -> Any:
+    """g (1 - y²), the pullback of tanh by its output."""
     return g * (1 - y * y)
+
+
+tanh_grad = op(
+    _tanh_grad,
+    name="tanh_grad",
+    gpu=kernel("elementwise", "tanh_grad", _tanh_grad),
+    g=lambda h, y: tanh_grad(h, y),
+    y=lambda h, g, y: h * g * y * -2,
+)
 
 
 # ---------------------------------------------------------------------------------------------- choosing
