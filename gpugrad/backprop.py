@@ -1,5 +1,7 @@
 """Floor 4: the engine.  One function, `backprop`, walks what the tapes recorded, youngest op first."""
 
+# pyright: reportOptionalMemberAccess=false
+# (where a node is `mine` its op is not None, which pyright cannot see)
 from __future__ import annotations
 
 import threading
@@ -133,7 +135,7 @@ def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node])
             if e is None or e in seen or e in alias:
                 continue
             if e.tape is tape or (tape is None and e.saved is not None):
-                p = e
+                p: Any = e
             else:
                 p = on(e, tape) if tape is not None else alive(e)
                 if p is not e:

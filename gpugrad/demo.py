@@ -195,7 +195,7 @@ def footprint(model: Sequential, x: Tensor, y: Tensor, persistent: bool) -> Foot
 
 def table(prints: list[Footprint], what: str) -> str:
     """The footprints as text."""
-    rows = [("", "kept by the tape", "after forward", "peak", "after gradient")]
+    rows: list[tuple[str, ...]] = [("", "kept by the tape", "after forward", "peak", "after gradient")]
     for p in prints:
         name = "persistent tape" if p.persistent else "non-persistent tape"
         rows.append((name, *[f"{b / 1024:,.1f} KiB" for b in (p.tape, p.forward, p.peak, p.after)]))

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from . import array as _array
-from .array import Device, DTypeLike, as_dtype, default_device, default_float, seed as seed
+from .array import Device, DTypeLike, as_dtype, default_device, default_float
 from .core import Tensor, wrap
 from .tensor import _size
 
