@@ -11,6 +11,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
+
 from ..array import Device, DTypeLike, as_dtype, device as _device, device_of, is_inexact, library
 from ..core import Tensor, raw, wrap
 from ..forward import as_float, ufunc
@@ -61,9 +63,9 @@ def _pow_x(g: Any, x: Any, y: Any) -> Any:
 
 
 def _pow_y(g: Any, x: Any, out: Any) -> Any:
+    if isinstance(x, (bool, int, float, complex)):
+        return zeros_like(g) if x == 0 else g * out * np.log(x).item()
     at_zero = raw(x) == 0
-    if isinstance(at_zero, bool):
-        return zeros_like(g) if at_zero else g * out * log(x)
     return where(at_zero, 0, g * out * log(where(at_zero, 1, x)))
 
 
