@@ -29,7 +29,8 @@ def source(name: str) -> str:
 
 def _inlined(name: str, done: set[str]) -> str:
     done.add(name)
-    text = resource("kernels", name).read_text(encoding="utf-8")
+    with open(resource("kernels", name), encoding="utf-8") as f:
+        text = f.read()
     return _INCLUDE.sub(lambda m: "" if m[1] in done else _inlined(m[1], done), text)
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import Parameter, signature
 from typing import Any
 from weakref import ref
 
@@ -58,14 +57,12 @@ def op(
     """
     if forward is None:
         return lambda f: op(f, gpu=gpu, name=name, args=args, aux=aux, pull=pull, several=several, **rules)
+    code = forward.__code__
     if args is None:
-        if (nin := getattr(forward, "nin", None)) is not None:
-            args = "xyz"[:nin]
-        else:
-            params = list(signature(forward).parameters.values())[1:]
-            args = [p.name for p in params if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
-    params = signature(forward).parameters.values()
-    static = {p.name: p.default for p in params if p.kind is Parameter.KEYWORD_ONLY}
+        nin = getattr(forward, "nin", None)
+        args = code.co_varnames[1 : code.co_argcount] if nin is None else "xyz"[:nin]
+    keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    static = {n: (forward.__kwdefaults__ or {}).get(n) for n in keywords}
     self = Op(name or forward.__name__, args, static, aux, pull, rules)
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)

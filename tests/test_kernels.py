@@ -25,7 +25,7 @@ def test_headers_are_inlined_once(tmp_path, monkeypatch):
     (tmp_path / "a.cu").write_text('#include "b.cuh"\n#include "c.cuh"\n#include <cuda_fp16.h>\nint a;\n')
     (tmp_path / "b.cuh").write_text('#include "c.cuh"\nint b;\n')
     (tmp_path / "c.cuh").write_text("int c;\n")
-    monkeypatch.setitem(files._PLACES, "kernels", (tmp_path,))
+    monkeypatch.setitem(files._PLACES, "kernels", (str(tmp_path),))
     text = kernels.source("a.cu")
     assert re.findall(r"int (\w);", text) == ["c", "b", "a"] and "<cuda_fp16.h>" in text and '"' not in text
 

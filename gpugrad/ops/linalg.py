@@ -4,7 +4,6 @@
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -151,20 +150,14 @@ def _einsum(terms: tuple[str, ...], out: str) -> Any:
     def rule(i: int) -> Any:
         others = [n for n in names if n != names[i]]
 
-        # A rule asks by name: build one whose parameters are the other operands.
         def pull(g: Any, *rest: Any) -> Any:
             *xs, shape = rest
             return _einsum_pull(g, xs, shape, [t for j, t in enumerate(terms) if j != i], out, terms[i])
 
-        pull.__signature__ = _signature(["g", *others, "shape"])
+        pull.asks = [*others, "shape"]  # pyright: ignore[reportFunctionMemberAccess]
         return pull
 
     return op(forward, name="einsum", args=names, **{n: rule(i) for i, n in enumerate(names)})
-
-
-def _signature(names: list[str]) -> Any:
-    parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
-    return inspect.Signature(parameters)
 
 
 def _einsum_pull(g: Any, xs: list[Any], shape: tuple[int, ...], others: list[str], out: str, term: str) -> Any:
