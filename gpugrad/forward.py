@@ -44,11 +44,16 @@ def as_float(x: Any) -> Any:
     return x if is_inexact(d) else x.astype(default_float())
 
 
+def pair(x: Any, b: Any) -> tuple[Any, Any]:
+    """Array `x` and what an op makes of the operand `b` beside it; an integer `x` turns floating beside a float."""
+    y = operand(b, x)
+    return (as_float(x), y) if isinstance(y, float) and not is_inexact(x.dtype) else (x, y)
+
+
 def operand(b: Any, x: Any) -> Any:
     """What an op makes of an operand that is no Tensor, next to array `x`: scalars are weak, lists are arrays.
 
-    A Python or NumPy scalar takes the dtype of `x` (an integer `x` becomes floating beside a float: NumPy then
-    promotes it).  TypeError for what holds no numbers, and for an array of another library.
+    TypeError for what holds no numbers, and for an array of another library.
     """
     if isinstance(b, np.generic):
         b = b.item() if b.dtype != bfloat16 else float(b)
@@ -56,8 +61,6 @@ def operand(b: Any, x: Any) -> Any:
         d = x.dtype
         if d == bfloat16 and not isinstance(b, complex):
             return library(x).xp.asarray(b, bfloat16)  # type: ignore[union-attr]  # NumPy would answer float32
-        if isinstance(b, float) and not is_inexact(d):
-            return library(x).xp.asarray(b, default_float())  # type: ignore[union-attr]
         return b
     own, other = library(x), library(b)
     if other is None:

@@ -27,7 +27,7 @@ from numpy import generic, ndarray
 
 from .array import default_float, library
 from .core import DROP, Node, Tensor, active, compact, joins, record, tick, wrap
-from .forward import explain, operand
+from .forward import explain, operand, pair
 from .rule import Op, Rule
 
 
@@ -218,13 +218,13 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
                 y = b.data
                 k = b.node
             else:
-                y = operand(b, x)
+                x, y = pair(x, b)
                 k = None
         elif isinstance(b, Tensor):
             h = None
             y = b.data
             k = b.node
-            x = operand(a, y)
+            y, x = pair(y, a)
         else:
             return host(a, b) if type(a) is ndarray else _unboxed(self, call, run, (a, b), {})
         try:

@@ -100,7 +100,9 @@ def erf(xp: Any, x: Any) -> Any:
 
 @op(x=lambda g, x: g * (ndtr(x) + x * exp(x * x * -0.5) * INV_SQRT_2PI))
 def _gelu(xp: Any, x: Any) -> Any:
-    return x * ndtr(x)
+    x = as_float(x)
+    z = x.astype(wide(x.dtype), copy=False)
+    return (z * ndtr(z)).astype(x.dtype, copy=False)
 
 
 def ndtr(x: Any) -> Any:
@@ -110,7 +112,9 @@ def ndtr(x: Any) -> Any:
 
 @op(x=lambda g, x: _gelu_tanh_pull(g, x))
 def _gelu_tanh(xp: Any, x: Any) -> Any:
-    return x * 0.5 * (1 + xp.tanh(SQRT_2_PI * (x + 0.044715 * x * x * x)))
+    x = as_float(x)
+    z = x.astype(wide(x.dtype), copy=False)
+    return (z * 0.5 * (1 + xp.tanh(SQRT_2_PI * (z + 0.044715 * z * z * z)))).astype(x.dtype, copy=False)
 
 
 def _gelu_tanh_pull(g: Any, x: Any) -> Any:

@@ -1,0 +1,85 @@
+"""The command: the demo learns, repeats and reports; bad arguments are said."""
+
+import re
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad import cli, demo
+
+
+def test_demo(tmp_path, capsys):
+    picture = tmp_path / "out.png"
+    arguments = ["demo", "--epochs", "40", "--device", "cpu", "--output", str(picture)]
+    assert cli.main(arguments) == 0
+    first = capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
+    assert float(re.search(r"test accuracy ([\d.]+)%", first)[1]) > 93
+    rows = {m[1]: [float(v.replace(",", "")) for v in re.findall(r"([\d,.]+) KiB", m[0])]
+            for m in re.finditer(r"^((?:non-)?persistent) tape.*$", first, re.M)}  # fmt: skip
+    for kept, forward, peak, after in rows.values():
+        assert kept > 1000 and forward > 1000 and peak > max(forward, after)
+    assert rows["non-persistent"][3] < 50 and rows["persistent"][3] > 1000
+    assert cli.main(arguments) == 0
+    again = capsys.readouterr().out
+    figures = lambda text: re.findall(r"accuracy [\d.]+%|^.*KiB.*$", re.sub(r"in [\d.]+ s", "", text), re.M)
+    assert figures(first)[0] == figures(again)[0] and len(figures(first)) == 3
+
+
+def test_without_matplotlib_there_is_no_picture(monkeypatch, tmp_path, capsys):
+    def fail(*args):
+        raise ImportError("No module named 'matplotlib'")
+
+    monkeypatch.setattr(demo, "draw", fail)
+    assert cli.main(["demo", "--epochs", "1", "--device", "cpu", "--output", str(tmp_path / "a.png")]) == 0
+    assert "pip install 'gpugrad[demo]'" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_whole_demo_reaches_97_percent_for_any_seed():
+    for seed in range(3):
+        assert demo.run("cpu", seed=seed, say=lambda text: None) >= 0.97
+
+
+def test_the_split_keeps_every_digit_once():
+    data = demo.load_digits(3)
+    assert len(data.train_y) + len(data.test_y) == 1797
+    assert data.train_x.dtype == np.float32 and data.train_x.min() == 0 and data.train_x.max() == 1
+    counts = np.bincount(data.test_y) / np.bincount(np.concatenate([data.train_y, data.test_y]))
+    assert (abs(counts - 0.2) < 0.01).all()
+
+
+def test_interrupted(monkeypatch, capsys):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run", interrupt)
+    assert cli.main(["demo", "--no-plot"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["demo", "--epochs", "0"], "'0' is not a positive integer"),
+        (["demo", "--batch", "many"], "'many' is not a positive integer"),
+        (["demo", "--seed", "-1"], "--seed: must be 0 or more"),
+        (["demo", "--device", "tpu"], "--device: unknown device 'tpu'; known are"),
+        (["demo", "--output", "/no/such/folder/a.png"], "there is no folder /no/such/folder"),
+        (["demon"], "invalid choice: 'demon'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_bad_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as e:
+        cli.main(arguments)
+    assert e.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "gpugrad" in out and f"numpy        {np.__version__}" in out
+    if not gg.device_count():
+        assert "no GPU: CuPy" in out and "new tensors land on cpu" in out
