@@ -18,7 +18,7 @@ help:
 	@echo "make test      the tests, without those that take more than a minute"
 	@echo "make test-all  all tests"
 	@echo "make lint      ruff and pyright"
-	@echo "make bench     time of one recorded op"
+	@echo "make bench     what gpugrad itself costs, beside NumPy and installed peers"
 	@echo "make gpu       the tests that need a GPU, then the bench"
 	@echo "make clean     remove .venv and everything built"
 

@@ -28,7 +28,7 @@ from numpy import generic, ndarray
 from .array import default_float, library
 from .core import DROP, Node, Tensor, active, compact, joins, record, tick, wrap
 from .forward import explain, operand, pair
-from .rule import Op, Rule
+from .rule import Op, Rule, missing
 
 
 # ---------------------------------------------------------------------------------------------- declaring
@@ -41,6 +41,7 @@ def op(
     aux: tuple[str, ...] = (),
     pull: Rule | None = None,
     several: bool = False,
+    differentiable: bool = True,
     **rules: Rule,
 ) -> Any:
     """Declare a differentiable op.
@@ -52,18 +53,24 @@ def op(
     pull      one joint pullback, answering a tuple of the cotangents of all inputs, instead of a rule for each
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`
     rules     for each differentiable array argument, its pullback
+    differentiable   False: the op has no gradient and is never recorded.  Otherwise an op without any rule raises
+              LookupError when somebody differentiates it
 
     Returns a function: Tensors in, Tensor out; raw arrays in, raw array out.
     """
     if forward is None:
-        return lambda f: op(f, gpu=gpu, name=name, args=args, aux=aux, pull=pull, several=several, **rules)
+        given = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, "several": several}
+        return lambda f: op(f, **given, differentiable=differentiable, **rules)
     code = forward.__code__
     if args is None:
         nin = getattr(forward, "nin", None)
         args = code.co_varnames[1 : code.co_argcount] if nin is None else "xyz"[:nin]
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     static = {n: (forward.__kwdefaults__ or {}).get(n) for n in keywords}
-    self = Op(name or forward.__name__, args, static, aux, pull, rules)
+    name = name or forward.__name__
+    if differentiable and not rules and pull is None:
+        rules = dict.fromkeys(args, missing(name))
+    self = Op(name, args, static, aux, pull, rules)
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     simple = not (aux or several or None in self.rules)
@@ -121,7 +128,7 @@ def _unary(self: Op, host: Any, run: Any) -> Any:
 
     def call(a: Any) -> Any:
         if not isinstance(a, Tensor):
-            return host(a) if type(a) is ndarray else _unboxed(self, call, run, (a,), {})
+            return host(a) if type(a) is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a,), {})
         x = a.data
         h = a.node
         try:
@@ -165,7 +172,11 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
 
     def call(a: Any, **static: Any) -> Any:
         if not isinstance(a, Tensor):
-            return host(a, **static) if type(a) is ndarray else _unboxed(self, call, run, (a,), static)
+            return (
+                host(a, **static)
+                if type(a) is ndarray or isinstance(a, generic)
+                else _unboxed(self, call, run, (a,), static)
+            )
         x = a.data
         h = a.node
         try:
@@ -226,7 +237,7 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
             k = b.node
             y, x = pair(y, a)
         else:
-            return host(a, b) if type(a) is ndarray else _unboxed(self, call, run, (a, b), {})
+            return host(a, b) if type(a) is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a, b), {})
         try:
             z = host(x, y) if type(x) is ndarray else run(x, y)
         except Exception as e:
@@ -302,7 +313,7 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
         if len(values) != len(self.args):
             raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
         try:
-            out = run(*values, **static)
+            out = host(*values, **static) if type(values[0]) is ndarray else run(*values, **static)
         except Exception as e:
             raise explain(self.name, e, values) from None
         extra: tuple[Any, ...] = ()

@@ -240,7 +240,7 @@ def zeros_like(xp: Any, x: Any, *, dtype: Any = None) -> Any:
 
 # ---------------------------------------------------------------------------------------------- predicates
 def _predicate(name: str) -> Any:
-    return const(op(ufunc(name)))
+    return const(op(ufunc(name), differentiable=False))
 
 
 equal, not_equal = _predicate("equal"), _predicate("not_equal")

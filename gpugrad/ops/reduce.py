@@ -31,6 +31,8 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
     """How many elements each result is made of."""
+    if axis is None:
+        return math.prod(shape)
     return math.prod([shape[a] for a in axes_of(axis, len(shape))])
 
 
@@ -61,7 +63,11 @@ def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: An
     return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
 
 
-@op(x=lambda g, shape, axis, keepdims: spread(g * (1 / max_(count(shape, axis), 1)), shape, axis, keepdims))
+def _mean_rule(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    return spread(g * (1 / (count(shape, axis) or 1)), shape, axis, keepdims)
+
+
+@op(x=_mean_rule)
 def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean over `axis` (None: all); of integers, in the default float dtype."""
     x = as_float(x)
@@ -69,9 +75,6 @@ def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
         total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=wide(x.dtype))
         return _narrow(total / total.dtype.type(count(x.shape, axis)), x)
     return _narrow(x.mean(axis=axis, keepdims=keepdims, dtype=wide(x.dtype)), x)
-
-
-max_ = max
 
 
 def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
