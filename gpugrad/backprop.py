@@ -74,7 +74,7 @@ def backprop(
         op: Any = n.op
         mine = op is not None and (tape is None or n.tape is tape)
         if g is not None:
-            if n.grad is not DROP and tape is None and (wanted is None or op is not None):
+            if tape is None and n.grad is not DROP and (wanted is None or op is not None):
                 _deposit(n, g)
             if n in asked:
                 answers[n] = g
@@ -151,15 +151,18 @@ def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node])
     return order, alias
 
 
-def _leading_to(sources: set[Node], order: list[Node], alias: dict[Node, Node | None]) -> set[Node]:
-    """The nodes of `order` from which a source can be reached, and the sources."""
-    need = set(sources)
+def _leading_to(sources: set[Node], order: list[Node], alias: dict[Node, Node | None]) -> set[Node] | None:
+    """The nodes of `order` from which a source can be reached, and the sources; None if that is all of them."""
+    need, every = set(sources), True
     for n in order:
         for e in n.edges:
             if e is not None and (e in need or (alias and alias.get(e) in need)):
                 need.add(n)
                 break
-    return need
+        else:
+            if n not in need:
+                every = False
+    return None if every else need
 
 
 def _seed(t: Tensor, s: Any, lift: bool) -> Any:
