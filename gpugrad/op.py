@@ -59,7 +59,7 @@ def op(
     Returns a function: Tensors in, Tensor out; raw arrays in, raw array out.
     """
     if forward is None:
-        given = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, "several": several}
+        given: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, "several": several}
         return lambda f: op(f, **given, differentiable=differentiable, **rules)
     code = forward.__code__
     if args is None:
