@@ -230,17 +230,19 @@ def draw(curve: Curve, prints: list[Footprint], path: Path) -> None:
     other.set_ylabel("test accuracy (%)", color="tab:orange")
     for p, style in zip(prints, ({"color": "tab:green"}, {"color": "tab:red", "linestyle": "--"}), strict=True):
         name = "persistent" if p.persistent else "non-persistent"
-        right.plot([b / 1024 for _, b in p.timeline], label=name, marker="o", markersize=4, **style)
+        right.plot([b / 1024 for _, b in p.timeline], label=f"{name} tape", marker="o", markersize=4, **style)
+        right.axhline(p.peak / 1024, label=f"its peak, {p.peak / 1024:,.0f} KiB", linewidth=1, alpha=0.6, **style)
     phases = [phase for phase, _ in prints[0].timeline]
-    turn, end = phases.index("backward") - 0.5, phases.index("dropped") - 0.5
+    turn, end, last = phases.index("backward") - 0.5, phases.index("dropped") - 0.5, len(phases) - 0.5
     for edge in (turn, end):
         right.axvline(edge, color="0.7", linewidth=1)
-    for middle, text in ((turn / 2, "forward"), ((turn + end) / 2, "backward"), (end + 0.5, "dropped")):
-        right.text(middle, 1.0, text, transform=right.get_xaxis_transform(), ha="center", va="top", color="0.4")
-    right.set(xlabel="layer by layer", ylabel="live memory (KiB)", title="Memory of one step")
-    right.set_ylim(bottom=0, top=1.18 * max(b for p in prints for _, b in p.timeline) / 1024)
+    for middle, text in (((turn - 0.5) / 2, "forward"), ((turn + end) / 2, "backward"), ((end + last) / 2, "dropped")):
+        right.text(middle, 0.97, text, transform=right.get_xaxis_transform(), ha="center", va="top", color="0.4")
+    right.set(xlabel="sampled from layer to layer; the peak lies inside one", ylabel="live memory (KiB)")
+    right.set(title="Memory of one step", xlim=(-0.5, last))
+    right.set_ylim(bottom=0, top=1.15 * max(p.peak for p in prints) / 1024)
     right.set_xticks([])
-    right.legend(loc="lower center")
+    right.legend(loc="lower center", fontsize="small")
     figure.savefig(path, dpi=120)
 
 
