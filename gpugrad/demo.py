@@ -233,7 +233,7 @@ def draw(curve: Curve, prints: list[Footprint], path: Path) -> None:
         right.plot([b / 1024 for _, b in p.timeline], label=f"{name} tape", marker="o", markersize=4, **style)
         right.axhline(p.peak / 1024, label=f"its peak, {p.peak / 1024:,.0f} KiB", linewidth=1, alpha=0.6, **style)
     phases = [phase for phase, _ in prints[0].timeline]
-    turn, end, last = phases.index("backward") - 0.5, phases.index("dropped") - 0.5, len(phases) - 0.5
+    turn, end, last = phases.index("backward") - 0.5, phases.index("dropped") - 0.5, len(phases) + 0.2
     for edge in (turn, end):
         right.axvline(edge, color="0.7", linewidth=1)
     for middle, text in (((turn - 0.5) / 2, "forward"), ((turn + end) / 2, "backward"), ((end + last) / 2, "dropped")):

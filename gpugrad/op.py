@@ -59,8 +59,8 @@ def op(
     Returns a function: Tensors in, Tensor out; raw arrays in, raw array out.
     """
     if forward is None:
-        keywords: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
-        return lambda f: op(f, several=several, differentiable=differentiable, **keywords)
+        options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
+        return lambda f: op(f, several=several, differentiable=differentiable, **options)
     code = forward.__code__
     if args is None:
         nin = getattr(forward, "nin", None)
