@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -46,8 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n".join(info()))
         else:
             output = None if args.no_plot else args.output
-            if output is not None and not output.resolve().parent.is_dir():
-                parser.error(f"--output: there is no folder {output.resolve().parent}")
+            if output is not None:  # said now, not after the training
+                if not output.resolve().parent.is_dir():
+                    parser.error(f"--output: there is no folder {output.resolve().parent}")
+                if output.is_dir():
+                    parser.error(f"--output: {output} is a folder; name a file in it that ends in .png")
+                if output.suffix.lower() != ".png":  # matplotlib would add an ending, or write another format
+                    parser.error(f"--output: {str(output)!r} does not end in .png")
+                if not os.access(output if output.exists() else output.resolve().parent, os.W_OK):
+                    parser.error(f"--output: {output} cannot be written")
             if args.seed < 0:
                 parser.error("--seed: must be 0 or more")
             demo.run(args.device, args.epochs, args.batch, args.seed, output)

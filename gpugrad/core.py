@@ -67,7 +67,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "node")
-    __array_ufunc__ = None  # ndarray <op> Tensor defers to Tensor
+    # No __array_ufunc__: with the priority alone, `ndarray * tensor` comes to us and `np.exp(tensor)` leaves.
     __array_priority__ = 100
 
     data: Any

@@ -67,7 +67,7 @@ def op(
         args = code.co_varnames[1 : code.co_argcount] if nin is None else "xyz"[:nin]
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     static = {n: (forward.__kwdefaults__ or {}).get(n) for n in keywords}
-    name = name or forward.__name__
+    name = name or forward.__name__.lstrip("_")
     if differentiable and not rules and pull is None:
         rules = dict.fromkeys(args, missing(name))
     self = Op(name, args, static, aux, pull, rules)
@@ -170,7 +170,11 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
     defaults = self.static
     values = tuple(defaults.values())
 
-    def call(a: Any, **static: Any) -> Any:
+    def call(a: Any, *more: Any, **static: Any) -> Any:
+        if more:  # gg.sum(x, 0), as NumPy's users write
+            if len(more) > len(defaults):
+                raise TypeError(f"{self.name} takes one array and {list(defaults)}; given {1 + len(more)} arguments")
+            static = {**dict(zip(defaults, more, strict=False)), **static}
         if not isinstance(a, Tensor):
             return (
                 host(a, **static)

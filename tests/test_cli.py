@@ -37,7 +37,7 @@ def test_without_matplotlib_there_is_no_picture(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_whole_demo_reaches_97_percent_for_any_seed():
+def test_the_whole_demo_reaches_97_percent():
     for seed in range(3):
         assert demo.run("cpu", seed=seed, say=lambda text: None) >= 0.97
 
@@ -67,6 +67,9 @@ def test_interrupted(monkeypatch, capsys):
         (["demo", "--seed", "-1"], "--seed: must be 0 or more"),
         (["demo", "--device", "tpu"], "--device: unknown device 'tpu'; known are"),
         (["demo", "--output", "/no/such/folder/a.png"], "there is no folder /no/such/folder"),
+        (["demo", "--output", "."], ". is a folder; name a file in it that ends in .png"),
+        (["demo", "--output", "a.svg"], "'a.svg' does not end in .png"),
+        (["demo", "--output", "a"], "'a' does not end in .png"),
         (["demon"], "invalid choice: 'demon'"),
         ([], "required: COMMAND"),
     ],

@@ -77,6 +77,17 @@ def test_operators_with_everything():
     assert (t == None) is False and (t != "a") is True  # noqa: E711
 
 
+def test_where_takes_numbers_and_reductions_take_positions():
+    t = gg.tensor([1.0, -2.0])
+    assert gg.where(t > 0, 1.0, 0.0).dtype == np.float32 and gg.where(t > 0, 1.0, 0.0).tolist() == [1, 0]
+    assert gg.where(t > 0, 1, 0).dtype.kind == "i"
+    assert gg.where([True, False], t, 7.0).tolist() == [1, 7]
+    m = gg.ones((2, 3))
+    assert gg.sum(m, 0).shape == (3,) and gg.sum(m, 0, True).shape == (1, 3) and gg.mean(m, 1).shape == (2,)
+    with pytest.raises(TypeError, match="sum takes one array and"):
+        gg.sum(m, 0, True, None, 5)
+
+
 def test_wrong_operands():
     t = gg.tensor([1.0, 2.0])
     for bad in ("x", None, {}, object()):
@@ -145,6 +156,11 @@ def test_python_protocol():
 def test_numpy_functions_leave():
     t = gg.tensor([1.0, 2.0])
     assert isinstance(np.mean(t), np.generic) and isinstance(np.concatenate([t, t]), np.ndarray)
+    for left in (np.exp(t), np.add(t, 1), np.multiply(np.ones(2), t), np.maximum(t, t)):
+        assert isinstance(left, np.ndarray)
+    a = np.ones(2)
+    a += t
+    assert a.tolist() == [2, 3]
     assert np.asarray(t).dtype == np.float32
     assert np.asarray(t, dtype=np.float64).dtype == np.float64
     assert np.from_dlpack(t).tolist() == [1, 2]

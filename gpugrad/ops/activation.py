@@ -162,5 +162,8 @@ def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
 
 def float_only(name: str, x: Any) -> None:
     """TypeError unless x is floating."""
-    if not is_inexact(x.dtype):
-        raise TypeError(f"{name}: needs a floating tensor, given {x.dtype}; cast it, for example x.astype(gg.float32)")
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        raise TypeError(f"{name}: needs a floating tensor, given a {type(x).__name__}; make it one with gg.tensor(...)")
+    if not is_inexact(dtype):
+        raise TypeError(f"{name}: needs a floating tensor, given {dtype}; cast it, for example x.astype(gg.float32)")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Device, DTypeLike, as_dtype, device as _device, device_of, is_inexact, library
+from ..array import Device, DTypeLike, as_dtype, default_float, device as _device, device_of, is_inexact, library
 from ..core import Tensor, raw, wrap
 from ..forward import as_float, ufunc
 from ..kernels import kernel
@@ -177,22 +177,22 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
-    """x where `condition` holds, else y.  No gradient reaches the condition."""
+    """x where `condition` holds, else y.  No gradient reaches the condition.
+
+    The condition is a Tensor or an array; x and y may be numbers (both: the result is of the default float dtype, or of
+    integers).
+    """
     mask = raw(condition)
     if library(mask) is None:
-        mask = library(raw(x) if isinstance(x, Tensor) else raw(y)).xp.asarray(mask)  # type: ignore[union-attr]
-    if isinstance(x, Tensor) or isinstance(y, Tensor) or library(x) is not None or library(y) is not None:
-        out = _where(mask, x, y) if isinstance(x, Tensor) or isinstance(y, Tensor) else _choose(mask, x, y)
-    else:
-        out = _choose(mask, as_default(x), as_default(y))
+        mask = np.asarray(mask)
+    if not any([isinstance(v, Tensor) or library(v) is not None for v in (x, y)]):
+        kind = default_float() if isinstance(x, float) or isinstance(y, float) else None
+        x = library(mask).xp.asarray(x, kind)  # type: ignore[union-attr]
+    out = _where(mask, x, y)
     return wrap(out) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
 
 
-def as_default(x: Any) -> Any:
-    return as_float(x) if isinstance(x, float) else x
-
-
-@op(x=lambda g, mask: _choose(mask, g, 0), y=lambda g, mask: _choose(mask, 0, g))
+@op(x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
 def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """x where mask, else y."""
     # Python numbers are weak beside an array; xp.where alone would make them strong on some versions.
@@ -201,11 +201,6 @@ def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     elif not hasattr(y, "dtype"):
         y = xp.asarray(y, x.dtype)
     return xp.where(mask, x, y)
-
-
-def _choose(mask: Any, x: Any, y: Any) -> Any:
-    """`where` with a raw mask, of Tensors or arrays."""
-    return _where(mask, x, y)
 
 
 # ---------------------------------------------------------------------------------------------- steps: gradient 0
