@@ -10,6 +10,11 @@ EXTRAS := $(if $(filter 13,$(CUDA)),dev,$(if $(filter 12,$(CUDA)),tools,dev)),de
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
+# One BLAS thread for small work: the same seed gives the same figures on every machine, and two processes on two cores
+# do not wait for each other's threads.
+demo test test-all: export OPENBLAS_NUM_THREADS ?= 1
+demo test test-all: export MKL_NUM_THREADS ?= 1
+
 .PHONY: help demo test test-all lint bench gpu clean
 .DEFAULT_GOAL := help
 

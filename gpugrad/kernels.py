@@ -80,11 +80,12 @@ def kernel(name: str, kernel: str, otherwise: Callable[..., Array]) -> Callable[
             if device_of(a) != device:
                 raise TypeError(f"kernel {kernel}: one array is on {device}, another on {device_of(a)}")
         shape = np.broadcast_shapes(*[a.shape for a in arrays])
-        whole = [xp.ascontiguousarray(a if a.shape == shape else xp.broadcast_to(a, shape)) for a in arrays]
-        out = xp.empty(shape, dtype)
-        if out.size:
-            grid = min((out.size + BLOCK - 1) // BLOCK, MAX_GRID)
-            function((grid,), (BLOCK,), (*whole, out, np.int64(out.size)))
+        with lib.scope(device):  # type: ignore[union-attr]
+            whole = [xp.ascontiguousarray(a if a.shape == shape else xp.broadcast_to(a, shape)) for a in arrays]
+            out = xp.empty(shape, dtype)
+            if out.size:
+                grid = min((out.size + BLOCK - 1) // BLOCK, MAX_GRID)
+                function((grid,), (BLOCK,), (*whole, out, np.int64(out.size)))
         return out
 
     forward.__name__ = kernel

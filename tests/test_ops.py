@@ -275,6 +275,15 @@ def test_kinks():
         assert gradient(gg.sqrt, 0.0) == np.inf
 
 
+def test_an_infinite_cotangent_stays_out_where_the_slope_is_zero():
+    x = gg.tensor(np.array([-1.0, 2.0]))
+    for f in (nn.relu, lambda x: gg.clip(x, 0, 3), lambda x: gg.where(x > 0, x, 0.0)):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = f(x)
+        assert tape.gradient(y, x, output_gradients=gg.tensor(np.array([np.inf, 1.0]))).tolist() == [0, 1]
+
+
 def test_pow_at_zero():
     assert gradient(lambda x: x**2, 0.0) == 0 and gradient(lambda x: x**1, 0.0) == 1
     assert gradient(lambda x: x**0, 0.0) == 0

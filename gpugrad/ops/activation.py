@@ -30,7 +30,7 @@ def _relu(xp: Any, x: Any) -> Any:
 
 def _relu_grad(xp: Any, g: Any, y: Any) -> Any:
     """g where y > 0, else 0: the pullback of relu by its output."""
-    return g * (y > 0)
+    return xp.where(y > 0, g, g.dtype.type(0))  # not a product: an infinite g stays out where y is 0
 
 
 relu = op(_relu, name="relu", gpu=kernel("elementwise", "relu", _relu), x=lambda g, out: relu_grad(g, out))

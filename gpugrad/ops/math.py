@@ -149,7 +149,7 @@ minimum = op(
 )
 
 
-@op(x=lambda g, x, min, max: g * _inside(raw(x), raw(min), raw(max)).astype(g.dtype))
+@op(x=lambda g, x, min, max: _where(_inside(raw(x), min, max), g, 0))
 def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
     if min is not None:
         x = xp.maximum(x, xp.asarray(min, x.dtype))
