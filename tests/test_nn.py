@@ -204,3 +204,29 @@ def test_check_grads_names_the_input_that_fails():
         gg.testing.check_grads(first, [np.ones(3)], order=2)
     with pytest.raises(ValueError, match="order is 1 or more"):
         gg.testing.check_grads(first, [np.ones(3)], order=0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("make", [lambda v: gg.optim.Adam(v, 0.1), lambda v: gg.optim.SGD(v, 0.1, 0.9)])
+def test_half_variables_are_updated_in_float32(dtype, make):
+    start = np.array([1.0, -2.0, 0.0])
+    half, full = gg.Variable(start, dtype=dtype), gg.Variable(start, dtype="float32")
+    a, b = make([half]), make([full])
+    for _ in range(3):
+        for optimizer, v in ((a, half), (b, full)):
+            with gg.GradientTape() as tape:
+                loss = gg.sum(v * v)
+            optimizer.apply_gradients([(tape.gradient(loss, v), v)])
+    assert half.dtype == gg.tensor(0.0, dtype=dtype).dtype
+    assert_close(half, full, rtol=0.03, atol=0.03)
+
+
+def test_complex_variables():
+    z = gg.Variable([1 + 1j])
+    with gg.GradientTape() as tape:
+        loss = gg.sum(gg.abs(z) ** 2)
+    g = tape.gradient(loss, z)
+    with pytest.raises(TypeError, match="Adam: complex variables"):
+        gg.optim.Adam([z]).apply_gradients([(g, z)])
+    gg.optim.SGD([z], 0.25).apply_gradients([(g, z)])
+    assert_close(z, [0.5 + 0.5j])

@@ -30,6 +30,10 @@ class Adam(Optimizer):
         self.weight_decay = check("weight_decay", weight_decay)
 
     def init(self, x: Array) -> dict[str, Array]:
+        if x.dtype.kind == "c":
+            raise TypeError(
+                "Adam: complex variables are not supported; keep real and imaginary part in two, or use SGD"
+            )
         return {"m": xp(x).zeros_like(x), "v": xp(x).zeros_like(x), "step": 0}
 
     def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from ..array import Array, device_of
+from ..array import Array, device_of, wide
 from ..core import DROP, Tensor, raw
 
 
@@ -101,12 +101,17 @@ class Optimizer:
                 raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.data)}")
         self.iterations += 1
         for g, v in pairs:
-            state = self._state[id(v)]
+            x, state = v.data, self._state[id(v)]
+            own = x.dtype
+            kind = wide(own)  # half types are updated in float32, where a small eps is not 0
+            if kind is not own:
+                x = x.astype(kind)
             if state is None:
-                state = self._state[id(v)] = self.init(v.data)
-            if g.dtype != v.data.dtype:
-                g = g.astype(v.data.dtype)
-            v.data = self.update(v.data, g, state, self.iterations)
+                state = self._state[id(v)] = self.init(x)
+            if g.dtype is not kind:
+                g = g.astype(kind)
+            new = self.update(x, g, state, self.iterations)
+            v.data = new if kind is own else new.astype(own)
 
     # ------------------------------------------------------------------------------------ for subclasses
     def init(self, x: Array) -> Any:
