@@ -1,7 +1,7 @@
 """Floor 0: the array protocol.  NumPy, CuPy, or whatever a test registers, behind one set of questions.
 
 A `Library` answers for one kind of array: its type, its namespace, how to make one, how to bring it to the
-host, which device it is on, how much memory is in use.  Everything above asks `library(x)` or `xp(x)` and never
+host, which device it is on, how to compile a kernel.  Everything above asks `library(x)` or `xp(x)` and never
 imports CuPy itself.  CuPy is imported the first time a GPU is asked for or one of its arrays appears.
 """
 
@@ -85,13 +85,6 @@ class Library:
     def generator(self, seed: int | None, device: Device) -> Any:
         return np.random.default_rng(seed)
 
-    def synchronize(self) -> None:
-        """Wait until every launched operation is done."""
-
-    def memory_in_use(self) -> int | None:
-        """Bytes the library holds in live arrays; None where it cannot tell."""
-        return None
-
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         """A CUDA kernel as a function of (grid, block, arguments); None where there is no compiler."""
         return None
@@ -124,12 +117,6 @@ class CupyLibrary(Library):
     def generator(self, seed: int | None, device: Device) -> Any:
         with self.scope(device):
             return self.xp.random.default_rng(seed)
-
-    def synchronize(self) -> None:
-        self.xp.cuda.get_current_stream().synchronize()
-
-    def memory_in_use(self) -> int | None:
-        return int(self.xp.get_default_memory_pool().used_bytes())
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):

@@ -16,7 +16,7 @@ from weakref import ref
 
 import numpy as np
 
-from .array import is_inexact, library
+from .array import is_inexact
 
 tick = count().__next__  # the age of a node: backward order without a topological sort
 DROP: Any = object()  # Node.grad: backward() leaves nothing here
@@ -347,8 +347,3 @@ def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], li
             live[i] = h
             landed = landed or [tapes[0]]
     return live, landed
-
-
-def is_array(x: object) -> bool:
-    """Whether `x` is an array of a known library (not a Tensor)."""
-    return library(x) is not None
