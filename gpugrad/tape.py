@@ -177,7 +177,7 @@ class GradientTape:
         finally:
             if not self._persistent:
                 self._spent = True
-                self._seen = set(tape.watched)
+                self._seen = tape.watched  # which close() replaces
                 tape.close()
         if zero:
             out = [wrap(xp(s.data).zeros_like(s.data)) if g is None else g for g, s in zip(out, asked, strict=True)]

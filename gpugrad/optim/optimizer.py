@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, device_of, wide
-from ..core import DROP, Tensor, raw
+from ..core import DROP, Tensor
 
 
 class Optimizer:
@@ -59,25 +59,33 @@ class Optimizer:
         pairs = list(grads_and_vars)
         if not pairs:
             raise ValueError("apply_gradients: the list of (gradient, variable) pairs is empty")
+        known = self._state
+        todo, without = [], []
         for pair in pairs:
-            if not isinstance(pair, tuple) or len(pair) != 2:
+            if type(pair) is not tuple or len(pair) != 2:
                 raise TypeError("apply_gradients takes (gradient, variable) pairs: zip(grads, variables)")
-        for _, v in pairs:
-            if id(v) not in self._state:
-                if self._fixed and self.variables:
-                    raise ValueError(
-                        f"Unknown variable: {v!r:.80}. This optimizer can only be called for the variables it was "
-                        "made with. Make a new optimizer for a new set of variables."
-                    )
-                self._add(v)
-        without = [getattr(v, "name", "a tensor") for g, v in pairs if g is None]
-        if len(without) == len(pairs):
+            g, v = pair
+            if id(v) not in known:
+                self._meet(v)
+            if g is None:
+                without.append(getattr(v, "name", "a tensor"))
+            else:
+                todo.append((g.data if isinstance(g, Tensor) else g, v))
+        if not todo:
             raise ValueError(
                 "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
             )
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
-        self._step([(raw(g), v) for g, v in pairs if g is not None])
+        self._step(todo)
+
+    def _meet(self, v: Any) -> None:
+        if self._fixed:
+            raise ValueError(
+                f"Unknown variable: {v!r:.80}. This optimizer can only be called for the variables it was "
+                "made with. Make a new optimizer for a new set of variables."
+            )
+        self._add(v)
 
     def zero_grad(self) -> None:
         """Set `.grad` of every variable to None."""
