@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..array import wide
-from ..core import Tensor, raw
+from ..core import raw
 from ..op import op
 from .activation import float_only, softmax
 from .math import square
@@ -42,25 +42,41 @@ def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     return reduce(square(prediction - target), reduction)
 
 
-@op(logits=lambda g, logits, labels, lse: softmax_xent_grad(g, logits, labels, lse), aux=("lse",))
-def softmax_xent(xp: Any, logits: Any, labels: Any) -> Any:
-    """Cross-entropy of each row's softmax.  Keeps the logits and one log-sum-exp a row, no probabilities."""
-    z = logits.astype(wide(logits.dtype), copy=False)
-    top = z.max(-1, keepdims=True)
-    lse = xp.log(xp.exp(z - top).sum(-1, keepdims=True)) + top
-    picked = z[xp.arange(len(labels)), labels]
-    return (lse[:, 0] - picked).astype(logits.dtype, copy=False), lse
+def _rows(g: Any, labels: Any, reduction: str) -> Any:
+    """The weight of each row's gradient: (rows, 1), or one number for all."""
+    if reduction == "none":
+        return expand_dims(g, -1)
+    return g * (1 / len(labels)) if reduction == "mean" else g
 
 
 @op(
-    g=lambda h, logits, labels, lse: sum(h * softmax_xent_grad(np.ones((), lse.dtype), logits, labels, lse), axis=-1),
-    logits=lambda h, g, logits: _softmax_vjp(h * expand_dims(g, -1), logits),
+    logits=lambda g, logits, labels, reduction, lse: softmax_xent_grad(
+        _rows(g, labels, reduction), logits, labels, lse
+    ),
+    aux=("lse",),
+)
+def softmax_xent(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") -> Any:
+    """Cross-entropy of each row's softmax, reduced.  Keeps the logits and one log-sum-exp a row, no probabilities."""
+    z = logits.astype(wide(logits.dtype), copy=False)
+    top = z.max(-1, keepdims=True)
+    lse = xp.log(xp.exp(z - top).sum(-1, keepdims=True)) + top
+    loss = lse[:, 0] - z[xp.arange(len(labels)), labels]
+    if reduction != "none":
+        loss = loss.sum()
+        if reduction == "mean":
+            loss = loss / len(labels)
+    return loss.astype(logits.dtype, copy=False), lse
+
+
+@op(
+    g=lambda h, logits, labels, lse: h * softmax_xent_grad(lse.dtype.type(1), logits, labels, lse),
+    logits=lambda h, g, logits: _softmax_vjp(h * g, logits),
 )
 def softmax_xent_grad(xp: Any, g: Any, logits: Any, labels: Any, lse: Any) -> Any:
-    """g (softmax - one-hot), a row for each label."""
+    """g (softmax - one-hot), with g a number for each row, or one for all."""
     p = xp.exp(logits - lse)
     p[xp.arange(len(labels)), labels] -= 1
-    p *= g[..., None]
+    p *= g
     return p if p.dtype is logits.dtype else p.astype(logits.dtype)
 
 
@@ -88,8 +104,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     # Read as unsigned, a negative label is a large one: one reduction instead of two.
     if isinstance(index, np.ndarray) and index.size and index.view(f"u{index.itemsize}").max() >= classes:
         raise ValueError(f"cross_entropy: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
     rows = logits if len(shape) == 2 else logits.reshape(-1, classes)
-    each = softmax_xent(rows, index.reshape(-1))
-    if len(shape) != 2 and reduction == "none":
-        each = each.reshape(shape[:-1]) if isinstance(each, Tensor) or len(shape) > 1 else each
-    return reduce(each, reduction)
+    loss = softmax_xent(rows, index.reshape(-1), reduction=reduction)
+    return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
