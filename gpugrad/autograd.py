@@ -9,7 +9,7 @@ from typing import Any
 
 from .array import is_inexact, xp
 from .backprop import backprop
-from .core import AMBIENT, DROP, Mode, Tensor, activate, active, leaf, mode, on, scope, wrap
+from .core import AMBIENT, DROP, NONE, Mode, Tape, Tensor, activate, active, leaf, mode, on, scope, wrap
 
 
 def no_grad() -> scope:
@@ -19,7 +19,12 @@ def no_grad() -> scope:
 
 def enable_grad() -> scope:
     """Record again inside a `no_grad`: a context manager and a decorator."""
-    return scope(lambda tapes: tapes or (AMBIENT,))
+    return scope(_with_graph)
+
+
+def _with_graph(tapes: tuple[Tape, ...]) -> tuple[Tape, ...]:
+    """The active tapes with the graph of tensors on; NONE holds its place while it is off."""
+    return tuple([AMBIENT if t is NONE else t for t in tapes]) or (AMBIENT,)
 
 
 class set_grad_enabled:
@@ -33,8 +38,7 @@ class set_grad_enabled:
         self._swap()
 
     def _swap(self) -> None:
-        tapes = active()[1]
-        activate(mode(*(tapes or (AMBIENT,)) if self.enabled else ()))
+        activate(mode(*_with_graph(active()[1]) if self.enabled else ()))
 
     def __enter__(self) -> None: ...
 
@@ -54,7 +58,7 @@ class set_grad_enabled:
 
 def is_grad_enabled() -> bool:
     """Whether ops are recorded."""
-    return bool(active()[1])
+    return any(t is not NONE for t in active()[1])
 
 
 def requires_grad(t: Tensor) -> bool:
@@ -91,7 +95,12 @@ def set_grad(t: Tensor, g: Any) -> None:
                 f"attempting to assign a gradient of size {list(g.data.shape)} to a tensor of size "
                 f"{list(t.data.shape)}. Please ensure that the gradient and the tensor are the same size"
             )
-    leaf(t).grad = g
+    if t.node is None:
+        if g is not None:
+            raise RuntimeError("this tensor does not require grad; call .requires_grad_() before giving it a .grad")
+        return
+    if g is not None or t.node.grad is not DROP:
+        t.node.grad = g
 
 
 def retain_grad(t: Tensor) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from operator import attrgetter, iadd
+from sys import getrefcount
 from typing import Any
 
 from .array import device_of, xp
@@ -207,12 +208,17 @@ def _since_watched(v: Any) -> Any:
 
 
 def _deposit(n: Node, g: Any) -> None:
-    """Add to `.grad`: always a new array, because cotangents are shared."""
+    """Add to `.grad`, in an array of its own: cotangents are shared, and users change gradients in place."""
     if g.dtype.kind == "c":
         g = conj(g)
     with _deposit_lock:
         if not isinstance(g, Tensor):
-            g = wrap(g if n.grad is None else n.grad.data + g)
+            if n.grad is not None:
+                g = n.grad.data + g
+            # Held by more than this function and the walk, or a view: somebody else's, too.
+            elif getrefcount(g) > 3 or getattr(g, "base", None) is not None:
+                g = g.copy()
+            g = wrap(g)
         elif n.grad is not None:
             g = n.grad + g
         n.grad = g

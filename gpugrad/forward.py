@@ -69,6 +69,10 @@ def operand(b: Any, x: Any) -> Any:
                 f"unsupported operand {b!r:.60} of type {type(b).__name__}; "
                 "Tensors, arrays, numbers and nested lists of numbers are allowed"
             )
+        if any(isinstance(y, Tensor) and y.node is not None for y in b):
+            raise TypeError(
+                "unsupported operand: a list of tracked Tensors; write gg.stack([...]), which keeps their history"
+            )
         host = np.asarray([y.data if isinstance(y, Tensor) else y for y in b])
         if host.dtype.kind not in "biufc":
             raise TypeError(f"unsupported operand {b!r:.60}: the list holds {host.dtype}, not numbers")

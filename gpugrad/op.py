@@ -90,13 +90,11 @@ def _dispatch(forward: Any, host: Any, gpu: Any) -> Callable[..., Any]:
     """The forward for arrays of any library, chosen by the first array among the arguments."""
 
     def run(*xs: Any, **static: Any) -> Any:
-        if isinstance(xs[0], generic):  # NumPy's 0-d results
-            return host(*xs, **static)
         for x in xs:
-            lib = library(x)
+            lib = None if isinstance(x, generic) else library(x)  # NumPy's 0-d results go with any library
             if lib is not None:
                 return (forward if gpu is None or lib.name == "numpy" else gpu)(lib.xp, *xs, **static)
-        return forward(np, *xs, **static)
+        return host(*xs, **static)
 
     return run
 

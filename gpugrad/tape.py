@@ -222,6 +222,8 @@ class GradientTape:
             if isinstance(given, Tensor) or library(given) is not None or isinstance(given, (int, float))
             else optree.tree_leaves(given, none_is_leaf=True, namespace="gpugrad")
         )
+        if len(targets) == 1 and len(found) > 1 and all(isinstance(v, (int, float)) for v in found):
+            found = [given]  # one target's gradient, as nested lists
         if len(found) < len(targets):
             raise ValueError(f"gradient: {len(targets)} targets need as many output_gradients, given {len(found)}")
         return [seed_for(t, s) for t, s in zip(targets, found, strict=False)]
@@ -250,7 +252,7 @@ def seed_for(t: Tensor, s: Any) -> Any:
     if s is None:
         return None
     if not isinstance(s, Tensor):
-        if isinstance(s, str) or (library(s) is None and not isinstance(s, (int, float, complex))):
+        if isinstance(s, str) or (library(s) is None and not isinstance(s, (int, float, complex, list, tuple))):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(s).__name__}")
         s = wrap(xp(t.data).asarray(s, t.data.dtype))
     if s.data.shape != t.data.shape:

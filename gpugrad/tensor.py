@@ -219,8 +219,8 @@ def _bind() -> None:
     T.__lt__, T.__le__ = _compare(math.less), _compare(math.less_equal)
     T.__gt__, T.__ge__ = _compare(math.greater), _compare(math.greater_equal)
     T.__eq__, T.__ne__ = _compare(math.equal, False), _compare(math.not_equal, True)
-    T.__and__, T.__or__, T.__xor__ = math.logical_and, math.logical_or, math.logical_xor
-    T.__invert__ = math.logical_not
+    T.__and__, T.__or__, T.__xor__ = math.bitwise_and, math.bitwise_or, math.bitwise_xor
+    T.__invert__ = math.bitwise_invert
     T.__deepcopy__ = _deepcopy
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem

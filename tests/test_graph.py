@@ -235,3 +235,46 @@ def test_an_input_that_was_freed():
     z.backward()
     with pytest.raises(RuntimeError, match="second time"):
         (y * 2.0).backward()
+
+
+def test_gradients_are_arrays_of_their_own():
+    a, b = gg.Parameter([1.0, 1.0]), gg.Parameter([1.0, 1.0])
+    seed = gg.tensor([1.0, 1.0])
+    (a + b).backward(seed)
+    for p in (a, b):
+        p.grad.data[...] *= 0.5
+    assert_close(a.grad, [0.5, 0.5])
+    assert_close(b.grad, [0.5, 0.5])
+    assert_close(seed, [1, 1])
+    x = gg.Parameter([1.0, 2.0])
+    x.sum().backward()
+    x.grad.data[...] *= 2  # not a read-only view
+    assert_close(x.grad, [2, 2])
+
+
+def test_enable_grad_under_a_tape_under_no_grad():
+    w = leaf(3.0)
+    with gg.no_grad(), gg.GradientTape():
+        assert gg.is_grad_enabled()
+        with gg.enable_grad():
+            z = w * w
+    assert w.detach().requires_grad is False and z.node is not None
+
+
+def test_clearing_the_grad_of_a_plain_tensor_changes_nothing():
+    c = gg.ones(3)
+    c.grad = None
+    assert not c.requires_grad and c.node is None
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        c.grad = gg.ones(3)
+
+
+def test_a_frozen_parameter():
+    m = gg.nn.Linear(2, 1)
+    optimizer = gg.optim.SGD(m.parameters(), 0.1)
+    m.weight.requires_grad = False
+    before = m.weight.numpy().copy()
+    optimizer.zero_grad()
+    m(gg.ones((1, 2))).sum().backward()
+    optimizer.step()
+    assert (m.weight.numpy() == before).all()

@@ -350,3 +350,37 @@ def test_einsum_errors():
             gg.einsum(bad, *xs)
     with pytest.raises(TypeError, match="subscripts come first"):
         gg.einsum(a, "ij")
+
+
+def test_tails_and_small_numbers():
+    x = gg.tensor(np.array([-20.0, -40.0]))
+    np.testing.assert_allclose(nn.sigmoid(x).numpy(), np.exp(x.numpy()) / (1 + np.exp(x.numpy())), rtol=1e-12)
+    np.testing.assert_allclose(gradient(nn.softplus, [-20.0]), [np.exp(-20) / (1 + np.exp(-20))], rtol=1e-12)
+    np.testing.assert_allclose(gradient(gg.prod, [1e-200, 1e-200]), [1e-200, 1e-200])
+
+
+def test_floats_beside_integers_are_not_truncated():
+    i = gg.tensor([0, 1, 2])
+    assert gg.where(i > 0, i, 0.5).tolist() == [0.5, 1, 2] and gg.clip(i, 0.5, 1.5).tolist() == [0.5, 1, 1.5]
+    assert nn.leaky_relu(gg.tensor([-3]), negative_slope=0.5).tolist() == [-1.5]
+    assert (gg.tensor([6]) & 3).tolist() == [2] and (~gg.tensor([True])).tolist() == [False]
+
+
+def test_half_reductions_accumulate_in_float32():
+    x = gg.tensor(np.ones(1000), dtype="bfloat16", requires_grad=True)
+    gg.max(x).backward()
+    assert abs(float(gg.sum(x.grad.astype("float32"))) - 1) < 0.02
+    assert abs(float(gg.logsumexp(gg.zeros(1000, dtype="bfloat16"))) - np.log(1000)) < 0.05
+
+
+def test_a_list_of_tracked_tensors_is_refused():
+    x = gg.Variable(3.0)
+    for f in (lambda: x * [x, x], lambda: gg.sum([x, x])):
+        with pytest.raises(TypeError, match="gg.stack"):
+            f()
+
+
+def test_complex_variance():
+    z = np.array([1 + 2j, 3 - 1j])
+    check_grads(gg.var, [z], order=1, modes=["rev"])
+    check_grads(gg.std, [z], order=1, modes=["rev"])

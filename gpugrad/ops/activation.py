@@ -43,7 +43,11 @@ relu_grad = op(  # linear in g, flat in y
 def sigmoid(xp: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_float(x)
-    return (xp.tanh(x * x.dtype.type(0.5)) + x.dtype.type(1)) * x.dtype.type(0.5)
+    one = x.dtype.type(1)
+    if x.dtype.kind == "c":
+        return one / (one + xp.exp(-x))
+    e = xp.exp(-xp.abs(x))  # never overflows, and keeps the lower tail
+    return xp.where(x < 0, e, one) / (one + e)
 
 
 def _sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
@@ -151,12 +155,14 @@ def log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 @op(x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))
 def leaky_relu(xp: Any, x: Any, *, negative_slope: float = 0.01) -> Any:
     """x where positive, else negative_slope x."""
+    x = as_float(x)
     return xp.where(x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
 
 
 @op(x=lambda g, x, alpha: where(x > 0, g, g * exp(where(x > 0, 0.0, x)) * alpha))
 def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
     """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
+    x = as_float(x)
     return xp.where(x > 0, x, (alpha * xp.expm1(xp.minimum(x, x.dtype.type(0)))).astype(x.dtype, copy=False))
 
 

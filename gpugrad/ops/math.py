@@ -151,6 +151,8 @@ minimum = op(
 
 @op(x=lambda g, x, min, max: _where(_inside(raw(x), min, max), g, 0))
 def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
+    if isinstance(min, float) or isinstance(max, float):
+        x = as_float(x)
     if min is not None:
         x = xp.maximum(x, xp.asarray(min, x.dtype))
     return x if max is None else xp.minimum(x, xp.asarray(max, x.dtype))
@@ -195,6 +197,8 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 @op(x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
 def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """x where mask, else y."""
+    if isinstance(x, float) or isinstance(y, float):  # a float beside integers is not truncated
+        x, y = as_float(x), as_float(y)
     # Python numbers are weak beside an array; xp.where alone would make them strong on some versions.
     if not hasattr(x, "dtype"):
         x = xp.asarray(x, y.dtype)
@@ -242,6 +246,8 @@ equal, not_equal = _predicate("equal"), _predicate("not_equal")
 less, less_equal = _predicate("less"), _predicate("less_equal")
 greater, greater_equal = _predicate("greater"), _predicate("greater_equal")
 logical_and, logical_or = _predicate("logical_and"), _predicate("logical_or")
+bitwise_and, bitwise_or = _predicate("bitwise_and"), _predicate("bitwise_or")
+bitwise_xor, bitwise_invert = _predicate("bitwise_xor"), _predicate("invert")
 logical_xor, logical_not = _predicate("logical_xor"), _predicate("logical_not")
 isfinite, isinf, isnan = _predicate("isfinite"), _predicate("isinf"), _predicate("isnan")
 

@@ -16,7 +16,7 @@ from ..array import wide, xp as xp_of
 from ..core import raw
 from ..forward import as_float
 from ..op import op
-from .math import const, exp, where
+from .math import conj, const, exp, where
 from .shape import broadcast_to, flip, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None
@@ -26,7 +26,7 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     """`axis` as a tuple of non-negative numbers."""
     if axis is None:
         return tuple(range(ndim))
-    return tuple([a % ndim for a in ((axis,) if isinstance(axis, int) else axis)]) if ndim else ()
+    return tuple([a % ndim for a in ((axis,) if hasattr(axis, "__index__") else axis)]) if ndim else ()
 
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
@@ -63,6 +63,12 @@ def sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: An
     return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
 
 
+def _distance(x: Any, axis: Axis) -> Any:
+    """How far each element is from the mean, conjugated: d|z|² = 2 Re(conj(z) dz)."""
+    d = x - mean(x, axis=axis, keepdims=True)
+    return conj(d) if d.dtype.kind == "c" else d
+
+
 def _mean_rule(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
     return spread(g * (1 / (count(shape, axis) or 1)), shape, axis, keepdims)
 
@@ -80,7 +86,7 @@ def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     x, out = raw(x), raw(out)
     ties = (x == expand(out, x.shape, axis, keepdims)).astype(g.dtype)
-    share = ties / ties.sum(axis=axis, keepdims=True)
+    share = (ties / ties.sum(axis=axis, keepdims=True, dtype=wide(g.dtype))).astype(g.dtype, copy=False)
     return expand(g, x.shape, axis, keepdims) * share
 
 
@@ -97,7 +103,7 @@ def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _prod_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
-    if (raw(x) != 0).all():
+    if (raw(out) != 0).all():
         return expand(g * out, x.shape, axis, keepdims) / x
     # With zeros: the product of the others, as the product of rows in which one's own place holds 1.
     axes = axes_of(axis, len(x.shape))
@@ -120,26 +126,26 @@ def prod(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 @op(
     x=lambda g, x, axis, correction, keepdims: (
-        expand(g, x.shape, axis, keepdims)
-        * ((x - mean(x, axis=axis, keepdims=True)) * (2 / (count(x.shape, axis) - correction)))
+        expand(g, x.shape, axis, keepdims) * (_distance(x, axis) * (2 / (count(x.shape, axis) - correction)))
     )
 )
 def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
     """The variance over `axis`: squared distances from the mean over (count - correction)."""
     x = as_float(x)
-    return _narrow(x.var(axis=axis, ddof=correction, keepdims=keepdims, dtype=wide(x.dtype)), x)
+    dtype = None if x.dtype.kind == "c" else wide(x.dtype)  # of complex arrays it is real
+    return _narrow(x.var(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
 
 
 @op(
     x=lambda g, x, out, axis, correction, keepdims: (
-        expand(g / out, x.shape, axis, keepdims)
-        * ((x - mean(x, axis=axis, keepdims=True)) * (1 / (count(x.shape, axis) - correction)))
+        expand(g / out, x.shape, axis, keepdims) * (_distance(x, axis) * (1 / (count(x.shape, axis) - correction)))
     )
 )
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
     """The standard deviation over `axis`, the root of `var`."""
     x = as_float(x)
-    return _narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=wide(x.dtype)), x)
+    dtype = None if x.dtype.kind == "c" else wide(x.dtype)  # of complex arrays it is real
+    return _narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
 
 
 @op(
@@ -149,11 +155,12 @@ def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
 )
 def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over `axis`, without overflow."""
-    x = as_float(x)
+    given = as_float(x)
+    x = given.astype(wide(given.dtype), copy=False)
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     y = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
-    return y.astype(x.dtype) if keepdims else y.reshape(x.max(axis=axis).shape).astype(x.dtype)
+    return (y if keepdims else y.reshape(x.max(axis=axis).shape)).astype(given.dtype, copy=False)
 
 
 @op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))

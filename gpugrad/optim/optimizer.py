@@ -90,13 +90,15 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Set `.grad` of every variable to None."""
         for v in self.variables:
-            v.node.grad = None  # type: ignore[union-attr]
+            if v.node is not None and v.node.grad is not DROP:
+                v.node.grad = None
 
     def step(self) -> None:
         """One update from the `.grad` of every variable; those without are skipped."""
         if not self.variables:
             raise ValueError("step() needs the optimizer to be made with variables: SGD(model.parameters())")
-        pairs = [(v.node.grad.data, v) for v in self.variables if v.node.grad is not None]  # type: ignore[union-attr]
+        gradients = [(None if v.node is None or v.node.grad is DROP else v.node.grad, v) for v in self.variables]
+        pairs = [(g.data, v) for g, v in gradients if g is not None]  # a frozen variable has none
         if pairs:
             self._step(pairs)
 
