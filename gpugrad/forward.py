@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import bfloat16, default_float, device_of, is_inexact, library
-from .core import Tensor
+from .array import asarray, bfloat16, complex64, default_float, device_of, is_inexact, library, wide
+from .core import Tensor, raw, wrap
 
 
 def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
@@ -18,7 +18,7 @@ def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
     if floats:
 
         def forward(xp: Any, *xs: Any) -> Any:
-            return getattr(xp, name)(*map(as_float, xs))
+            return getattr(xp, name)(*[as_float(x, xs[i - 1]) for i, x in enumerate(xs)])  # beside the other of two
 
         def host(x: Any) -> Any:
             return numpys(x) if x.dtype.kind in "fcV" else numpys(as_float(x))  # V: bfloat16
@@ -36,18 +36,25 @@ def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
     return forward
 
 
-def as_float(x: Any) -> Any:
-    """An integer or bool array in the default float dtype; floating and complex arrays as they are."""
+def as_float(x: Any, beside: Any = None) -> Any:
+    """An integer or bool array in the default float dtype, or a wider one beside it; inexact arrays as they are."""
     d = getattr(x, "dtype", None)
     if d is None:
         return float(x) if isinstance(x, int) else x
-    return x if is_inexact(d) else x.astype(default_float())
+    if is_inexact(d):
+        return x
+    b = getattr(beside, "dtype", None)
+    return x.astype(default_float() if b is None or not is_inexact(b) else np.result_type(default_float(), b))
 
 
 def pair(x: Any, b: Any) -> tuple[Any, Any]:
-    """Array `x` and what an op makes of the operand `b` beside it; an integer `x` turns floating beside a float."""
+    """Array `x` and what an op makes of the operand `b` beside it; an integer `x` turns floating beside floats."""
     y = operand(b, x)
-    return (as_float(x), y) if isinstance(y, float) and not is_inexact(x.dtype) else (x, y)
+    if not is_inexact(x.dtype) and (
+        isinstance(y, (float, complex)) or (isinstance(b, (list, tuple)) and is_inexact(y.dtype))
+    ):
+        x = as_float(x)
+    return x, y
 
 
 def operand(b: Any, x: Any) -> Any:
@@ -69,21 +76,58 @@ def operand(b: Any, x: Any) -> Any:
                 f"unsupported operand {b!r:.60} of type {type(b).__name__}; "
                 "Tensors, arrays, numbers and nested lists of numbers are allowed"
             )
-        if any(isinstance(y, Tensor) and y.node is not None for y in b):
-            raise TypeError(
-                "unsupported operand: a list of tracked Tensors; write gg.stack([...]), which keeps their history"
-            )
+        _refuse_tracked(b)
         host = np.asarray([y.data if isinstance(y, Tensor) else y for y in b])
         if host.dtype.kind not in "biufc":
             raise TypeError(f"unsupported operand {b!r:.60}: the list holds {host.dtype}, not numbers")
-        if host.dtype.kind == "f":
-            host = host.astype(x.dtype if is_inexact(x.dtype) else default_float())
+        like = x.dtype if is_inexact(x.dtype) else default_float()
+        if host.dtype.kind == "c":
+            host = host.astype(np.result_type(wide(like), complex64))
+        elif host.dtype.kind == "f":
+            host = host.astype(like)
         elif host.dtype.kind in "iu" and is_inexact(x.dtype):
             host = host.astype(x.dtype)
         return host if own is None else own.asarray(host, None, own.device_of(x))
     if own is not None and other is not own:
         raise TypeError(_two_devices(x, b))
     return b
+
+
+def boxed(x: Any, name: str) -> Any:
+    """A Tensor or an array as it is; a number or a nested list as a Tensor, for op `name`.  TypeError for the rest."""
+    if isinstance(x, Tensor) or library(x) is not None:
+        return x
+    if x is None or isinstance(x, (str, bytes, dict, set)):
+        raise TypeError(
+            f"{name}: cannot take {x!r:.60} of type {type(x).__name__}; "
+            "Tensors, arrays, numbers and nested lists of numbers are allowed"
+        )
+    _refuse_tracked(x)
+    return wrap(asarray(x))
+
+
+def _refuse_tracked(x: Any) -> None:
+    """TypeError for a tracked Tensor in a list: as an array it would lose its history."""
+    if isinstance(x, (list, tuple)):
+        for y in x:
+            _refuse_tracked(y)
+    elif isinstance(x, Tensor) and x.node is not None:
+        raise TypeError(
+            "unsupported operand: a list of tracked Tensors; write gg.stack([...]), which keeps their history"
+        )
+
+
+def fit(xs: Sequence[Any], name: str) -> list[Any]:
+    """xs, with the numbers and lists among them as arrays that go with the first array, or as Tensors if none is."""
+    first = next((a for a in map(raw, xs) if library(a) is not None), None)
+    if first is None:
+        return [boxed(x, name) for x in xs]
+    return [
+        x if library(raw(x)) is not None
+        else operand(x, first) if isinstance(x, (list, tuple))
+        else operand([x], first).reshape(())
+        for x in xs
+    ]  # fmt: skip
 
 
 def _two_devices(x: Any, y: Any) -> str:

@@ -25,9 +25,9 @@ from weakref import ref
 import numpy as np
 from numpy import generic, ndarray
 
-from .array import default_float, library
+from .array import library
 from .core import DROP, Node, Tensor, active, compact, joins, record, tick, wrap
-from .forward import explain, operand, pair
+from .forward import boxed, explain, operand, pair
 from .rule import Op, Rule, missing
 
 
@@ -104,20 +104,7 @@ def _unboxed(self: Op, call: Any, run: Any, args: tuple, static: dict[str, Any])
     for a in args:
         if library(a) is not None:
             return run(*args, **static)
-    return call(*[wrap(_as_array(self, a)) if i == 0 else a for i, a in enumerate(args)], **static)
-
-
-def _as_array(self: Op, a: Any) -> Any:
-    if a is None or isinstance(a, (str, bytes, dict, set)):
-        raise TypeError(
-            f"{self.name}: cannot take {a!r:.60} of type {type(a).__name__}; "
-            "Tensors, arrays, numbers and nested lists of numbers are allowed"
-        )
-    return (
-        operand(a, np.zeros((), default_float()))
-        if isinstance(a, (list, tuple))
-        else np.asarray(a, default_float() if isinstance(a, float) else None)
-    )
+    return call(boxed(args[0], self.name), *args[1:], **static)
 
 
 def _unary(self: Op, host: Any, run: Any) -> Any:
@@ -184,6 +171,8 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
         try:
             y = host(x, **static) if type(x) is ndarray else run(x, **static)
         except Exception as e:
+            if list in map(type, static.values()):  # axis=[0, 1]
+                return call(a, **{k: tuple(v) if type(v) is list else v for k, v in static.items()})
             raise explain(self.name, e, (x,)) from None
         t = Tensor()
         t.data = y

@@ -78,7 +78,10 @@ def arange(
 ) -> Tensor:
     """start, start + step, … up to but without stop; integers unless an argument is a float."""
     args = (0, start, step) if stop is None else (start, stop, step)
-    kind = np.dtype("int32") if all([isinstance(a, (int, np.integer)) for a in args]) else default_float()
+    if all([isinstance(a, (int, np.integer)) for a in args]):
+        kind = _array.int32 if -(2**31) <= min(args[:2]) and max(args[:2]) < 2**31 else _array.int64
+    else:
+        kind = default_float()
     return _made("arange", device, False, *args, dtype=as_dtype(dtype or kind))
 
 

@@ -1,122 +1,263 @@
-"""Random programs against an independent reference: forward-mode dual numbers, written here in a few lines of NumPy."""
+"""Random programs: their gradients against complex-step differentiation, and against PyTorch where it is installed.
 
-from typing import NamedTuple
+A program is a list of steps over three inputs; every step takes earlier values, so subexpressions are shared.  Each
+step is written three times: for gpugrad, for NumPy (analytic, so that a complex step differentiates it to the last
+digit) and for PyTorch.
+"""
+
+import warnings
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings, strategies as st
 
 import gpugrad as gg
+from gpugrad import nn
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+except ImportError:
+    torch: Any = None
+
+SHAPES = ((2, 3), (3,), (), (3, 2))
+LARGE = 5.0  # a value beyond goes through tanh, so that programs stay in range
 
 
-class Dual(NamedTuple):
-    """A value and its derivative along one direction."""
-
-    v: np.ndarray
-    d: np.ndarray
+def fits(n, rule=lambda *shapes: True):
+    """A step on n values, where their shapes allow it."""
+    return n, rule
 
 
-# name -> (number of inputs, gpugrad's op, the op on dual numbers)
-OPS = {
-    "add": (2, gg.add, lambda a, b: Dual(a.v + b.v, a.d + b.d)),
-    "sub": (2, gg.subtract, lambda a, b: Dual(a.v - b.v, a.d - b.d)),
-    "mul": (2, gg.multiply, lambda a, b: Dual(a.v * b.v, a.d * b.v + a.v * b.d)),
-    "div": (2, lambda a, b: a / (b * b + 1), lambda a, b: Dual(
-        a.v / (b.v**2 + 1), a.d / (b.v**2 + 1) - a.v * 2 * b.v * b.d / (b.v**2 + 1) ** 2)),
-    "matmul": (2, lambda a, b: a @ gg.matrix_transpose(b), lambda a, b: Dual(a.v @ b.v.T, a.d @ b.v.T + a.v @ b.d.T)),
-    "tanh": (1, gg.tanh, lambda a: Dual(np.tanh(a.v), a.d * (1 - np.tanh(a.v) ** 2))),
-    "sin": (1, gg.sin, lambda a: Dual(np.sin(a.v), a.d * np.cos(a.v))),
-    "sigmoid": (1, gg.nn.sigmoid, lambda a: (lambda s: Dual(s, a.d * s * (1 - s)))(1 / (1 + np.exp(-a.v)))),
-    "scale": (1, lambda a: 0.5 * a + 1, lambda a: Dual(0.5 * a.v + 1, 0.5 * a.d)),
-    "mean": (1, lambda a: gg.mean(a, axis=0, keepdims=True), lambda a: Dual(*[u.mean(0, keepdims=True) for u in a])),
-    "total": (1, gg.sum, lambda a: Dual(np.asarray(a.v.sum() * 1.0), np.asarray(a.d.sum()))),
-    "flip": (1, lambda a: gg.flip(a, axis=0), lambda a: Dual(*[u[::-1] for u in a])),
-    "slice": (1, lambda a: a[1:2], lambda a: Dual(*[u[1:2] for u in a])),
-    "softmax": (1, lambda a: gg.nn.softmax(a), lambda a: (lambda p: Dual(p, p * (a.d - (p * a.d).sum(-1, keepdims=True))))(
-        np.exp(a.v - a.v.max(-1, keepdims=True)) / np.exp(a.v - a.v.max(-1, keepdims=True)).sum(-1, keepdims=True))),
-}  # fmt: skip
-
-INPUTS = 3
+anything, pair = fits(1), fits(2, lambda a, b: broadcast(a, b) is not None)
+matrix, axis = fits(1, lambda a: len(a) == 2), fits(1, lambda a: len(a) > 0)
 
 
-def fits(name: str, values: list) -> bool:
-    """Whether the op takes these shapes, and keeps values small."""
-    shapes = [v.v.shape for v in values]
-    if name in ("mean", "flip", "slice", "softmax") and (len(shapes[0]) != 2 or (name == "slice" and shapes[0][0] < 2)):
-        return False
-    if name == "matmul":
-        return all(len(s) == 2 for s in shapes) and shapes[0] == shapes[1] == (3, 3)
-    return True
+def broadcast(a, b):
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        return None
 
 
-@st.composite
-def programs(draw):
-    """(op, operand numbers) for each step; operands are inputs and earlier results, so results are shared."""
-    steps = []
-    for i in range(draw(st.integers(3, 25))):
-        name = draw(st.sampled_from(sorted(OPS)))
-        steps.append((name, [draw(st.integers(0, INPUTS + i - 1)) for _ in range(OPS[name][0])]))
+# name: (what it takes, gpugrad, NumPy, PyTorch)
+STEPS = {
+    "sin": (anything, gg.sin, np.sin, lambda x: x.sin()),
+    "tanh": (anything, gg.tanh, np.tanh, lambda x: x.tanh()),
+    "exp": (anything, lambda x: gg.exp(x * 0.5), lambda x: np.exp(x * 0.5), lambda x: (x * 0.5).exp()),
+    "log": (anything, lambda x: gg.log(x * x + 1), lambda x: np.log(x * x + 1), lambda x: (x * x + 1).log()),
+    "sqrt": (anything, lambda x: gg.sqrt(1 + x**2), lambda x: np.sqrt(1 + x**2), lambda x: (1 + x**2).sqrt()),
+    "sigmoid": (anything, nn.sigmoid, lambda x: 1 / (1 + np.exp(-x)), lambda x: x.sigmoid()),
+    "softplus": (anything, nn.softplus, lambda x: np.log(1 + np.exp(x)), lambda x: torch.nn.functional.softplus(x)),
+    "atan": (anything, gg.atan, np.arctan, lambda x: x.atan()),
+    "cube": (anything, lambda x: x**3 / 2, lambda x: x**3 / 2, lambda x: x**3 / 2),
+    "add": (pair, gg.add, np.add, lambda x, y: x + y),
+    "subtract": (pair, gg.subtract, np.subtract, lambda x, y: x - y),
+    "multiply": (pair, gg.multiply, np.multiply, lambda x, y: x * y),
+    "divide": (pair, lambda x, y: x / (y * y + 1), lambda x, y: x / (y * y + 1), lambda x, y: x / (y * y + 1)),
+    "power": (
+        pair,
+        lambda x, y: (x * x + 1) ** gg.sin(y),
+        lambda x, y: (x * x + 1) ** np.sin(y),
+        lambda x, y: (x * x + 1) ** y.sin(),
+    ),
+    "logaddexp": (pair, gg.logaddexp, lambda x, y: np.log(np.exp(x) + np.exp(y)), lambda x, y: torch.logaddexp(x, y)),
+    "sum": (axis, lambda x: x.sum(axis=-1), lambda x: x.sum(-1), lambda x: x.sum(-1)),
+    "mean": (
+        axis,
+        lambda x: x.mean(axis=0, keepdims=True),
+        lambda x: x.mean(0, keepdims=True),
+        lambda x: x.mean(0, keepdim=True),
+    ),
+    "var": (
+        axis,
+        lambda x: gg.var(x, axis=-1),
+        lambda x: ((x - x.mean(-1, keepdims=True)) ** 2).mean(-1),
+        lambda x: x.var(-1, correction=0),
+    ),
+    "logsumexp": (
+        axis,
+        lambda x: gg.logsumexp(x, axis=0),
+        lambda x: np.log(np.exp(x).sum(0)),
+        lambda x: x.logsumexp(0),
+    ),
+    "prod": (axis, lambda x: gg.prod(x, axis=-1), lambda x: x.prod(-1), lambda x: x.prod(-1)),
+    "cumsum": (axis, lambda x: x.cumsum(axis=0), lambda x: x.cumsum(0), lambda x: x.cumsum(0)),
+    "softmax": (
+        axis,
+        lambda x: nn.softmax(x, axis=-1),
+        lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
+        lambda x: x.softmax(-1),
+    ),
+    "transpose": (matrix, lambda x: x.T, lambda x: x.T, lambda x: x.T),
+    "reshape": (matrix, lambda x: x.reshape(-1), lambda x: x.reshape(-1), lambda x: x.reshape(-1)),
+    "expand": (
+        fits(1, lambda a: len(a) == 1),
+        lambda x: gg.broadcast_to(x, (2, *x.shape)),
+        lambda x: np.broadcast_to(x, (2, *x.shape)),
+        lambda x: x.expand(2, *x.shape),
+    ),
+    "flip": (axis, lambda x: gg.flip(x, axis=0), lambda x: np.flip(x, 0), lambda x: x.flip(0)),
+    "first": (axis, lambda x: x[0], lambda x: x[0], lambda x: x[0]),
+    "every second": (axis, lambda x: x[..., ::2], lambda x: x[..., ::2], lambda x: x[..., ::2]),
+    "repeat": (axis, lambda x: x[np.array([0, 0, -1])], lambda x: x[[0, 0, -1]], lambda x: x[[0, 0, -1]]),
+    "concat": (
+        fits(2, lambda a, b: len(a) == len(b) > 0 and a[1:] == b[1:] and a[0] + b[0] < 8),
+        lambda x, y: gg.concat([x, y]),
+        lambda x, y: np.concatenate([x, y]),
+        lambda x, y: torch.cat([x, y]),
+    ),
+    "matmul": (fits(2, lambda a, b: len(a) > 0 and len(b) > 0 and a[-1] == b[-2:][0]), *[lambda x, y: x @ y] * 3),
+    "einsum": (
+        fits(2, lambda a, b: len(a) == len(b) == 2 and a[1] == b[1]),
+        *[lambda x, y, f=f: f("ij,kj->ik", x, y) for f in (gg.einsum, np.einsum, torch and torch.einsum)],
+    ),
+}
+NAMES = list(STEPS)
+GPUGRAD, NUMPY, TORCH = 1, 2, 3
+
+
+def build(picks, xs):
+    """The steps that `picks` stand for on inputs xs: (name, the places of its arguments)."""
+    values, steps = list(xs), []
+
+    def step(name, *places):
+        values.append(STEPS[name][NUMPY](*[values[p] for p in places]))
+        steps.append((name, places))
+
+    for which, *back in picks:
+        for k in range(len(NAMES)):  # the next step that fits
+            name = NAMES[(which + k) % len(NAMES)]
+            n, rule = STEPS[name][0]
+            places = [len(values) - 1 - b % len(values) for b in back[:n]]
+            if rule(*[values[p].shape for p in places]):
+                break
+        step(name, *places)
+        if np.abs(values[-1]).max() > LARGE:
+            step("tanh", len(values) - 1)
     return steps
 
 
-def evaluate(steps, inputs, column):
-    """Run a program with the ops in `column`; a step whose operands do not fit is left out the same way in both."""
-    values = list(inputs)
-    for name, where in steps:
-        operands = [values[w] for w in where]
-        values.append(OPS[name][column](*operands) if fits(name, [_shaped(o) for o in operands]) else operands[0])
-    return values[-1], values
+def run(language, steps, xs):
+    """The sum of every value that no step took, weighted by its place."""
+    values, taken = list(xs), set()
+    for name, places in steps:
+        values.append(STEPS[name][language](*[values[p] for p in places]))
+        taken |= set(places)
+    total = 0.0
+    for i, v in enumerate(values):
+        if i not in taken:
+            total = total + v.sum() * (1 + i / 10)
+    return total
 
 
-def _shaped(o):
-    return o if isinstance(o, Dual) else Dual(o, o)
+def complex_step(steps, xs, ds):
+    """The derivative along each direction alone: no subtraction, so no cancellation."""
+    h = 1e-30
+    moved = [[x + 1j * h * d if j == i else x for j, x in enumerate(xs)] for i, d in enumerate(ds)]
+    return [np.imag(run(NUMPY, steps, m)) / h for m in moved]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(programs(), st.integers(0, 2**31))
-def test_gradients_agree_with_dual_numbers(steps, seed):
+def close(a, b, scale):
+    np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9 * scale)
+
+
+programs = st.lists(
+    st.tuples(st.integers(0, len(NAMES) - 1), st.integers(0, 9), st.integers(0, 9)), min_size=10, max_size=30
+)
+hundred = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+def inputs(seed):
     rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal((3, 3)) for _ in range(INPUTS)]
-    directions = [rng.standard_normal((3, 3)) for _ in range(INPUTS)]
-    dual, _ = evaluate(steps, [Dual(a, d) for a, d in zip(arrays, directions, strict=True)], 2)
-    weights = rng.standard_normal(dual.v.shape)
-    expected = float((weights * dual.d).sum())
-    scale = 1e-8 * (1 + abs(weights * dual.d).sum() + abs(weights * dual.v).sum())
+    return [rng.uniform(-1.5, 1.5, s) for s in SHAPES], [rng.standard_normal(s) for s in SHAPES]
 
-    xs = [gg.tensor(a, requires_grad=True) for a in arrays]
+
+def by_tape(steps, xs):
+    ts = [gg.tensor(x) for x in xs]
     with gg.GradientTape() as tape:
-        y, values = evaluate(steps, xs, 1)
-    np.testing.assert_allclose(y.numpy(), dual.v, rtol=1e-9, atol=1e-9)
-    grads = tape.gradient(y, xs, output_gradients=gg.tensor(weights), unconnected_gradients="zero")
-    got = sum(float((g.numpy() * d).sum()) for g, d in zip(grads, directions, strict=True))
-    assert abs(got - expected) <= scale
-    del values, y
-
-    y, _ = evaluate(steps, xs, 1)  # the same on the graph of tensors
-    y.backward(gg.tensor(weights))
-    for x, g in zip(xs, grads, strict=True):
-        np.testing.assert_allclose(0 if x.grad is None else x.grad.numpy(), g.numpy(), rtol=1e-12, atol=1e-12)
+        tape.watch(ts)
+        y = run(GPUGRAD, steps, ts)
+    return y, [g.numpy() for g in tape.gradient(y, ts, unconnected_gradients="zero")]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(programs(), st.integers(0, 2**31))
-def test_second_order_agrees_with_differences_of_the_first(steps, seed):
-    rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal((3, 3)) * 0.5 for _ in range(INPUTS)]
-    direction = rng.standard_normal((3, 3))
+@given(programs, st.integers(0, 2**16))
+@hundred
+def test_gradients(picks, seed):
+    xs, ds = inputs(seed)
+    steps = build(picks, xs)
+    y, grads = by_tape(steps, xs)
+    close(float(y), run(NUMPY, steps, xs), 1)
 
-    def gradient(first, lift=False):
-        xs = [first, *[gg.tensor(a) for a in arrays[1:]]]
-        with gg.GradientTape() as tape:
-            tape.watch(first)
-            y = gg.sum(gg.tanh(evaluate(steps, xs, 1)[0]))
-        return tape.gradient(y, first, unconnected_gradients="zero")
+    scale = max(1.0, *[np.abs(g).max() for g in grads])
+    for g, d, expected in zip(grads, ds, complex_step(steps, xs, ds), strict=True):
+        close(np.vdot(g, d), expected, scale)
 
-    x = gg.tensor(arrays[0])
+    leaves = [gg.tensor(x, requires_grad=True) for x in xs]
+    run(GPUGRAD, steps, leaves).backward()
+    for leaf, g in zip(leaves, grads, strict=True):
+        close(np.zeros(g.shape) if leaf.grad is None else leaf.grad.numpy(), g, scale)
+
+
+def in_torch(steps, xs):
+    ts = [torch.tensor(x, requires_grad=True) for x in xs]
+    return ts, run(TORCH, steps, ts)
+
+
+needs_torch = pytest.mark.skipif(torch is None, reason="needs PyTorch")
+
+
+@needs_torch
+@given(programs, st.integers(0, 2**16))
+@hundred
+def test_gradients_are_those_of_torch(picks, seed):
+    xs, _ = inputs(seed)
+    steps = build(picks, xs)
+    y, grads = by_tape(steps, xs)
+    ts, expected = in_torch(steps, xs)
+    close(float(y), expected.item(), 1)
+    scale = max(1.0, *[np.abs(g).max() for g in grads])
+    for g, e in zip(grads, torch.autograd.grad(expected, ts, allow_unused=True, materialize_grads=True), strict=True):
+        close(g, e.numpy(), scale)
+
+
+@given(programs, st.integers(0, 2**16))
+@hundred
+def test_second_derivatives(picks, seed):
+    """The Hessian along a direction: nested tapes, grad(create_graph=True), and PyTorch or central differences."""
+    xs, ds = inputs(seed)
+    steps = build(picks, xs)
+    ts = [gg.tensor(x) for x in xs]
     with gg.GradientTape() as outer:
-        outer.watch(x)
-        slope = gg.sum(gradient(x) * direction)
-    hvp = outer.gradient(slope, x, unconnected_gradients="zero").numpy()
-    eps = 1e-5
-    moved = [gradient(gg.tensor(arrays[0] + s * eps * direction)).numpy() for s in (1, -1)]
-    numeric = (moved[0] - moved[1]) / (2 * eps)
-    np.testing.assert_allclose(hvp, numeric, rtol=1e-4, atol=1e-6 * (1 + abs(numeric).max()))
+        outer.watch(ts)
+        with gg.GradientTape() as inner:
+            inner.watch(ts)
+            y = run(GPUGRAD, steps, ts)
+        gs = inner.gradient(y, ts, unconnected_gradients="zero")
+        slope = sum([gg.sum(g * d) for g, d in zip(gs, ds, strict=True)], gg.tensor(0.0, dtype="float64"))
+    hessian = [h.numpy() for h in outer.gradient(slope, ts, unconnected_gradients="zero")]
+    scale = max(1.0, *[np.abs(h).max() for h in hessian])
+
+    leaves = [gg.tensor(x, requires_grad=True) for x in xs]
+    firsts = gg.grad(run(GPUGRAD, steps, leaves), leaves, create_graph=True, allow_unused=True)
+    slopes = [gg.sum(g * d) for g, d in zip(firsts, ds, strict=True) if g is not None and g.requires_grad]
+    if slopes:
+        for h, other in zip(hessian, gg.grad(slopes, leaves, allow_unused=True), strict=True):
+            close(h, np.zeros(h.shape) if other is None else other.numpy(), scale)
+
+    if torch is not None:
+        leaves, total = in_torch(steps, xs)
+        firsts = torch.autograd.grad(total, leaves, create_graph=True, allow_unused=True, materialize_grads=True)
+        slope = sum([(g * torch.tensor(d)).sum() for g, d in zip(firsts, ds, strict=True)])
+        expected = [torch.zeros(x.shape) for x in xs]
+        if slope.requires_grad:
+            expected = torch.autograd.grad(slope, leaves, allow_unused=True, materialize_grads=True)
+        for h, e in zip(hessian, expected, strict=True):
+            close(h, e.numpy(), scale)
+    else:
+        step = 1e-5
+        up, down = [by_tape(steps, [x + s * step * d for x, d in zip(xs, ds, strict=True)])[1] for s in (1, -1)]
+        for h, a, b in zip(hessian, up, down, strict=True):
+            np.testing.assert_allclose(h, (a - b) / (2 * step), rtol=1e-4, atol=1e-4 * scale)

@@ -48,7 +48,7 @@ class Linear(Module):
         device: Any = None,
     ) -> None:
         for name, n in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(n, int) or n < 1:
+            if not hasattr(n, "__index__") or n < 1:
                 raise ValueError(f"Linear: {name} is a positive integer, not {n!r}")
         if activation is not None and activation not in _ACTIVATIONS:
             raise ValueError(f"Linear: activation is one of {sorted(_ACTIVATIONS)} or None, not {activation!r}")

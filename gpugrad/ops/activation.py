@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_inexact, wide
+from ..array import wide
 from ..forward import as_float
 from ..kernels import kernel
 from ..op import op
@@ -74,6 +74,7 @@ def softplus(xp: Any, x: Any) -> Any:
 @op(x=lambda g, x: _silu_pull(g, x))
 def silu(xp: Any, x: Any) -> Any:
     """x sigmoid(x) (swish)."""
+    x = as_float(x)
     return x * sigmoid(x)
 
 
@@ -164,12 +165,3 @@ def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
     """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
     x = as_float(x)
     return xp.where(x > 0, x, (alpha * xp.expm1(xp.minimum(x, x.dtype.type(0)))).astype(x.dtype, copy=False))
-
-
-def float_only(name: str, x: Any) -> None:
-    """TypeError unless x is floating."""
-    dtype = getattr(x, "dtype", None)
-    if dtype is None:
-        raise TypeError(f"{name}: needs a floating tensor, given a {type(x).__name__}; make it one with gg.tensor(...)")
-    if not is_inexact(dtype):
-        raise TypeError(f"{name}: needs a floating tensor, given {dtype}; cast it, for example x.astype(gg.float32)")

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..array import as_dtype, default_float, xp as xp_of
+from ..array import as_dtype, default_float, wide, xp as xp_of
 from ..core import Tensor, raw, wrap
+from ..forward import boxed
 from ..op import op
 from .math import const
 
@@ -35,6 +36,7 @@ def getitem(x: Any, key: Any) -> Any:
 
     IndexError for an index out of bounds.  The gradient of an element selected twice is the sum of both.
     """
+    x = boxed(x, "getitem")
     key = _raw_key(key)
     parts = key if isinstance(key, tuple) else (key,)
     for k in parts:
@@ -45,12 +47,13 @@ def getitem(x: Any, key: Any) -> Any:
 
 @op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
 def _put_add(xp: Any, g: Any, *, key: Any, to: tuple[int, ...]) -> Any:
-    out = xp.zeros(to, g.dtype)
     if _is_basic(key):
+        out = xp.zeros(to, g.dtype)
         out[key] = g
-    else:
-        xp.add.at(out, key, g)
-    return out
+        return out
+    out = xp.zeros(to, wide(g.dtype))
+    xp.add.at(out, key, g.astype(out.dtype, copy=False))
+    return out.astype(g.dtype, copy=False)
 
 
 def put_add(g: Any, key: Any, shape: tuple[int, ...]) -> Any:
@@ -60,7 +63,7 @@ def put_add(g: Any, key: Any, shape: tuple[int, ...]) -> Any:
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices of x at `indices` along `axis` (None: of the flattened array)."""
-    indices = raw(indices)
+    x, indices = boxed(x, "take"), raw(indices)
     if axis is None:
         return getitem(x.reshape(-1), indices)
     return getitem(x, (*[slice(None)] * (axis % raw(x).ndim), indices))
@@ -68,7 +71,9 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """One element of x for each of `indices`, which match x in all axes but `axis`."""
-    array, indices = raw(x), raw(indices)
+    x = boxed(x, "take_along_axis")
+    array = raw(x)
+    indices = xp_of(array).asarray(raw(indices))
     if indices.ndim != array.ndim:
         raise ValueError(
             f"take_along_axis: indices have {indices.ndim} axes and x has {array.ndim}; they must have as many"
@@ -84,7 +89,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
 
 
 @const
-def argsort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:
+def argsort(x: Any, axis: int = -1, descending: bool = False) -> Any:
     """The indices that sort x along `axis`, equal elements in order.  No gradient."""
     x = raw(x)
     order = x.argsort(axis=axis, kind="stable")
@@ -95,13 +100,15 @@ def argsort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:
     return order
 
 
-def sort(x: Any, *, axis: int = -1, descending: bool = False) -> Any:
+def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
     """x sorted along `axis`; each gradient goes back to where its element came from."""
+    x = boxed(x, "sort")
     return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending)), axis)
 
 
 def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Any:
     """For each index a row of zeros with a one in its place."""
+    indices = boxed(indices, "one_hot")
     i = raw(indices)
     out = (i[..., None] == xp_of(i).arange(num_classes)).astype(default_float() if dtype is None else as_dtype(dtype))
     return wrap(out) if isinstance(indices, Tensor) else out

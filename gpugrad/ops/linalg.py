@@ -13,8 +13,11 @@ import numpy as np
 
 from ..array import float32, wide
 from ..core import raw
+from ..forward import fit
 from ..op import op
 from .index import getitem
+from .math import multiply
+from .reduce import sum
 from .shape import broadcast_to, expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
 
@@ -27,7 +30,7 @@ def _matmul_y(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
 
 def _product(xp: Any, x: Any, y: Any) -> Any:
     if x.ndim > 2 and y.ndim == 2:
-        return (x.reshape(-1, x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])
+        return (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])
     return x @ y
 
 
@@ -61,10 +64,9 @@ def matmul(x: Any, y: Any) -> Any:
     Shapes (..., n, k) @ (..., k, m) -> (..., n, m), leading axes broadcast.  ValueError if they do not fit.
     """
     a, b = raw(x), raw(y)
-    if not hasattr(a, "ndim"):
-        x = a = np.asarray(a, getattr(b, "dtype", None))
-    if not hasattr(b, "ndim"):
-        y = b = np.asarray(b, getattr(a, "dtype", None))
+    if not (hasattr(a, "ndim") and hasattr(b, "ndim")):
+        x, y = fit([x, y], "matmul")
+        a, b = raw(x), raw(y)
     nx, ny = a.ndim, b.ndim
     if nx > 1 and ny > 1:
         return _matmul(x, y)
@@ -78,16 +80,18 @@ def matmul(x: Any, y: Any) -> Any:
 
 def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
     """The dot product along one axis; of complex arrays without conjugation of either."""
-    return (x * y).sum(axis=axis)
+    return sum(multiply(x, y), axis=axis)
 
 
 def outer(x: Any, y: Any) -> Any:
     """All products of an element of vector x with one of vector y."""
-    return expand_dims(x, 1) * expand_dims(y, 0)
+    x, y = fit([x, y], "outer")
+    return multiply(expand_dims(x, 1), expand_dims(y, 0))
 
 
 def tensordot(x: Any, y: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Any:
     """The product summed over pairs of axes: the last `axes` of x with the first of y, or two lists of them."""
+    x, y = fit([x, y], "tensordot")
     nx, ny = len(raw(x).shape), len(raw(y).shape)
     if isinstance(axes, int):
         ax, ay = list(range(nx - axes, nx)), list(range(axes))
@@ -180,13 +184,12 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         raise TypeError(
             f"einsum: subscripts come first, as a string such as 'ij,jk->ik'; given {type(subscripts).__name__}"
         )
-    xs = [x if hasattr(x, "shape") else np.asarray(x) for x in operands]
+    xs = fit(operands, "einsum")
     terms, out = _letters(subscripts, [len(x.shape) for x in xs])
-    for i, term in enumerate(terms):
+    for i in range(len(terms)):
         while len(set(terms[i])) < len(terms[i]):
             c = next(c for c in terms[i] if terms[i].count(c) > 1)
             xs[i], terms[i] = _diagonal(xs[i], terms[i], c)
-        del term
     return _einsum(tuple(terms), out)(*xs)
 
 

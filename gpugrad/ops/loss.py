@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..array import wide
+from ..array import is_inexact, wide
 from ..core import raw
+from ..forward import boxed
 from ..op import op
-from .activation import float_only, softmax
-from .math import square
+from .activation import softmax
+from .math import square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 
@@ -39,7 +40,7 @@ def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
             "mistake. Reshape one to the shape of the other.",
             stacklevel=2,
         )
-    return reduce(square(prediction - target), reduction)
+    return reduce(square(subtract(prediction, target)), reduction)
 
 
 def _rows(g: Any, labels: Any, reduction: str) -> Any:
@@ -90,8 +91,12 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
 
     TypeError if the labels are not integers; ValueError if shapes do not fit or a label is out of range.
     """
+    logits = boxed(logits, "cross_entropy")
     index = np.asarray(labels) if isinstance(labels, (list, tuple, int)) else raw(labels)
-    float_only("cross_entropy", logits)
+    if not is_inexact(logits.dtype):
+        raise TypeError(
+            f"cross_entropy: needs floating logits, given {logits.dtype}; cast them, for example x.astype(gg.float32)"
+        )
     if index.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels are integer class indices, given {index.dtype}")
     shape = logits.shape

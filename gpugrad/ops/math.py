@@ -13,9 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Device, DTypeLike, as_dtype, default_float, device as _device, device_of, is_inexact, library
+from ..array import (
+    Device,
+    DTypeLike,
+    as_dtype,
+    asarray,
+    bool_,
+    complex64,
+    default_float,
+    device as _device,
+    device_of,
+    is_inexact,
+    library,
+    wide,
+)
 from ..core import Tensor, raw, wrap
-from ..forward import as_float, ufunc
+from ..forward import as_float, boxed, operand, pair, ufunc
 from ..kernels import kernel
 from ..op import op
 
@@ -26,6 +39,11 @@ def const(f: Any) -> Any:
     """A function of arrays that has no gradient (comparisons, indices): its result is never tracked."""
 
     def call(*args: Any, **static: Any) -> Any:
+        for a in args:
+            if isinstance(a, Tensor) or library(a) is not None:
+                break
+        else:
+            args = (boxed(args[0], f.__name__), *args[1:])
         out = f(*args, **static)
         return out if not any([isinstance(a, Tensor) for a in args]) else wrap(raw(out))
 
@@ -45,7 +63,7 @@ positive = op(ufunc("positive"), x=lambda g: g)
 @op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y)
 def divide(xp: Any, x: Any, y: Any) -> Any:
     """x / y; integers are divided as floats."""
-    return xp.true_divide(as_float(x), as_float(y))
+    return xp.true_divide(as_float(x, y), as_float(y, x))
 
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
@@ -66,7 +84,7 @@ def _pow_y(g: Any, x: Any, out: Any) -> Any:
     if isinstance(x, (bool, int, float, complex)):
         return zeros_like(g) if x == 0 else g * out * np.log(x).item()
     at_zero = raw(x) == 0
-    return where(at_zero, 0, g * out * log(where(at_zero, 1, x)))
+    return where(at_zero, 0, g * out * log(astype(where(at_zero, 1, x), g.dtype)))
 
 
 pow = op(_power, name="pow", x=_pow_x, y=_pow_y)
@@ -75,7 +93,7 @@ sqrt = op(ufunc("sqrt", floats=True), x=lambda g, out: g * 0.5 / out)
 reciprocal = op(ufunc("reciprocal", floats=True), x=lambda g, out: -g * out * out)
 
 
-@op(x=lambda g, x, out: g * sign(x) if x.dtype.kind != "c" else g * (conj(x) / where(out == 0, 1, out)))
+@op(x=lambda g, x, out: g * _sign(x) if x.dtype.kind != "c" else g * (conj(x) / where(out == 0, 1, out)))
 def abs(xp: Any, x: Any) -> Any:
     """|x|; of a complex array, a real one."""
     return xp.abs(x)
@@ -151,11 +169,9 @@ minimum = op(
 
 @op(x=lambda g, x, min, max: _where(_inside(raw(x), min, max), g, 0))
 def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
-    if isinstance(min, float) or isinstance(max, float):
-        x = as_float(x)
     if min is not None:
-        x = xp.maximum(x, xp.asarray(min, x.dtype))
-    return x if max is None else xp.minimum(x, xp.asarray(max, x.dtype))
+        x = xp.maximum(*pair(x, min))
+    return x if max is None else xp.minimum(*pair(x, max))
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
@@ -184,12 +200,16 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     The condition is a Tensor or an array; x and y may be numbers (both: the result is of the default float dtype, or of
     integers).
     """
+    condition = boxed(condition, "where")
     mask = raw(condition)
-    if library(mask) is None:
-        mask = np.asarray(mask)
     if not any([isinstance(v, Tensor) or library(v) is not None for v in (x, y)]):
         kind = default_float() if isinstance(x, float) or isinstance(y, float) else None
-        x = library(mask).xp.asarray(x, kind)  # type: ignore[union-attr]
+        x = asarray(x, kind, device_of(mask))
+    # NumPy's scalars are weak beside a Tensor; beside an array they may be a 0-d result.
+    if isinstance(y, np.generic) and isinstance(x, Tensor):
+        y = operand(y, x.data)
+    elif isinstance(x, np.generic) and isinstance(y, Tensor):
+        x = operand(x, y.data)
     out = _where(mask, x, y)
     return wrap(out) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
 
@@ -197,26 +217,40 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 @op(x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
 def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """x where mask, else y."""
-    if isinstance(x, float) or isinstance(y, float):  # a float beside integers is not truncated
-        x, y = as_float(x), as_float(y)
-    # Python numbers are weak beside an array; xp.where alone would make them strong on some versions.
     if not hasattr(x, "dtype"):
-        x = xp.asarray(x, y.dtype)
+        y, x = _weak(xp, y, x)
     elif not hasattr(y, "dtype"):
-        y = xp.asarray(y, x.dtype)
+        x, y = _weak(xp, x, y)
     return xp.where(mask, x, y)
 
 
+def _weak(xp: Any, x: Any, number: Any) -> Any:
+    """`pair`, with the number as an array: xp.where alone would make it strong on some versions."""
+    x, number = pair(x, number)
+    return x, xp.asarray(number, np.result_type(wide(x.dtype), complex64) if isinstance(number, complex) else x.dtype)
+
+
 # ---------------------------------------------------------------------------------------------- steps: gradient 0
-def _flat(name: str) -> Any:
-    def rule(g: Any) -> Any:
-        return zeros_like(g)
+def _steps(name: str, ufuncs: str = "") -> Any:
+    numpys = ufunc(ufuncs or name)
 
-    return op(ufunc(name), x=rule)
+    def forward(xp: Any, x: Any) -> Any:
+        return numpys(xp, x) if is_inexact(x.dtype) else view(x)  # CuPy would answer floats for integers
+
+    forward.__doc__ = numpys.__doc__
+    return op(forward, name=name, x=lambda g: zeros_like(g))
 
 
-sign, floor, ceil, trunc, rint = _flat("sign"), _flat("floor"), _flat("ceil"), _flat("trunc"), _flat("rint")
-round = rint
+floor, ceil, trunc, round = _steps("floor"), _steps("ceil"), _steps("trunc"), _steps("round", "rint")
+_sign = op(ufunc("sign"), x=lambda g: zeros_like(g))
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; of a complex number x / |x|, which is not flat."""
+    if getattr(raw(x), "dtype", bool_).kind != "c":
+        return _sign(x)
+    size = abs(x)
+    return x / where(size == 0, 1, size)
 
 
 @op(x=lambda g: g, y=lambda g, x, y: -g * floor(x / y))
@@ -281,6 +315,7 @@ def _astype(xp: Any, x: Any, *, dtype: Any = None) -> Any:
 def astype(x: Any, dtype: DTypeLike) -> Any:
     """x in another dtype.  From complex to real it keeps the real part; integer dtypes end the gradient's path."""
     d = as_dtype(dtype)
+    x = boxed(x, "astype")
     if raw(x).dtype == d:
         return x
     return _astype(x, dtype=d) if is_inexact(d) or not isinstance(x, Tensor) else wrap(_astype(x.data, dtype=d))

@@ -29,6 +29,10 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     return tuple([a % ndim for a in ((axis,) if hasattr(axis, "__index__") else axis)]) if ndim else ()
 
 
+def _plain(axis: Any) -> Axis:
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
 def count(shape: tuple[int, ...], axis: Axis) -> int:
     """How many elements each result is made of."""
     if axis is None:
@@ -138,7 +142,9 @@ def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
 
 @op(
     x=lambda g, x, out, axis, correction, keepdims: (
-        expand(g / out, x.shape, axis, keepdims) * (_distance(x, axis) * (1 / (count(x.shape, axis) - correction)))
+        # where all are equal the distances are 0, and so is the gradient
+        expand(g / where(out == 0, 1, out), x.shape, axis, keepdims)
+        * (_distance(x, axis) * (1 / (count(x.shape, axis) - correction)))
     )
 )
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
@@ -160,7 +166,7 @@ def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> 
     top = x.max(axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     y = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
-    return (y if keepdims else y.reshape(x.max(axis=axis).shape)).astype(given.dtype, copy=False)
+    return (y if keepdims else y.squeeze(axis)).astype(given.dtype, copy=False)
 
 
 @op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
@@ -170,33 +176,33 @@ def cumsum(xp: Any, x: Any, *, axis: int = -1) -> Any:
 
 
 @const
-def argmax(x: Any, *, axis: int | None = None, keepdims: bool = False) -> Any:
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Where the largest is, along `axis` (None: in the flattened array).  Integers, no gradient."""
     return raw(x).argmax(axis=axis, keepdims=keepdims)
 
 
 @const
-def argmin(x: Any, *, axis: int | None = None, keepdims: bool = False) -> Any:
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Where the smallest is, along `axis` (None: in the flattened array).  Integers, no gradient."""
     return raw(x).argmin(axis=axis, keepdims=keepdims)
 
 
 @const
-def any(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Whether one element along `axis` is true."""
-    return raw(x).any(axis=axis, keepdims=keepdims)
+    return raw(x).any(axis=_plain(axis), keepdims=keepdims)
 
 
 @const
-def all(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Whether every element along `axis` is true."""
-    return raw(x).all(axis=axis, keepdims=keepdims)
+    return raw(x).all(axis=_plain(axis), keepdims=keepdims)
 
 
 @const
-def count_nonzero(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def count_nonzero(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """How many elements along `axis` are not zero."""
-    return (raw(x) != 0).sum(axis=axis, keepdims=keepdims)
+    return (raw(x) != 0).sum(axis=_plain(axis), keepdims=keepdims)
 
 
 # ---------------------------------------------------------------------------------------------- for the engine

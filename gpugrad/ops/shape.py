@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, raw
+from ..array import xp as xp_of
+from ..core import raw
+from ..forward import boxed, fit
 from ..op import Parts, op
-from .math import zeros_like
 
 
 @op(x=lambda g, shape: reshape(g, shape=shape), name="reshape", args=["x"])
@@ -23,7 +25,7 @@ def _reshape(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Any:
     """The same elements, in order, in another shape; one entry may be -1."""
-    return _reshape(x, to=(shape,) if isinstance(shape, int) else tuple(shape))
+    return _reshape(x, to=(shape,) if hasattr(shape, "__index__") else tuple(shape))  # type: ignore[arg-type]
 
 
 def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -56,12 +58,24 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     return _swapaxes(x, axis1=axis1, axis2=axis2)
 
 
-def moveaxis(x: Any, source: int, destination: int) -> Any:
-    """Axis `source` moved to place `destination`."""
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
+    """Axis `source` moved to place `destination`; or several, each to its own.  The others keep their order."""
+    x = boxed(x, "moveaxis")
     n = raw(x).ndim
-    order = [i for i in range(n) if i != source % n]
-    order.insert(destination % n, source % n)
+    moves = sorted(zip(_axes("moveaxis", destination, n), _axes("moveaxis", source, n), strict=True))
+    order = [i for i in range(n) if i not in [s for _, s in moves]]
+    for d, s in moves:
+        order.insert(d, s)
     return permute_dims(x, order)
+
+
+def _axes(name: str, axes: Any, ndim: int) -> list[int]:
+    """Axes from 0 to ndim, each once.  ValueError otherwise."""
+    given = [axes] if hasattr(axes, "__index__") else list(axes)
+    out = [a % ndim for a in given if -ndim <= a < ndim]
+    if len(set(out)) < len(given):
+        raise ValueError(f"{name}: axes {given} are not distinct axes of an array with {ndim}")
+    return out
 
 
 @op(x=lambda g, shape: reshape(g, shape))
@@ -101,9 +115,9 @@ _spread.host = _spread_host
 _broadcast_to = op(_spread, name="broadcast_to", x=lambda g: g)  # the engine sums it back
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """Repeated without copying to `shape`, by the rules of broadcasting."""
-    return _broadcast_to(x, to=tuple(shape))
+    return _broadcast_to(x, to=(shape,) if hasattr(shape, "__index__") else tuple(shape))  # type: ignore[arg-type]
 
 
 @op(x=lambda g, axis: flip(g, axis=axis))
@@ -118,7 +132,7 @@ def _roll(xp: Any, x: Any, *, shift: Any, axis: Any = None) -> Any:
 
 
 def _opposite(shift: Any) -> Any:
-    return -shift if isinstance(shift, int) else tuple([-s for s in shift])
+    return tuple([-s for s in shift]) if isinstance(shift, (tuple, list)) else -shift
 
 
 def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Any:
@@ -155,7 +169,7 @@ def _tensors(xs: Any, name: str) -> list[Any]:
     xs = list(xs)
     if not xs:
         raise ValueError(f"{name}: needs at least one tensor, given an empty list")
-    return xs
+    return fit(xs, name)
 
 
 def concat(xs: Sequence[Any], axis: int | None = 0) -> Any:
@@ -168,24 +182,20 @@ def concat(xs: Sequence[Any], axis: int | None = 0) -> Any:
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     """Arrays of one shape joined along a new axis."""
-    return concat([expand_dims(x if isinstance(x, Tensor) else _array(x), axis) for x in _tensors(xs, "stack")], axis)
-
-
-def _array(x: Any) -> Any:
-    return x if hasattr(x, "shape") else np.asarray(x, np.float32 if isinstance(x, float) else None)
+    return concat([expand_dims(x, axis) for x in _tensors(xs, "stack")], axis)
 
 
 # ---------------------------------------------------------------------------------------------- cutting
 def _uncut(g: Parts, shape: tuple[int, ...], axis: int, sizes: tuple[int, ...]) -> Any:
     """The pullback of `_cut`: its parts joined, zeros where nobody used one."""
-    some = next(iter(g.values()))
+    some = raw(next(iter(g.values())))
     parts = []
     for i, n in enumerate(sizes):
         if i in g:
             parts.append(g[i])
         else:
             k = axis % len(shape)
-            zero = zeros_like(raw(some).reshape(-1)[:1])
+            zero = xp_of(some).zeros_like(some, shape=())
             parts.append(broadcast_to(zero, (*shape[:k], n, *shape[k + 1 :])))
     return concat(parts, axis)
 
@@ -201,14 +211,16 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
 
     ValueError if it does not come out even.
     """
+    x = boxed(x, "split")
+    (axis,) = _axes("split", axis, raw(x).ndim)
     length = raw(x).shape[axis]
-    if isinstance(sizes_or_sections, int):
-        n = sizes_or_sections
+    if hasattr(sizes_or_sections, "__index__"):
+        n = operator.index(sizes_or_sections)  # type: ignore[arg-type]
         if n < 1 or length % n:
             raise ValueError(f"split: {length} elements along axis {axis} do not make {n} equal parts")
         sizes = (length // n,) * n
     else:
-        sizes = tuple(sizes_or_sections)
+        sizes = tuple(sizes_or_sections)  # type: ignore[arg-type]
         if math.fsum(sizes) != length:
             raise ValueError(f"split: sizes {list(sizes)} do not add up to {length}, the length of axis {axis}")
     return _cut(x, axis=axis, sizes=sizes)
@@ -216,15 +228,17 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
 
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """The slices of x along `axis`, without that axis."""
+    x = boxed(x, "unstack")
     return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
 
 
 def broadcast_arrays(*xs: Any) -> tuple[Any, ...]:
     """All arrays, broadcast to their common shape."""
+    xs = tuple(fit(xs, "broadcast_arrays"))
     shape = np.broadcast_shapes(*[raw(x).shape for x in xs])
     return tuple([broadcast_to(x, shape) for x in xs])
 
 
 def shape(x: Any) -> tuple[int, ...]:
     """The shape of x."""
-    return raw(x).shape
+    return raw(boxed(x, "shape")).shape
