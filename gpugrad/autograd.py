@@ -2,63 +2,59 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .array import is_inexact, xp
 from .backprop import backprop
-from .core import AMBIENT, DROP, NONE, Mode, Tape, Tensor, activate, active, leaf, mode, on, scope, wrap
+from .core import DROP, Tensor, leaf, on, wrap
+from .recording import AMBIENT, activate, active, scope
 
 
 def no_grad() -> scope:
-    """Record nothing inside: a context manager and a decorator."""
-    return scope(lambda tapes: ())
+    """Record nothing inside, on the graph or on open tapes: a context manager and a decorator."""
+    return scope(lambda tapes: tapes)
 
 
 def enable_grad() -> scope:
-    """Record again inside a `no_grad`: a context manager and a decorator."""
-    return scope(_with_graph)
+    """Record again inside a `no_grad`, on the graph and on open tapes: a context manager and a decorator."""
+    return scope(lambda tapes: ())
 
 
-def _with_graph(tapes: tuple[Tape, ...]) -> tuple[Tape, ...]:
-    """The active tapes with the graph of tensors on; NONE holds its place while it is off."""
-    return tuple([AMBIENT if t is NONE else t for t in tapes]) or (AMBIENT,)
+class set_grad_enabled(scope):
+    """Turn recording on or off: as a statement, as a context manager, or as a decorator.
 
-
-class set_grad_enabled:
-    """Turn recording on or off: as a statement, as a context manager, or as a decorator."""
+    `enabled`: a bool.  A TypeError for anything else.
+    """
 
     def __init__(self, enabled: bool) -> None:
-        if not isinstance(enabled, (bool, int)):
+        if type(enabled).__name__ not in ("bool", "bool_"):  # NumPy's, too
             raise TypeError(f"set_grad_enabled takes True or False, not {enabled!r}")
-        self.enabled = bool(enabled)
-        self.before: list[Mode] = [active()]
-        self._swap()
+        super().__init__((lambda tapes: ()) if enabled else (lambda tapes: tapes))
+        _, _, open, off = active()
+        self.before: frozenset[Any] | None = off[-1]
+        activate(open, (*off[:-1], frozenset(self.change(open))))
 
-    def _swap(self) -> None:
-        activate(mode(*_with_graph(active()[1]) if self.enabled else ()))
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exc: object) -> None:
-        activate(self.before.pop())
+    def __enter__(self) -> None:
+        self._restore()
+        super().__enter__()
 
     def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        activate(self.before.pop())
+        self._restore()
+        return scope(self.change)(f)
 
-        @functools.wraps(f)
-        def call(*args: Any, **kw: Any) -> Any:
-            with set_grad_enabled(self.enabled):
-                return f(*args, **kw)
-
-        return call
+    def _restore(self) -> None:
+        """Undo the statement, once: `with` and the decorator switch for themselves."""
+        if self.before is not None:
+            _, _, open, off = active()
+            activate(open, (*off[:-1], self.before))
+            self.before = None
 
 
 def is_grad_enabled() -> bool:
     """Whether ops are recorded."""
-    return any(t is not NONE for t in active()[1])
+    return bool(active().tapes)
 
 
 def requires_grad(t: Tensor) -> bool:
@@ -90,10 +86,10 @@ def set_grad(t: Tensor, g: Any) -> None:
     if g is not None:
         if not isinstance(g, Tensor):
             raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}")
-        if g.data.shape != t.data.shape:
+        if g.array.shape != t.array.shape:
             raise RuntimeError(
-                f"attempting to assign a gradient of size {list(g.data.shape)} to a tensor of size "
-                f"{list(t.data.shape)}. Please ensure that the gradient and the tensor are the same size"
+                f"attempting to assign a gradient of size {list(g.array.shape)} to a tensor of size "
+                f"{list(t.array.shape)}. Please ensure that the gradient and the tensor are the same size"
             )
     if t.node is None:
         if g is not None:
@@ -121,9 +117,9 @@ def require_grad(t: Tensor, flag: bool = True) -> Tensor:
             "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
         )
     if flag:
-        if not is_inexact(t.data.dtype):
+        if not is_inexact(t.array.dtype):
             raise RuntimeError(
-                f"only Tensors of floating point and complex dtype can require gradients, got {t.data.dtype}; "
+                f"only Tensors of floating point and complex dtype can require gradients, got {t.array.dtype}; "
                 "make it floating first, for example gg.tensor(x, dtype=gg.float32)"
             )
         n = leaf(t, AMBIENT)
@@ -164,7 +160,7 @@ def backward(
         if g is not None:
             n = leaf(x)
             n.grad = (
-                g if n.grad is None or n.grad is DROP else n.grad + g if create_graph else wrap(n.grad.data + g.data)
+                g if n.grad is None or n.grad is DROP else n.grad + g if create_graph else wrap(n.grad.array + g.array)
             )
 
 
@@ -194,7 +190,7 @@ def grad(
     out = backprop(outputs, seeds, None, inputs, retain, create_graph) or []
     for i, g in enumerate(out):
         if g is None and materialize_grads:
-            out[i] = wrap(xp(inputs[i].data).zeros_like(inputs[i].data))
+            out[i] = wrap(xp(inputs[i].array).zeros_like(inputs[i].array))
         elif g is None and not allow_unused:
             raise RuntimeError(
                 f"The differentiated Tensor at index {i} appears to not have been used in the graph. "
@@ -225,21 +221,21 @@ def _checked_seeds(targets: list[Tensor], seeds: list[Any]) -> list[Any]:
                 "Nothing it was computed from was made with requires_grad=True, or it was computed under no_grad()."
             )
         if s is None:
-            if t.data.size != 1:
+            if t.array.size != 1:
                 raise RuntimeError(
-                    f"grad can be implicitly created only for scalar outputs; this one has shape {t.data.shape}. "
+                    f"grad can be implicitly created only for scalar outputs; this one has shape {t.array.shape}. "
                     "Reduce it first, for example y.sum().backward(), or pass gradient=."
                 )
-            if t.data.dtype.kind == "c":
+            if t.array.dtype.kind == "c":
                 raise RuntimeError(
-                    f"grad can be implicitly created only for real scalar outputs but got {t.data.dtype}"
+                    f"grad can be implicitly created only for real scalar outputs but got {t.array.dtype}"
                 )
         elif not hasattr(s, "shape"):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(s).__name__}")
-        elif s.shape != t.data.shape:
+        elif s.shape != t.array.shape:
             raise RuntimeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {s.shape} and output[{i}] has a shape of "
-                f"{t.data.shape}."
+                f"{t.array.shape}."
             )
         out.append(s)
     return out

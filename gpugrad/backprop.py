@@ -11,9 +11,10 @@ from sys import getrefcount
 from typing import Any
 
 from .array import device_of, xp
-from .core import DROP, Node, Tape, Tensor, active, on, wrap
+from .core import DROP, Node, Tape, Tensor, on, wrap
 from .ops.math import astype, conj
 from .ops.reduce import unbroadcast
+from .recording import active
 
 _age = attrgetter("seq")
 _deposit_lock = threading.Lock()
@@ -169,16 +170,16 @@ def _leading_to(sources: set[Node], order: list[Node], alias: dict[Node, Node | 
 def _seed(t: Tensor, s: Any, lift: bool) -> Any:
     """The cotangent that the walk starts from, conjugated: inside, cotangents are plain linear maps."""
     if s is None:
-        g = xp(t.data).ones(t.data.shape, t.data.dtype)
+        g = xp(t.array).ones(t.array.shape, t.array.dtype)
     else:
-        g = s if lift else s.data if isinstance(s, Tensor) else s
-        if device_of(g.data if isinstance(g, Tensor) else g) != device_of(t.data):
+        g = s if lift else s.array if isinstance(s, Tensor) else s
+        if device_of(g.array if isinstance(g, Tensor) else g) != device_of(t.array):
             raise TypeError(
-                f"the seed is on {device_of(g.data if isinstance(g, Tensor) else g)} and its tensor on "
-                f"{device_of(t.data)}; move the seed with .to('{device_of(t.data)}')"
+                f"the seed is on {device_of(g.array if isinstance(g, Tensor) else g)} and its tensor on "
+                f"{device_of(t.array)}; move the seed with .to('{device_of(t.array)}')"
             )
-        if g.dtype != t.data.dtype:
-            g = astype(g, t.data.dtype)
+        if g.dtype != t.array.dtype:
+            g = astype(g, t.array.dtype)
     if lift and not isinstance(g, Tensor):
         g = wrap(g)
     return conj(g) if g.dtype.kind == "c" else g
@@ -201,7 +202,7 @@ def _lifted(n: Node, head: Node) -> tuple:
 
 def _since_watched(v: Any) -> Any:
     """A value that nobody tracked when it was saved: its tensor, if a tape has watched that since."""
-    for tape in active()[1]:
+    for tape in active().tapes:
         if id(v) in tape.arrays:
             return wrap(*tape.arrays[id(v)])
     return v
@@ -214,7 +215,7 @@ def _deposit(n: Node, g: Any) -> None:
     with _deposit_lock:
         if not isinstance(g, Tensor):
             if n.grad is not None:
-                g = n.grad.data + g
+                g = n.grad.array + g
             # Held by more than this function and the walk, or a view: somebody else's, too.
             elif getrefcount(g) > 3 or getattr(g, "base", None) is not None:
                 g = g.copy()

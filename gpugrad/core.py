@@ -1,22 +1,17 @@
-"""Floor 1: what a recording is.  Tensor, Node, Tape, the active tapes, `record`.
+"""Floor 1: what a recording is made of.  Tensor, Node, Tape.
 
-A Node is one op recorded on one tape.  PyTorch's graph is the tape AMBIENT, which records an op when no
-GradientTape does.  A tape owns no nodes: a node lives only through the tensors it made and through younger nodes,
-so what nobody can differentiate any more is freed by reference counting.
+A Node is one op recorded on one tape.  A tape owns no nodes: a node lives only through the tensors it made and
+through younger nodes, so what nobody can differentiate any more is freed by reference counting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ContextDecorator
-from contextvars import ContextVar
+from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
-
-from .array import is_inexact
 
 tick = count().__next__  # the age of a node: backward order without a topological sort
 DROP: Any = object()  # Node.grad: backward() leaves nothing here
@@ -28,7 +23,7 @@ class Node:
     tape    the tape it is recorded on; None for a leaf that is not on the graph of tensors
     op      the Op; None for a leaf (a watched or trainable tensor)
     saved   what its pullback asked for, by position: inputs, out, static arguments, auxiliaries; None once freed.
-            Of a leaf: a weak reference to its Variable, or ()
+            Of a leaf: a weak reference to its tensor
     edges   the node of each input, None where it is not tracked
     shape, dtype   of the op's output: what a cotangent must fit
     seq     age
@@ -66,11 +61,11 @@ class Tensor:
     Its methods and operators are bound by `gpugrad.tensor`, so that ops can be written on top of the bare pair.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
+    __slots__ = ("__weakref__", "array", "node")
     # No __array_ufunc__: with the priority alone, `ndarray * tensor` comes to us and `np.exp(tensor)` leaves.
     __array_priority__ = 100
 
-    data: Any
+    array: Any
     node: Node | None
 
     if TYPE_CHECKING:  # what gpugrad.tensor binds, for type checkers and editors; a test compares the two
@@ -174,23 +169,23 @@ class Tensor:
         def var(self, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Tensor: ...
 
 
-def wrap(data: Any, node: Node | None = None) -> Tensor:
-    """`data` as a Tensor, without looking at it."""
+def wrap(array: Any, node: Node | None = None) -> Tensor:
+    """`array` as a Tensor, without looking at it."""
     t = Tensor()
-    t.data = data
+    t.array = array
     t.node = node
     return t
 
 
 def raw(x: Any) -> Any:
     """The array of a Tensor; anything else as it is."""
-    return x.data if isinstance(x, Tensor) else x
+    return x.array if isinstance(x, Tensor) else x
 
 
 def leaf(t: Tensor, tape: Tape | None = None) -> Node:
     """The node of `t`, made if it has none."""
     if t.node is None:
-        t.node = make_node(tape, None, (), (), t.data)
+        t.node = make_node(tape, None, ref(t), (), t.array)
     return t.node
 
 
@@ -264,86 +259,3 @@ def compact(tape: Tape) -> None:
     if nodes is not None:
         nodes[:] = [r for r in nodes if r() is not None]
         tape.limit = max(1024, 2 * len(nodes))
-
-
-AMBIENT, NONE = Tape(), Tape()
-
-Mode = tuple[Tape, tuple[Tape, ...]]
-
-
-def mode(*tapes: Tape) -> Mode:
-    """(the only tape an op can land on, or NONE; every active tape, outermost first)."""
-    return (tapes[-1] if 0 < len(tapes) < 3 else NONE), tapes
-
-
-_active: ContextVar[Mode] = ContextVar("gpugrad_tapes", default=mode(AMBIENT))  # noqa: B039  (a tuple of tapes that nothing writes to)
-active = _active.get
-activate = _active.set
-
-
-class scope(ContextDecorator):
-    """Swaps the active tapes, as a context manager or a decorator.  Re-entrant."""
-
-    def __init__(self, change: Callable[[tuple[Tape, ...]], Iterable[Tape]]) -> None:
-        self.change = change
-        self.before: list[Mode] = []
-
-    def _recreate_cm(self) -> scope:
-        return scope(self.change)
-
-    def __enter__(self) -> None:
-        self.before.append(active())
-        activate(mode(*self.change(active()[1])))
-
-    def __exit__(self, *exc: object) -> None:
-        activate(self.before.pop())
-
-
-# ---------------------------------------------------------------------------------------------- recording
-def record(op: Any, out: Any, values: tuple, heads: Any) -> Tensor:
-    """`out` as a Tensor, recorded on every active tape that tracks one of `heads`.
-
-    `values`: inputs, out, static arguments, auxiliaries, None, as the op's `keep` picks from them.
-    The general case; ops with one or two inputs and one tape have it written out.
-    """
-    t, (tape, tapes) = wrap(out), active()
-    if not tapes:
-        return t
-    live: Any
-    for h in heads:
-        if h is not None and h.tape is not tape and h not in tape.watched:
-            live, landed = _tracked(tapes, heads)
-            break
-    else:
-        live, landed = heads, [tape]
-    dtype = getattr(out, "dtype", None)
-    if not landed or (dtype is not None and not is_inexact(dtype)):
-        return t
-    saved = op.keep([h is not None for h in live])(values)
-    edges = tuple(live)
-    for tape in landed:
-        t.node = n = make_node(tape, op, saved, edges, out, t.node)
-        if tape.nodes is not None:
-            tape.nodes.append(ref(n))
-            if len(tape.nodes) > tape.limit:
-                compact(tape)
-    return t
-
-
-def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
-    """(the heads that some tape tracks, the tapes that track one).  The first tape is AMBIENT, or NONE."""
-    live: list[Node | None] = [None] * len(heads)
-    landed = []
-    for tape in tapes[1:] if tapes[0] in (AMBIENT, NONE) else tapes:
-        hit = False
-        for i, h in enumerate(heads):
-            if h is not None and (h.tape is tape or on(h, tape) is not None):
-                live[i] = h
-                hit = True
-        if hit:
-            landed.append(tape)
-    for i, h in enumerate(heads):  # history that no GradientTape has
-        if h is not None and live[i] is None and on(h, tapes[0]) is not None:
-            live[i] = h
-            landed = landed or [tapes[0]]
-    return live, landed

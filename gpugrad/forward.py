@@ -77,7 +77,7 @@ def operand(b: Any, x: Any) -> Any:
                 "Tensors, arrays, numbers and nested lists of numbers are allowed"
             )
         _refuse_tracked(b)
-        host = np.asarray([y.data if isinstance(y, Tensor) else y for y in b])
+        host = np.asarray([y.array if isinstance(y, Tensor) else y for y in b])
         if host.dtype.kind not in "biufc":
             raise TypeError(f"unsupported operand {b!r:.60}: the list holds {host.dtype}, not numbers")
         like = x.dtype if is_inexact(x.dtype) else default_float()

@@ -26,8 +26,9 @@ import numpy as np
 from numpy import generic, ndarray
 
 from .array import library
-from .core import DROP, Node, Tensor, active, compact, joins, record, tick, wrap
+from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, explain, operand, pair
+from .recording import active, record
 from .rule import Op, Rule, missing
 
 
@@ -114,14 +115,14 @@ def _unary(self: Op, host: Any, run: Any) -> Any:
     def call(a: Any) -> Any:
         if not isinstance(a, Tensor):
             return host(a) if type(a) is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a,), {})
-        x = a.data
+        x = a.array
         h = a.node
         try:
             y = host(x) if type(x) is ndarray else run(x)
         except Exception as e:
             raise explain(self.name, e, (x,)) from None
         t = Tensor()
-        t.data = y
+        t.array = y
         if h is None:
             t.node = None
             return t
@@ -166,7 +167,7 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
                 if type(a) is ndarray or isinstance(a, generic)
                 else _unboxed(self, call, run, (a,), static)
             )
-        x = a.data
+        x = a.array
         h = a.node
         try:
             y = host(x, **static) if type(x) is ndarray else run(x, **static)
@@ -175,7 +176,7 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
                 return call(a, **{k: tuple(v) if type(v) is list else v for k, v in static.items()})
             raise explain(self.name, e, (x,)) from None
         t = Tensor()
-        t.data = y
+        t.array = y
         if h is None:
             t.node = None
             return t
@@ -214,17 +215,17 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
 
     def call(a: Any, b: Any) -> Any:
         if isinstance(a, Tensor):
-            x = a.data
+            x = a.array
             h = a.node
             if isinstance(b, Tensor):
-                y = b.data
+                y = b.array
                 k = b.node
             else:
                 x, y = pair(x, b)
                 k = None
         elif isinstance(b, Tensor):
             h = None
-            y = b.data
+            y = b.array
             k = b.node
             y, x = pair(y, a)
         else:
@@ -234,7 +235,7 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
         except Exception as e:
             raise explain(self.name, e, (x, y)) from None
         t = Tensor()
-        t.data = z
+        t.array = z
         if h is None:
             if k is None:
                 t.node = None
@@ -285,7 +286,7 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
         anchor = tracked = None
         for a in args:
             if isinstance(a, Tensor):
-                anchor = a.data
+                anchor = a.array
                 break
         if anchor is None:
             numpy = type(args[0]) is ndarray if args else False
@@ -296,7 +297,7 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
             if isinstance(a, Tensor):
                 if a.node is not None and rule is not None:
                     n = tracked = a.node
-                a = a.data
+                a = a.array
             elif a is not None and library(a) is None:
                 a = operand(a, anchor)
             values.append(a)

@@ -6,13 +6,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import ref
 
 import optree
 
 from .array import is_inexact, library, xp
 from .backprop import backprop
-from .core import NONE, Tape, Tensor, activate, active, identity, leaf, mode, on, scope, wrap
+from .core import Tape, Tensor, identity, leaf, on, wrap
 from .ops.shape import broadcast_to
+from .recording import activate, active, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
 
@@ -54,12 +56,13 @@ class GradientTape:
             raise RuntimeError(f"{_SPENT}, and this one has been used. Make a new GradientTape.")
         if self._tape is None:
             self._tape = self._new()
-        elif self._tape in active()[1]:
+        elif self._tape in active().open:
             raise ValueError(
                 "Tape is still recording, This can happen if you try to re-enter an already-active tape. "
                 "Leave its `with` block first, or make a second GradientTape."
             )
-        activate(mode(*(active()[1] or (NONE,)), self._tape))
+        _, _, open, off = active()
+        activate((*open, self._tape), off)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -69,12 +72,12 @@ class GradientTape:
         return Tape(set(), self._auto, [], self._persistent)
 
     def _replace(self, *new: Tape) -> None:
-        """Put `new` in the place of this tape among the active ones."""
-        tape = self._tape
-        activate(mode(*[u for t in active()[1] for u in (new if t is tape else (t,))]))
+        """Put `new` in the place of this tape among the open ones."""
+        _, _, open, off = active()
+        activate(tuple([u for t in open for u in (new if t is self._tape else (t,))]), off)
 
     def _recording(self) -> Tape:
-        if self._tape is None or self._tape not in active()[1]:
+        if self._tape is None or self._tape not in active().tapes:
             raise ValueError("Tape is not recording. Do this inside its `with` block.")
         return self._tape
 
@@ -92,20 +95,20 @@ class GradientTape:
                     f"Passed in object {t!r:.60} of type {type(t).__name__!r}, not a Tensor or Variable. "
                     "Make it one with gg.tensor(...)."
                 )
-            if not is_inexact(t.data.dtype):
+            if not is_inexact(t.array.dtype):
                 warnings.warn(
-                    f"The dtype of the watched tensor must be floating (e.g. gg.float32), got {t.data.dtype}",
+                    f"The dtype of the watched tensor must be floating (e.g. gg.float32), got {t.array.dtype}",
                     stacklevel=2,
                 )
                 continue
             self._tape.watched.add(identity(leaf(t)))
-            self._tape.arrays[id(t.data)] = t.data, t.node  # type: ignore[assignment]
+            self._tape.arrays[id(t.array)] = t.array, t.node  # type: ignore[assignment]
 
     def watched_variables(self) -> tuple[Any, ...]:
         """The variables that this tape has watched, in order of their creation; readable after use, too."""
         leaves = self._seen | (set(self._tape.watched) if self._tape else set())
-        found = [n.saved() for n in sorted(leaves, key=lambda n: n.seq) if callable(n.saved)]
-        return tuple([v for v in found if v is not None])
+        found = [n.saved() for n in sorted(leaves, key=lambda n: n.seq) if isinstance(n.saved, ref)]
+        return tuple([v for v in found if hasattr(v, "trainable")])
 
     @contextmanager
     def stop_recording(self) -> Iterator[None]:
@@ -113,7 +116,7 @@ class GradientTape:
         if self._tape is None:
             raise RuntimeError("Trying to stop recording a tape which is not recording. Enter its `with` block first.")
         self._recording()
-        with scope(lambda tapes: [t for t in tapes if t is not self._tape]):
+        with scope(lambda tapes: {self._tape, *active().off[-1]}):  # type: ignore[arg-type]
             yield
 
     def reset(self) -> None:
@@ -157,7 +160,7 @@ class GradientTape:
         targets = self._tensors(target, "target")
         asked, restore = self._sources(sources)
         seeds = self._seeds(targets, output_gradients)
-        tape, inside = self._tape, self._tape in active()[1]
+        tape, inside = self._tape, self._tape in active().open
         if inside and self._persistent:
             warnings.warn(
                 "Calling GradientTape.gradient on a persistent tape inside its context records the gradient's own "
@@ -168,19 +171,19 @@ class GradientTape:
         if inside and not self._persistent:
             self._replace()
         try:
-            out = backprop(targets, seeds, tape, asked, self._persistent, len(active()[1]) > 1) or []
+            out = backprop(targets, seeds, tape, asked, self._persistent, len(active().tapes) > 1) or []
             for t, s in zip(targets, seeds, strict=True):
                 if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
                     for i, a in enumerate(asked):
-                        if a is t and is_inexact(t.data.dtype):
-                            out[i] = wrap(xp(t.data).ones_like(t.data)) if s is None else s
+                        if a is t and is_inexact(t.array.dtype):
+                            out[i] = wrap(xp(t.array).ones_like(t.array)) if s is None else s
         finally:
             if not self._persistent:
                 self._spent = True
                 self._seen = tape.watched  # which close() replaces
                 tape.close()
         if zero:
-            out = [wrap(xp(s.data).zeros_like(s.data)) if g is None else g for g, s in zip(out, asked, strict=True)]
+            out = [wrap(xp(s.array).zeros_like(s.array)) if g is None else g for g, s in zip(out, asked, strict=True)]
         return restore(out)
 
     @staticmethod
@@ -254,11 +257,11 @@ def seed_for(t: Tensor, s: Any) -> Any:
     if not isinstance(s, Tensor):
         if isinstance(s, str) or (library(s) is None and not isinstance(s, (int, float, complex, list, tuple))):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(s).__name__}")
-        s = wrap(xp(t.data).asarray(s, t.data.dtype))
-    if s.data.shape != t.data.shape:
-        if s.data.shape != ():
+        s = wrap(xp(t.array).asarray(s, t.array.dtype))
+    if s.array.shape != t.array.shape:
+        if s.array.shape != ():
             raise ValueError(
-                f"Mismatch in shape: the output gradient has shape {s.data.shape} and its target {t.data.shape}"
+                f"Mismatch in shape: the output gradient has shape {s.array.shape} and its target {t.array.shape}"
             )
-        s = broadcast_to(s, t.data.shape)
+        s = broadcast_to(s, t.array.shape)
     return s

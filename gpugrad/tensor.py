@@ -24,7 +24,7 @@ def tensor(
     shared, not copied.  `requires_grad`: a leaf of the graph, whose `.grad` backward() fills.
     """
     if isinstance(value, Tensor):
-        value = math.view(value.data)
+        value = math.view(value.array)
     elif isinstance(value, (list, tuple)) and _has_tensor(value):
         value = np.stack([to_numpy(tensor(v)) for v in value])
     data = asarray(value, dtype, device)
@@ -111,7 +111,7 @@ ones_like = _like("ones_like", "Ones in the shape, dtype and device of x.")
 
 def full_like(x: Any, fill_value: float, dtype: DTypeLike = None) -> Tensor:
     """One number in the shape, dtype and device of x."""
-    return wrap(zeros_like(x, dtype).data + zeros_like(x, dtype).data.dtype.type(fill_value))
+    return wrap(zeros_like(x, dtype).array + zeros_like(x, dtype).array.dtype.type(fill_value))
 
 
 # ---------------------------------------------------------------------------------------------- leaving
@@ -122,9 +122,9 @@ def to_numpy(t: Any) -> np.ndarray:
 
 def item(t: Tensor) -> Any:
     """The one element as a Python number.  RuntimeError if there are more, or none."""
-    if t.data.size != 1:
+    if t.array.size != 1:
         raise RuntimeError(
-            f"a Tensor with {t.data.size} elements cannot be converted to Scalar; item() needs exactly one. "
+            f"a Tensor with {t.array.size} elements cannot be converted to Scalar; item() needs exactly one. "
             "Use .numpy() or .tolist()."
         )
     return to_numpy(t).item()
@@ -141,16 +141,16 @@ def _leave(t: Tensor, func: Any, types: Any, args: tuple, kw: dict[str, Any]) ->
 
 
 def _bool(t: Tensor) -> bool:
-    if t.data.size != 1:
+    if t.array.size != 1:
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous; use gg.any(t) or gg.all(t)")
     return bool(to_numpy(t).item())
 
 
 def _repr(t: Tensor) -> str:
     body = np.array2string(to_numpy(t), separator=", ", prefix="tensor(", threshold=1000)
-    extra = "" if t.data.dtype == np.dtype("float32") else f", dtype={t.data.dtype}"
-    if _array.device_of(t.data).kind != "cpu":
-        extra += f", device='{_array.device_of(t.data)}'"
+    extra = "" if t.array.dtype == np.dtype("float32") else f", dtype={t.array.dtype}"
+    if _array.device_of(t.array).kind != "cpu":
+        extra += f", device='{_array.device_of(t.array)}'"
     if t.node is not None and t.node.op is not None:
         extra += f", grad_fn=<{t.node.op.name}>"
     elif autograd.requires_grad(t):
@@ -175,15 +175,15 @@ def to(t: Tensor, where: Any = None, dtype: DTypeLike = None) -> Tensor:
 
 
 def _iter(t: Tensor) -> Any:
-    if not t.data.ndim:
+    if not t.array.ndim:
         raise TypeError("iteration over a 0-d tensor; use .item() for its value")
-    return (index.getitem(t, i) for i in range(t.data.shape[0]))
+    return (index.getitem(t, i) for i in range(t.array.shape[0]))
 
 
 def _len(t: Tensor) -> int:
-    if not t.data.ndim:
+    if not t.array.ndim:
         raise TypeError("len() of a 0-d tensor")
-    return t.data.shape[0]
+    return t.array.shape[0]
 
 
 def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
@@ -232,19 +232,19 @@ def _bind() -> None:
     T.__int__ = lambda t: int(item(t))
     T.__index__ = _index
     T.__complex__ = lambda t: complex(item(t))
-    T.__format__ = lambda t, spec: format(item(t), spec) if spec and t.data.size == 1 else format(str(t), spec)
+    T.__format__ = lambda t, spec: format(item(t), spec) if spec and t.array.size == 1 else format(str(t), spec)
     T.__array__, T.__array_function__ = _to_array, _leave
-    T.__dlpack__ = lambda t, **kw: t.data.__dlpack__(**kw)
-    T.__dlpack_device__ = lambda t: t.data.__dlpack_device__()
+    T.__dlpack__ = lambda t, **kw: t.array.__dlpack__(**kw)
+    T.__dlpack_device__ = lambda t: t.array.__dlpack_device__()
 
     prop = lambda get, doc: property(get, doc=doc)
-    T.shape = prop(lambda t: t.data.shape, "The length of each axis.")
-    T.dtype = prop(lambda t: t.data.dtype, "The dtype of the elements.")
-    T.ndim = prop(lambda t: t.data.ndim, "The number of axes.")
-    T.size = prop(lambda t: t.data.size, "The number of elements.")
-    T.nbytes = prop(lambda t: t.data.nbytes, "The bytes of the elements.")
-    T.device = prop(lambda t: _array.device_of(t.data), "Where the array lives.")
-    T.T = prop(lambda t: shape.permute_dims(t, range(t.data.ndim)[::-1]), "The axes in reverse order.")
+    T.shape = prop(lambda t: t.array.shape, "The length of each axis.")
+    T.dtype = prop(lambda t: t.array.dtype, "The dtype of the elements.")
+    T.ndim = prop(lambda t: t.array.ndim, "The number of axes.")
+    T.size = prop(lambda t: t.array.size, "The number of elements.")
+    T.nbytes = prop(lambda t: t.array.nbytes, "The bytes of the elements.")
+    T.device = prop(lambda t: _array.device_of(t.array), "Where the array lives.")
+    T.T = prop(lambda t: shape.permute_dims(t, range(t.array.ndim)[::-1]), "The axes in reverse order.")
     T.mT = prop(shape.matrix_transpose, "The last two axes exchanged.")
     T.requires_grad = property(autograd.requires_grad, _toggle, doc="Whether ops on it are recorded.")
     T.grad = property(autograd.grad_of, autograd.set_grad, doc="What backward() has left; None if nothing.")
@@ -262,7 +262,7 @@ def _bind() -> None:
     T.cuda = lambda t, i=0: to(t, f"cuda:{i}")
     T.reshape = lambda t, *s: shape.reshape(t, _shape_args(s))
     T.permute_dims = lambda t, *axes: shape.permute_dims(t, _shape_args(axes))
-    T.transpose = lambda t, *axes: shape.permute_dims(t, _shape_args(axes) if axes else range(t.data.ndim)[::-1])
+    T.transpose = lambda t, *axes: shape.permute_dims(t, _shape_args(axes) if axes else range(t.array.ndim)[::-1])
     T.flatten, T.broadcast_to = shape.flatten, shape.broadcast_to
     T.squeeze = lambda t, axis=None: shape.squeeze(t, axis=axis)
     T.expand_dims = shape.expand_dims
@@ -281,8 +281,8 @@ def _bind() -> None:
 
 
 def _index(t: Tensor) -> int:
-    if t.data.size != 1 or t.data.dtype.kind not in "iu":
-        raise TypeError(f"only a one-element integer tensor can be an index, not {t.data.dtype}{list(t.data.shape)}")
+    if t.array.size != 1 or t.array.dtype.kind not in "iu":
+        raise TypeError(f"only a one-element integer tensor can be an index, not {t.array.dtype}{list(t.array.shape)}")
     return int(item(t))
 
 
@@ -296,7 +296,7 @@ def _deepcopy(t: Tensor, memo: dict[int, Any]) -> Tensor:
         raise RuntimeError(
             "Only tensors made by the user (leaves of the graph) can be deep-copied; write t.detach() for the values"
         )
-    copy = memo[id(t)] = wrap(_array.xp(t.data).array(t.data))
+    copy = memo[id(t)] = wrap(_array.xp(t.array).array(t.array))
     return autograd.require_grad(copy) if autograd.requires_grad(t) else copy
 
 

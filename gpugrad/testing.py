@@ -42,12 +42,12 @@ def jvp(f: Callable[..., Any], xs: Sequence[Tensor], tangents: Sequence[Any]) ->
         with GradientTape() as inner:
             inner.watch(list(xs))
             y = f(*xs)
-        u = wrap(y.data * 0)
+        u = wrap(y.array * 0)
         outer.watch(u)
         gs = inner.gradient(y, list(xs), output_gradients=u)
     used = [(g, t) for g, t in zip(gs, tangents, strict=True) if g is not None]
     if not used:
-        return y, wrap(y.data * 0)
+        return y, wrap(y.array * 0)
     return y, outer.gradient([g for g, _ in used], u, [t for _, t in used], unconnected_gradients="zero")
 
 
@@ -81,9 +81,9 @@ def _to64(a: Any) -> Tensor:
 
 
 def _random(x: Tensor, rng: np.random.Generator) -> Tensor:
-    host = rng.standard_normal(x.data.shape)
-    if x.data.dtype.kind == "c":
-        host = host + 1j * rng.standard_normal(x.data.shape)
+    host = rng.standard_normal(x.array.shape)
+    if x.array.dtype.kind == "c":
+        host = host + 1j * rng.standard_normal(x.array.shape)
     return tensor(np.asarray(host), device=x.device)
 
 
@@ -104,16 +104,16 @@ def _check(
     for i, (x, t) in enumerate(zip(xs, directions, strict=True)):
         moved = [_moved(f, xs, i, t, s * eps) for s in (1, -1)]
         numeric = (moved[0] - moved[1]) / (2 * eps)
-        where = f"argument {i} of shape {x.data.shape}{path}"
+        where = f"argument {i} of shape {x.array.shape}{path}"
         if "rev" in modes:
             g = grads[i]
-            if g.data.shape != x.data.shape or g.data.dtype != x.data.dtype:
+            if g.array.shape != x.array.shape or g.array.dtype != x.array.dtype:
                 raise AssertionError(
-                    f"check_grads: the gradient of {where} has shape {g.data.shape} and dtype {g.data.dtype}"
+                    f"check_grads: the gradient of {where} has shape {g.array.shape} and dtype {g.array.dtype}"
                 )
             _agree(_inner(g, t), float(np.real(np.vdot(numeric, to_numpy(u)))), rtol, atol, "reverse-mode", where)
-        if "fwd" in modes and x.data.dtype.kind != "c" and y.data.dtype.kind != "c":
-            only = [t if j == i else wrap(x2.data * 0) for j, x2 in enumerate(xs)]
+        if "fwd" in modes and x.array.dtype.kind != "c" and y.array.dtype.kind != "c":
+            only = [t if j == i else wrap(x2.array * 0) for j, x2 in enumerate(xs)]
             _agree(to_numpy(jvp(f, xs, only)[1]), numeric, rtol, atol, "forward-mode", where)
     if order > 1:
         n = len(xs)

@@ -35,16 +35,16 @@ class Variable(Tensor):
         device: str | Device | None = None,
     ) -> None:
         data = raw(tensor(initial_value, dtype, device))
-        self.data = _array.xp(data).array(data)
+        self.array = _array.xp(data).array(data)
         self.name = f"Variable:{next(_number)}" if name is None else name
         self.trainable = trainable
         self.node = None
-        if trainable and is_inexact(self.data.dtype):
-            self.node = make_node(None, None, ref(self), (), self.data)
+        if trainable and is_inexact(self.array.dtype):
+            self.node = make_node(None, None, ref(self), (), self.array)
             self.node.grad = None
 
     def __repr__(self) -> str:
-        return f"<Variable {self.name!r} shape={self.data.shape} dtype={self.data.dtype}, numpy={to_numpy(self)!r}>"
+        return f"<Variable {self.name!r} shape={self.array.shape} dtype={self.array.dtype}, numpy={to_numpy(self)!r}>"
 
     def __iadd__(self, other: Any) -> Any:
         raise RuntimeError(
@@ -61,7 +61,7 @@ class Variable(Tensor):
     def __getitem__(self, key: Any) -> Any:
         out = index.getitem(self, key)
         part = _Slice()
-        part.data, part.node, part.variable, part.key = out.data, out.node, self, key
+        part.array, part.node, part.variable, part.key = out.array, out.node, self, key
         return part
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
@@ -78,27 +78,27 @@ class Variable(Tensor):
         What a tape saved before keeps the old value.  ValueError for another shape.
         """
         new = raw(value) if isinstance(value, Tensor) else asarray(value, None, self.device)
-        if new.shape != self.data.shape:
+        if new.shape != self.array.shape:
             raise ValueError(
                 f"Cannot assign value to variable {self.name!r}: Shape mismatch. The variable shape "
-                f"{self.data.shape}, and the assigned value shape {new.shape} are incompatible."
+                f"{self.array.shape}, and the assigned value shape {new.shape} are incompatible."
             )
-        if _array.device_of(new) != _array.device_of(self.data):
+        if _array.device_of(new) != _array.device_of(self.array):
             new = raw(math.to_device(wrap(new), self.device))
-        self.data = _array.xp(new).array(new, self.data.dtype)
+        self.array = _array.xp(new).array(new, self.array.dtype)
         return self
 
     def assign_add(self, delta: Any) -> Variable:
         """Add `delta`, which broadcasts to this shape."""
-        return self.assign(self.data + self._delta(delta))
+        return self.assign(self.array + self._delta(delta))
 
     def assign_sub(self, delta: Any) -> Variable:
         """Subtract `delta`, which broadcasts to this shape."""
-        return self.assign(self.data - self._delta(delta))
+        return self.assign(self.array - self._delta(delta))
 
     def _delta(self, delta: Any) -> Any:
         d = raw(delta)
-        return d if library(d) is not None else asarray(d, self.data.dtype, self.device)
+        return d if library(d) is not None else asarray(d, self.array.dtype, self.device)
 
 
 class _Slice(Tensor):
@@ -109,14 +109,14 @@ class _Slice(Tensor):
     def assign(self, value: Any) -> Variable:
         """Change these elements of the variable."""
         v = self.variable
-        new = _array.xp(v.data).array(v.data)
+        new = _array.xp(v.array).array(v.array)
         target = index._raw_key(self.key)
         value = raw(value)
         try:
-            new[target] = value if library(value) is not None else asarray(value, v.data.dtype, v.device)
+            new[target] = value if library(value) is not None else asarray(value, v.array.dtype, v.device)
         except ValueError as e:
             raise ValueError(f"Cannot assign value to variable {v.name!r} at {self.key!r}: {e}") from None
-        v.data = new
+        v.array = new
         return v
 
 

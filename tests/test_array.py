@@ -22,7 +22,7 @@ def device():
 
 def test_new_tensors_land_on_the_device(device):
     for t in (gg.tensor([1.0]), gg.ones(2), gg.random.normal((2,)), gg.Variable(1.0), gg.nn.Linear(2, 2).weight):
-        assert isinstance(t.data, Array) and t.device == "standin"
+        assert isinstance(t.array, Array) and t.device == "standin"
     assert gg.tensor([1.0], device="cpu").device == "cpu"
     assert gg.tensor(np.ones(2)).device == "standin"
 
@@ -37,10 +37,10 @@ def test_a_training_step_stays_on_the_device(device):
             with gg.GradientTape() as tape:
                 loss = gg.nn.cross_entropy(net(x), labels)
             grads = tape.gradient(loss, net.trainable_variables)
-            assert all(isinstance(g.data, Array) for g in grads)
+            assert all(isinstance(g.array, Array) for g in grads)
             optimizer.apply_gradients(zip(grads, net.trainable_variables, strict=True))
             first = first or float(loss)
-        assert float(loss) < first and isinstance(net.trainable_variables[0].data, Array)
+        assert float(loss) < first and isinstance(net.trainable_variables[0].array, Array)
 
 
 def test_gpu_forward_is_for_other_arrays_than_numpy(device):

@@ -242,13 +242,13 @@ def test_gradients_are_arrays_of_their_own():
     seed = gg.tensor([1.0, 1.0])
     (a + b).backward(seed)
     for p in (a, b):
-        p.grad.data[...] *= 0.5
+        p.grad.array[...] *= 0.5
     assert_close(a.grad, [0.5, 0.5])
     assert_close(b.grad, [0.5, 0.5])
     assert_close(seed, [1, 1])
     x = gg.Parameter([1.0, 2.0])
     x.sum().backward()
-    x.grad.data[...] *= 2  # not a read-only view
+    x.grad.array[...] *= 2  # not a read-only view
     assert_close(x.grad, [2, 2])
 
 

@@ -105,7 +105,7 @@ def test_nvrtc_compiles_every_instantiation(arch):
 def test_on_a_gpu(dtype, op, n):
     rng = np.random.default_rng(0)
     g, y = (gg.tensor(rng.standard_normal(n), dtype=dtype, device="cpu") for _ in range(2))
-    expected = op(g.data.astype(np.float64), y.data.astype(np.float64))
+    expected = op(g.array.astype(np.float64), y.array.astype(np.float64))
     out = op(g.to("cuda"), y.to("cuda"))
     assert out.dtype == g.dtype and out.device == "cuda:0"
     eps = {"float32": 1e-6, "float64": 1e-14, "float16": 2e-3, "bfloat16": 2e-2}[dtype]

@@ -52,7 +52,7 @@ def test_two_arrays_a_layer():
     x, weights, _, forward = network()
     with gg.GradientTape() as tape:
         loss = forward()
-    given = {id(x.data), *[id(w.data) for w in weights]}
+    given = {id(x.array), *[id(w.array) for w in weights]}
     own = {k: v for k, v in kept(tape).items() if k not in given}
     # A layer keeps the relu's output and its own output, which the next layer's product needs; the last layer's
     # output nothing needs any more.
@@ -151,7 +151,7 @@ def test_a_dead_branch_goes_at_once():
 def test_only_what_a_pullback_asks_for_is_saved():
     x, c = gg.tensor(np.ones(100), requires_grad=True), gg.tensor(np.ones(100))
     keeps = lambda y: [v for v in y.node.saved if isinstance(v, np.ndarray)]
-    assert len(keeps(x * c)) == 1 and keeps(x * c)[0] is c.data
+    assert len(keeps(x * c)) == 1 and keeps(x * c)[0] is c.array
     assert len(keeps(x * x)) == 2 and len(keeps(gg.exp(x))) == 1 and len(keeps(gg.nn.relu(x))) == 1
     for y in (x + c, x - 1, -x, x * 2.0, gg.sum(x), gg.mean(x), gg.reshape(x, (10, 10)), x[3:5],
               gg.broadcast_to(x, (2, 100)), gg.concat([x, x]), gg.split(x, 2)[0], gg.flip(x)):  # fmt: skip

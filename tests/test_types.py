@@ -17,7 +17,7 @@ def declared():
 def test_declared_and_bound_agree():
     silent = {
         "__array_function__", "__array_priority__", "__deepcopy__", "__dlpack__",
-        "__dlpack_device__", "__format__", "__repr__", "__setitem__", "__slots__", "data", "node", "__weakref__",
+        "__dlpack_device__", "__format__", "__repr__", "__setitem__", "__slots__", "array", "node", "__weakref__",
         "__annotations__",
     }  # fmt: skip
     bound = {n for n in vars(gg.Tensor) if not (n.startswith("_") and not n.startswith("__"))} - silent

@@ -64,7 +64,7 @@ class Module:
                 v.node.grad = None
 
     def __repr__(self) -> str:
-        inner = ", ".join(f"{k}={list(v.data.shape)}" for k, v in self.named_variables())
+        inner = ", ".join(f"{k}={list(v.array.shape)}" for k, v in self.named_variables())
         return f"{type(self).__name__}({inner})"
 
 

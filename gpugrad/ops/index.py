@@ -16,7 +16,7 @@ from .math import const
 def _raw_key(key: Any) -> Any:
     """An index with the arrays of Tensors in place of the Tensors."""
     if isinstance(key, Tensor):
-        return key.data
+        return key.array
     return tuple([raw(k) for k in key]) if isinstance(key, tuple) else key
 
 

@@ -207,9 +207,9 @@ def where(condition: Any, x: Any, y: Any) -> Any:
         x = asarray(x, kind, device_of(mask))
     # NumPy's scalars are weak beside a Tensor; beside an array they may be a 0-d result.
     if isinstance(y, np.generic) and isinstance(x, Tensor):
-        y = operand(y, x.data)
+        y = operand(y, x.array)
     elif isinstance(x, np.generic) and isinstance(y, Tensor):
-        x = operand(x, y.data)
+        x = operand(x, y.array)
     out = _where(mask, x, y)
     return wrap(out) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
 
@@ -318,7 +318,7 @@ def astype(x: Any, dtype: DTypeLike) -> Any:
     x = boxed(x, "astype")
     if raw(x).dtype == d:
         return x
-    return _astype(x, dtype=d) if is_inexact(d) or not isinstance(x, Tensor) else wrap(_astype(x.data, dtype=d))
+    return _astype(x, dtype=d) if is_inexact(d) or not isinstance(x, Tensor) else wrap(_astype(x.array, dtype=d))
 
 
 @op(x=lambda g, target, source: _to_device(g, target=source, source=target))
@@ -337,7 +337,7 @@ def to_device(x: Any, device: str | Device) -> Any:
 
 def stop_gradient(x: Any) -> Any:
     """The values of x, which no tape follows back.  Shares memory with x."""
-    return wrap(view(x.data)) if isinstance(x, Tensor) else x
+    return wrap(view(x.array)) if isinstance(x, Tensor) else x
 
 
 def view(x: Any) -> Any:

@@ -70,7 +70,7 @@ class Optimizer:
             if g is None:
                 without.append(getattr(v, "name", "a tensor"))
             else:
-                todo.append((g.data if isinstance(g, Tensor) else g, v))
+                todo.append((g.array if isinstance(g, Tensor) else g, v))
         if not todo:
             raise ValueError(
                 "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
@@ -98,20 +98,20 @@ class Optimizer:
         if not self.variables:
             raise ValueError("step() needs the optimizer to be made with variables: SGD(model.parameters())")
         gradients = [(None if v.node is None or v.node.grad is DROP else v.node.grad, v) for v in self.variables]
-        pairs = [(g.data, v) for g, v in gradients if g is not None]  # a frozen variable has none
+        pairs = [(g.array, v) for g, v in gradients if g is not None]  # a frozen variable has none
         if pairs:
             self._step(pairs)
 
     def _step(self, pairs: list[tuple[Array, Tensor]]) -> None:
         for g, v in pairs:
-            if g.shape != v.data.shape:
+            if g.shape != v.array.shape:
                 name = getattr(v, "name", "a tensor")
-                raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.data.shape}")
-            if type(g) is not type(v.data) and device_of(g) != device_of(v.data):
-                raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.data)}")
+                raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.array.shape}")
+            if type(g) is not type(v.array) and device_of(g) != device_of(v.array):
+                raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.array)}")
         self.iterations += 1
         for g, v in pairs:
-            x, state = v.data, self._state[id(v)]
+            x, state = v.array, self._state[id(v)]
             own = x.dtype
             kind = wide(own)  # half types are updated in float32, where a small eps is not 0
             if kind is not own:
@@ -121,7 +121,7 @@ class Optimizer:
             if g.dtype is not kind:
                 g = g.astype(kind)
             new = self.update(x, g, state, self.iterations)
-            v.data = new if kind is own else new.astype(own)
+            v.array = new if kind is own else new.astype(own)
 
     # ------------------------------------------------------------------------------------ for subclasses
     def init(self, x: Array) -> Any:

@@ -1,0 +1,150 @@
+"""Floor 1: which tapes record, and `record`.
+
+PyTorch's graph is the tape AMBIENT, which records an op when no GradientTape does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextvars import ContextVar
+from functools import wraps
+from inspect import iscoroutinefunction, isgeneratorfunction
+from typing import Any, NamedTuple
+from weakref import ref
+
+from .array import is_inexact
+from .core import Node, Tape, Tensor, compact, make_node, on, wrap
+
+AMBIENT, NONE = Tape(), Tape()
+
+
+class Mode(NamedTuple):
+    """What records, in one thread or asyncio task.
+
+    only    the only tape an op can land on, or NONE
+    tapes   the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
+    open    every tape that has been entered, AMBIENT first
+    off     for each `scope` entered, the open tapes that it has switched off; the last counts
+    """
+
+    only: Tape
+    tapes: tuple[Tape, ...]
+    open: tuple[Tape, ...]
+    off: tuple[frozenset[Tape], ...]
+
+
+def mode(open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> Mode:
+    """The Mode with these tapes open and these off."""
+    tapes = tuple([t for t in open if t not in off[-1]])
+    if tapes and tapes[0] is not AMBIENT:
+        tapes = (NONE, *tapes)
+    return Mode(tapes[-1] if 0 < len(tapes) < 3 else NONE, tapes, open, off)
+
+
+_active: ContextVar[Mode] = ContextVar("gpugrad_tapes", default=mode((AMBIENT,), (frozenset(),)))  # noqa: B039
+active = _active.get
+
+
+def activate(open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> None:
+    """Make this the mode of the thread or task."""
+    _active.set(mode(open, off))
+
+
+class scope:
+    """Switches open tapes off, or on again: a context manager and a decorator, re-entrant, for several threads.
+
+    `change(open)` answers those that are off inside.  A generator or coroutine function that it decorates runs inside,
+    and its caller, between the steps, does not.
+    """
+
+    def __init__(self, change: Callable[[tuple[Tape, ...]], Iterable[Tape]]) -> None:
+        self.change = change
+
+    def __enter__(self) -> None:
+        _, _, open, off = active()
+        activate(open, (*off, frozenset(self.change(open))))
+
+    def __exit__(self, *exc: object) -> None:
+        _, _, open, off = active()
+        activate(open, off[:-1] or off)
+
+    def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kw: Any) -> Any:
+            with self:
+                return f(*args, **kw)
+
+        def steps(*args: Any, **kw: Any) -> Any:
+            return self._steps(f(*args, **kw))
+
+        async def task(*args: Any, **kw: Any) -> Any:
+            with self:
+                return await f(*args, **kw)
+
+        return wraps(f)(steps if isgeneratorfunction(f) else task if iscoroutinefunction(f) else call)
+
+    def _steps(self, inner: Any) -> Generator:
+        step, value = inner.send, None
+        while True:
+            try:
+                with self:
+                    out = step(value)
+            except StopIteration as e:
+                return e.value
+            try:
+                step, value = inner.send, (yield out)
+            except GeneratorExit:
+                with self:
+                    inner.close()
+                raise
+            except BaseException as e:
+                step, value = inner.throw, e
+
+
+# ---------------------------------------------------------------------------------------------- recording
+def record(op: Any, out: Any, values: tuple, heads: Any) -> Tensor:
+    """`out` as a Tensor, recorded on every active tape that tracks one of `heads`.
+
+    `values`: inputs, out, static arguments, auxiliaries, None, as the op's `keep` picks from them.
+    The general case; ops with one or two inputs and one tape have it written out.
+    """
+    t, (tape, tapes, _, _) = wrap(out), active()
+    if not tapes:
+        return t
+    live: Any
+    for h in heads:
+        if h is not None and h.tape is not tape and h not in tape.watched:
+            live, landed = _tracked(tapes, heads)
+            break
+    else:
+        live, landed = heads, [tape]
+    dtype = getattr(out, "dtype", None)
+    if not landed or (dtype is not None and not is_inexact(dtype)):
+        return t
+    saved = op.keep([h is not None for h in live])(values)
+    edges = tuple(live)
+    for tape in landed:
+        t.node = n = make_node(tape, op, saved, edges, out, t.node)
+        if tape.nodes is not None:
+            tape.nodes.append(ref(n))
+            if len(tape.nodes) > tape.limit:
+                compact(tape)
+    return t
+
+
+def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
+    """(the heads that some tape tracks, the tapes that track one).  The first tape is AMBIENT, or NONE."""
+    live: list[Node | None] = [None] * len(heads)
+    landed = []
+    for tape in tapes[1:]:
+        hit = False
+        for i, h in enumerate(heads):
+            if h is not None and (h.tape is tape or on(h, tape) is not None):
+                live[i] = h
+                hit = True
+        if hit:
+            landed.append(tape)
+    for i, h in enumerate(heads):  # history that no GradientTape has
+        if h is not None and live[i] is None and on(h, tapes[0]) is not None:
+            live[i] = h
+            landed = landed or [tapes[0]]
+    return live, landed
