@@ -8,7 +8,7 @@ from typing import Any
 
 from .array import is_inexact, xp
 from .backprop import backprop
-from .core import DROP, Tensor, leaf, on, wrap
+from .core import DROP, Tensor, leaf, wrap
 from .recording import AMBIENT, activate, active, scope
 
 
@@ -58,8 +58,8 @@ def is_grad_enabled() -> bool:
 
 
 def requires_grad(t: Tensor) -> bool:
-    """Whether ops on t are recorded on the graph of tensors: a leaf made so, or computed from one."""
-    return t.node is not None and (on(t.node, AMBIENT) is not None or t.node.grad is not DROP)
+    """Whether `backward()` reaches t: a leaf made so, or computed from one, on the graph or on a tape."""
+    return t.node is not None and (t.node.op is not None or t.node.grad is not DROP)
 
 
 def is_leaf(t: Tensor) -> bool:
@@ -145,6 +145,12 @@ def backward(
     create_graph  record the pass itself, for higher derivatives
     inputs        deposit into these tensors alone
     """
+    if create_graph:
+        warnings.warn(
+            "backward() with create_graph=True leaves a reference cycle between a tensor and its .grad, which keeps "
+            "the graph in memory. Use grad(..., create_graph=True), or set .grad to None after use.",
+            stacklevel=2,
+        )
     targets = [t] if isinstance(t, Tensor) else list(t)
     given = [gradient] if isinstance(t, Tensor) else [None] * len(targets) if gradient is None else list(gradient)
     seeds = _checked_seeds(targets, given)

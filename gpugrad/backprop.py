@@ -76,8 +76,10 @@ def backprop(
         op: Any = n.op
         mine = op is not None and (tape is None or n.tape is tape)
         if g is not None:
-            if tape is None and n.grad is not DROP and (wanted is None or op is not None):
-                _deposit(n, g)
+            if tape is None and (wanted is None or op is not None):
+                own = head.get(n, n)  # the node the user's tensor points to
+                if own.grad is not DROP:
+                    _deposit(own, g)
             if n in asked:
                 answers[n] = g
             if mine:

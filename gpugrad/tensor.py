@@ -224,7 +224,7 @@ def _bind() -> None:
     T.__eq__, T.__ne__ = _compare(math.equal, False), _compare(math.not_equal, True)
     T.__and__, T.__or__, T.__xor__ = math.bitwise_and, math.bitwise_or, math.bitwise_xor
     T.__invert__ = math.bitwise_invert
-    T.__deepcopy__ = _deepcopy
+    T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
     T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
@@ -250,6 +250,7 @@ def _bind() -> None:
     T.grad = property(autograd.grad_of, autograd.set_grad, doc="What backward() has left; None if nothing.")
     T.is_leaf = prop(autograd.is_leaf, "Whether no recorded op made it.")
     T.grad_fn = prop(lambda t: t.node if t.node is not None and t.node.op is not None else None, "Its node, or None.")
+    T.data = property(_data, _set_data, doc="The values, off the graph, sharing memory; setting it changes a leaf.")
     T.real, T.imag = prop(math.real, "The real part."), prop(math.imag, "The imaginary part.")
 
     T.backward, T.retain_grad = autograd.backward, autograd.retain_grad
@@ -288,6 +289,34 @@ def _index(t: Tensor) -> int:
 
 def _toggle(t: Tensor, flag: bool) -> None:
     autograd.require_grad(t, flag)
+
+
+def _data(t: Tensor) -> Tensor:
+    return wrap(math.view(t.array))
+
+
+def _set_data(t: Tensor, value: Any) -> None:
+    if not autograd.is_leaf(t):
+        raise RuntimeError(
+            f"only a leaf's .data can be set; this tensor was computed by {t.node.op.name}. "  # type: ignore[union-attr]
+            "Write t = gg.tensor(value) for a new one"
+        )
+    new = raw(tensor(value, None if isinstance(value, Tensor) else t.array.dtype, t.device))
+    if new.shape != t.array.shape or new.dtype != t.array.dtype:
+        raise RuntimeError(
+            f".data takes a value of the same shape and dtype: {t.array.dtype}{list(t.array.shape)}, not "
+            f"{new.dtype}{list(new.shape)}"
+        )
+    t.array = new
+
+
+def _reduce(t: Tensor) -> tuple[Any, ...]:
+    return _restore, (t.array, autograd.is_leaf(t) and autograd.requires_grad(t))
+
+
+def _restore(array: Any, requires_grad: bool) -> Tensor:
+    """What pickle and copy make of a Tensor: its values, and whether it is a leaf; never the graph."""
+    return tensor(array, requires_grad=requires_grad)
 
 
 def _deepcopy(t: Tensor, memo: dict[int, Any]) -> Tensor:

@@ -65,8 +65,12 @@ class Variable(Tensor):
         return part
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
-        copy = memo[id(self)] = type(self)(self, trainable=self.trainable, name=self.name)
+        f, args = self.__reduce__()
+        copy = memo[id(self)] = f(*args)
         return copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.array, self.trainable, self.name, autograd.requires_grad(self))
 
     def value(self) -> Tensor:
         """The value now, as a Tensor that later assignments leave alone."""
@@ -101,6 +105,12 @@ class Variable(Tensor):
         return d if library(d) is not None else asarray(d, self.array.dtype, self.device)
 
 
+def _restore(kind: type[Variable], array: Any, trainable: bool, name: str, requires_grad: bool) -> Variable:
+    """What pickle and copy make of a Variable."""
+    v = kind(array, trainable=trainable, name=name)
+    return v if requires_grad == autograd.requires_grad(v) else autograd.require_grad(v, requires_grad)  # type: ignore
+
+
 class _Slice(Tensor):
     """v[key]: a Tensor that can be assigned to."""
 
@@ -118,6 +128,14 @@ class _Slice(Tensor):
             raise ValueError(f"Cannot assign value to variable {v.name!r} at {self.key!r}: {e}") from None
         v.array = new
         return v
+
+    def assign_add(self, delta: Any) -> Variable:
+        """Add to these elements of the variable."""
+        return self.assign(math.add(self.detach(), delta))
+
+    def assign_sub(self, delta: Any) -> Variable:
+        """Subtract from these elements of the variable."""
+        return self.assign(math.subtract(self.detach(), delta))
 
 
 class Parameter(Variable):

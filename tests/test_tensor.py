@@ -1,6 +1,7 @@
 """Tensor, creation, Variable: values, conversions, and what bad input says."""
 
 import copy
+import pickle
 import threading
 
 import numpy as np
@@ -280,3 +281,44 @@ def test_deepcopy():
     assert copy.deepcopy(net).weight is not net.weight
     with pytest.raises(RuntimeError, match="leaves of the graph"):
         copy.deepcopy(leaf * 2)
+
+
+def test_pickle_and_copy_keep_values_and_not_the_graph():
+    leaf = gg.tensor([1.0, 2.0], requires_grad=True)
+    for clone in (lambda t: pickle.loads(pickle.dumps(t)), copy.copy):
+        for t in (leaf, leaf * 2, gg.tensor([1, 2]), gg.tensor(3.0, dtype="bfloat16")):
+            other = clone(t)
+            assert type(other) is gg.Tensor and other.is_leaf and other.requires_grad == (t is leaf)
+            assert other.dtype == t.dtype and other.tolist() == t.tolist()
+        frozen = gg.Parameter([1.0], name="frozen")
+        frozen.requires_grad = False
+        for v in (gg.Variable([1.0], name="v"), gg.Variable([1], trainable=False), gg.Parameter([1.0]), frozen):
+            other = clone(v)
+            assert type(other) is type(v) and (other.name, other.trainable) == (v.name, v.trainable)
+            assert other.requires_grad == v.requires_grad
+            other.assign_add(1)
+            assert other.numpy()[0] == 2 and v.numpy()[0] == 1
+    net = gg.nn.Sequential(gg.nn.Linear(2, 3, activation="relu"), gg.nn.Linear(3, 1))
+    x = gg.ones((4, 2))
+    assert pickle.loads(pickle.dumps(net))(x).tolist() == net(x).tolist()
+
+
+def test_parts_of_a_variable_add_and_subtract():
+    v = gg.Variable([[1.0, 2.0], [3.0, 4.0]])
+    v[0].assign_add([10.0, 10.0])
+    v[:, 1].assign_sub(1)
+    assert v.numpy().tolist() == [[11, 11], [3, 3]]
+    with pytest.raises(ValueError, match="shape"):
+        v[0].assign_add([1.0, 2.0, 3.0])
+    assert v.numpy().tolist() == [[11, 11], [3, 3]]
+
+
+def test_clip_with_tensor_bounds_is_clip_with_numbers():
+    x = gg.tensor([-2.0, -1.0, 0.0, 1.0, 2.0, np.nan], dtype="float64", requires_grad=True)
+    low, high = (gg.tensor(v, dtype="float64", requires_grad=True) for v in (-1.0, 1.0))
+    y = gg.clip(x, low, high)
+    assert np.array_equal(y.numpy(), gg.clip(x, -1.0, 1.0).numpy(), equal_nan=True)
+    gs = gg.grad(y.sum(), [x, low, high])
+    assert gs[0].tolist() == [0, 1, 1, 1, 0, 1] and [float(g) for g in gs[1:]] == [1, 1]
+    finite = gg.clip(x, -1.0, 1.0)[:5].sum()
+    assert gg.grad(finite, x)[0].tolist() == [0, 1, 1, 1, 0, 0]

@@ -16,7 +16,7 @@ def declared():
 
 def test_declared_and_bound_agree():
     silent = {
-        "__array_function__", "__array_priority__", "__deepcopy__", "__dlpack__",
+        "__array_function__", "__array_priority__", "__deepcopy__", "__dlpack__", "__reduce__",
         "__dlpack_device__", "__format__", "__repr__", "__setitem__", "__slots__", "array", "node", "__weakref__",
         "__annotations__",
     }  # fmt: skip

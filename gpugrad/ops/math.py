@@ -182,15 +182,18 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:
-    """x limited to [min, max].  Bounds are numbers; ValueError if a bound is NaN or min > max."""
+    """x limited to [min, max], numbers or arrays, which have a gradient too where they limit x.
+
+    ValueError for a number that is NaN, and for numbers with min > max.
+    """
     for name, bound in (("min", min), ("max", max)):
         if isinstance(bound, float) and bound != bound:
             raise ValueError(f"clip: {name} is NaN; give a number, or None for no bound")
     if isinstance(min, (int, float)) and isinstance(max, (int, float)) and min > max:
         raise ValueError(f"clip: min {min} is above max {max}")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        x = x if min is None else maximum(x, min)
-        return x if max is None else minimum(x, max)
+        x = x if min is None else where(less(x, min), min, x)
+        return x if max is None else where(greater(x, max), max, x)
     return _clip(x, min=min, max=max)
 
 
