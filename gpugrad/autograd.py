@@ -32,9 +32,9 @@ class set_grad_enabled(scope):
         if type(enabled).__name__ not in ("bool", "bool_"):  # NumPy's, too
             raise TypeError(f"set_grad_enabled takes True or False, not {enabled!r}")
         super().__init__((lambda tapes: ()) if enabled else (lambda tapes: tapes))
-        _, _, open, off = active()
-        self.before: frozenset[Any] | None = off[-1]
-        activate(open, (*off[:-1], frozenset(self.change(open))))
+        now = active()
+        self.before: frozenset[Any] | None = now.off[-1]
+        activate(now.open, (*now.off[:-1], frozenset(self.change(now.open))))
 
     def __enter__(self) -> None:
         self._restore()
@@ -47,8 +47,8 @@ class set_grad_enabled(scope):
     def _restore(self) -> None:
         """Undo the statement, once: `with` and the decorator switch for themselves."""
         if self.before is not None:
-            _, _, open, off = active()
-            activate(open, (*off[:-1], self.before))
+            now = active()
+            activate(now.open, (*now.off[:-1], self.before))
             self.before = None
 
 

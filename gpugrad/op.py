@@ -126,7 +126,7 @@ def _unary(self: Op, host: Any, run: Any) -> Any:
         if h is None:
             t.node = None
             return t
-        tape = active()[0]
+        tape = active().only
         if h.tape is not tape and h not in tape.watched and not joins(h, tape):
             return record(self, y, (x, y, None), (h,))
         n = Node()
@@ -180,7 +180,7 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
         if h is None:
             t.node = None
             return t
-        tape = active()[0]
+        tape = active().only
         given = (x, y, *({**defaults, **static}.values() if static else values), None)
         if h.tape is not tape and h not in tape.watched and not joins(h, tape):
             return record(self, y, given, (h,))
@@ -240,17 +240,17 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
             if k is None:
                 t.node = None
                 return t
-            tape = active()[0]
+            tape = active().only
             if k.tape is not tape and k not in tape.watched and not joins(k, tape):
                 return record(self, z, (x, y, z, None), (h, k))
             saved = (x if rx else None, y if ry else None, z if rz else None)
         elif k is None:
-            tape = active()[0]
+            tape = active().only
             if h.tape is not tape and h not in tape.watched and not joins(h, tape):
                 return record(self, z, (x, y, z, None), (h, k))
             saved = (x if lx else None, y if ly else None, z if lz else None)
         else:
-            tape = active()[0]
+            tape = active().only
             if (h.tape is not tape and h not in tape.watched and not joins(h, tape)) or (
                 k.tape is not tape and k not in tape.watched and not joins(k, tape)
             ):

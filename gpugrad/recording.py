@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from functools import wraps
 from inspect import iscoroutinefunction, isgeneratorfunction
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 from .array import is_inexact
@@ -18,8 +18,8 @@ from .core import Node, Tape, Tensor, compact, make_node, on, wrap
 AMBIENT, NONE = Tape(), Tape()
 
 
-class Mode(NamedTuple):
-    """What records, in one thread or asyncio task.
+class Mode:
+    """What records, in one thread or asyncio task.  Never changed; another takes its place.
 
     only    the only tape an op can land on, or NONE
     tapes   the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
@@ -27,27 +27,22 @@ class Mode(NamedTuple):
     off     for each `scope` entered, the open tapes that it has switched off; the last counts
     """
 
-    only: Tape
-    tapes: tuple[Tape, ...]
-    open: tuple[Tape, ...]
-    off: tuple[frozenset[Tape], ...]
+    __slots__ = ("off", "only", "open", "tapes")
+
+    def __init__(self, open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> None:
+        tapes = tuple([t for t in open if t not in off[-1]])
+        self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
+        self.only = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
+        self.open, self.off = open, off
 
 
-def mode(open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> Mode:
-    """The Mode with these tapes open and these off."""
-    tapes = tuple([t for t in open if t not in off[-1]])
-    if tapes and tapes[0] is not AMBIENT:
-        tapes = (NONE, *tapes)
-    return Mode(tapes[-1] if 0 < len(tapes) < 3 else NONE, tapes, open, off)
-
-
-_active: ContextVar[Mode] = ContextVar("gpugrad_tapes", default=mode((AMBIENT,), (frozenset(),)))  # noqa: B039
+_active: ContextVar[Mode] = ContextVar("gpugrad_tapes", default=Mode((AMBIENT,), (frozenset(),)))  # noqa: B039
 active = _active.get
 
 
 def activate(open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> None:
     """Make this the mode of the thread or task."""
-    _active.set(mode(open, off))
+    _active.set(Mode(open, off))
 
 
 class scope:
@@ -61,12 +56,12 @@ class scope:
         self.change = change
 
     def __enter__(self) -> None:
-        _, _, open, off = active()
-        activate(open, (*off, frozenset(self.change(open))))
+        now = active()
+        activate(now.open, (*now.off, frozenset(self.change(now.open))))
 
     def __exit__(self, *exc: object) -> None:
-        _, _, open, off = active()
-        activate(open, off[:-1] or off)
+        now = active()
+        activate(now.open, now.off[:-1] or now.off)
 
     def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kw: Any) -> Any:
@@ -107,7 +102,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any) -> Tensor:
     `values`: inputs, out, static arguments, auxiliaries, None, as the op's `keep` picks from them.
     The general case; ops with one or two inputs and one tape have it written out.
     """
-    t, (tape, tapes, _, _) = wrap(out), active()
+    t, now = wrap(out), active()
+    tape, tapes = now.only, now.tapes
     if not tapes:
         return t
     live: Any

@@ -61,8 +61,8 @@ class GradientTape:
                 "Tape is still recording, This can happen if you try to re-enter an already-active tape. "
                 "Leave its `with` block first, or make a second GradientTape."
             )
-        _, _, open, off = active()
-        activate((*open, self._tape), off)
+        now = active()
+        activate((*now.open, self._tape), now.off)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -73,8 +73,8 @@ class GradientTape:
 
     def _replace(self, *new: Tape) -> None:
         """Put `new` in the place of this tape among the open ones."""
-        _, _, open, off = active()
-        activate(tuple([u for t in open for u in (new if t is self._tape else (t,))]), off)
+        now = active()
+        activate(tuple([u for t in now.open for u in (new if t is self._tape else (t,))]), now.off)
 
     def _recording(self) -> Tape:
         if self._tape is None or self._tape not in active().tapes:
