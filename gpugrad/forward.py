@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,14 @@ def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
         forward.host = host  # type: ignore[attr-defined]
     forward.nin = numpys.nin  # type: ignore[attr-defined]
     return forward
+
+
+@cache
+def number(value: int, dtype: np.dtype) -> np.ndarray:
+    """`value` as a 0-d array: a ufunc takes it 300 ns sooner than a Python number or a NumPy scalar."""
+    out = np.array(value, dtype)
+    out.flags.writeable = False
+    return out
 
 
 def as_float(x: Any, beside: Any = None) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..array import wide
-from ..forward import as_float
+from ..forward import as_float, number
 from ..kernels import kernel
 from ..op import op
 from .math import exp, tanh, where
@@ -32,6 +32,13 @@ def _relu_grad(xp: Any, g: Any, y: Any) -> Any:
     """g where y > 0, else 0: the pullback of relu by its output."""
     return xp.where(y > 0, g, g.dtype.type(0))  # not a product: an infinite g stays out where y is 0
 
+
+def _relu_grad_host(g: Any, y: Any) -> Any:
+    return np.where(y > number(0, y.dtype), g, number(0, g.dtype))
+
+
+_relu.host = lambda x: np.maximum(x, number(0, x.dtype))
+_relu_grad.host = _relu_grad_host
 
 relu = op(_relu, name="relu", gpu=kernel("elementwise", "relu", _relu), x=lambda g, out: relu_grad(g, out))
 relu_grad = op(  # linear in g, flat in y
@@ -55,6 +62,15 @@ def _sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
     return g * (y * (1 - y))
 
 
+def _sigmoid_grad_host(g: Any, y: Any) -> Any:
+    if not (y.ndim and g.dtype is y.dtype):
+        return _sigmoid_grad(np, g, y)
+    out = np.subtract(number(1, y.dtype), y)
+    np.multiply(out, y, out)
+    return np.multiply(out, g, out)
+
+
+_sigmoid_grad.host = _sigmoid_grad_host
 sigmoid_grad = op(
     _sigmoid_grad,
     name="sigmoid_grad",

@@ -28,7 +28,7 @@ from ..array import (
     wide,
 )
 from ..core import Tensor, raw, wrap
-from ..forward import as_float, boxed, operand, pair, ufunc
+from ..forward import as_float, boxed, number, operand, pair, ufunc
 from ..kernels import kernel
 from ..op import op
 
@@ -138,6 +138,15 @@ def _tanh_grad(xp: Any, g: Any, y: Any) -> Any:
     return g * (1 - y * y)
 
 
+def _tanh_grad_host(g: Any, y: Any) -> Any:
+    if not (y.ndim and g.dtype is y.dtype):
+        return _tanh_grad(np, g, y)
+    out = y * y
+    np.subtract(number(1, y.dtype), out, out)
+    return np.multiply(out, g, out)
+
+
+_tanh_grad.host = _tanh_grad_host
 tanh_grad = op(
     _tanh_grad,
     name="tanh_grad",
