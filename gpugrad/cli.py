@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gpugrad", description="Automatic differentiation for NumPy and CuPy arrays.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     show = commands.add_parser("demo", help="train on handwritten digits and show what the tape kept")
-    show.add_argument("--epochs", type=_positive, default=200, help="passes over the training set (%(default)s)")
+    show.add_argument("--epochs", type=_positive, default=120, help="passes over the training set (%(default)s)")
     show.add_argument("--batch", type=_positive, default=64, help="digits a step (%(default)s)")
     show.add_argument("--seed", type=int, default=0, help="of the split, the weights and the order (%(default)s)")
     show.add_argument("--device", help="cpu, cuda or cuda:1 (default: the GPU if there is one)")

@@ -45,7 +45,7 @@ def load_digits(seed: int) -> Digits:
     return Digits(images[~test], labels[~test], images[test], labels[test])
 
 
-def make_model(hidden: int = 256) -> Sequential:
+def make_model(hidden: int = 512) -> Sequential:
     """A perceptron with two hidden layers."""
     return Sequential(
         Linear(64, hidden, activation="relu"), Linear(hidden, hidden, activation="relu"), Linear(hidden, CLASSES)
@@ -247,7 +247,7 @@ def draw(curve: Curve, prints: list[Footprint], path: Path) -> None:
 
 
 def run(
-    where: str | None = None, epochs: int = 200, batch: int = 64, seed: int = 0, output: Path | None = None,
+    where: str | None = None, epochs: int = 120, batch: int = 64, seed: int = 0, output: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> float:  # fmt: skip
     """The whole demo.  Answers the test accuracy."""
