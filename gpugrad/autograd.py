@@ -78,6 +78,8 @@ def grad_of(t: Tensor) -> Tensor | None:
                 stacklevel=3,
             )
         return None
+    if n.grad is not None and type(n.grad) is not t.kind:
+        n.grad = wrap(n.grad.array, n.grad.node, t.kind)
     return n.grad
 
 
@@ -166,7 +168,11 @@ def backward(
         if g is not None:
             n = leaf(x)
             n.grad = (
-                g if n.grad is None or n.grad is DROP else n.grad + g if create_graph else wrap(n.grad.array + g.array)
+                g
+                if n.grad is None or n.grad is DROP
+                else n.grad + g
+                if create_graph
+                else wrap(n.grad.array + g.array, None, x.kind)
             )
 
 
@@ -196,7 +202,7 @@ def grad(
     out = backprop(outputs, seeds, None, inputs, retain, create_graph) or []
     for i, g in enumerate(out):
         if g is None and materialize_grads:
-            out[i] = wrap(xp(inputs[i].array).zeros_like(inputs[i].array))
+            out[i] = wrap(xp(inputs[i].array).zeros_like(inputs[i].array), None, inputs[i].kind)
         elif g is None and not allow_unused:
             raise RuntimeError(
                 f"The differentiated Tensor at index {i} appears to not have been used in the graph. "

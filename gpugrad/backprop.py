@@ -123,7 +123,10 @@ def backprop(
             n.edges = ()
     if wanted is None:
         return None
-    return [None if n is None or n not in answers else _answer(answers[n], lift) for n in wanted]
+    return [
+        None if n is None or n not in answers else _answer(answers[n], s.kind)
+        for n, s in zip(wanted, sources or (), strict=True)
+    ]
 
 
 def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node]) -> tuple[list[Node], dict]:
@@ -182,15 +185,17 @@ def _seed(t: Tensor, s: Any, lift: bool) -> Any:
             )
         if g.dtype != t.array.dtype:
             g = astype(g, t.array.dtype)
-    if lift and not isinstance(g, Tensor):
-        g = wrap(g)
+    if lift:  # the rules see plain Tensors, whatever the user's are
+        g = wrap(g.array, g.node) if isinstance(g, Tensor) else wrap(g)
     return conj(g) if g.dtype.kind == "c" else g
 
 
-def _answer(g: Any, lift: bool) -> Tensor:
+def _answer(g: Any, kind: type[Tensor]) -> Tensor:
     if g.dtype.kind == "c":
         g = conj(g)
-    return g if lift else wrap(g)
+    if not isinstance(g, Tensor):
+        return wrap(g, None, kind)
+    return g if type(g) is kind else wrap(g.array, g.node, kind)
 
 
 def _lifted(n: Node, head: Node) -> tuple:

@@ -6,9 +6,9 @@ through younger nodes, so what nobody can differentiate any more is freed by ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ref
 
 import numpy as np
@@ -67,6 +67,13 @@ class Tensor:
 
     array: Any
     node: Node | None
+
+    # What a subclass of Tensor may choose; an op asks its first Tensor.
+    kind: ClassVar[type[Tensor]]  # the class of results
+    boxed: ClassVar[type[Tensor]]  # of Tensor alone: the class of the results of ops on numbers and lists
+    pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
+    meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands
+    explain: ClassVar[Callable[[str, Exception, Sequence[Any]], Exception]]  # NumPy's error as the user's
 
     if TYPE_CHECKING:  # what gpugrad.tensor binds, for type checkers and editors; a test compares the two
         T: Tensor
@@ -170,9 +177,12 @@ class Tensor:
         def var(self, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Tensor: ...
 
 
-def wrap(array: Any, node: Node | None = None) -> Tensor:
+Tensor.kind = Tensor.boxed = Tensor
+
+
+def wrap(array: Any, node: Node | None = None, kind: type[Tensor] = Tensor) -> Tensor:
     """`array` as a Tensor, without looking at it."""
-    t = Tensor()
+    t = kind()
     t.array = array
     t.node = node
     return t

@@ -27,7 +27,7 @@ from numpy import generic, ndarray
 
 from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
-from .forward import boxed, explain, operand, pair
+from .forward import boxed, operand
 from .recording import active, record
 from .rule import Op, Rule, missing
 
@@ -113,22 +113,25 @@ def _unary(self: Op, host: Any, run: Any) -> Any:
     keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
 
     def call(a: Any) -> Any:
-        if not isinstance(a, Tensor):
-            return host(a) if type(a) is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a,), {})
+        kind = type(a)
+        if kind is not Tensor:
+            if not isinstance(a, Tensor):
+                return host(a) if kind is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a,), {})
+            kind = a.kind
         x = a.array
         h = a.node
         try:
             y = host(x) if type(x) is ndarray else run(x)
         except Exception as e:
-            raise explain(self.name, e, (x,)) from None
-        t = Tensor()
+            raise kind.explain(self.name, e, (x,)) from None
+        t = kind()
         t.array = y
         if h is None:
             t.node = None
             return t
         tape = active().only
         if h.tape is not tape and h not in tape.watched and not joins(h, tape):
-            return record(self, y, (x, y, None), (h,))
+            return record(self, y, (x, y, None), (h,), kind)
         n = Node()
         n.tape = tape
         n.op = self
@@ -161,12 +164,15 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
             if len(more) > len(defaults):
                 raise TypeError(f"{self.name} takes one array and {list(defaults)}; given {1 + len(more)} arguments")
             static = {**dict(zip(defaults, more, strict=False)), **static}
-        if not isinstance(a, Tensor):
-            return (
-                host(a, **static)
-                if type(a) is ndarray or isinstance(a, generic)
-                else _unboxed(self, call, run, (a,), static)
-            )
+        kind = type(a)
+        if kind is not Tensor:
+            if not isinstance(a, Tensor):
+                return (
+                    host(a, **static)
+                    if kind is ndarray or isinstance(a, generic)
+                    else _unboxed(self, call, run, (a,), static)
+                )
+            kind = a.kind
         x = a.array
         h = a.node
         try:
@@ -174,8 +180,8 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
         except Exception as e:
             if list in map(type, static.values()):  # axis=[0, 1]
                 return call(a, **{k: tuple(v) if type(v) is list else v for k, v in static.items()})
-            raise explain(self.name, e, (x,)) from None
-        t = Tensor()
+            raise kind.explain(self.name, e, (x,)) from None
+        t = kind()
         t.array = y
         if h is None:
             t.node = None
@@ -183,7 +189,7 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
         tape = active().only
         given = (x, y, *({**defaults, **static}.values() if static else values), None)
         if h.tape is not tape and h not in tape.watched and not joins(h, tape):
-            return record(self, y, given, (h,))
+            return record(self, y, given, (h,), kind)
         n = Node()
         n.tape = tape
         n.op = self
@@ -214,27 +220,37 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
     bx, by, bz = 0 in both, 1 in both, 2 in both
 
     def call(a: Any, b: Any) -> Any:
-        if isinstance(a, Tensor):
+        kind = type(a)
+        if kind is Tensor and type(b) is Tensor:  # the two tests are faster than one isinstance
+            x = a.array
+            y = b.array
+            h = a.node
+            k = b.node
+        elif isinstance(a, Tensor):
+            kind = a.kind
             x = a.array
             h = a.node
             if isinstance(b, Tensor):
                 y = b.array
                 k = b.node
+                if kind is not Tensor and x.dtype is not y.dtype:
+                    x, y = kind.meet(self.name, x, y)
             else:
-                x, y = pair(x, b)
+                x, y = kind.pair(x, b)
                 k = None
         elif isinstance(b, Tensor):
             h = None
             y = b.array
             k = b.node
-            y, x = pair(y, a)
+            kind = b.kind
+            y, x = kind.pair(y, a)
         else:
-            return host(a, b) if type(a) is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a, b), {})
+            return host(a, b) if kind is ndarray or isinstance(a, generic) else _unboxed(self, call, run, (a, b), {})
         try:
             z = host(x, y) if type(x) is ndarray else run(x, y)
         except Exception as e:
-            raise explain(self.name, e, (x, y)) from None
-        t = Tensor()
+            raise kind.explain(self.name, e, (x, y)) from None
+        t = kind()
         t.array = z
         if h is None:
             if k is None:
@@ -242,19 +258,19 @@ def _binary(self: Op, host: Any, run: Any) -> Any:
                 return t
             tape = active().only
             if k.tape is not tape and k not in tape.watched and not joins(k, tape):
-                return record(self, z, (x, y, z, None), (h, k))
+                return record(self, z, (x, y, z, None), (h, k), kind)
             saved = (x if rx else None, y if ry else None, z if rz else None)
         elif k is None:
             tape = active().only
             if h.tape is not tape and h not in tape.watched and not joins(h, tape):
-                return record(self, z, (x, y, z, None), (h, k))
+                return record(self, z, (x, y, z, None), (h, k), kind)
             saved = (x if lx else None, y if ly else None, z if lz else None)
         else:
             tape = active().only
             if (h.tape is not tape and h not in tape.watched and not joins(h, tape)) or (
                 k.tape is not tape and k not in tape.watched and not joins(k, tape)
             ):
-                return record(self, z, (x, y, z, None), (h, k))
+                return record(self, z, (x, y, z, None), (h, k), kind)
             saved = (x if bx else None, y if by else None, z if bz else None)
         n = Node()
         n.tape = tape
@@ -284,9 +300,10 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
         values: list[Any] = []
         heads: list[Node | None] = []
         anchor = tracked = None
+        kind = Tensor
         for a in args:
             if isinstance(a, Tensor):
-                anchor = a.array
+                anchor, kind = a.array, a.kind
                 break
         if anchor is None:
             numpy = type(args[0]) is ndarray if args else False
@@ -307,19 +324,19 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
         try:
             out = host(*values, **static) if type(values[0]) is ndarray else run(*values, **static)
         except Exception as e:
-            raise explain(self.name, e, values) from None
+            raise kind.explain(self.name, e, values) from None
         extra: tuple[Any, ...] = ()
         if aux:
             out, *extra = out  # type: ignore[assignment]
         if tracked is None:
-            return tuple(map(wrap, out)) if several else wrap(out)
+            return tuple([wrap(o, None, kind) for o in out]) if several else wrap(out, None, kind)
         given = {**self.static, **static}.values() if static else self.static.values()
-        t = record(self, out, (*values, out, *given, *extra, None), heads)
+        t = record(self, out, (*values, out, *given, *extra, None), heads, kind)
         if not several:
             return t
         if t.node is None:
-            return tuple(map(wrap, out))
-        return tuple([record(_pick.op, o, (None, None, i, None), (t.node,)) for i, o in enumerate(out)])
+            return tuple([wrap(o, None, kind) for o in out])
+        return tuple([record(_pick.op, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
 
     return call
 

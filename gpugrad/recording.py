@@ -96,13 +96,13 @@ class scope:
 
 
 # ---------------------------------------------------------------------------------------------- recording
-def record(op: Any, out: Any, values: tuple, heads: Any) -> Tensor:
+def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Tensor) -> Tensor:
     """`out` as a Tensor, recorded on every active tape that tracks one of `heads`.
 
     `values`: inputs, out, static arguments, auxiliaries, None, as the op's `keep` picks from them.
     The general case; ops with one or two inputs and one tape have it written out.
     """
-    t, now = wrap(out), active()
+    t, now = wrap(out, None, kind), active()
     tape, tapes = now.only, now.tapes
     if not tapes:
         return t

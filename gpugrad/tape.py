@@ -176,14 +176,17 @@ class GradientTape:
                 if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
                     for i, a in enumerate(asked):
                         if a is t and is_inexact(t.array.dtype):
-                            out[i] = wrap(xp(t.array).ones_like(t.array)) if s is None else s
+                            out[i] = wrap(xp(t.array).ones_like(t.array), None, t.kind) if s is None else s
         finally:
             if not self._persistent:
                 self._spent = True
                 self._seen = tape.watched  # which close() replaces
                 tape.close()
         if zero:
-            out = [wrap(xp(s.array).zeros_like(s.array)) if g is None else g for g, s in zip(out, asked, strict=True)]
+            out = [
+                wrap(xp(s.array).zeros_like(s.array), None, s.kind) if g is None else g
+                for g, s in zip(out, asked, strict=True)
+            ]
         return restore(out)
 
     @staticmethod

@@ -11,6 +11,7 @@ import numpy as np
 from . import array as _array, autograd
 from .array import Device, DTypeLike, as_dtype, asarray, default_device, default_float, library
 from .core import Tensor, raw, wrap
+from .forward import explain, pair
 from .ops import index, linalg, math, reduce, shape
 
 
@@ -98,7 +99,8 @@ def eye(n: int, m: int | None = None, dtype: DTypeLike = None, device: Any = Non
 def _like(name: str, doc: str) -> Callable[..., Tensor]:
     def f(x: Any, dtype: DTypeLike = None) -> Tensor:
         a = raw(x) if isinstance(x, Tensor) or library(x) is not None else raw(tensor(x))
-        return wrap(getattr(_array.xp(a), name)(a, dtype=a.dtype if dtype is None else as_dtype(dtype)))
+        out = getattr(_array.xp(a), name)(a, dtype=a.dtype if dtype is None else as_dtype(dtype))
+        return wrap(out, None, x.kind if isinstance(x, Tensor) else Tensor.boxed)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = doc
@@ -111,7 +113,8 @@ ones_like = _like("ones_like", "Ones in the shape, dtype and device of x.")
 
 def full_like(x: Any, fill_value: float, dtype: DTypeLike = None) -> Tensor:
     """One number in the shape, dtype and device of x."""
-    return wrap(zeros_like(x, dtype).array + zeros_like(x, dtype).array.dtype.type(fill_value))
+    zeros = zeros_like(x, dtype)
+    return wrap(zeros.array + zeros.array.dtype.type(fill_value), None, zeros.kind)
 
 
 # ---------------------------------------------------------------------------------------------- leaving
@@ -224,6 +227,7 @@ def _bind() -> None:
     T.__eq__, T.__ne__ = _compare(math.equal, False), _compare(math.not_equal, True)
     T.__and__, T.__or__, T.__xor__ = math.bitwise_and, math.bitwise_or, math.bitwise_xor
     T.__invert__ = math.bitwise_invert
+    T.pair, T.explain = staticmethod(pair), staticmethod(explain)
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
@@ -292,7 +296,7 @@ def _toggle(t: Tensor, flag: bool) -> None:
 
 
 def _data(t: Tensor) -> Tensor:
-    return wrap(math.view(t.array))
+    return wrap(math.view(t.array), None, t.kind)
 
 
 def _set_data(t: Tensor, value: Any) -> None:
@@ -311,12 +315,13 @@ def _set_data(t: Tensor, value: Any) -> None:
 
 
 def _reduce(t: Tensor) -> tuple[Any, ...]:
-    return _restore, (t.array, autograd.is_leaf(t) and autograd.requires_grad(t))
+    return _restore, (t.kind, t.array, autograd.is_leaf(t) and autograd.requires_grad(t))
 
 
-def _restore(array: Any, requires_grad: bool) -> Tensor:
+def _restore(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     """What pickle and copy make of a Tensor: its values, and whether it is a leaf; never the graph."""
-    return tensor(array, requires_grad=requires_grad)
+    t = wrap(math.view(array), None, kind)
+    return autograd.require_grad(t) if requires_grad else t
 
 
 def _deepcopy(t: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -325,7 +330,7 @@ def _deepcopy(t: Tensor, memo: dict[int, Any]) -> Tensor:
         raise RuntimeError(
             "Only tensors made by the user (leaves of the graph) can be deep-copied; write t.detach() for the values"
         )
-    copy = memo[id(t)] = wrap(_array.xp(t.array).array(t.array))
+    copy = memo[id(t)] = wrap(_array.xp(t.array).array(t.array), None, t.kind)
     return autograd.require_grad(copy) if autograd.requires_grad(t) else copy
 
 

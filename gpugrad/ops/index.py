@@ -111,4 +111,4 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Any:
     indices = boxed(indices, "one_hot")
     i = raw(indices)
     out = (i[..., None] == xp_of(i).arange(num_classes)).astype(default_float() if dtype is None else as_dtype(dtype))
-    return wrap(out) if isinstance(indices, Tensor) else out
+    return wrap(out, None, indices.kind) if isinstance(indices, Tensor) else out

@@ -45,7 +45,10 @@ def const(f: Any) -> Any:
         else:
             args = (boxed(args[0], f.__name__), *args[1:])
         out = f(*args, **static)
-        return out if not any([isinstance(a, Tensor) for a in args]) else wrap(raw(out))
+        for a in args:
+            if isinstance(a, Tensor):
+                return wrap(raw(out), None, a.kind)
+        return out
 
     call.__name__ = call.__qualname__ = f.__name__
     call.__doc__ = f.__doc__
@@ -223,7 +226,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     elif isinstance(x, np.generic) and isinstance(y, Tensor):
         x = operand(x, y.array)
     out = _where(mask, x, y)
-    return wrap(out) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
+    return wrap(out, None, condition.kind) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
 
 
 @op(x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
@@ -330,7 +333,11 @@ def astype(x: Any, dtype: DTypeLike) -> Any:
     x = boxed(x, "astype")
     if raw(x).dtype == d:
         return x
-    return _astype(x, dtype=d) if is_inexact(d) or not isinstance(x, Tensor) else wrap(_astype(x.array, dtype=d))
+    return (
+        _astype(x, dtype=d)
+        if is_inexact(d) or not isinstance(x, Tensor)
+        else wrap(_astype(x.array, dtype=d), None, x.kind)
+    )
 
 
 @op(x=lambda g, target, source: _to_device(g, target=source, source=target))
@@ -349,7 +356,7 @@ def to_device(x: Any, device: str | Device) -> Any:
 
 def stop_gradient(x: Any) -> Any:
     """The values of x, which no tape follows back.  Shares memory with x."""
-    return wrap(view(x.array)) if isinstance(x, Tensor) else x
+    return wrap(view(x.array), None, x.kind) if isinstance(x, Tensor) else x
 
 
 def view(x: Any) -> Any:
