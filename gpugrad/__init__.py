@@ -31,7 +31,7 @@ from .autograd import (
 )
 from .core import Tensor as Tensor
 from .forward import ufunc as ufunc
-from .op import op as op
+from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (
     argsort as argsort,

@@ -59,7 +59,7 @@ def is_grad_enabled() -> bool:
 
 def requires_grad(t: Tensor) -> bool:
     """Whether `backward()` reaches t: a leaf made so, or computed from one, on the graph or on a tape."""
-    return t.node is not None and (t.node.op is not None or t.node.grad is not DROP)
+    return t.node is not None and (t.node.op is not None or t.node.tape is AMBIENT)
 
 
 def is_leaf(t: Tensor) -> bool:
@@ -186,8 +186,7 @@ def grad(
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """The gradients of the sum of `outputs` with respect to `inputs`, as a tuple; `.grad` is left alone."""
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outputs, inputs = _listed(outputs, "outputs"), _listed(inputs, "inputs")
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
@@ -211,6 +210,14 @@ def grad(
     return tuple(out)
 
 
+def _listed(ts: Any, what: str) -> list[Any]:
+    if isinstance(ts, Tensor):
+        return [ts]
+    if isinstance(ts, (str, dict)) or not hasattr(ts, "__iter__"):
+        raise TypeError(f"grad: {what} is a Tensor or a list or tuple of Tensors, not {ts!r:.40} ({type(ts).__name__})")
+    return list(ts)
+
+
 def _require_inputs(inputs: list[Any]) -> None:
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor):
@@ -230,13 +237,16 @@ def _checked_seeds(targets: list[Tensor], seeds: list[Any]) -> list[Any]:
         if t.node is None:
             raise RuntimeError(
                 f"element {i} of tensors does not require grad and does not have a grad_fn. "
-                "Nothing it was computed from was made with requires_grad=True, or it was computed under no_grad()."
+                "Nothing it was computed from was made with requires_grad=True, or it was computed under no_grad(), "
+                "or from a Variable outside a tape: a Variable records inside a GradientTape; a Parameter, or "
+                "v.requires_grad_(), everywhere."
             )
         if s is None:
             if t.array.size != 1:
                 raise RuntimeError(
                     f"grad can be implicitly created only for scalar outputs; this one has shape {t.array.shape}. "
-                    "Reduce it first, for example y.sum().backward(), or pass gradient=."
+                    "Reduce it first, for example y.sum().backward(), or pass the gradient of its elements: "
+                    "backward(gradient=...), grad(..., grad_outputs=...)."
                 )
             if t.array.dtype.kind == "c":
                 raise RuntimeError(

@@ -17,7 +17,8 @@ seeds and answers, so users see the convention of TensorFlow and PyTorch (the di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -29,7 +30,7 @@ from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, operand
 from .recording import active, record
-from .rule import Op, Rule, missing
+from .rule import Op, Rule, checked_forward, checked_rule, missing, signature
 
 
 # ---------------------------------------------------------------------------------------------- declaring
@@ -43,7 +44,8 @@ def op(
     pull: Rule | None = None,
     several: bool = False,
     differentiable: bool = True,
-    **rules: Rule,
+    checked: bool = False,
+    **rules: Rule | None,
 ) -> Any:
     """Declare a differentiable op.
 
@@ -53,27 +55,35 @@ def op(
     aux       names of values that the forward returns after its output, for pullbacks only: caches, not variables
     pull      one joint pullback, answering a tuple of the cotangents of all inputs, instead of a rule for each
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`
-    rules     for each differentiable array argument, its pullback
-    differentiable   False: the op has no gradient and is never recorded.  Otherwise an op without any rule raises
-              LookupError when somebody differentiates it
+    rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
+              LookupError when somebody differentiates with respect to it
+    differentiable   False: the op has no gradient and is never recorded
+    checked   check what the forward and the pullbacks return at every call
 
     Returns a function: Tensors in, Tensor out; raw arrays in, raw array out.
     """
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
-        return lambda f: op(f, several=several, differentiable=differentiable, **options)
-    code = forward.__code__
+        return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
+    code = getattr(forward, "__code__", None)
+    if code is None:
+        raise TypeError(f"op: the forward is a Python function f(xp, *arrays, **static), not {forward!r:.60}")
     if args is None:
         nin = getattr(forward, "nin", None)
-        args = code.co_varnames[1 : code.co_argcount] if nin is None else "xyz"[:nin]
+        args = code.co_varnames[1 : code.co_argcount] if nin is None else tuple("xyz"[:nin])
+    assert args is not None
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     static = {n: (forward.__kwdefaults__ or {}).get(n) for n in keywords}
     name = name or forward.__name__.lstrip("_")
-    if differentiable and not rules and pull is None:
-        rules = dict.fromkeys(args, missing(name))
-    self = Op(name, args, static, aux, pull, rules)
+    if differentiable and pull is None:
+        rules = {**{a: missing(name, a) for a in args}, **rules}
+    if checked:
+        rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
+    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None})
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
+    if checked:
+        host, run = [checked_forward(name, f, several or bool(aux)) for f in (host, run)]
     simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         call = _unary(self, host, run) if not static else _unary_static(self, host, run)
@@ -83,8 +93,24 @@ def op(
         call = _general(self, host, run, aux, several)
     call.__name__ = call.__qualname__ = self.name
     call.__doc__ = forward.__doc__
+    call.__module__ = next(m for m in _callers() if m != __name__)  # where pickle finds it
+    call.__signature__ = signature(args, static)
     call.op = self
     return call
+
+
+def user_op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:
+    return op(forward, checked=True, **options)
+
+
+user_op.__doc__, user_op.__name__, user_op.__qualname__ = op.__doc__, "op", "op"
+
+
+def _callers() -> Iterator[str]:
+    frame = sys._getframe(2)
+    while frame is not None:
+        yield frame.f_globals["__name__"]
+        frame = frame.f_back
 
 
 def _dispatch(forward: Any, host: Any, gpu: Any) -> Callable[..., Any]:
@@ -178,6 +204,8 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
         try:
             y = host(x, **static) if type(x) is ndarray else run(x, **static)
         except Exception as e:
+            if unknown := set(static) - set(defaults):
+                raise TypeError(f"{self.name} has no argument {min(unknown)!r}; it takes {list(defaults)}") from None
             if list in map(type, static.values()):  # axis=[0, 1]
                 return call(a, **{k: tuple(v) if type(v) is list else v for k, v in static.items()})
             raise kind.explain(self.name, e, (x,)) from None

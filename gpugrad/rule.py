@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
 from operator import itemgetter
 from typing import Any
+
+import numpy as np
+
+from .array import library
 
 Rule = Callable[..., Any]
 
@@ -96,13 +101,68 @@ def _quick(rule: Rule, index: list[int], wrapped: Rule) -> tuple[Rule, int]:
     return (rule, index[0]) if len(index) == 1 and index[0] >= 0 else (wrapped, -2)
 
 
-def missing(name: str) -> Rule:
-    """The rule of an op whose gradient nobody has written: LookupError, naming the op."""
+def signature(args: Sequence[str], static: dict[str, Any]) -> Signature:
+    """What `help` shows: arrays by position, static arguments by position or name."""
+    either = Parameter.POSITIONAL_OR_KEYWORD
+    return Signature(
+        [
+            *[Parameter(a, Parameter.POSITIONAL_ONLY) for a in args],
+            *[Parameter(n, either, default=v) for n, v in static.items()],
+        ]
+    )
+
+
+# ---------------------------------------------------------------------------------------------- users' ops
+def checked_forward(name: str, run: Callable[..., Any], several: bool) -> Callable[..., Any]:
+    """`run`, with a TypeError if it answers anything but arrays."""
+
+    def call(*xs: Any, **static: Any) -> Any:
+        out = run(*xs, **static)
+        if several and type(out) is not tuple:
+            raise TypeError(f"the forward returned {type(out).__name__}; with aux or several it returns a tuple")
+        for o in out if several else (out,):
+            if library(o) is None and not isinstance(o, np.generic):
+                raise TypeError(f"the forward returned {o!r:.40} of type {type(o).__name__}; it must return an array")
+        return out
+
+    return call
+
+
+def checked_rule(name: str, arg: str, rule: Rule) -> Rule:
+    """`rule`, with an error that names op and argument if it answers anything but a cotangent for `arg`."""
+    if not callable(rule):
+        raise TypeError(
+            f"op {name}: the rule of {arg!r} is a function (g, ...) -> cotangent, or None, not {rule!r:.40}"
+        )
+
+    def call(g: Any, *values: Any) -> Any:
+        *asked, shape = values
+        d = rule(g, *asked)
+        if not (hasattr(d, "shape") and hasattr(d, "dtype")):
+            raise TypeError(
+                f"op {name}: the pullback of {arg!r} returned {d!r:.40} of type {type(d).__name__}; "
+                f"it must return the cotangent of {arg!r}, an array of shape {shape}"
+            )
+        try:
+            np.broadcast_shapes(d.shape, shape)
+        except ValueError:
+            raise ValueError(
+                f"op {name}: the pullback of {arg!r} returned shape {tuple(d.shape)}; "
+                f"the cotangent of {arg!r} has shape {shape}, or one that {shape} broadcasts to"
+            ) from None
+        return d
+
+    call.asks = [*_asks(rule), "shape"]  # type: ignore[attr-defined]
+    return call
+
+
+def missing(name: str, arg: str) -> Rule:
+    """The rule that nobody has written: LookupError, naming the op."""
 
     def rule(g: Any) -> Any:
         raise LookupError(
-            f"gradient registry has no entry for: {name}. Write this step with other ops, "
-            "or cut the path with gg.stop_gradient"
+            f"gradient registry has no entry for: {name}. It has no rule for its argument {arg!r}: write this step "
+            "with other ops, or cut the path with gg.stop_gradient"
         )
 
     return rule

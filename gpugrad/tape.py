@@ -200,9 +200,18 @@ class GradientTape:
         found = [tree] if isinstance(tree, Tensor) else optree.tree_leaves(tree, namespace="gpugrad")
         for t in found:
             if not isinstance(t, Tensor):
+                advice = (
+                    "Give its variables: model.trainable_variables"
+                    if hasattr(t, "trainable_variables")
+                    else "Give a list: list(...)"
+                    if hasattr(t, "__next__")
+                    else "A NumPy function in its computation has left the tape: use gpugrad's"
+                    if what == "target" and library(t) is not None
+                    else "Make it one with gg.tensor(...) before the tape records"
+                )
                 raise TypeError(
                     f"gradient: every {what} must be a Tensor or Variable, given {t!r:.60} of type "
-                    f"{type(t).__name__}. Make it one with gg.tensor(...) before the tape records."
+                    f"{type(t).__name__}. {advice}."
                 )
         return found
 

@@ -150,7 +150,10 @@ def _bool(t: Tensor) -> bool:
 
 
 def _repr(t: Tensor) -> str:
-    body = np.array2string(to_numpy(t), separator=", ", prefix="tensor(", threshold=1000)
+    values = to_numpy(t)
+    if values.dtype == _array.bfloat16:  # NumPy prints its whole numbers as if they were integers
+        values = values.astype(np.float32)
+    body = np.array2string(values, separator=", ", prefix="tensor(", threshold=1000)
     extra = "" if t.array.dtype == np.dtype("float32") else f", dtype={t.array.dtype}"
     if _array.device_of(t.array).kind != "cpu":
         extra += f", device='{_array.device_of(t.array)}'"
@@ -213,6 +216,23 @@ def _reflect(f: Any) -> Any:
     return lambda a, b: f(b, a)
 
 
+def _in_place(name: str, f: Any) -> Any:
+    """t += x.  Of a leaf that requires grad, a change of its value; of any other tensor, t = t + x."""
+
+    def call(t: Tensor, other: Any) -> Tensor:
+        if not (autograd.is_leaf(t) and autograd.requires_grad(t)):
+            return f(t, other)
+        if autograd.is_grad_enabled():
+            raise RuntimeError(
+                f"a leaf Variable that requires grad is being used in an in-place operation ({name}). Write "
+                f"`with gg.no_grad(): t {name} x` to change its value, or `y = t {name[0]} x` for a new tensor."
+            )
+        _set_data(t, f(t, other))
+        return t
+
+    return call
+
+
 def _bind() -> None:
     T: Any = Tensor
     for name, f in {
@@ -221,6 +241,8 @@ def _bind() -> None:
     }.items():  # fmt: skip
         setattr(T, f"__{name}__", f)
         setattr(T, f"__r{name}__", _reflect(f))
+    T.__iadd__, T.__isub__ = _in_place("+=", math.add), _in_place("-=", math.subtract)
+    T.__imul__, T.__itruediv__ = _in_place("*=", math.multiply), _in_place("/=", math.divide)
     T.__neg__, T.__pos__, T.__abs__ = math.negative, math.positive, math.abs
     T.__lt__, T.__le__ = _compare(math.less), _compare(math.less_equal)
     T.__gt__, T.__ge__ = _compare(math.greater), _compare(math.greater_equal)

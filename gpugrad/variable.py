@@ -70,7 +70,8 @@ class Variable(Tensor):
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.array, self.trainable, self.name, autograd.requires_grad(self))
+        frozen = self.trainable and self.node is None
+        return _restore, (type(self), self.array, self.trainable, self.name, frozen, autograd.requires_grad(self))
 
     def value(self) -> Tensor:
         """The value now, as a Tensor that later assignments leave alone."""
@@ -105,10 +106,14 @@ class Variable(Tensor):
         return d if library(d) is not None else asarray(d, self.array.dtype, self.device)
 
 
-def _restore(kind: type[Variable], array: Any, trainable: bool, name: str, requires_grad: bool) -> Variable:
+def _restore(
+    kind: type[Variable], array: Any, trainable: bool, name: str, frozen: bool, requires_grad: bool
+) -> Variable:
     """What pickle and copy make of a Variable."""
     v = kind(array, trainable=trainable, name=name)
-    return v if requires_grad == autograd.requires_grad(v) else autograd.require_grad(v, requires_grad)  # type: ignore
+    if frozen or requires_grad != autograd.requires_grad(v):
+        autograd.require_grad(v, requires_grad)
+    return v
 
 
 class _Slice(Tensor):
@@ -142,6 +147,8 @@ class Parameter(Variable):
     """A Variable that is also a leaf of the graph of tensors: `loss.backward()` fills its `.grad`, tape or not."""
 
     __slots__ = ()
+
+    __iadd__, __isub__ = Tensor.__iadd__, Tensor.__isub__  # under no_grad, as PyTorch's users update
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)

@@ -253,3 +253,49 @@ def test_data_is_the_values_off_the_graph():
     with pytest.raises(RuntimeError, match="only a leaf's .data can be set; this tensor was computed by multiply"):
         (w * 2).data = w
     assert w.tolist() == [3, 4]
+
+
+def test_a_leaf_changes_in_place_under_no_grad_only():
+    w = leaf([1.0, 2.0])
+    same = w
+    for _ in range(2):
+        w.grad = None
+        (w * w).sum().backward()
+        with gg.no_grad():
+            w -= 0.25 * w.grad
+    assert w is same and w.requires_grad and w.tolist() == [0.25, 0.5]
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation"):
+        w *= 2
+    y = w * 2
+    z = y
+    y += 1  # a new tensor
+    assert y is not z and y.requires_grad and z.tolist() == [0.5, 1.0]
+    layer = gg.nn.Linear(2, 1)
+    layer(gg.ones((1, 2))).sum().backward()
+    with gg.no_grad():
+        for p in layer.parameters():
+            before = p.numpy().copy()
+            p -= p.grad
+            assert_close(p, before - p.grad.numpy())
+    with gg.no_grad(), pytest.raises(RuntimeError, match="same shape"):
+        w += np.ones((3, 2))
+    assert w.tolist() == [0.25, 0.5]
+
+
+def test_a_variable_outside_a_tape_says_so():
+    v = gg.Variable([1.0, 2.0])
+    assert not v.requires_grad
+    with pytest.raises(RuntimeError, match="a Variable records inside a GradientTape; a Parameter"):
+        v.sum().backward()
+    v.requires_grad_()
+    v.sum().backward()
+    assert v.grad.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("bad", [3, None, "x", {"x": 1}])
+def test_grad_names_what_it_takes(bad):
+    x = leaf(1.0)
+    with pytest.raises(TypeError, match="grad: inputs is a Tensor or a list or tuple of Tensors"):
+        gg.grad(x * x, bad)
+    with pytest.raises(TypeError, match="grad: outputs is a Tensor or a list or tuple of Tensors"):
+        gg.grad(bad, x)

@@ -228,3 +228,19 @@ def test_complex_variables():
         gg.optim.Adam([z]).apply_gradients([(g, z)])
     gg.optim.SGD([z], 0.25).apply_gradients([(g, z)])
     assert_close(z, [0.5 + 0.5j])
+
+
+def test_what_is_no_list_of_variables():
+    model = gg.nn.Linear(2, 1)
+    for bad in (0.1, model, "adam", {"w": model.weight}):
+        with pytest.raises(TypeError, match=r"Adam: the first argument is the variables to optimize"):
+            gg.optim.Adam(bad)
+    with pytest.raises(TypeError, match="betas is a pair"):
+        gg.optim.Adam(model.parameters(), betas=0.9)
+    optimizer = gg.optim.SGD(model.parameters(), learning_rate=0.5)
+    for bad in (float("nan"), -1.0, "fast"):
+        with pytest.raises(ValueError, match="Invalid learning rate"):
+            optimizer.learning_rate = bad
+    assert optimizer.learning_rate == 0.5
+    with pytest.raises(TypeError, match="a gradient is a Tensor, an array or None, not 'a'"):
+        optimizer.apply_gradients([("a", model.weight)])

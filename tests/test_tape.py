@@ -538,3 +538,19 @@ def test_a_persistent_tape_differentiated_inside_its_block_warns(x):
         y = x * x
         with pytest.warns(UserWarning, match="inside its context"):
             tape.gradient(y, x)
+
+
+def test_advice_for_what_is_no_tensor():
+    model = gg.nn.Linear(2, 1)
+    x = gg.ones((1, 2))
+    for sources, text in [
+        (model, "model.trainable_variables"),
+        (model.parameters(), "Give a list"),
+        (1.0, "gg.tensor"),
+    ]:
+        with gg.GradientTape() as tape:
+            y = gg.sum(model(x))
+        with pytest.raises(TypeError, match=text):
+            tape.gradient(y, sources)
+    with pytest.raises(TypeError, match="A NumPy function in its computation has left the tape"):
+        tape.gradient(np.sum(y), model.weight)

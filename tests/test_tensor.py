@@ -283,6 +283,10 @@ def test_deepcopy():
         copy.deepcopy(leaf * 2)
 
 
+def test_whole_bfloat16_numbers_print_as_floats():
+    assert repr(gg.tensor([1.0, 2.0], dtype="bfloat16")) == "tensor([1., 2.], dtype=bfloat16)"
+
+
 def test_pickle_and_copy_keep_values_and_not_the_graph():
     leaf = gg.tensor([1.0, 2.0], requires_grad=True)
     for clone in (lambda t: pickle.loads(pickle.dumps(t)), copy.copy):

@@ -42,7 +42,11 @@ _relu_grad.host = _relu_grad_host
 
 relu = op(_relu, name="relu", gpu=kernel("elementwise", "relu", _relu), x=lambda g, out: relu_grad(g, out))
 relu_grad = op(  # linear in g, flat in y
-    _relu_grad, name="relu_grad", gpu=kernel("elementwise", "relu_grad", _relu_grad), g=lambda h, y: relu_grad(h, y)
+    _relu_grad,
+    name="relu_grad",
+    gpu=kernel("elementwise", "relu_grad", _relu_grad),
+    g=lambda h, y: relu_grad(h, y),
+    y=None,
 )
 
 

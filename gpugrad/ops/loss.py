@@ -54,6 +54,7 @@ def _rows(g: Any, labels: Any, reduction: str) -> Any:
     logits=lambda g, logits, labels, reduction, lse: softmax_xent_grad(
         _rows(g, labels, reduction), logits, labels, lse
     ),
+    labels=None,
     aux=("lse",),
 )
 def softmax_xent(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") -> Any:
@@ -72,6 +73,8 @@ def softmax_xent(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") 
 @op(
     g=lambda h, logits, labels, lse: h * softmax_xent_grad(lse.dtype.type(1), logits, labels, lse),
     logits=lambda h, g, logits: _softmax_vjp(h * g, logits),
+    labels=None,
+    lse=None,  # a function of the logits, whose rule has it
 )
 def softmax_xent_grad(xp: Any, g: Any, logits: Any, labels: Any, lse: Any) -> Any:
     """g (softmax - one-hot), with g a number for each row, or one for all."""

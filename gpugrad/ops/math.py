@@ -229,7 +229,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return wrap(out, None, condition.kind) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
 
 
-@op(x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
+@op(mask=None, x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
 def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """x where mask, else y."""
     if not hasattr(x, "dtype"):

@@ -25,6 +25,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(variables, learning_rate)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"Adam: betas is a pair of numbers, such as (0.9, 0.999), not {betas!r}")
         self.betas = check("beta_1", betas[0], high=1.0), check("beta_2", betas[1], high=1.0)
         self.eps = check("eps", eps)
         self.weight_decay = check("weight_decay", weight_decay)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from ..array import Array, device_of, wide
+from ..array import Array, device_of, library, wide
 from ..core import DROP, Tensor
 
 
@@ -20,17 +20,33 @@ class Optimizer:
     """
 
     def __init__(self, variables: Iterable[Any] | None = None, learning_rate: float = 1e-3) -> None:
-        self.learning_rate = check("learning_rate", learning_rate)
+        self.learning_rate = learning_rate
         self.iterations = 0
         self.variables: list[Tensor] = []
         self._state: dict[int, Any] = {}
         if variables is not None:
-            variables = [variables] if isinstance(variables, Tensor) else list(variables)
+            if isinstance(variables, Tensor):
+                variables = [variables]
+            elif isinstance(variables, (str, dict)) or not hasattr(variables, "__iter__"):
+                raise TypeError(
+                    f"{type(self).__name__}: the first argument is the variables to optimize, for example "
+                    f"model.parameters(), not {variables!r:.40}; the learning rate is learning_rate="
+                )
+            variables = list(variables)
             if not variables:
                 raise ValueError("optimizer got an empty parameter list")
             for v in variables:
                 self._add(v)
         self._fixed = variables is not None
+
+    @property
+    def learning_rate(self) -> float:
+        """The length of a step.  ValueError if it is set to a negative number or NaN."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = check("learning_rate", value)
 
     def _add(self, v: Any) -> None:
         if not isinstance(v, Tensor):
@@ -69,8 +85,12 @@ class Optimizer:
                 self._meet(v)
             if g is None:
                 without.append(getattr(v, "name", "a tensor"))
+            elif isinstance(g, Tensor):
+                todo.append((g.array, v))
+            elif library(g) is not None:
+                todo.append((g, v))
             else:
-                todo.append((g.array if isinstance(g, Tensor) else g, v))
+                raise TypeError(f"apply_gradients: a gradient is a Tensor, an array or None, not {g!r:.40}")
         if not todo:
             raise ValueError(
                 "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
@@ -96,7 +116,9 @@ class Optimizer:
     def step(self) -> None:
         """One update from the `.grad` of every variable; those without are skipped."""
         if not self.variables:
-            raise ValueError("step() needs the optimizer to be made with variables: SGD(model.parameters())")
+            raise ValueError(
+                f"step() needs the optimizer to be made with variables: {type(self).__name__}(model.parameters())"
+            )
         gradients = [(None if v.node is None or v.node.grad is DROP else v.node.grad, v) for v in self.variables]
         pairs = [(g.array, v) for g, v in gradients if g is not None]  # a frozen variable has none
         if pairs:

@@ -1,0 +1,72 @@
+"""gg.op from a user's side: what is checked, what is said."""
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+
+
+def test_what_a_forward_returns_is_checked():
+    for bad in (None, [1.0], "x", 3.0, (np.ones(2),)):
+        f = gg.op(lambda xp, x, bad=bad: bad, name="f", args=["x"], x=lambda g: g)
+        with pytest.raises(TypeError, match="f: the forward returned .* it must return an array"):
+            f(gg.tensor([1.0, 2.0]))
+    f = gg.op(lambda xp, x: x, name="f", aux=("more",), x=lambda g: g)
+    with pytest.raises(TypeError, match="with aux or several it returns a tuple"):
+        f(gg.tensor([1.0]))
+
+
+@pytest.mark.parametrize(
+    "answer, error, text",
+    [
+        (None, TypeError, "the pullback of 'x' returned None"),
+        ("g", TypeError, "the pullback of 'x' returned 'g'"),
+        (np.ones(3, np.float32), ValueError, r"the pullback of 'x' returned shape \(3,\)"),
+    ],
+)
+def test_what_a_pullback_returns_is_checked(answer, error, text):
+    f = gg.op(lambda xp, x: x * 2, name="f", x=lambda g: answer)
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(error, match="op f: " + text):
+        f(x).sum().backward()
+
+
+def test_an_argument_without_a_rule_is_an_error_and_none_is_no_gradient():
+    half = gg.op(lambda xp, x, y: x * y, name="half", x=lambda g, y: g * y)
+    x, y = (gg.tensor(v, requires_grad=True) for v in (2.0, 3.0))
+    assert float(gg.grad(half(x, 3.0), x)[0]) == 3
+    with pytest.raises(LookupError, match="no entry for: half. It has no rule for its argument 'y'"):
+        gg.grad(half(x, y), y)
+    stated = gg.op(lambda xp, x, y: x * y, name="stated", x=lambda g, y: g * y, y=None)
+    assert float(gg.grad(stated(x, y), x)[0]) == 3
+    assert gg.grad(stated(x, y), y, allow_unused=True) == (None,)
+
+
+def test_bad_declarations():
+    for make in (lambda: gg.op(3), lambda: gg.op(np.sin, x=lambda g: g)):
+        with pytest.raises(TypeError, match="the forward is a Python function"):
+            make()
+    with pytest.raises(TypeError, match="the rule of 'x' is a function"):
+        gg.op(lambda xp, x: x, name="f", x=3)
+    with pytest.raises(TypeError, match="'y', which is no array argument"):
+        gg.op(lambda xp, x: x, name="f", y=lambda g: g)
+
+
+def test_a_checked_op_in_every_mode():
+    f = gg.op(lambda xp, x, y, *, p=2: x**p * y, name="f", x=lambda g, x, y, p: g * y * p * x ** (p - 1),
+              y=lambda g, x, p: g * x**p)  # fmt: skip
+    gg.testing.check_grads(lambda x, y: f(x, y, p=3), [np.array([1.0, 2.0]), np.array([0.5])], order=3)
+
+
+def test_built_in_ops_are_found_by_pickle_and_help():
+    model = gg.nn.Sequential(gg.nn.Linear(2, 2), gg.nn.relu)
+    x = gg.ones((1, 2))
+    assert pickle.loads(pickle.dumps(model))(x).tolist() == model(x).tolist()
+    assert list(inspect.signature(gg.sum).parameters) == ["x", "axis", "keepdims", "dtype"]
+    assert inspect.signature(gg.sum).parameters["axis"].default is None
+    assert list(inspect.signature(gg.multiply).parameters) == ["x", "y"]
+    with pytest.raises(TypeError, match=r"sum has no argument 'dim'; it takes \['axis', 'keepdims', 'dtype'\]"):
+        gg.sum(x, dim=0)
