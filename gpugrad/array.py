@@ -321,11 +321,22 @@ def asarray(value: Any, dtype: DTypeLike = None, dev: str | Device | None = None
             f"cannot make a tensor of dtype {value.dtype} (from {type(value).__name__}); "
             "numbers, nested lists of numbers and numeric arrays are allowed"
         )
+    if lib is NUMPY:
+        value = plain(value)
     if target is None or (target.kind == "cpu" and lib is NUMPY):
         return value if dtype is None or value.dtype == dtype else value.astype(dtype)
     if target.kind == "cpu":
         return target.library.asarray(lib.to_host(value), dtype, target)
     return target.library.asarray(value, dtype, target)
+
+
+def plain(x: Any) -> Any:
+    """A NumPy array without its subclass: `*` of a matrix is no element-wise product.  TypeError for a masked array."""
+    if type(x) is np.ndarray or not isinstance(x, np.ndarray):
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("masked arrays are not supported; write x.filled(value), or gg.where(mask, x, y)")
+    return np.asarray(x)
 
 
 def _from_python(value: Any, dtype: np.dtype | None) -> np.ndarray:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
+from weakref import WeakValueDictionary
 
 from .array import is_inexact, xp
-from .backprop import backprop
-from .core import DROP, Tensor, leaf, wrap
-from .recording import AMBIENT, activate, active, scope
+from .backprop import backprop, deposit
+from .core import DROP, Tensor, leaf, trainable, wrap
+from .recording import AMBIENT, Change, active, restore, scope, switch
+
+# The nodes of leaves that requires_grad_(False) took off, for as long as some graph leads to them: switched on again,
+# the leaf is the same to that graph.  By id: a Tensor's == compares elements.
+_frozen: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def no_grad() -> scope:
     """Record nothing inside, on the graph or on open tapes: a context manager and a decorator."""
-    return scope(lambda tapes: tapes)
+    return scope(False)
 
 
 def enable_grad() -> scope:
     """Record again inside a `no_grad`, on the graph and on open tapes: a context manager and a decorator."""
-    return scope(lambda tapes: ())
+    return scope(True)
 
 
 class set_grad_enabled(scope):
@@ -31,24 +37,21 @@ class set_grad_enabled(scope):
     def __init__(self, enabled: bool) -> None:
         if type(enabled).__name__ not in ("bool", "bool_"):  # NumPy's, too
             raise TypeError(f"set_grad_enabled takes True or False, not {enabled!r}")
-        super().__init__((lambda tapes: ()) if enabled else (lambda tapes: tapes))
-        now = active()
-        self.before: frozenset[Any] | None = now.off[-1]
-        activate(now.open, (*now.off[:-1], frozenset(self.change(now.open))))
+        super().__init__(bool(enabled))
+        self.before: Change | None = switch(self.on)
 
     def __enter__(self) -> None:
-        self._restore()
+        self._undo()
         super().__enter__()
 
     def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        self._restore()
-        return scope(self.change)(f)
+        self._undo()
+        return scope(self.on)(f)
 
-    def _restore(self) -> None:
+    def _undo(self) -> None:
         """Undo the statement, once: `with` and the decorator switch for themselves."""
         if self.before is not None:
-            now = active()
-            activate(now.open, (*now.off[:-1], self.before))
+            restore(self.before)
             self.before = None
 
 
@@ -93,24 +96,23 @@ def set_grad(t: Tensor, g: Any) -> None:
                 f"attempting to assign a gradient of size {list(g.array.shape)} to a tensor of size "
                 f"{list(t.array.shape)}. Please ensure that the gradient and the tensor are the same size"
             )
-    if t.node is None:
+    if t.node is None or not (trainable(t) or requires_grad(t)):
         if g is not None:
             raise RuntimeError("this tensor does not require grad; call .requires_grad_() before giving it a .grad")
-        return
-    if g is not None or t.node.grad is not DROP:
+    elif g is not None or t.node.grad is not DROP:
         t.node.grad = g
 
 
 def retain_grad(t: Tensor) -> None:
     """Let backward() leave the gradient of this intermediate result in its `.grad`."""
-    if t.node is None:
+    if not requires_grad(t):
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    if t.node.grad is DROP:
-        t.node.grad = None
+    if t.node.grad is DROP:  # type: ignore[union-attr]
+        t.node.grad = None  # type: ignore[union-attr]
 
 
 def require_grad(t: Tensor, flag: bool = True) -> Tensor:
-    """Make t a leaf of the graph, or with False take it off."""
+    """Make t a leaf of the graph, or with False take it off, its `.grad` forgotten."""
     if not is_leaf(t):
         if flag:
             return t
@@ -124,11 +126,15 @@ def require_grad(t: Tensor, flag: bool = True) -> Tensor:
                 f"only Tensors of floating point and complex dtype can require gradients, got {t.array.dtype}; "
                 "make it floating first, for example gg.tensor(x, dtype=gg.float32)"
             )
+        if t.node is None and (before := _frozen.pop(id(t), None)) is not None and before.saved() is t:
+            t.node = before
         n = leaf(t, AMBIENT)
         n.tape = AMBIENT
         if n.grad is DROP:
             n.grad = None
-    else:
+    elif t.node is not None:
+        t.node.tape, t.node.grad = None, DROP
+        _frozen[id(t)] = t.node
         t.node = None
     return t
 
@@ -157,23 +163,25 @@ def backward(
     given = [gradient] if isinstance(t, Tensor) else [None] * len(targets) if gradient is None else list(gradient)
     seeds = _checked_seeds(targets, given)
     retain = create_graph if retain_graph is None else retain_graph
-    if inputs is None:
-        backprop(targets, seeds, None, None, retain, create_graph)
-        return
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if not inputs:
-        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-    _require_inputs(inputs)
-    for x, g in zip(inputs, backprop(targets, seeds, None, inputs, retain, create_graph) or [], strict=True):
-        if g is not None:
-            n = leaf(x)
-            n.grad = (
-                g
-                if n.grad is None or n.grad is DROP
-                else n.grad + g
-                if create_graph
-                else wrap(n.grad.array + g.array, None, x.kind)
-            )
+    with _recording(create_graph):
+        if inputs is None:
+            backprop(targets, seeds, None, None, retain, create_graph)
+            return
+        inputs = list({id(x): x for x in _listed(inputs, "inputs")}.values())
+        if not inputs:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+        _require_inputs(inputs)
+        for x, g in zip(inputs, backprop(targets, seeds, None, inputs, retain, create_graph) or [], strict=True):
+            if g is not None:
+                n = leaf(x)
+                if n.grad is DROP:
+                    n.grad = None
+                deposit(n, g if create_graph else g.array)
+
+
+def _recording(create_graph: bool) -> Any:
+    """The pass itself is recorded if it is to be differentiated, under no_grad, too."""
+    return scope(True) if create_graph and not active().tapes else nullcontext()
 
 
 def grad(
@@ -198,7 +206,8 @@ def grad(
     _require_inputs(inputs)
     seeds = _checked_seeds(outputs, given)
     retain = create_graph if retain_graph is None else retain_graph
-    out = backprop(outputs, seeds, None, inputs, retain, create_graph) or []
+    with _recording(create_graph):
+        out = backprop(outputs, seeds, None, inputs, retain, create_graph) or []
     for i, g in enumerate(out):
         if g is None and materialize_grads:
             out[i] = wrap(xp(inputs[i].array).zeros_like(inputs[i].array), None, inputs[i].kind)
@@ -214,7 +223,7 @@ def _listed(ts: Any, what: str) -> list[Any]:
     if isinstance(ts, Tensor):
         return [ts]
     if isinstance(ts, (str, dict)) or not hasattr(ts, "__iter__"):
-        raise TypeError(f"grad: {what} is a Tensor or a list or tuple of Tensors, not {ts!r:.40} ({type(ts).__name__})")
+        raise TypeError(f"{what} is a Tensor or a list or tuple of Tensors, not {ts!r:.40} ({type(ts).__name__})")
     return list(ts)
 
 
@@ -234,7 +243,7 @@ def _checked_seeds(targets: list[Tensor], seeds: list[Any]) -> list[Any]:
     for i, (t, s) in enumerate(zip(targets, seeds, strict=True)):
         if not isinstance(t, Tensor):
             raise TypeError(f"target {i} must be a Tensor, not {type(t).__name__}")
-        if t.node is None:
+        if t.node is None or not (requires_grad(t) or trainable(t)):
             raise RuntimeError(
                 f"element {i} of tensors does not require grad and does not have a grad_fn. "
                 "Nothing it was computed from was made with requires_grad=True, or it was computed under no_grad(), "

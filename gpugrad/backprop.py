@@ -11,8 +11,8 @@ from sys import getrefcount
 from typing import Any
 
 from .array import device_of, xp
-from .core import DROP, Node, Tape, Tensor, on, wrap
-from .ops.math import astype, conj
+from .core import DROP, Node, Tape, Tensor, on, raw, wrap
+from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
 from .recording import active
 
@@ -46,6 +46,9 @@ def backprop(
     Answers `sources`, or with None deposits into `.grad` of the leaves.  `lift`: run the pullbacks on Tensors so
     that active tapes record them; otherwise on raw arrays.  Without `retain`, free each node as it has been used.
     A seed of None is ones.  RuntimeError where the history has been freed.
+
+    A tape's walk frees all that is upstream; on the graph of tensors only what has been walked through and had saved
+    arrays is freed, so that what is left can be differentiated.
     """
     grads: dict[Node, Any] = {}
     head: dict[Node, Node] = {}  # node -> head of its chain, where it is not one
@@ -79,7 +82,9 @@ def backprop(
             if tape is None and (wanted is None or op is not None):
                 own = head.get(n, n)  # the node the user's tensor points to
                 if own.grad is not DROP:
-                    _deposit(own, g)
+                    # Held by more than this walk, or a view: somebody else's, too.
+                    shared = getrefcount(g) > 2 or getattr(g, "base", None) is not None
+                    deposit(own, conj(g) if g.dtype.kind == "c" else g, shared)
             if n in asked:
                 answers[n] = g
             if mine:
@@ -118,13 +123,17 @@ def backprop(
                             owned.add(e)
                 s = d = ds = other = None
             g = None
-        if mine and not retain and (tape is not None or not n.tape.persistent):  # type: ignore[union-attr]
+            if mine and tape is None and not retain and op.saves and not n.tape.persistent:
+                n.saved = None
+                n.edges = ()
+        if mine and tape is not None and not retain:
             n.saved = None
             n.edges = ()
     if wanted is None:
         return None
+    given = {id(raw(s)) for s in seeds}
     return [
-        None if n is None or n not in answers else _answer(answers[n], s.kind)
+        None if n is None or n not in answers else _answer(answers[n], s.kind, given)
         for n, s in zip(wanted, sources or (), strict=True)
     ]
 
@@ -190,12 +199,20 @@ def _seed(t: Tensor, s: Any, lift: bool) -> Any:
     return conj(g) if g.dtype.kind == "c" else g
 
 
-def _answer(g: Any, kind: type[Tensor]) -> Tensor:
+def _answer(g: Any, kind: type[Tensor], given: set[int]) -> Tensor:
+    """The cotangent as the user sees it, in an array object of its own: `given` are the ids of those in use."""
     if g.dtype.kind == "c":
         g = conj(g)
-    if not isinstance(g, Tensor):
-        return wrap(g, None, kind)
-    return g if type(g) is kind else wrap(g.array, g.node, kind)
+    a = raw(g)
+    node = g.node if isinstance(g, Tensor) else None
+    if id(a) in given:
+        if node is not None:
+            g = positive(g)
+            a, node = g.array, g.node
+        else:
+            a = view(a)
+    given.add(id(a))
+    return wrap(a, node, kind)
 
 
 def _lifted(n: Node, head: Node) -> tuple:
@@ -215,18 +232,12 @@ def _since_watched(v: Any) -> Any:
     return v
 
 
-def _deposit(n: Node, g: Any) -> None:
-    """Add to `.grad`, in an array of its own: cotangents are shared, and users change gradients in place."""
-    if g.dtype.kind == "c":
-        g = conj(g)
+def deposit(n: Node, g: Any, shared: bool = True) -> None:
+    """Add to `.grad`, in an array of its own: users change gradients in place."""
     with _deposit_lock:
-        if not isinstance(g, Tensor):
-            if n.grad is not None:
-                g = n.grad.array + g
-            # Held by more than this function and the walk, or a view: somebody else's, too.
-            elif getrefcount(g) > 3 or getattr(g, "base", None) is not None:
-                g = g.copy()
-            g = wrap(g)
-        elif n.grad is not None:
-            g = n.grad + g
-        n.grad = g
+        if isinstance(g, Tensor):
+            n.grad = positive(g) if n.grad is None else n.grad + g
+        elif n.grad is None:
+            n.grad = wrap(g.copy() if shared else g)
+        else:
+            n.grad = wrap(n.grad.array + g)

@@ -204,6 +204,11 @@ def leaf(t: Tensor, tape: Tape | None = None) -> Node:
     return t.node
 
 
+def trainable(t: Tensor) -> bool:
+    """Whether t is a leaf that gradients are for: a trainable Variable, or made with requires_grad=True."""
+    return t.node is not None and t.node.op is None and t.node.grad is not DROP
+
+
 def identity(n: Node) -> Node:
     """The last node of a chain: the same for as long as the tensor lives."""
     while n.next is not None:

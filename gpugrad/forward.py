@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import asarray, bfloat16, complex64, default_float, device_of, is_inexact, library, wide
-from .core import Tensor, raw, wrap
+from .array import NUMPY, asarray, bfloat16, complex64, default_float, device_of, is_inexact, library, plain, wide
+from .core import Tensor, on, raw, wrap
+from .recording import active
 
 
 def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
@@ -99,7 +100,7 @@ def operand(b: Any, x: Any) -> Any:
         return host if own is None else own.asarray(host, None, own.device_of(x))
     if own is not None and other is not own:
         raise TypeError(_two_devices(x, b))
-    return b
+    return plain(b) if other is NUMPY else b
 
 
 def boxed(x: Any, name: str) -> Any:
@@ -120,7 +121,7 @@ def _refuse_tracked(x: Any) -> None:
     if isinstance(x, (list, tuple)):
         for y in x:
             _refuse_tracked(y)
-    elif isinstance(x, Tensor) and x.node is not None:
+    elif isinstance(x, Tensor) and x.node is not None and any([on(x.node, t) for t in active().tapes]):
         raise TypeError(
             "unsupported operand: a list of tracked Tensors; write gg.stack([...]), which keeps their history"
         )

@@ -206,10 +206,13 @@ def _unary_static(self: Op, host: Any, run: Any) -> Any:
         except Exception as e:
             if unknown := set(static) - set(defaults):
                 raise TypeError(f"{self.name} has no argument {min(unknown)!r}; it takes {list(defaults)}") from None
-            if list in map(type, static.values()):  # axis=[0, 1]
-                return call(a, **{k: tuple(v) if type(v) is list else v for k, v in static.items()})
+            lists = {k: tuple(v) for k, v in static.items() if type(v) is list and k != "key"}
+            if lists:  # axis=[0, 1]
+                return call(a, **{**static, **lists})
             raise kind.explain(self.name, e, (x,)) from None
         t = kind()
+        if y is x:  # two tensors never share an array object
+            y = y.view()
         t.array = y
         if h is None:
             t.node = None
@@ -337,7 +340,9 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
             numpy = type(args[0]) is ndarray if args else False
             out = host(*args, **static) if numpy else _unboxed(self, call, run, args, static)
             return out[0] if aux and isinstance(out, tuple) else out
-        for a, rule in zip(args, self.rules, strict=False):
+        if len(args) != len(self.args):
+            raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
+        for a, rule in zip(args, self.rules, strict=True):
             n = None
             if isinstance(a, Tensor):
                 if a.node is not None and rule is not None:
@@ -347,8 +352,6 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
                 a = operand(a, anchor)
             values.append(a)
             heads.append(n)
-        if len(values) != len(self.args):
-            raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
         try:
             out = host(*values, **static) if type(values[0]) is ndarray else run(*values, **static)
         except Exception as e:

@@ -5,11 +5,11 @@ PyTorch's graph is the tape AMBIENT, which records an op when no GradientTape do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from functools import wraps
-from inspect import iscoroutinefunction, isgeneratorfunction
-from typing import Any
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, NamedTuple
 from weakref import ref
 
 from .array import is_inexact
@@ -18,52 +18,96 @@ from .core import Node, Tape, Tensor, compact, make_node, on, wrap
 AMBIENT, NONE = Tape(), Tape()
 
 
+class Change(NamedTuple):
+    """One mode that has been entered: who entered it, and the open tapes it has switched off, and on."""
+
+    owner: Any
+    off: frozenset[Tape]
+    on: frozenset[Tape]
+
+
 class Mode:
     """What records, in one thread or asyncio task.  Never changed; another takes its place.
 
-    only    the only tape an op can land on, or NONE
-    tapes   the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
-    open    every tape that has been entered, AMBIENT first
-    off     for each `scope` entered, the open tapes that it has switched off; the last counts
+    only     the only tape an op can land on, or NONE
+    tapes    the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
+    open     every tape that has been entered, AMBIENT first
+    changes  the modes that have been entered, in order
     """
 
-    __slots__ = ("off", "only", "open", "tapes")
+    __slots__ = ("changes", "only", "open", "tapes")
 
-    def __init__(self, open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> None:
-        tapes = tuple([t for t in open if t not in off[-1]])
+    def __init__(self, open: tuple[Tape, ...], changes: tuple[Change, ...]) -> None:
+        off: frozenset[Tape] = frozenset()
+        for c in changes:
+            off = (off | c.off) - c.on
+        tapes = tuple([t for t in open if t not in off])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
         self.only = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
-        self.open, self.off = open, off
+        self.open, self.changes = open, changes
 
 
-_active: ContextVar[Mode] = ContextVar("gpugrad_tapes", default=Mode((AMBIENT,), (frozenset(),)))  # noqa: B039
+_active: ContextVar[Mode] = ContextVar("gpugrad_tapes", default=Mode((AMBIENT,), ()))  # noqa: B039
 active = _active.get
 
 
-def activate(open: tuple[Tape, ...], off: tuple[frozenset[Tape], ...]) -> None:
-    """Make this the mode of the thread or task."""
-    _active.set(Mode(open, off))
+def enter(tape: Tape) -> None:
+    """Open `tape` in this thread or task."""
+    now = active()
+    _active.set(Mode((*now.open, tape), now.changes))
+
+
+def replace(tape: Tape, *new: Tape) -> None:
+    """Put `new` in the place of `tape` among the open ones; without it, close it."""
+    now = active()
+    swap = lambda tapes: [u for t in tapes for u in (new if t is tape else (t,))]
+    changes = tuple([Change(c.owner, frozenset(swap(c.off)), frozenset(swap(c.on))) for c in now.changes])
+    _active.set(Mode(tuple(swap(now.open)), changes))
+
+
+def switch(on: bool) -> Change:
+    """Switch every open tape on or off until the mode that we are in ends.  Answers what was there, for `restore`."""
+    now = active()
+    last = now.changes[-1] if now.changes else Change(None, frozenset(), frozenset())
+    every, none = frozenset(now.open), frozenset()
+    _active.set(Mode(now.open, (*now.changes[:-1], Change(last.owner, none if on else every, every if on else none))))
+    return last
+
+
+def restore(last: Change) -> None:
+    """Undo `switch`."""
+    now = active()
+    _active.set(Mode(now.open, (*now.changes[:-1], last)))
 
 
 class scope:
     """Switches open tapes off, or on again: a context manager and a decorator, re-entrant, for several threads.
 
-    `change(open)` answers those that are off inside.  A generator or coroutine function that it decorates runs inside,
-    and its caller, between the steps, does not.
+    `on`      True: the tapes that are open when it is entered record inside; False: they do not
+    `tape`    this one alone, where it is given
+    A generator or coroutine function that it decorates runs inside; its caller, between the steps, does not.
     """
 
-    def __init__(self, change: Callable[[tuple[Tape, ...]], Iterable[Tape]]) -> None:
-        self.change = change
+    def __init__(self, on: bool, tape: Tape | None = None) -> None:
+        self.on, self.tape = on, tape
 
     def __enter__(self) -> None:
         now = active()
-        activate(now.open, (*now.off, frozenset(self.change(now.open))))
+        tapes, none = frozenset(now.open if self.tape is None else (self.tape,)), frozenset()
+        change = Change(self, none, tapes) if self.on else Change(self, tapes, none)
+        _active.set(Mode(now.open, (*now.changes, change)))
 
     def __exit__(self, *exc: object) -> None:
         now = active()
-        activate(now.open, now.off[:-1] or now.off)
+        for i in reversed(range(len(now.changes))):  # its own, wherever that is: modes may end in any order
+            if now.changes[i].owner is self:
+                _active.set(Mode(now.open, now.changes[:i] + now.changes[i + 1 :]))
+                return
 
     def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        if isasyncgenfunction(f):
+            raise TypeError(f"{f.__name__} is an async generator function; write the `with` block inside it")
+
         def call(*args: Any, **kw: Any) -> Any:
             with self:
                 return f(*args, **kw)

@@ -18,11 +18,12 @@ class Op:
     """A differentiable op: its name, a pullback for each differentiable input, and what each pullback needs.
 
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
+    `saves` says whether any of them needs an array.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, None)` what the pullbacks of
     the tracked inputs asked for, with None in the other places.
     """
 
-    __slots__ = ("_keep", "args", "asks", "joint", "name", "names", "needs", "quick", "rules", "static")
+    __slots__ = ("_keep", "args", "asks", "joint", "name", "names", "needs", "quick", "rules", "saves", "static")
 
     def __init__(
         self,
@@ -54,6 +55,8 @@ class Op:
             for a, wrapped in zip(args, self.rules, strict=True)
         ]
         self.joint = self.rules[0] if pull else None
+        arrays = {i for i, n in enumerate(self.names) if n not in static}
+        self.saves = bool(arrays & set().union(*self.needs))
         self._keep: dict[tuple[bool, ...], Callable[[tuple], tuple]] = {}
 
     def __repr__(self) -> str:

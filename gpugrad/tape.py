@@ -14,7 +14,7 @@ from .array import is_inexact, library, xp
 from .backprop import backprop
 from .core import Tape, Tensor, identity, leaf, on, wrap
 from .ops.shape import broadcast_to
-from .recording import activate, active, scope
+from .recording import active, enter, replace, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
 
@@ -61,20 +61,15 @@ class GradientTape:
                 "Tape is still recording, This can happen if you try to re-enter an already-active tape. "
                 "Leave its `with` block first, or make a second GradientTape."
             )
-        now = active()
-        activate((*now.open, self._tape), now.off)
+        enter(self._tape)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._replace()
+        if self._tape is not None:
+            replace(self._tape)
 
     def _new(self) -> Tape:
         return Tape(set(), self._auto, [], self._persistent)
-
-    def _replace(self, *new: Tape) -> None:
-        """Put `new` in the place of this tape among the open ones."""
-        now = active()
-        activate(tuple([u for t in now.open for u in (new if t is self._tape else (t,))]), now.off)
 
     def _recording(self) -> Tape:
         if self._tape is None or self._tape not in active().tapes:
@@ -89,6 +84,8 @@ class GradientTape:
         """
         if self._tape is None:
             raise ValueError("Tape is not recording. Call watch() inside its `with` block, or after it.")
+        if self._spent:
+            raise RuntimeError(f"{_SPENT}, and this one has been used. Make a new GradientTape.")
         for t in [tensor] if isinstance(tensor, Tensor) else optree.tree_leaves(tensor, namespace="gpugrad"):
             if not isinstance(t, Tensor):
                 raise ValueError(
@@ -101,8 +98,10 @@ class GradientTape:
                     stacklevel=2,
                 )
                 continue
-            self._tape.watched.add(identity(leaf(t)))
-            self._tape.arrays[id(t.array)] = t.array, t.node  # type: ignore[assignment]
+            n = leaf(t)
+            if n.op is None or on(n, self._tape) is None:  # what it has recorded itself is tracked already
+                self._tape.watched.add(identity(n))
+                self._tape.arrays[id(t.array)] = t.array, n
 
     def watched_variables(self) -> tuple[Any, ...]:
         """The variables that this tape has watched, in order of their creation; readable after use, too."""
@@ -116,15 +115,13 @@ class GradientTape:
         if self._tape is None:
             raise RuntimeError("Trying to stop recording a tape which is not recording. Enter its `with` block first.")
         self._recording()
-        with scope(lambda tapes: {self._tape, *active().off[-1]}):  # type: ignore[arg-type]
+        with scope(False, self._tape):
             yield
 
     def reset(self) -> None:
         """Forget everything recorded and watched so far, and go on recording."""
         old, self._tape = self._recording(), self._new()
-        tape, self._tape = self._tape, old
-        self._replace(tape)
-        self._tape = tape
+        replace(old, self._tape)
         self._seen = set()
         old.close()
 
@@ -169,7 +166,7 @@ class GradientTape:
                 stacklevel=2,
             )
         if inside and not self._persistent:
-            self._replace()
+            replace(tape)
         try:
             out = backprop(targets, seeds, tape, asked, self._persistent, len(active().tapes) > 1) or []
             for t, s in zip(targets, seeds, strict=True):

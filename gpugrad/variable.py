@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import count
 from typing import Any
 from weakref import ref
 
 from . import array as _array, autograd
 from .array import Device, DTypeLike, asarray, is_inexact, library
-from .core import Tensor, make_node, raw, wrap
+from .core import Tensor, make_node, raw, trainable as _trainable, wrap
 from .ops import index, math
 from .tensor import tensor, to_numpy
 
@@ -39,7 +40,10 @@ class Variable(Tensor):
         self.name = f"Variable:{next(_number)}" if name is None else name
         self.trainable = trainable
         self.node = None
-        if trainable and is_inexact(self.array.dtype):
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.trainable and is_inexact(self.array.dtype):
             self.node = make_node(None, None, ref(self), (), self.array)
             self.node.grad = None
 
@@ -65,13 +69,15 @@ class Variable(Tensor):
         return part
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
-        f, args = self.__reduce__()
+        f, args, more = self.__reduce__()
         copy = memo[id(self)] = f(*args)
+        if more is not None:
+            copy.__dict__.update(deepcopy(more, memo))
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        frozen = self.trainable and self.node is None
-        return _restore, (type(self), self.array, self.trainable, self.name, frozen, autograd.requires_grad(self))
+        state = (self.array, self.name, self.trainable, _trainable(self), autograd.requires_grad(self))
+        return _restore, (type(self), *state), getattr(self, "__dict__", None) or None
 
     def value(self) -> Tensor:
         """The value now, as a Tensor that later assignments leave alone."""
@@ -107,13 +113,14 @@ class Variable(Tensor):
 
 
 def _restore(
-    kind: type[Variable], array: Any, trainable: bool, name: str, frozen: bool, requires_grad: bool
+    kind: type[Variable], array: Any, name: str, trainable: bool, watched: bool, requires_grad: bool
 ) -> Variable:
-    """What pickle and copy make of a Variable."""
-    v = kind(array, trainable=trainable, name=name)
-    if frozen or requires_grad != autograd.requires_grad(v):
-        autograd.require_grad(v, requires_grad)
-    return v
+    """What pickle and copy make of a Variable: a copy on the same device, in the same standing."""
+    v = kind.__new__(kind)
+    v.array, v.name, v.trainable, v.node = _array.xp(array).array(array), name, trainable, None
+    if watched and not requires_grad:
+        v._watch()
+    return autograd.require_grad(v) if requires_grad else v  # type: ignore[return-value]
 
 
 class _Slice(Tensor):
@@ -136,11 +143,11 @@ class _Slice(Tensor):
 
     def assign_add(self, delta: Any) -> Variable:
         """Add to these elements of the variable."""
-        return self.assign(math.add(self.detach(), delta))
+        return self.assign(math.add(self.variable.detach()[self.key], delta))
 
     def assign_sub(self, delta: Any) -> Variable:
         """Subtract from these elements of the variable."""
-        return self.assign(math.subtract(self.detach(), delta))
+        return self.assign(math.subtract(self.variable.detach()[self.key], delta))
 
 
 class Parameter(Variable):

@@ -282,3 +282,28 @@ def test_a_chain_of_200_000_ops():
         for _ in range(200_000):
             y = y * 1.0
     assert float(tape.gradient(y, x)) == 1
+
+
+def test_watching_an_intermediate_of_its_own_tape_makes_no_cycle():
+    x = gg.tensor(np.ones(10))
+    alive = weakref.ref(x.array)
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = x * x
+        tape.watch(y)
+        z = y * y
+    del x, y, z, tape
+    assert alive() is None
+
+
+def test_a_mode_set_inside_a_tape_does_not_hold_it():
+    x = gg.tensor(np.ones(10))
+    alive = weakref.ref(x.array)
+    try:
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            gg.set_grad_enabled(False)
+        del x, tape
+        assert alive() is None
+    finally:
+        gg.set_grad_enabled(True)

@@ -233,3 +233,55 @@ def test_modes_of_a_tape_entered_inside():
         assert_close(tape.gradient(y, x), 12.0)
     assert z.node is None
     assert (w * 2).requires_grad
+
+
+def test_modes_end_in_any_order():
+    """Each takes out its own entry, not the last."""
+    x = gg.Variable(2.0)
+    with gg.GradientTape(persistent=True) as a, gg.GradientTape(persistent=True) as b:
+        stop_a, stop_b = a.stop_recording(), b.stop_recording()
+        stop_a.__enter__()
+        stop_b.__enter__()
+        stop_a.__exit__(None, None, None)
+        y = x * x
+        stop_b.__exit__(None, None, None)
+        z = x * x
+    assert float(a.gradient(y, x)) == 4 and b.gradient(y, x) is None
+    assert float(a.gradient(z, x)) == float(b.gradient(z, x)) == 4
+
+    def suspended():
+        with gg.no_grad():
+            yield
+
+    g = suspended()
+    next(g)
+    with gg.enable_grad():
+        g.close()
+        assert gg.is_grad_enabled()
+    assert gg.is_grad_enabled()
+
+
+def test_a_tape_that_starts_over_stays_switched_off():
+    x = gg.Variable(2.0)
+    with gg.GradientTape() as tape, gg.no_grad():
+        with gg.enable_grad():
+            tape.reset()
+        y = x * x
+    assert tape.gradient(y, x) is None
+
+
+def test_async_generators_are_refused():
+    with pytest.raises(TypeError, match="async generator function; write the `with` block inside it"):
+
+        @gg.no_grad()
+        async def steps():
+            yield 1
+
+
+def test_create_graph_records_under_no_grad():
+    x = leaf(2.0)
+    y = x**3
+    with gg.no_grad():
+        (g,) = gg.grad(y, x, create_graph=True)
+        assert not gg.is_grad_enabled()
+    assert_close(gg.grad(g, x)[0], 12.0)

@@ -1,5 +1,8 @@
 """Modules, layers and optimizers."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -244,3 +247,54 @@ def test_what_is_no_list_of_variables():
     assert optimizer.learning_rate == 0.5
     with pytest.raises(TypeError, match="a gradient is a Tensor, an array or None, not 'a'"):
         optimizer.apply_gradients([("a", model.weight)])
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_model_and_its_optimizer_are_copied_together(clone):
+    model = gg.nn.Linear(2, 1)
+    optimizer = gg.optim.Adam(model.parameters())
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(gg.ones((3, 2))).sum().backward()
+        optimizer.step()
+        return [v.numpy().copy() for v in model.variables]
+
+    step(model, optimizer)
+    other, its = clone((model, optimizer))
+    for a, b in zip(step(model, optimizer), step(other, its)):
+        assert np.array_equal(a, b)
+    assert its.iterations == 2 and its.variables[0] is other.weight is not model.weight
+
+
+def test_an_optimizer_that_refuses_has_changed_nothing():
+    real, imaginary = gg.Variable([1.0]), gg.Variable([1j])
+    optimizer = gg.optim.Adam([real, imaginary])
+    with pytest.raises(TypeError, match="complex"):
+        optimizer.apply_gradients([(gg.tensor([1.0]), real), (gg.tensor([1j]), imaginary)])
+    assert real.numpy() == 1 and optimizer.iterations == 0
+    optimizer = gg.optim.SGD()
+    with pytest.raises(TypeError, match="can only optimize Tensors"):
+        optimizer.apply_gradients([(gg.tensor([1.0]), real), (gg.tensor(1.0), 3)])
+    assert optimizer.variables == []
+
+
+def test_momentum_set_later_and_a_number_as_variable():
+    v = gg.Variable(1.0)
+    optimizer = gg.optim.SGD([v], learning_rate=0.5)
+    optimizer.apply_gradients([(gg.tensor(1.0), v)])
+    optimizer.momentum = 0.5
+    optimizer.apply_gradients([(gg.tensor(1.0), v)])
+    optimizer.apply_gradients([(gg.tensor(1.0), v)])
+    assert float(v) == 1 - 0.5 - 0.5 - 0.75 and type(v.array) is np.ndarray
+
+
+def test_a_watched_variable_that_is_not_trainable_stays_so():
+    class Net(gg.nn.Module):
+        def __init__(self):
+            self.v = gg.Variable(1.0, trainable=False)
+
+    net = Net()
+    with gg.GradientTape() as tape:
+        tape.watch(net.v)
+    assert net.trainable_variables == [] and net.non_trainable_variables == [net.v]

@@ -191,3 +191,70 @@ def test_layers_take_numpy_integers():
     for bad in (2.0, 0, "2", None):
         with pytest.raises(ValueError, match="positive integer"):
             nn.Linear(bad, 3)
+
+
+def test_a_list_as_index_is_an_index_array():
+    x = gg.tensor(np.arange(30.0).reshape(3, 10), requires_grad=True)
+    for key in ([0, 2], [[0, 1], [2, 2]], [], [True, False, True]):
+        assert np.array_equal(x[key].numpy(), x.numpy()[key])
+    for bad in ([0, 5], [True, False]):
+        with pytest.raises(IndexError):
+            x[bad]
+    assert gg.Variable([[1.0, 2.0], [3.0, 4.0]])[[1]].tolist() == [[3, 4]]
+
+
+def test_a_list_that_changes_after_it_was_an_index():
+    x, key = gg.tensor([1.0, 2.0], requires_grad=True), [0]
+    y = x[key]
+    key[0] = 1
+    assert gg.grad(y.sum(), x)[0].tolist() == [1, 0]
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses_of_ndarray():
+    m = np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    x = gg.tensor(m, requires_grad=True)
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [[2, 4], [6, 8]]
+    y = gg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    assert gg.grad((y * m).sum(), y)[0].tolist() == m.tolist()
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    for f in (gg.tensor, lambda v: gg.tensor([1.0, 2.0]) * v):
+        with pytest.raises(TypeError, match=r"masked arrays are not supported; write x.filled"):
+            f(masked)
+
+
+def test_axes_and_sizes_out_of_bounds():
+    x = gg.tensor(np.ones((2, 3)))
+    for f in (lambda: gg.take(x, [0], axis=5), lambda: gg.take_along_axis(x, np.zeros((2, 3), int), axis=3)):
+        with pytest.raises(ValueError, match="out of bounds for an array of 2 axes"):
+            f()
+    assert gg.take(x, (1,)).shape == (1,)
+    with pytest.raises(ValueError, match="do not add up"):
+        gg.split(gg.tensor([1.0, 2.0, 3.0]), [-1, 4])
+    with pytest.raises(ValueError, match="axis is an integer"):
+        gg.cumsum(x, axis=None)
+    three = gg.op(lambda xp, x, y, z: x + y + z, name="three", x=lambda g: g, y=lambda g: g, z=lambda g: g)
+    with pytest.raises(TypeError, match="three takes the arrays .* given 5"):
+        three(x, x, x, x, x)
+
+
+def test_parts_of_a_variable_change_from_where_they_are():
+    v = gg.Variable([1.0, 2.0])
+    first = v[0]
+    first.assign_add(1.0)
+    first.assign_add(1.0)
+    assert v.numpy().tolist() == [3, 2]
+
+
+def test_a_list_of_tensors_that_were_tracked_once():
+    x = gg.tensor([1.0])
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+    assert gg.add(gg.tensor([1.0]), [x, x]).tolist() == [[2], [2]]
+
+
+def test_clip_with_a_bound_that_is_nan():
+    x, bound = gg.tensor([1.0, 5.0]), np.float32([np.nan, 2.0])
+    assert np.array_equal(gg.clip(x, gg.tensor(bound), None).numpy(), [np.nan, 5], equal_nan=True)
+    assert np.array_equal(gg.clip(x, None, gg.tensor(bound)).numpy(), [np.nan, 2], equal_nan=True)

@@ -375,8 +375,9 @@ def test_half_reductions_accumulate_in_float32():
 
 def test_a_list_of_tracked_tensors_is_refused():
     x = gg.Variable(3.0)
+    assert (x * [x, x]).tolist() == [9, 9]  # outside a tape
     for f in (lambda: x * [x, x], lambda: gg.sum([x, x])):
-        with pytest.raises(TypeError, match="gg.stack"):
+        with gg.GradientTape(), pytest.raises(TypeError, match="gg.stack"):
             f()
 
 
@@ -384,3 +385,33 @@ def test_complex_variance():
     z = np.array([1 + 2j, 3 - 1j])
     check_grads(gg.var, [z], order=1, modes=["rev"])
     check_grads(gg.std, [z], order=1, modes=["rev"])
+
+
+def test_gradients_at_hard_places():
+    """Each against a value by hand."""
+    leaf = lambda v: gg.tensor(np.asarray(v), requires_grad=True)
+    z = leaf(-2 + 1j)
+    (g,) = gg.grad(gg.acosh(z), z, gg.tensor(np.complex128(1)))
+    assert_close(g, np.conj(1 / (np.sqrt(-3 + 1j) * np.sqrt(-1 + 1j))))
+    x, y = leaf(3.0), leaf(0.0)  # the Hessian of x^y at y = 0 is symmetric
+    gx, gy = gg.grad(x**y, [x, y], create_graph=True)
+    assert_close(gg.grad(gx, y, retain_graph=True)[0], 1 / 3)
+    assert_close(gg.grad(gy, x)[0], 1 / 3)
+    x, y = leaf(0.0), leaf(0.0)
+    assert [float(v) for v in gg.grad(x**y, [x, y])] == [0, 0]
+    z = leaf(0.5 + 1j)
+    (g,) = gg.grad((-2.0) ** z, z, gg.tensor(np.complex128(1)))
+    w = (-2 + 0j) ** (0.5 + 1j) * np.log(-2 + 0j)
+    assert_close(g, np.conj(w))
+    y = leaf(0.1)
+    assert_close(gg.grad(gg.remainder(1.0, y), y)[0], -9.0)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_gradients_of_too_few_elements_are_nan():
+    for f in (gg.var, gg.std):
+        x = gg.tensor(np.ones((2, 1)), requires_grad=True)
+        y = f(x, axis=1, correction=1)
+        assert np.isnan(y.numpy()).all() and np.isnan(gg.grad(y.sum(), x)[0].numpy()).all()
+    x = gg.tensor(np.ones((0, 3)), requires_grad=True)
+    assert gg.grad(gg.nn.cross_entropy(x, np.zeros(0, int)), x)[0].shape == (0, 3)

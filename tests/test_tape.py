@@ -554,3 +554,12 @@ def test_advice_for_what_is_no_tensor():
             tape.gradient(y, sources)
     with pytest.raises(TypeError, match="A NumPy function in its computation has left the tape"):
         tape.gradient(np.sum(y), model.weight)
+
+
+def test_watching_on_a_used_tape(x):
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = x * x
+    tape.gradient(y, x)
+    with pytest.raises(RuntimeError, match="has been used. Make a new GradientTape"):
+        tape.watch(x)

@@ -326,3 +326,22 @@ def test_clip_with_tensor_bounds_is_clip_with_numbers():
     assert gs[0].tolist() == [0, 1, 1, 1, 0, 1] and [float(g) for g in gs[1:]] == [1, 1]
     finite = gg.clip(x, -1.0, 1.0)[:5].sum()
     assert gg.grad(finite, x)[0].tolist() == [0, 1, 1, 1, 0, 0]
+
+
+def test_copies_stay_on_their_device_and_in_their_standing():
+    class Tagged(gg.Variable):
+        def __init__(self, start):
+            super().__init__(start, name="tagged")
+            self.tag = [start]
+
+    v = Tagged(3.0)
+    v.requires_grad_()
+    for clone in (
+        lambda t: pickle.loads(pickle.dumps(t)) if not isinstance(t, Tagged) else copy.copy(t),
+        copy.deepcopy,
+    ):
+        w = clone(v)
+        assert type(w) is Tagged and w.tag == [3.0] and w.requires_grad and (w * 1).requires_grad
+    t = gg.tensor(1.0)
+    t.data.array[...] = 5  # shares memory, 0-d or not
+    assert float(t) == 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..core import DROP, Tensor
+from ..core import Tensor, trainable
 from ..variable import Variable
 
 
@@ -35,12 +35,12 @@ class Module:
     @property
     def trainable_variables(self) -> list[Tensor]:
         """The variables that tapes watch and optimizers change."""
-        return [v for v in self.variables if v.node is not None]
+        return [v for v in self.variables if trainable(v)]
 
     @property
     def non_trainable_variables(self) -> list[Tensor]:
         """The other variables."""
-        return [v for v in self.variables if v.node is None]
+        return [v for v in self.variables if not trainable(v)]
 
     def parameters(self) -> Iterator[Tensor]:
         """The trainable variables, one after the other (PyTorch's name)."""
@@ -48,7 +48,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for the trainable variables."""
-        return ((name, v) for name, v in self.named_variables() if v.node is not None)
+        return ((name, v) for name, v in self.named_variables() if trainable(v))
 
     @property
     def submodules(self) -> tuple[Module, ...]:
@@ -60,8 +60,7 @@ class Module:
     def zero_grad(self) -> None:
         """Set `.grad` of every parameter to None."""
         for v in self.trainable_variables:
-            if v.node is not None and v.node.grad is not DROP:
-                v.node.grad = None
+            v.node.grad = None  # type: ignore[union-attr]
 
     def __repr__(self) -> str:
         inner = ", ".join(f"{k}={list(v.array.shape)}" for k, v in self.named_variables())
@@ -80,7 +79,7 @@ def _children(x: Any) -> Any:
 
 def _walk(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     if isinstance(x, Tensor):
-        if (isinstance(x, Variable) or _is_trainable(x)) and id(x) not in seen:
+        if (isinstance(x, Variable) or trainable(x)) and id(x) not in seen:
             seen.add(id(x))
             yield path, x
         return
@@ -89,10 +88,6 @@ def _walk(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     seen.add(id(x))
     for name, child in _children(x):
         yield from _walk(child, f"{path}.{name}" if path else str(name), seen)
-
-
-def _is_trainable(x: Tensor) -> bool:
-    return x.node is not None and x.node.op is None and x.node.grad is not DROP
 
 
 def _modules(x: Any, seen: set[int], found: list[Module]) -> None:

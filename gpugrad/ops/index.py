@@ -38,6 +38,8 @@ def getitem(x: Any, key: Any) -> Any:
     """
     x = boxed(x, "getitem")
     key = _raw_key(key)
+    if isinstance(key, list):
+        key = xp_of(raw(x)).asarray(key, None if key else int)  # which nobody can change later
     parts = key if isinstance(key, tuple) else (key,)
     for k in parts:
         if isinstance(k, (str, float)):
@@ -64,9 +66,17 @@ def put_add(g: Any, key: Any, shape: tuple[int, ...]) -> Any:
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices of x at `indices` along `axis` (None: of the flattened array)."""
     x, indices = boxed(x, "take"), raw(indices)
+    if isinstance(indices, (list, tuple)):
+        indices = xp_of(raw(x)).asarray(indices, None if len(indices) else int)
     if axis is None:
         return getitem(x.reshape(-1), indices)
-    return getitem(x, (*[slice(None)] * (axis % raw(x).ndim), indices))
+    return getitem(x, (*[slice(None)] * _checked("take", axis, raw(x).ndim), indices))
+
+
+def _checked(name: str, axis: int, ndim: int) -> int:
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{name}: axis {axis} is out of bounds for an array of {ndim} axes")
+    return axis % ndim
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
@@ -79,9 +89,10 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
             f"take_along_axis: indices have {indices.ndim} axes and x has {array.ndim}; they must have as many"
         )
     n = array.ndim
+    axis = _checked("take_along_axis", axis, n)
     key = []
     for i, length in enumerate(array.shape):
-        if i == axis % n:
+        if i == axis:
             key.append(indices)
         else:
             key.append(xp_of(array).arange(length).reshape([length if j == i else 1 for j in range(n)]))

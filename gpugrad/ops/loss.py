@@ -47,7 +47,7 @@ def _rows(g: Any, labels: Any, reduction: str) -> Any:
     """The weight of each row's gradient: (rows, 1), or one number for all."""
     if reduction == "none":
         return expand_dims(g, -1)
-    return g * (1 / len(labels)) if reduction == "mean" else g
+    return g * (1 / (len(labels) or 1)) if reduction == "mean" else g
 
 
 @op(

@@ -80,12 +80,12 @@ _power.host = operator.pow  # squares faster than numpy.power
 def _pow_x(g: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (bool, int, float, complex)):
         return zeros_like(g) if y == 0 else g * (x * 2) if y == 2 else g * (x ** (y - 1) * y)
-    return g * y * x ** where(y == 0, 1, y - 1)
+    return g * y * x ** where((raw(x) == 0) & (raw(y) == 0), 1, y - 1)
 
 
 def _pow_y(g: Any, x: Any, out: Any) -> Any:
     if isinstance(x, (bool, int, float, complex)):
-        return zeros_like(g) if x == 0 else g * out * np.log(x).item()
+        return zeros_like(g) if x == 0 else g * out * np.log(complex(x) if g.dtype.kind == "c" else x).item()
     at_zero = raw(x) == 0
     return where(at_zero, 0, g * out * log(astype(where(at_zero, 1, x), g.dtype)))
 
@@ -131,7 +131,7 @@ sinh = op(ufunc("sinh", floats=True), x=lambda g, x: g * cosh(x))
 cosh = op(ufunc("cosh", floats=True), x=lambda g, x: g * sinh(x))
 tanh = op(ufunc("tanh", floats=True), x=lambda g, out: tanh_grad(g, out))
 asinh = op(ufunc("arcsinh", floats=True), name="asinh", x=lambda g, x: g / sqrt(x * x + 1))
-acosh = op(ufunc("arccosh", floats=True), name="acosh", x=lambda g, x: g / sqrt(x * x - 1))
+acosh = op(ufunc("arccosh", floats=True), name="acosh", x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)))
 atanh = op(ufunc("arctanh", floats=True), name="atanh", x=lambda g, x: g / (1 - x * x))
 hypot = op(ufunc("hypot", floats=True), x=lambda g, x, out: g * x / out, y=lambda g, y, out: g * y / out)
 
@@ -204,8 +204,10 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     if isinstance(min, (int, float)) and isinstance(max, (int, float)) and min > max:
         raise ValueError(f"clip: min {min} is above max {max}")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        x = x if min is None else where(less(x, min), min, x)
-        return x if max is None else where(greater(x, max), max, x)
+        for bound, beyond in ((min, less), (max, greater)):
+            if bound is not None:
+                x = where(logical_or(beyond(x, bound), not_equal(bound, bound)), bound, x)  # a NaN limits, too
+        return x
     return _clip(x, min=min, max=max)
 
 
@@ -268,7 +270,7 @@ def sign(x: Any) -> Any:
     return x / where(size == 0, 1, size)
 
 
-@op(x=lambda g: g, y=lambda g, x, y: -g * floor(x / y))
+@op(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y))
 def remainder(xp: Any, x: Any, y: Any) -> Any:
     """x - floor(x / y) * y, the sign of y."""
     return xp.remainder(x, y)
@@ -361,4 +363,4 @@ def stop_gradient(x: Any) -> Any:
 
 def view(x: Any) -> Any:
     """The same memory as another array object: tapes tell values apart by the object."""
-    return x.view() if hasattr(x, "strides") and x.shape else library(x).xp.array(x)  # type: ignore[union-attr]
+    return np.asarray(x) if isinstance(x, np.generic) else x.view()

@@ -40,6 +40,11 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
     return math.prod([shape[a] for a in axes_of(axis, len(shape))])
 
 
+def _share(part: float, whole: float) -> float:
+    """part / whole, as floats divide."""
+    return part / whole if whole else math.nan if not part else math.copysign(math.inf, part)
+
+
 def expand(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
     """`g`, reduced over `axis` of `shape`, with the reduced axes back as ones."""
     if keepdims or (axis is None and not g.shape):
@@ -130,7 +135,7 @@ def prod(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 
 @op(
     x=lambda g, x, axis, correction, keepdims: (
-        expand(g, x.shape, axis, keepdims) * (_distance(x, axis) * (2 / (count(x.shape, axis) - correction)))
+        expand(g, x.shape, axis, keepdims) * (_distance(x, axis) * _share(2, count(x.shape, axis) - correction))
     )
 )
 def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
@@ -144,7 +149,7 @@ def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
     x=lambda g, x, out, axis, correction, keepdims: (
         # where all are equal the distances are 0, and so is the gradient
         expand(g / where(out == 0, 1, out), x.shape, axis, keepdims)
-        * (_distance(x, axis) * (1 / (count(x.shape, axis) - correction)))
+        * (_distance(x, axis) * _share(1, count(x.shape, axis) - correction))
     )
 )
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
@@ -171,7 +176,9 @@ def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> 
 
 @op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
 def cumsum(xp: Any, x: Any, *, axis: int = -1) -> Any:
-    """Running sums along `axis`."""
+    """Running sums along `axis`, an integer."""
+    if axis is None:
+        raise ValueError("axis is an integer; for the flattened array write gg.cumsum(x.reshape(-1))")
     return _narrow(xp.cumsum(x, axis=axis, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
 
 

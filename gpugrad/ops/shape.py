@@ -221,7 +221,7 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
         sizes = (length // n,) * n
     else:
         sizes = tuple(sizes_or_sections)  # type: ignore[arg-type]
-        if math.fsum(sizes) != length:
+        if math.fsum(sizes) != length or [n for n in sizes if n < 0]:
             raise ValueError(f"split: sizes {list(sizes)} do not add up to {length}, the length of axis {axis}")
     return _cut(x, axis=axis, sizes=sizes)
 

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from ..array import Array, device_of, library, wide
-from ..core import DROP, Tensor
+from ..array import Array, device_of, library, wide, xp
+from ..core import Tensor, trainable
 
 
 class Optimizer:
@@ -55,7 +55,7 @@ class Optimizer:
             raise ValueError(
                 "can't optimize a non-leaf Tensor; give Variables, or tensors made with requires_grad=True"
             )
-        if v.node is None or v.node.grad is DROP:
+        if not trainable(v):
             raise ValueError(
                 "can't optimize a tensor that does not require a gradient; give trainable Variables, or tensors made "
                 "with requires_grad=True"
@@ -76,13 +76,13 @@ class Optimizer:
         if not pairs:
             raise ValueError("apply_gradients: the list of (gradient, variable) pairs is empty")
         known = self._state
-        todo, without = [], []
+        todo, without, new = [], [], []
         for pair in pairs:
             if type(pair) is not tuple or len(pair) != 2:
                 raise TypeError("apply_gradients takes (gradient, variable) pairs: zip(grads, variables)")
             g, v = pair
             if id(v) not in known:
-                self._meet(v)
+                new.append(v)
             if g is None:
                 without.append(getattr(v, "name", "a tensor"))
             elif isinstance(g, Tensor):
@@ -95,23 +95,42 @@ class Optimizer:
             raise ValueError(
                 "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
             )
+        self._check(todo)
+        self._meet(new)
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
         self._step(todo)
 
-    def _meet(self, v: Any) -> None:
-        if self._fixed:
+    def _meet(self, new: list[Any]) -> None:
+        """Adopt variables that the optimizer sees for the first time: all, or after an error none."""
+        if new and self._fixed:
+            v = new[0]
             raise ValueError(
                 f"Unknown variable: {v!r:.80}. This optimizer can only be called for the variables it was "
                 "made with. Make a new optimizer for a new set of variables."
             )
-        self._add(v)
+        before = len(self.variables)
+        try:
+            for v in new:
+                self._add(v)
+        except (TypeError, ValueError):
+            for v in self.variables[before:]:
+                del self._state[id(v)]
+            del self.variables[before:]
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_state": list(self._state.values())}  # ids are for this process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._state = {id(v): s for v, s in zip(self.variables, state["_state"], strict=True)}
 
     def zero_grad(self) -> None:
         """Set `.grad` of every variable to None."""
         for v in self.variables:
-            if v.node is not None and v.node.grad is not DROP:
-                v.node.grad = None
+            if trainable(v):
+                v.node.grad = None  # type: ignore[union-attr]
 
     def step(self) -> None:
         """One update from the `.grad` of every variable; those without are skipped."""
@@ -119,31 +138,41 @@ class Optimizer:
             raise ValueError(
                 f"step() needs the optimizer to be made with variables: {type(self).__name__}(model.parameters())"
             )
-        gradients = [(None if v.node is None or v.node.grad is DROP else v.node.grad, v) for v in self.variables]
+        gradients = [(v.node.grad if trainable(v) else None, v) for v in self.variables]  # type: ignore[union-attr]
         pairs = [(g.array, v) for g, v in gradients if g is not None]  # a frozen variable has none
+        self._check(pairs)
         if pairs:
             self._step(pairs)
 
-    def _step(self, pairs: list[tuple[Array, Tensor]]) -> None:
+    @staticmethod
+    def _check(pairs: list[tuple[Array, Tensor]]) -> None:
         for g, v in pairs:
+            if not isinstance(v, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(v).__name__}")
             if g.shape != v.array.shape:
                 name = getattr(v, "name", "a tensor")
                 raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.array.shape}")
             if type(g) is not type(v.array) and device_of(g) != device_of(v.array):
                 raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.array)}")
+
+    def _step(self, pairs: list[tuple[Array, Tensor]]) -> None:
+        states = self._state
+        for _, v in pairs:  # all of them before the first change, since init may refuse one
+            if states[id(v)] is None:
+                states[id(v)] = self.init(v.array.astype(wide(v.array.dtype), copy=False))
         self.iterations += 1
         for g, v in pairs:
-            x, state = v.array, self._state[id(v)]
+            x, state = v.array, states[id(v)]
             own = x.dtype
             kind = wide(own)  # half types are updated in float32, where a small eps is not 0
             if kind is not own:
                 x = x.astype(kind)
-            if state is None:
-                state = self._state[id(v)] = self.init(x)
             if g.dtype is not kind:
                 g = g.astype(kind)
             new = self.update(x, g, state, self.iterations)
-            v.array = new if kind is own else new.astype(own)
+            if kind is not own:
+                new = new.astype(own)
+            v.array = new if new.ndim else xp(x).asarray(new)  # of 0-d arrays NumPy makes scalars
 
     # ------------------------------------------------------------------------------------ for subclasses
     def init(self, x: Array) -> Any:

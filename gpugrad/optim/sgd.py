@@ -38,7 +38,9 @@ class SGD(Optimizer):
         if self.weight_decay:
             g = g + x * x.dtype.type(self.weight_decay)
         if self.momentum:
-            v = state["momentum"]
+            v = state.get("momentum")
+            if v is None:  # set after a step without
+                v = state["momentum"] = xp(x).zeros_like(x)
             v *= v.dtype.type(self.momentum)
             v += g
             g = g + v * v.dtype.type(self.momentum) if self.nesterov else v
