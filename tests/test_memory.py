@@ -83,6 +83,9 @@ def array_bytes():
 def test_the_process_gets_the_bytes_back():
     _, _, variables, forward = network()
     data = (2 * LAYERS - 1) * BATCH * WIDTH * 4
+    with gg.GradientTape() as tape:  # the first use makes what later ones have: constants, a dtype each
+        loss = forward()
+    tape.gradient(loss, variables)
     for persistent in (False, True):
         tape = gg.GradientTape(persistent=persistent)
         tracemalloc.start()
