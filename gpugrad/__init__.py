@@ -30,6 +30,11 @@ from .autograd import (
     set_grad_enabled as set_grad_enabled,
 )
 from .core import Tensor as Tensor
+from .custom import (
+    custom_gradient as custom_gradient,
+    grad_pass_through as grad_pass_through,
+    recompute_grad as recompute_grad,
+)
 from .forward import ufunc as ufunc
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf

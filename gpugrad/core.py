@@ -70,6 +70,7 @@ class Tensor:
 
     # What a subclass of Tensor may choose; an op asks its first Tensor.
     kind: ClassVar[type[Tensor]]  # the class of results
+    prefix: ClassVar[str] = "gg."  # of dtypes, in messages
     boxed: ClassVar[type[Tensor]]  # of Tensor alone: the class of the results of ops on numbers and lists
     pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
     meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands
@@ -244,10 +245,11 @@ class Tape:
     persistent  whether the gradient leaves its nodes alone
     nodes       weak references to the nodes made on it, so that they can be released and measured; None: not listed
     limit       how long `nodes` may grow before the dead are taken out
+    silent      it learns which leaves are read, and records nothing
     arrays      the arrays that were watched, by id, so that a value saved before anyone watched it is recognised
     """
 
-    __slots__ = ("arrays", "auto", "limit", "nodes", "persistent", "watched")
+    __slots__ = ("arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
 
     def __init__(
         self,
@@ -255,9 +257,10 @@ class Tape:
         auto: bool = False,
         nodes: list[Any] | None = None,
         persistent: bool = False,
+        silent: bool = False,
     ) -> None:
         self.watched: Any = watched
-        self.auto, self.nodes, self.persistent = auto, nodes, persistent
+        self.auto, self.nodes, self.persistent, self.silent = auto, nodes, persistent, silent
         self.limit = 1024
         self.arrays: dict[int, tuple[Any, Node]] = {}
 

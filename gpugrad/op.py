@@ -367,7 +367,7 @@ def _general(self: Op, host: Any, run: Any, aux: tuple[str, ...], several: bool)
             return t
         if t.node is None:
             return tuple([wrap(o, None, kind) for o in out])
-        return tuple([record(_pick.op, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
+        return tuple([record(pick.op, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
 
     return call
 
@@ -391,4 +391,4 @@ def _take(xp: Any, x: Any, *, i: int) -> Any:
     return x[i]
 
 
-_pick = op(_take, name="pick", x=lambda g, i: Parts({i: g}))
+pick = op(_take, name="pick", x=lambda g, i: Parts({i: g}))

@@ -43,7 +43,7 @@ class Mode:
             off = (off | c.off) - c.on
         tapes = tuple([t for t in open if t not in off])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
-        self.only = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
+        self.only = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
         self.open, self.changes = open, changes
 
 
@@ -178,7 +178,7 @@ def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], li
     for tape in tapes[1:]:
         hit = False
         for i, h in enumerate(heads):
-            if h is not None and (h.tape is tape or on(h, tape) is not None):
+            if h is not None and (h.tape is tape or on(h, tape) is not None) and not tape.silent:
                 live[i] = h
                 hit = True
         if hit:

@@ -94,7 +94,8 @@ class GradientTape:
                 )
             if not is_inexact(t.array.dtype):
                 warnings.warn(
-                    f"The dtype of the watched tensor must be floating (e.g. gg.float32), got {t.array.dtype}",
+                    f"The dtype of the watched tensor must be floating (e.g. {t.prefix}float32), got "
+                    f"{t.prefix}{'string' if t.array.dtype.kind in 'SUO' else t.array.dtype}",
                     stacklevel=2,
                 )
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 from . import array as _array, autograd
@@ -26,6 +26,8 @@ class Variable(Tensor):
     """
 
     __slots__ = ("name", "trainable")
+
+    part: ClassVar[type[_Slice]]  # the class of v[key]
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class Variable(Tensor):
 
     def __getitem__(self, key: Any) -> Any:
         out = index.getitem(self, key)
-        part = _Slice()
+        part = self.part()
         part.array, part.node, part.variable, part.key = out.array, out.node, self, key
         return part
 
@@ -148,6 +150,9 @@ class _Slice(Tensor):
     def assign_sub(self, delta: Any) -> Variable:
         """Subtract from these elements of the variable."""
         return self.assign(math.subtract(self.variable.detach()[self.key], delta))
+
+
+Variable.part = _Slice
 
 
 class Parameter(Variable):

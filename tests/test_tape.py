@@ -508,7 +508,7 @@ def test_bad_arguments_leave_the_tape_usable():
 def test_integers_and_other_things_cannot_be_watched():
     x = gg.tensor(10)
     with gg.GradientTape() as tape:
-        with pytest.warns(UserWarning, match="must be floating .*got int32"):
+        with pytest.warns(UserWarning, match="must be floating .*got gg.int32"):
             tape.watch(x)
         for bad in (1.0, np.ones(2), "s"):
             with pytest.raises(ValueError, match="not a Tensor or Variable"):

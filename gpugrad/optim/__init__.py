@@ -1,5 +1,7 @@
 """Floor 7: optimizers."""
 
-from .adam import Adam as Adam
+from .adagrad import Adagrad as Adagrad
+from .adam import Adam as Adam, AdamW as AdamW
 from .optimizer import Optimizer as Optimizer
+from .rmsprop import RMSprop as RMSprop
 from .sgd import SGD as SGD

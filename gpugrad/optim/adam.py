@@ -16,6 +16,9 @@ class Adam(Optimizer):
     weight_decay adds weight_decay x to the gradient.  ValueError for an option out of range or NaN.
     """
 
+    decoupled = False  # whether weight_decay shrinks x itself, instead of adding to the gradient
+    eps_unscaled = False  # x ← x - lr' m / (√v + eps), with the bias corrections in lr' alone, as Keras has it
+
     def __init__(
         self,
         variables: Iterable[Any] | None = None,
@@ -41,7 +44,9 @@ class Adam(Optimizer):
     def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
         b1, b2 = self.betas
         kind = x.dtype.type
-        if self.weight_decay:
+        if self.weight_decay and self.decoupled:
+            x = x * kind(1 - self.learning_rate * self.weight_decay)
+        elif self.weight_decay:
             g = g + x * kind(self.weight_decay)
         state["step"] += 1
         m, v = state["m"], state["v"]
@@ -50,7 +55,27 @@ class Adam(Optimizer):
         v *= kind(b2)
         v += g * g * kind(1 - b2)
         size = self.learning_rate / (1 - b1 ** state["step"])
+        scale = math.sqrt(1 - b2 ** state["step"])
         root = xp(x).sqrt(v)
-        root *= kind(1 / math.sqrt(1 - b2 ** state["step"]))
+        if self.eps_unscaled:
+            size *= scale
+        else:
+            root *= kind(1 / scale)
         root += kind(self.eps)
         return x - m / root * kind(size)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017): x shrinks by lr weight_decay x before the update."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        variables: Iterable[Any] | None = None,
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(variables, learning_rate, betas, eps, weight_decay)

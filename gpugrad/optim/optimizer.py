@@ -157,6 +157,7 @@ class Optimizer:
 
     def _step(self, pairs: list[tuple[Array, Tensor]]) -> None:
         states = self._state
+        pairs = self.clipped(pairs)
         for _, v in pairs:  # all of them before the first change, since init may refuse one
             if states[id(v)] is None:
                 states[id(v)] = self.init(v.array.astype(wide(v.array.dtype), copy=False))
@@ -175,6 +176,10 @@ class Optimizer:
             v.array = new if new.ndim else xp(x).asarray(new)  # of 0-d arrays NumPy makes scalars
 
     # ------------------------------------------------------------------------------------ for subclasses
+    def clipped(self, pairs: list[tuple[Array, Tensor]]) -> list[tuple[Array, Tensor]]:
+        """The (gradient, variable) pairs that the update takes."""
+        return pairs
+
     def init(self, x: Array) -> Any:
         """The state for one variable."""
         raise TypeError(f"{type(self).__name__} has no init(array)")

@@ -1,0 +1,183 @@
+"""Floor 6: functions with a gradient of their own, and functions that are computed again instead of kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter as Argument, signature
+from typing import Any
+
+import optree
+
+from .array import is_inexact, xp
+from .autograd import no_grad
+from .core import Node, Tape, Tensor, raw, wrap
+from .op import pick
+from .ops.math import conj, positive
+from .recording import enter, record, replace
+from .tape import GradientTape
+
+
+class CustomOp:
+    """An op made for one call.  Its node saves `back(gs)`, which takes its outputs' cotangents to those of its inputs.
+
+    In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
+    """
+
+    __slots__ = ("joint", "kind", "like", "name", "quick", "saves", "several")
+
+    def __init__(self, name: str, inputs: int, out: Any, kind: type[Tensor]) -> None:
+        self.name, self.kind = name, kind
+        self.quick, self.saves, self.joint = [(None, -1)] * inputs, True, self._pull
+        self.several = isinstance(out, tuple)
+        self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
+
+    def __repr__(self) -> str:
+        return f"<custom op {self.name}>"
+
+    def keep(self, tracked: Any) -> Callable[[tuple], tuple]:
+        return lambda values: (None,) * (len(self.quick) + 1) + values
+
+    def _pull(self, g: Any, saved: tuple, shape: None) -> list[Any]:
+        parts = [g.get(i) for i in range(len(self.like))] if self.several else [g]
+        lift = any([isinstance(p, Tensor) for p in parts])
+        gs = [
+            wrap(lib.zeros(shape, dtype), None, self.kind) if p is None else self._outward(p)
+            for p, (shape, dtype, lib) in zip(parts, self.like)
+        ]
+        if lift:
+            return [None if d is None else self._inward(d, True) for d in saved[-1](gs)]
+        with no_grad():
+            return [None if d is None else self._inward(d, False) for d in saved[-1](gs)]
+
+    def _outward(self, g: Any) -> Tensor:
+        g = conj(g) if g.dtype.kind == "c" else g
+        return wrap(raw(g), g.node if isinstance(g, Tensor) else None, self.kind)
+
+    def _inward(self, d: Any, lift: bool) -> Any:
+        d = wrap(d.array, d.node) if isinstance(d, Tensor) else d
+        d = conj(d) if d.dtype.kind == "c" else d
+        return d if lift else raw(d)
+
+
+def attach(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any]) -> Any:
+    """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
+
+    back([cotangent of each output]) -> [cotangent or None for each input].
+    """
+    several = isinstance(outputs, tuple)
+    kind = (outputs[0] if several else outputs).kind
+    arrays = tuple([o.array for o in outputs]) if several else outputs.array
+    heads: list[Node | None] = [x.node if isinstance(x, Tensor) and is_inexact(x.array.dtype) else None for x in inputs]
+    t = record(CustomOp(name, len(inputs), arrays, kind), arrays, (back,), heads, kind)
+    if not several:
+        return t
+    if t.node is None:
+        return tuple([wrap(a, None, kind) for a in arrays])
+    return tuple([record(pick.op, a, (None, None, i, None), (t.node,), kind) for i, a in enumerate(arrays)])
+
+
+def _reading(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple[Any, list[Tensor]]:
+    """(what f answers, the trainable leaves that it read, its arguments apart)."""
+    probe = Tape(set(), True, silent=True)
+    enter(probe)
+    try:
+        out = f(*args, **kw)
+    finally:
+        replace(probe)
+    given = {id(a) for a in args}
+    leaves = [n.saved() for n in sorted(probe.watched, key=lambda n: n.seq)]
+    return out, [v for v in leaves if v is not None and id(v) not in given]
+
+
+# ---------------------------------------------------------------------------------------------- in one function
+def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f(*tensors)` answers (outputs, grad_fn); `grad_fn(*cotangents)` answers the gradient of each tensor.
+
+        @gg.custom_gradient
+        def log1pexp(x):
+            e = gg.exp(x)
+            return gg.log(1 + e), lambda g: g * (1 - 1 / (1 + e))
+
+    Where f reads trainable variables, grad_fn takes `variables=` and answers (gradients of the tensors, gradients of
+    the variables).  What grad_fn computes is recorded by outer tapes, so higher orders work.
+    ValueError for a wrong number of gradients; TypeError where f reads variables and grad_fn does not take them.
+    """
+
+    @wraps(f)
+    def call(*args: Any, **kw: Any) -> Any:
+        (outputs, grad_fn), variables = _reading(f, args, kw)
+        takes = signature(grad_fn).parameters
+        if variables and "variables" not in takes and all(p.kind is not Argument.VAR_KEYWORD for p in takes.values()):
+            raise TypeError(
+                "@tf.custom_gradient grad_fn must accept keyword argument 'variables', since function uses variables: "
+                f"{variables}. Write def grad(g, variables=None), and return (gradients, [one for each variable])."
+            )
+        flat, spec = optree.tree_flatten(outputs, namespace="gpugrad")
+        tensors = [a for a in args if isinstance(a, Tensor)]
+
+        def back(gs: list[Any]) -> list[Any]:
+            answer = grad_fn(*gs, variables=variables) if variables else grad_fn(*gs)
+            more: list[Any] = []
+            if variables:
+                answer, more = answer
+                if len(more) != len(variables):
+                    raise ValueError(
+                        f"Must return gradient for each variable from @custom_gradient grad_fn: {len(variables)} "
+                        f"variables, {len(more)} gradients."
+                    )
+            grads = list(answer) if isinstance(answer, (list, tuple)) else [answer]
+            if len(grads) != len(tensors):
+                raise ValueError(
+                    f"custom_gradient function expected to return {len(tensors)} gradients, but returned {len(grads)} "
+                    "instead."
+                )
+            return [*grads, *more]
+
+        single = len(flat) == 1
+        out = attach(f.__name__, flat[0] if single else tuple(flat), [*tensors, *variables], back)
+        return spec.unflatten([out] if single else list(out))
+
+    return call
+
+
+def grad_pass_through(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`, through which gradients go as if it were the identity of its first argument."""
+
+    @wraps(f)
+    def call(x: Any, *args: Any, **kw: Any) -> Any:
+        with no_grad():
+            out = f(x, *args, **kw)
+        return attach(f.__name__, out, [x], lambda gs: gs)
+
+    return call
+
+
+def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`, whose intermediate results are not kept but computed again when a gradient is asked for.
+
+    Time for memory (Chen et al. 2016).  `f` takes and answers Tensors, and computes the same when called again.
+    """
+
+    @wraps(f)
+    def call(*args: Any, **kw: Any) -> Any:
+        with no_grad():
+            outputs, variables = _reading(f, args, kw)
+        flat, spec = optree.tree_flatten(outputs, namespace="gpugrad")
+        tensors = [a for a in args if isinstance(a, Tensor)]
+
+        def back(gs: list[Any]) -> list[Any]:
+            with GradientTape() as tape:
+                copies = [positive(a) for a in tensors]
+                tape.watch([c for c in copies if is_inexact(c.array.dtype)])
+                moved = iter(copies)
+                again = optree.tree_leaves(
+                    f(*[next(moved) if isinstance(a, Tensor) else a for a in args], **kw), namespace="gpugrad"
+                )
+            return tape.gradient(again, [*copies, *variables], output_gradients=gs)
+
+        single = len(flat) == 1
+        out = attach(f.__name__, flat[0] if single else tuple(flat), [*tensors, *variables], back)
+        return spec.unflatten([out] if single else list(out))
+
+    return call
