@@ -71,7 +71,6 @@ class Tensor:
     # What a subclass of Tensor may choose; an op asks its first Tensor.
     kind: ClassVar[type[Tensor]]  # the class of results
     prefix: ClassVar[str] = "gg."  # of dtypes, in messages
-    boxed: ClassVar[type[Tensor]]  # of Tensor alone: the class of the results of ops on numbers and lists
     pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
     meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands
     explain: ClassVar[Callable[[str, Exception, Sequence[Any]], Exception]]  # NumPy's error as the user's
@@ -182,7 +181,7 @@ class Tensor:
         def var(self, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Tensor: ...
 
 
-Tensor.kind = Tensor.boxed = Tensor
+Tensor.kind = Tensor
 
 
 def wrap(array: Any, node: Node | None = None, kind: type[Tensor] = Tensor) -> Tensor:

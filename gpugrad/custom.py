@@ -12,8 +12,8 @@ import optree
 from .array import is_inexact, xp
 from .autograd import no_grad
 from .core import Node, Tape, Tensor, raw, wrap
-from .op import pick
 from .ops.math import conj, positive
+from .paths import PICK
 from .recording import enter, record, replace
 from .tape import GradientTape
 
@@ -74,7 +74,7 @@ def attach(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any])
         return t
     if t.node is None:
         return tuple([wrap(a, None, kind) for a in arrays])
-    return tuple([record(pick.op, a, (None, None, i, None), (t.node,), kind) for i, a in enumerate(arrays)])
+    return tuple([record(PICK, a, (None, None, i, None), (t.node,), kind) for i, a in enumerate(arrays)])
 
 
 def _reading(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple[Any, list[Tensor]]:

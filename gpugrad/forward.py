@@ -113,7 +113,7 @@ def boxed(x: Any, name: str) -> Any:
             "Tensors, arrays, numbers and nested lists of numbers are allowed"
         )
     _refuse_tracked(x)
-    return wrap(asarray(x), None, Tensor.boxed)
+    return wrap(asarray(x))
 
 
 def _refuse_tracked(x: Any) -> None:

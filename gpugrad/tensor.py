@@ -100,7 +100,7 @@ def _like(name: str, doc: str) -> Callable[..., Tensor]:
     def f(x: Any, dtype: DTypeLike = None) -> Tensor:
         a = raw(x) if isinstance(x, Tensor) or library(x) is not None else raw(tensor(x))
         out = getattr(_array.xp(a), name)(a, dtype=a.dtype if dtype is None else as_dtype(dtype))
-        return wrap(out, None, x.kind if isinstance(x, Tensor) else Tensor.boxed)
+        return wrap(out, None, x.kind if isinstance(x, Tensor) else Tensor)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = doc

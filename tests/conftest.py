@@ -5,6 +5,10 @@ import pytest
 import gpugrad as gg
 
 
+def pytest_addoption(parser):
+    parser.addoption("--against", action="store_true", help="tests/seeds on TensorFlow and PyTorch themselves")
+
+
 def pytest_collection_modifyitems(items):
     if gg.device_count():
         return

@@ -1,0 +1,290 @@
+"""Floor 2: what a call of an op does, written out: one array; one array and static arguments; two arrays; any number.
+
+A recorded `a * b` is one Python call.  `tests/test_calls.py` counts them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import ref
+
+from numpy import generic, ndarray
+
+from .array import library
+from .core import DROP, Node, Tensor, compact, joins, tick, wrap
+from .forward import boxed, operand
+from .recording import active, record
+from .rule import Op
+
+
+def _unboxed(self: Op, call: Any, run: Any, args: tuple, static: dict[str, Any]) -> Any:
+    """No argument is a Tensor: raw arrays give a raw array; numbers and lists are made Tensors first."""
+    for a in args:
+        if library(a) is not None:
+            return run(*args, **static)
+    return call(boxed(args[0], self.name), *args[1:], **static)
+
+
+def _untracked(self: Op, call: Any, host: Any, run: Any, box: Any) -> tuple[Any, Any]:
+    """What a call does with (an array, anything else) where no operand is a Tensor."""
+    if box is None:
+        return host, lambda *args, **static: _unboxed(self, call, run, args, static)
+    into = lambda a, *more, **static: call(box(a), *more, **static)
+    return into, into
+
+
+def unary(self: Op, host: Any, run: Any, box: Any) -> Any:
+    """One input, no static arguments: recorded without a call of our own."""
+    keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
+
+    def call(a: Any) -> Any:
+        kind = type(a)
+        if kind is not Tensor:
+            if not isinstance(a, Tensor):
+                return bare(a) if kind is ndarray or isinstance(a, generic) else other(a)
+            kind = a.kind
+        x = a.array
+        h = a.node
+        try:
+            y = host(x) if type(x) is ndarray else run(x)
+        except Exception as e:
+            raise kind.explain(self.name, e, (x,)) from None
+        t = kind()
+        t.array = y
+        if h is None:
+            t.node = None
+            return t
+        tape = active().only
+        if h.tape is not tape and h not in tape.watched and not joins(h, tape):
+            return record(self, y, (x, y, None), (h,), kind)
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = (x if keep_x else None, y if keep_y else None)
+        n.edges = (h,)
+        n.shape = y.shape
+        n.dtype = y.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
+    bare, other = _untracked(self, call, host, run, box)
+    return call
+
+
+def unary_static(self: Op, host: Any, run: Any, box: Any) -> Any:
+    """One input and static arguments: reductions, reshapes."""
+    keep = self.keep([True])
+    defaults = self.static
+    values = tuple(defaults.values())
+
+    def call(a: Any, *more: Any, **static: Any) -> Any:
+        if more:  # gg.sum(x, 0), as NumPy's users write
+            if len(more) > len(defaults):
+                raise TypeError(f"{self.name} takes one array and {list(defaults)}; given {1 + len(more)} arguments")
+            static = {**dict(zip(defaults, more, strict=False)), **static}
+        kind = type(a)
+        if kind is not Tensor:
+            if not isinstance(a, Tensor):
+                return bare(a, **static) if kind is ndarray or isinstance(a, generic) else other(a, **static)
+            kind = a.kind
+        x = a.array
+        h = a.node
+        try:
+            y = host(x, **static) if type(x) is ndarray else run(x, **static)
+        except Exception as e:
+            if unknown := set(static) - set(defaults):
+                raise TypeError(f"{self.name} has no argument {min(unknown)!r}; it takes {list(defaults)}") from None
+            lists = {k: tuple(v) for k, v in static.items() if type(v) is list and k != "key"}
+            if lists:  # axis=[0, 1]
+                return call(a, **{**static, **lists})
+            raise kind.explain(self.name, e, (x,)) from None
+        t = kind()
+        if y is x:  # two tensors never share an array object
+            y = y.view()
+        t.array = y
+        if h is None:
+            t.node = None
+            return t
+        tape = active().only
+        given = (x, y, *({**defaults, **static}.values() if static else values), None)
+        if h.tape is not tape and h not in tape.watched and not joins(h, tape):
+            return record(self, y, given, (h,), kind)
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = keep(given)
+        n.edges = (h,)
+        n.shape = y.shape
+        n.dtype = y.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
+    bare, other = _untracked(self, call, host, run, box)
+    return call
+
+
+def binary(self: Op, host: Any, run: Any, box: Any) -> Any:
+    """Two inputs, no static arguments.  A recorded `a*b` is this one Python call."""
+    left, right = self.needs
+    both = left | right
+    lx, ly, lz = 0 in left, 1 in left, 2 in left
+    rx, ry, rz = 0 in right, 1 in right, 2 in right
+    bx, by, bz = 0 in both, 1 in both, 2 in both
+
+    def call(a: Any, b: Any) -> Any:
+        kind = type(a)
+        if kind is Tensor and type(b) is Tensor:  # the two tests are faster than one isinstance
+            x = a.array
+            y = b.array
+            h = a.node
+            k = b.node
+        elif isinstance(a, Tensor):
+            kind = a.kind
+            x = a.array
+            h = a.node
+            if isinstance(b, Tensor):
+                y = b.array
+                k = b.node
+                if kind is not Tensor and x.dtype is not y.dtype:
+                    x, y = kind.meet(self.name, x, y)
+            else:
+                x, y = kind.pair(x, b)
+                k = None
+        elif isinstance(b, Tensor):
+            h = None
+            y = b.array
+            k = b.node
+            kind = b.kind
+            y, x = kind.pair(y, a)
+        else:
+            return bare(a, b) if kind is ndarray or isinstance(a, generic) else other(a, b)
+        try:
+            z = host(x, y) if type(x) is ndarray else run(x, y)
+        except Exception as e:
+            raise kind.explain(self.name, e, (x, y)) from None
+        t = kind()
+        t.array = z
+        if h is None:
+            if k is None:
+                t.node = None
+                return t
+            tape = active().only
+            if k.tape is not tape and k not in tape.watched and not joins(k, tape):
+                return record(self, z, (x, y, z, None), (h, k), kind)
+            saved = (x if rx else None, y if ry else None, z if rz else None)
+        elif k is None:
+            tape = active().only
+            if h.tape is not tape and h not in tape.watched and not joins(h, tape):
+                return record(self, z, (x, y, z, None), (h, k), kind)
+            saved = (x if lx else None, y if ly else None, z if lz else None)
+        else:
+            tape = active().only
+            if (h.tape is not tape and h not in tape.watched and not joins(h, tape)) or (
+                k.tape is not tape and k not in tape.watched and not joins(k, tape)
+            ):
+                return record(self, z, (x, y, z, None), (h, k), kind)
+            saved = (x if bx else None, y if by else None, z if bz else None)
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = saved
+        n.edges = (h, k)
+        n.shape = z.shape
+        n.dtype = z.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
+    bare, other = _untracked(self, call, host, run, box)
+    return call
+
+
+def general(self: Op, host: Any, run: Any, box: Any, aux: tuple[str, ...], several: bool) -> Any:
+    """Any number of inputs, static arguments, auxiliaries and outputs."""
+
+    def call(*args: Any, **static: Any) -> Any:
+        values: list[Any] = []
+        heads: list[Node | None] = []
+        anchor = tracked = None
+        kind = Tensor
+        for a in args:
+            if isinstance(a, Tensor):
+                anchor, kind = a.array, a.kind
+                break
+        if anchor is None:
+            numpy = type(args[0]) is ndarray if args else False
+            out = (bare if numpy else other)(*args, **static)
+            return out[0] if aux and isinstance(out, tuple) else out
+        if len(args) != len(self.args):
+            raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
+        for a, rule in zip(args, self.rules, strict=True):
+            n = None
+            if isinstance(a, Tensor):
+                if a.node is not None and rule is not None:
+                    n = tracked = a.node
+                a = a.array
+            elif a is not None and library(a) is None:
+                a = operand(a, anchor)
+            values.append(a)
+            heads.append(n)
+        try:
+            out = host(*values, **static) if type(values[0]) is ndarray else run(*values, **static)
+        except Exception as e:
+            raise kind.explain(self.name, e, values) from None
+        extra: tuple[Any, ...] = ()
+        if aux:
+            out, *extra = out  # type: ignore[assignment]
+        if tracked is None:
+            return tuple([wrap(o, None, kind) for o in out]) if several else wrap(out, None, kind)
+        given = {**self.static, **static}.values() if static else self.static.values()
+        t = record(self, out, (*values, out, *given, *extra, None), heads, kind)
+        if not several:
+            return t
+        if t.node is None:
+            return tuple([wrap(o, None, kind) for o in out])
+        return tuple([record(PICK, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
+
+    bare, other = _untracked(self, call, host, run, box)
+    return call
+
+
+# ---------------------------------------------------------------------------------------------- several outputs
+class Parts(dict):
+    """The cotangents of an op with several outputs, by position; an output that nobody used has none."""
+
+    shape = dtype = None
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(
+            {
+                i: self[i] + other[i] if i in self and i in other else self.get(i, other.get(i))
+                for i in {**self, **other}
+            }
+        )
+
+
+# The i-th output: what a call with several outputs is followed by, an output each.
+PICK = Op("pick", ["x"], {"i": None}, (), None, {"x": lambda g, i: Parts({i: g})})

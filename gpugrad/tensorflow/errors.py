@@ -1,0 +1,9 @@
+"""tf.errors: what ops raise."""
+
+
+class OpError(Exception):
+    """An op was given what it cannot work on."""
+
+
+class InvalidArgumentError(OpError, ValueError):
+    """Shapes or dtypes that do not go together."""

@@ -1,0 +1,10 @@
+"""tf.linalg."""
+
+from __future__ import annotations
+
+from ..ops import linalg, shape
+from .functions import CREATION, LINALG, pick
+from .tensor import spoken
+
+globals().update(pick(LINALG))
+tensordot, matrix_transpose, eye = spoken(linalg.tensordot), spoken(shape.matrix_transpose), CREATION["eye"]
