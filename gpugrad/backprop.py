@@ -10,8 +10,8 @@ from operator import attrgetter, iadd
 from sys import getrefcount
 from typing import Any
 
-from .array import device_of, xp
-from .core import DROP, Node, Tape, Tensor, on, raw, wrap
+from .array import device_of, library, xp
+from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
 from .recording import active
@@ -88,6 +88,8 @@ def backprop(
             if n in asked:
                 answers[n] = g
             if mine:
+                if writes.ages:
+                    _unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
                 ds = None if op.joint is None else op.joint(g, s, None)
                 i = -1
@@ -136,6 +138,21 @@ def backprop(
         None if n is None or n not in answers else _answer(answers[n], s.kind, given)
         for n, s in zip(wanted, sources or (), strict=True)
     ]
+
+
+def _unchanged(n: Node) -> None:
+    """RuntimeError if memory that `n` saved has been written to since."""
+    for v in n.saved:
+        if library(v) is None:
+            continue
+        ages = writes.of(v)
+        before = sum([age < n.seq for age in ages])
+        if before < len(ages):
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"[{v.dtype} {list(v.shape)}], which {n.op.name} saved, is at version {len(ages)}; expected version "
+                f"{before} instead. Write y = x + 1 in the place of x += 1, or x.clone() before the change."
+            )
 
 
 def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node]) -> tuple[list[Node], dict]:

@@ -17,6 +17,35 @@ tick = count().__next__  # the age of a node: backward order without a topologic
 DROP: Any = object()  # Node.grad: backward() leaves nothing here
 
 
+class Writes:
+    """When memory that tensors share was written to in place: the ages of the writes, by the id of its owner."""
+
+    def __init__(self) -> None:
+        self.ages: dict[int, tuple[Any, list[int]]] = {}
+
+    def add(self, array: Any) -> None:
+        """The memory of `array` has been written to, now."""
+        owner = owner_of(array)
+        key = id(owner)
+        if key not in self.ages:
+            self.ages[key] = ref(owner, lambda _, key=key: self.ages.pop(key, None)), []
+        self.ages[key][1].append(tick())
+
+    def of(self, array: Any) -> list[int]:
+        """The ages of the writes to the memory of `array`."""
+        return self.ages.get(id(owner_of(array)), (None, []))[1]
+
+
+def owner_of(array: Any) -> Any:
+    """The array that owns the memory of `array`, which may be a view."""
+    while getattr(array, "base", None) is not None and hasattr(array.base, "nbytes"):
+        array = array.base
+    return array
+
+
+writes = Writes()
+
+
 class Node:
     """One op on one tape.
 
@@ -61,12 +90,13 @@ class Tensor:
     Its methods and operators are bound by `gpugrad.tensor`, so that ops can be written on top of the bare pair.
     """
 
-    __slots__ = ("__weakref__", "array", "node")
+    __slots__ = ("__weakref__", "array", "node", "view_of")
     # No __array_ufunc__: with the priority alone, `ndarray * tensor` comes to us and `np.exp(tensor)` leaves.
     __array_priority__ = 100
 
     array: Any
     node: Node | None
+    view_of: Any  # set by front doors with changes in place, on tensors that share memory: (its owner, the way back)
 
     # What a subclass of Tensor may choose; an op asks its first Tensor.
     kind: ClassVar[type[Tensor]]  # the class of results

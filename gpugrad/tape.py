@@ -12,7 +12,7 @@ import optree
 
 from .array import is_inexact, library, xp
 from .backprop import backprop
-from .core import Tape, Tensor, identity, leaf, on, wrap
+from .core import Tape, Tensor, identity, leaf, on, owner_of, wrap
 from .ops.shape import broadcast_to
 from .recording import active, enter, replace, scope
 
@@ -253,9 +253,7 @@ def saved_arrays(nodes: list[Any]) -> dict[int, int]:
     for n in nodes:
         for v in n.saved:
             if library(v) is not None:
-                base = v
-                while getattr(base, "base", None) is not None and hasattr(base.base, "nbytes"):
-                    base = base.base
+                base = owner_of(v)
                 blocks[id(base)] = base.nbytes
     return blocks
 

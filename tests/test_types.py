@@ -17,8 +17,8 @@ def declared():
 def test_declared_and_bound_agree():
     silent = {
         "__array_function__", "__array_priority__", "__deepcopy__", "__dlpack__", "__reduce__",
-        "__dlpack_device__", "__format__", "__repr__", "__setitem__", "__slots__", "array", "node", "__weakref__",
-        "__annotations__", "kind", "prefix", "pair", "explain",
+        "__dlpack_device__", "__format__", "__repr__", "__setitem__", "__slots__", "array", "node", "view_of",
+        "__weakref__", "__annotations__", "kind", "prefix", "pair", "explain",
     }  # fmt: skip
     bound = {n for n in vars(gg.Tensor) if not (n.startswith("_") and not n.startswith("__"))} - silent
     bound -= {"__doc__", "__module__", "__static_attributes__", "__firstlineno__"}

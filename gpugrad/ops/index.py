@@ -63,6 +63,18 @@ def put_add(g: Any, key: Any, shape: tuple[int, ...]) -> Any:
     return _put_add(g, key=key, to=shape)
 
 
+def _without(g: Any, key: Any) -> Any:
+    return put(g, wrap(xp_of(raw(g)).zeros((), g.dtype)) if isinstance(g, Tensor) else g.dtype.type(0), key=key)
+
+
+@op(x=_without, value=lambda g, key: _getitem(g, key=key), name="put", args=["x", "value"])
+def put(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
+    """x with `value`, broadcast, at x[key]."""
+    out = xp.array(x)
+    out[key] = value
+    return out
+
+
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices of x at `indices` along `axis` (None: of the flattened array)."""
     x, indices = boxed(x, "take"), raw(indices)

@@ -37,7 +37,7 @@ def test_any_tensor_and_any_nesting(tf, capsys):
     expected = (x @ w.numpy() + b.numpy())[0]  # d mean(y²) / db
     np.testing.assert_allclose(grad["b"].numpy(), expected, rtol=1e-5)
     assert repr(grad["b"]) == f"<tf.Tensor: shape=(2,), dtype=float32, numpy={grad['b'].numpy()!r}>"
-    assert tape.gradient(loss, ()) == () and tape.gradient(loss, [None, w])[0] is None
+    assert tape.gradient(loss, ()) == ()
 
 
 def test_a_model(tf, capsys):

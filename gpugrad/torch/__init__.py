@@ -1,0 +1,57 @@
+"""PyTorch's names and conventions over gpugrad: `import gpugrad.torch as torch`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..array import (
+    as_dtype as _as_dtype,
+    bfloat16 as bfloat16,
+    bool_ as bool_,
+    complex64 as complex64,
+    complex128 as complex128,
+    device as _device,
+    device_count as _device_count,
+    float16 as float16,
+    float32 as float32,
+    float64 as float64,
+    int8 as int8,
+    int16 as int16,
+    int32 as int32,
+    int64 as int64,
+    set_default_dtype as set_default_dtype,
+    uint8 as uint8,
+)
+from ..autograd import (
+    enable_grad as enable_grad,
+    is_grad_enabled as is_grad_enabled,
+    no_grad as no_grad,
+    set_grad_enabled as set_grad_enabled,
+)
+from . import autograd as autograd, methods as methods, nn as nn, optim as optim, utils as utils
+from .creation import CREATION
+from .functions import TABLE
+from .tensor import Size as Size, Tensor as Tensor, tensor as tensor
+
+globals().update({**TABLE, **CREATION})
+bool, double, half, float, int, long, short = bool_, float64, float16, float32, int32, int64, int16
+device, inference_mode = _device, no_grad
+
+
+class cuda:
+    """torch.cuda."""
+
+    @staticmethod
+    def is_available() -> Any:
+        """Whether there is a GPU."""
+        return _device_count("cuda") > 0
+
+    @staticmethod
+    def device_count() -> Any:
+        """The number of GPUs."""
+        return _device_count("cuda")
+
+
+def get_default_dtype() -> Any:
+    """The dtype of Python floats."""
+    return _as_dtype(tensor(0.0).dtype)

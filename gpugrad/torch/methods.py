@@ -1,0 +1,108 @@
+"""PyTorch's methods of tensors, bound from the table of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import autograd, random as _random
+from ..array import as_dtype
+from ..core import Tensor as CoreTensor
+from ..ops import math, shape as _shape
+from ..tensor import ones as _ones, ones_like, to as _to, zeros as _zeros
+from . import functions
+from .functions import METHODS, SAME, TABLE, _shape_of
+from .tensor import Tensor, as_torch, tensor
+
+
+def _in_place(f: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Tensor, *args: Any, **kw: Any) -> Tensor:
+        return self._change(f(self, *args, **kw))
+
+    call.__name__, call.__doc__ = f"{f.__name__}_", f"{f.__doc__ or ''}  In place."
+    return call
+
+
+def _scaled(f: Callable[..., Any]) -> Callable[..., Any]:
+    """add and sub, whose second operand may be multiplied by alpha."""
+    return lambda self, other, alpha=1: f(self, other if alpha == 1 else math.multiply(other, alpha))
+
+
+def _fill(self: Tensor, value: Any) -> Any:
+    return math.astype(math.multiply(ones_like(self), value), self.array.dtype)
+
+
+def _copy(self: Tensor, src: Any) -> Any:
+    return _shape.broadcast_to(math.astype(src, self.array.dtype), self.array.shape)
+
+
+def _cast(dtype: Any) -> Callable[[Tensor], Any]:
+    return lambda self: math.astype(self, dtype)
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **options: Any) -> Any:
+    """On another device, in another dtype, or both."""
+    for a in args:
+        if isinstance(a, CoreTensor):
+            dtype, device = a.array.dtype, a.device
+        elif isinstance(a, np.dtype):
+            dtype = a
+        else:
+            device = a
+    out = _to(self, device, dtype)
+    return math.positive(out) if copy and out is self else out
+
+
+def _method(f: Callable[..., Any]) -> Any:
+    return f if hasattr(f, "op") else lambda self, *args, **kw: f(self, *args, **kw)
+
+
+_CASTS = {
+    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "int": "int32", "long": "int64",
+    "bool": "bool", "short": "int16",
+}  # fmt: skip
+_IN_PLACE = (
+    "mul div pow exp sqrt abs neg sigmoid tanh relu clamp round floor ceil masked_fill square log sin cos"
+).split()
+
+
+def _like(f: Callable[..., Any]) -> Callable[..., Tensor]:
+    return lambda self, *size, dtype=None: as_torch(f(_shape_of(size), dtype or self.array.dtype, self.device))
+
+
+def _drawn(f: Callable[..., Any]) -> Callable[..., Tensor]:
+    """Random numbers, in place; one after the other f(shape, a, b)."""
+    return lambda self, a=0.0, b=1.0: self.copy_(f(self.array.shape, a, b, device=self.device))
+
+
+def _detach_(self: Tensor) -> Tensor:
+    """Leave the graph, in place."""
+    self.node = None
+    return self
+
+
+def _bind() -> None:
+    T: Any = Tensor
+    for name, f in {**SAME, **{n: getattr(functions, n) for n in METHODS}, "clip": functions.clamp}.items():
+        setattr(T, name, _method(f))
+    for name in _IN_PLACE:
+        setattr(T, f"{name}_", _in_place(TABLE[name]))
+    T.add, T.sub = _scaled(math.add), _scaled(math.subtract)
+    T.add_, T.sub_ = _in_place(T.add), _in_place(T.sub)
+    T.fill_, T.copy_, T.zero_ = _in_place(_fill), _in_place(_copy), lambda self: self.fill_(0)
+    T.uniform_, T.normal_ = _drawn(_random.uniform), _drawn(_random.normal)
+    T.__iadd__, T.__isub__, T.__imul__, T.__itruediv__, T.__ipow__ = T.add_, T.sub_, T.mul_, T.div_, T.pow_
+    for name, dtype in _CASTS.items():
+        setattr(T, name, _cast(as_dtype(dtype)))
+    T.type_as = lambda self, other: math.astype(self, other.array.dtype)
+    T.to, T.contiguous, T.detach_ = to, lambda self: self, _detach_
+    T.view_as = lambda self, other: self.view(other.array.shape)
+    T.new_zeros, T.new_ones = _like(_zeros), _like(_ones)
+    T.new_tensor = lambda self, data: tensor(data, self.array.dtype, self.device)
+    T.T = property(lambda self: self.permute(*range(self.array.ndim)[::-1]), doc="The axes in reverse order.")
+    T.is_leaf = property(autograd.is_leaf, doc="Whether no recorded op made it.")
+
+
+_bind()

@@ -1,0 +1,336 @@
+"""PyTorch's conventions of tensors: how they print, how operands join, methods, changes in place."""
+
+from __future__ import annotations
+
+import math as _math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import autograd as _autograd
+from ..array import bfloat16, bool_, default_float, device_of, float16, float32, int64, library, xp
+from ..core import Node, Tensor as CoreTensor, raw, trainable, wrap, writes
+from ..forward import explain, pair
+from ..ops import index, math, shape as _shape
+from ..tensor import tensor as core_tensor, to_numpy
+from ..variable import Parameter as CoreParameter
+
+_NAMES = {"subtract": "Sub", "multiply": "Mul", "divide": "Div", "matmul": "Mm", "negative": "Neg"}
+
+
+_ALONE: tuple[Any, Any] = (None, None)
+
+
+class Size(tuple):
+    """A shape: a tuple that prints as torch.Size."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"torch.Size({list(self)})"
+
+    def numel(self) -> int:
+        """The product of all lengths."""
+        return _math.prod(self)
+
+
+# ---------------------------------------------------------------------------------------------- operands
+def _category(dtype: np.dtype) -> int:
+    return 3 if dtype == bfloat16 else {"b": 0, "i": 1, "u": 1, "f": 3, "c": 4}[dtype.kind]
+
+
+def promoted(x: Any, y: Any) -> np.dtype:
+    """The dtype in which two arrays meet: a higher category wins, then an array with axes over one without."""
+    a, b = _category(x.dtype), _category(y.dtype)
+    if a != b:
+        high, low = (x, y) if a > b else (y, x)
+        if high.ndim or not low.ndim:
+            return high.dtype
+        return default_float() if _category(high.dtype) == 3 else high.dtype if _category(high.dtype) == 4 else int64
+    if bool(x.ndim) != bool(y.ndim):
+        return x.dtype if x.ndim else y.dtype
+    return float32 if {x.dtype, y.dtype} == {float16, bfloat16} else np.result_type(x.dtype, y.dtype)
+
+
+def _backward_name(node: Node) -> str:
+    name = node.op.name
+    return _NAMES.get(name, "".join([w.title() for w in name.split("_")])) + "Backward0"
+
+
+class GradFn:
+    """The op that made a tensor, as `grad_fn` shows it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def name(self) -> str:
+        """PyTorch's name of the op."""
+        return "AccumulateGrad" if self._node.op is None else _backward_name(self._node)
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+        """The ops that made its inputs, as (grad_fn, 0); None for an input that requires no gradient."""
+        return tuple([(None if e is None else GradFn(e), 0) for e in self._node.edges])
+
+    @property
+    def variable(self) -> Any:
+        """The leaf into whose .grad gradients go."""
+        if self._node.op is not None:
+            raise AttributeError("only AccumulateGrad, the end of the graph, has a variable")
+        return self._node.saved()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GradFn) and self._node is other._node
+
+    def __hash__(self) -> int:
+        return id(self._node)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {hex(id(self._node))}>"
+
+
+# ---------------------------------------------------------------------------------------------- printing
+def _number(values: np.ndarray) -> Callable[[Any], str]:
+    """How PyTorch prints floats: 4 decimals, "2." where all are whole, exponents where sizes differ by 1,000."""
+    finite = np.abs(values[np.isfinite(values) & (values != 0)].astype(np.float64))
+    whole = bool(finite.size) and bool((finite == np.ceil(finite)).all())
+    wide = finite.size and (finite.max() / finite.min() > 1000 or finite.max() > 1e8 or finite.min() < 1e-4)
+    if not finite.size or whole:
+        big = finite.size and (finite.max() / finite.min() > 1000 or finite.max() > 1e8)
+        form = "{:.4e}".format if big and finite.max() > 1e8 else "{:.0f}.".format
+    else:
+        form = "{:.4e}".format if wide else "{:.4f}".format
+    plain = lambda v: form(v) if np.isfinite(v) else str(float(v))
+    width = max([len(plain(v)) for v in values.ravel()[:1000]], default=0)
+    return lambda v: plain(v).rjust(width)
+
+
+def _text(t: CoreTensor) -> str:
+    values = to_numpy(t)
+    values = values.astype(np.float32) if values.dtype == bfloat16 else values
+    if not values.ndim:
+        return (_number(values.reshape(1))(values) if values.dtype.kind == "f" else str(values)).strip()
+    options: Any = {"formatter": {"float_kind": _number(values)}} if values.dtype.kind == "f" else {}
+    return np.array2string(values, separator=", ", prefix="tensor(", threshold=1000, max_line_width=80, **options)
+
+
+class Tensor(CoreTensor):
+    """torch.Tensor."""
+
+    __slots__ = ()
+    prefix = "torch."
+
+    @staticmethod
+    def pair(x: Any, b: Any) -> tuple[Any, Any]:
+        """Numbers are weak; arrays promote; TypeError for lists."""
+        if isinstance(b, (list, tuple)):
+            raise TypeError(
+                f"unsupported operand type(s): 'Tensor' and {type(b).__name__!r}. Write torch.tensor({b!r:.40})"
+            )
+        if library(b) is not None and not isinstance(b, np.generic) and b.dtype != x.dtype:
+            return Tensor.meet("", x, b)
+        return pair(x, b)
+
+    @staticmethod
+    def meet(name: str, x: Any, y: Any) -> tuple[Any, Any]:
+        """PyTorch's promotion; RuntimeError for a product of matrices of two dtypes."""
+        if name == "matmul" and x.dtype != y.dtype:
+            a, b = (_LONG.get(str(d), str(d)) for d in (x.dtype, y.dtype))
+            raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {a} and {b}. Write .to(dtype) on one.")
+        d = promoted(x, y)
+        return x.astype(d, copy=False), y.astype(d, copy=False)
+
+    @staticmethod
+    def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
+        """Shapes that do not fit, as PyTorch says it."""
+        shapes = [v.shape for v in values if library(v) is not None]
+        if isinstance(e, ValueError) and len(shapes) == 2:
+            a, b = shapes
+            if name == "matmul":
+                return RuntimeError(
+                    f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a))} and {'x'.join(map(str, b))}). "
+                    "The last axis of the first and the second last of the second must be as long."
+                )
+            for i in range(1, min(len(a), len(b)) + 1):
+                if a[-i] != b[-i] and 1 not in (a[-i], b[-i]):
+                    return RuntimeError(
+                        f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]}) at non-singleton "
+                        f"dimension {max(len(a), len(b)) - i}. Lengths must be equal or 1, matched from the last axis."
+                    )
+        return explain(name, e, values)
+
+    def __repr__(self) -> str:
+        extra = ""
+        d = self.array.dtype
+        if d not in (float32, bool_, int64, np.dtype("complex64")):
+            extra += f", dtype=torch.{d}"
+        if device_of(self.array).kind != "cpu":
+            extra += f", device='{device_of(self.array)}'"
+        if self.node is not None and self.node.op is not None:
+            extra += f", grad_fn=<{_backward_name(self.node)}>"
+        elif _autograd.requires_grad(self):
+            extra += ", requires_grad=True"
+        return f"tensor({_text(self)}{extra})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.array.size == 1 else format(str(self), spec)
+
+    # ------------------------------------------------------------------------------------ asking
+    @property
+    def shape(self) -> Size:  # type: ignore[override]
+        """The length of each axis."""
+        return Size(self.array.shape)
+
+    @property
+    def grad_fn(self) -> GradFn | None:  # type: ignore[override]
+        """The op that made it; None of a leaf."""
+        return GradFn(self.node) if self.node is not None and self.node.op is not None else None
+
+    def size(self, dim: int | None = None) -> Any:  # type: ignore[override]
+        """The shape, or the length of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.array.size
+
+    nelement = numel
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array that shares memory.  RuntimeError if the tensor requires grad."""
+        if _autograd.requires_grad(self):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return np.asarray(to_numpy(self))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a real floating one."""
+        return _category(self.array.dtype) == 3
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is on a GPU."""
+        return device_of(self.array).kind == "cuda"
+
+    # ------------------------------------------------------------------------------------ in place
+    def _change(self, out: Any, name: str = "") -> Tensor:
+        """Take the values and the history of `out`, in the same memory."""
+        if _autograd.is_grad_enabled() and trainable(self) and _autograd.requires_grad(self):
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation. "
+                "Write `with torch.no_grad():` around it, or `y = ...` for a new tensor."
+            )
+        a = self.array
+        new = raw(out)
+        if np.shape(new) != a.shape:
+            if np.broadcast_shapes(np.shape(new), a.shape) != a.shape:
+                raise RuntimeError(
+                    f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(np.shape(new))}"
+                )
+            out = _shape.broadcast_to(out, a.shape)
+            new = raw(out)
+        if _category(new.dtype) > _category(a.dtype):
+            raise RuntimeError(
+                f"result type {_LONG.get(str(new.dtype), new.dtype)} can't be cast to the desired output type "
+                f"{_LONG.get(str(a.dtype), a.dtype)}"
+            )
+        if new.dtype != a.dtype:
+            out = math.astype(out, a.dtype)
+            new = raw(out)
+        if isinstance(a, np.generic):
+            self.array = a = np.asarray(a)
+        if getattr(out, "node", None) is not None:  # what it recorded may have saved its array: not this memory
+            new = new.copy() if new is a else new
+        a[...] = new
+        writes.add(a)
+        if getattr(out, "node", None) is not None:
+            self.node = out.node
+        elif not (trainable(self) and _autograd.requires_grad(self)):
+            self.node = None
+        base, back = getattr(self, "view_of", _ALONE)
+        if base is not None and (self.node is not None or base.node is not None) and not trainable(base):
+            base._take(back(base, self))
+        elif base is not None and trainable(base) and _autograd.is_grad_enabled() and _autograd.requires_grad(base):
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        return self
+
+    def _take(self, out: Any) -> None:
+        """The history of `out`; its values are in this memory already."""
+        self.node = out.node
+        base, back = getattr(self, "view_of", _ALONE)
+        if base is not None:
+            base._take(back(base, self))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        key = index._raw_key(key)
+        if not isinstance(value, CoreTensor):
+            value = wrap(xp(self.array).asarray(value, self.array.dtype), None, Tensor)
+        self._change(index.put(self, math.astype(value, self.array.dtype), key=key))
+
+    def __getitem__(self, key: Any) -> Tensor:
+        out = index.getitem(self, key)
+        key = index._raw_key(key)
+        return _seen(self, out, lambda base, part: index.put(base, part, key=key))
+
+
+Tensor.kind = Tensor
+_LONG = {
+    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
+    "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
+}  # fmt: skip
+
+
+def _seen(base: Tensor, out: Any, back: Any) -> Tensor:
+    """`out`, which may share the memory of `base`: a change of it in place is a change of `base`."""
+    if isinstance(out.array, np.generic):
+        return out
+    if getattr(out.array, "base", None) is not None and out is not base:
+        out.view_of = base, back
+    return out
+
+
+class Parameter(CoreParameter, Tensor):
+    """nn.Parameter(data, requires_grad=True)."""
+
+    __slots__ = ()
+    kind = Tensor
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        CoreParameter.__init__(self, data, name="")
+        if not requires_grad:
+            _autograd.require_grad(self, False)
+
+    __getitem__ = Tensor.__getitem__  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{Tensor.__repr__(self)}"
+
+
+def as_torch(t: CoreTensor) -> Tensor:
+    """A core Tensor as torch.Tensor, the same leaf or with the same history."""
+    if isinstance(t, Tensor):
+        return t
+    out = wrap(t.array, None if trainable(t) else t.node, Tensor)
+    return _autograd.require_grad(out) if trainable(t) else out  # type: ignore[return-value]
+
+
+def box(x: Any) -> Tensor:
+    """TypeError: PyTorch's functions take tensors."""
+    raise TypeError(f"argument must be Tensor, not {type(x).__name__}. Write torch.tensor({x!r:.40})")
+
+
+def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of numbers, nested lists or an array: a copy.  Python floats are float32, integers int64."""
+    if dtype is None and not isinstance(data, CoreTensor) and library(data) is None:
+        dtype = int64 if raw(core_tensor(data, device="cpu")).dtype.kind == "i" else None
+    array = raw(core_tensor(data, dtype, device))
+    out = wrap(xp(array).array(array), None, Tensor)
+    return _autograd.require_grad(out) if requires_grad else out  # type: ignore[return-value]
