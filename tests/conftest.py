@@ -1,4 +1,6 @@
-"""What all tests share: `cuda` tests run only where there is a GPU."""
+"""What all tests share: `cuda` tests need a GPU; the front doors, or with --against what they stand for."""
+
+import importlib
 
 import pytest
 
@@ -6,7 +8,7 @@ import gpugrad as gg
 
 
 def pytest_addoption(parser):
-    parser.addoption("--against", action="store_true", help="tests/seeds on TensorFlow and PyTorch themselves")
+    parser.addoption("--against", action="store_true", help="run tests/seeds and tests/doors on TensorFlow and PyTorch")
 
 
 def pytest_collection_modifyitems(items):
@@ -26,3 +28,25 @@ def on_the_cpu(request):
     gg.set_default_device("cpu")
     yield
     gg.set_default_device(None)
+
+
+@pytest.fixture
+def library(request):
+    """The module of this name, gpugrad's front door or, with --against, the real one."""
+
+    def load(name):
+        if request.config.getoption("--against"):
+            return pytest.importorskip(name)
+        return importlib.import_module(f"gpugrad.{name}")
+
+    return load
+
+
+@pytest.fixture
+def tf(library):
+    return library("tensorflow")
+
+
+@pytest.fixture
+def torch(library):
+    return library("torch")

@@ -133,8 +133,9 @@ class Function:
             return [grads[i] for i in places]
 
         if live:
-            made = attach(cls.__name__, tuple([fresh[i] for i in live]), [args[i] for i in places], back)
-            for i, t in zip(live, made):
+            some = tuple([fresh[i] for i in live]) if len(live) > 1 else fresh[live[0]]
+            made = attach(cls.__name__, some, [args[i] for i in places], back)
+            for i, t in zip(live, made if len(live) > 1 else (made,)):
                 fresh[i] = t
         return tuple(fresh) if several else fresh[0]
 
@@ -152,15 +153,18 @@ def once_differentiable(f: Callable[..., Any]) -> Callable[..., Any]:
 function = type("function", (), {"once_differentiable": staticmethod(once_differentiable), "Function": Function})
 
 
-def gradcheck(func: Callable[..., Any], inputs: Any, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3) -> bool:
+def _own(func: Callable[..., Any]) -> Callable[..., Any]:
+    """`func` of core Tensors, which it sees as torch.Tensors."""
+    return lambda *args: func(*[wrap(a.array, a.node, Tensor) for a in args])
+
+
+def gradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
     """True if the gradient is that of central differences, in float64 along random directions; else AssertionError."""
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    check_grads(func, inputs, order=1, modes=("rev",))
+    check_grads(_own(func), [inputs] if isinstance(inputs, Tensor) else list(inputs), order=1, modes=("rev",))
     return True
 
 
 def gradgradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
     """The same, of the gradient's gradient."""
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    check_grads(func, inputs, order=2, modes=("rev",))
+    check_grads(_own(func), [inputs] if isinstance(inputs, Tensor) else list(inputs), order=2, modes=("rev",))
     return True

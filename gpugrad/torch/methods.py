@@ -19,7 +19,9 @@ from .tensor import Tensor, as_torch, tensor
 
 def _in_place(f: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Tensor, *args: Any, **kw: Any) -> Tensor:
-        return self._change(f(self, *args, **kw))
+        self._changeable()
+        before = self._apart(*args)
+        return self._change(f(before, *[before if a is self else a for a in args], **kw))
 
     call.__name__, call.__doc__ = f"{f.__name__}_", f"{f.__doc__ or ''}  In place."
     return call

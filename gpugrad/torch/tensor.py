@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import autograd as _autograd
-from ..array import bfloat16, bool_, default_float, device_of, float16, float32, int64, library, xp
+from ..array import bfloat16, bool_, device_of, float16, float32, int64, library, xp
 from ..core import Node, Tensor as CoreTensor, raw, trainable, wrap, writes
+from ..custom import CustomOp
 from ..forward import explain, pair
 from ..ops import index, math, shape as _shape
+from ..paths import PICK
 from ..tensor import tensor as core_tensor, to_numpy
 from ..variable import Parameter as CoreParameter
 
@@ -44,17 +46,18 @@ def promoted(x: Any, y: Any) -> np.dtype:
     """The dtype in which two arrays meet: a higher category wins, then an array with axes over one without."""
     a, b = _category(x.dtype), _category(y.dtype)
     if a != b:
-        high, low = (x, y) if a > b else (y, x)
-        if high.ndim or not low.ndim:
-            return high.dtype
-        return default_float() if _category(high.dtype) == 3 else high.dtype if _category(high.dtype) == 4 else int64
+        return x.dtype if a > b else y.dtype
     if bool(x.ndim) != bool(y.ndim):
         return x.dtype if x.ndim else y.dtype
     return float32 if {x.dtype, y.dtype} == {float16, bfloat16} else np.result_type(x.dtype, y.dtype)
 
 
 def _backward_name(node: Node) -> str:
+    if node.op is PICK:
+        (node,) = node.edges  # type: ignore[assignment]
     name = node.op.name
+    if isinstance(node.op, CustomOp):
+        return f"{name}Backward"
     return _NAMES.get(name, "".join([w.title() for w in name.split("_")])) + "Backward0"
 
 
@@ -102,7 +105,7 @@ def _number(values: np.ndarray) -> Callable[[Any], str]:
     else:
         form = "{:.4e}".format if wide else "{:.4f}".format
     plain = lambda v: form(v) if np.isfinite(v) else str(float(v))
-    width = max([len(plain(v)) for v in values.ravel()[:1000]], default=0)
+    width = max([len(plain(v)) for v in values.ravel()[:1000] if np.isfinite(v)], default=0)
     return lambda v: plain(v).rjust(width)
 
 
@@ -222,11 +225,6 @@ class Tensor(CoreTensor):
     # ------------------------------------------------------------------------------------ in place
     def _change(self, out: Any, name: str = "") -> Tensor:
         """Take the values and the history of `out`, in the same memory."""
-        if _autograd.is_grad_enabled() and trainable(self) and _autograd.requires_grad(self):
-            raise RuntimeError(
-                "a leaf Variable that requires grad is being used in an in-place operation. "
-                "Write `with torch.no_grad():` around it, or `y = ...` for a new tensor."
-            )
         a = self.array
         new = raw(out)
         if np.shape(new) != a.shape:
@@ -257,9 +255,28 @@ class Tensor(CoreTensor):
         base, back = getattr(self, "view_of", _ALONE)
         if base is not None and (self.node is not None or base.node is not None) and not trainable(base):
             base._take(back(base, self))
-        elif base is not None and trainable(base) and _autograd.is_grad_enabled() and _autograd.requires_grad(base):
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         return self
+
+    def _changeable(self) -> None:
+        """RuntimeError if a gradient would be lost by a change in place: of a leaf, or of a view of one."""
+        t, what = self, "a"
+        while _autograd.is_grad_enabled():
+            if trainable(t) and _autograd.requires_grad(t):
+                raise RuntimeError(
+                    f"{what} leaf Variable that requires grad is being used in an in-place operation. "
+                    "Write `with torch.no_grad():` around it, or `y = ...` for a new tensor."
+                )
+            t, _ = getattr(t, "view_of", _ALONE)
+            what = "a view of a"
+            if t is None:
+                return
+
+    def _apart(self, *others: Any) -> Tensor:
+        """This tensor now, which a change in place leaves alone: what an op of it and `others` may save."""
+        tracked = [t.node for t in (self, *others) if isinstance(t, CoreTensor) and t.node is not None]
+        if not (tracked and _autograd.is_grad_enabled()):
+            return self
+        return wrap(xp(self.array).array(self.array), self.node, Tensor)  # type: ignore[return-value]
 
     def _take(self, out: Any) -> None:
         """The history of `out`; its values are in this memory already."""
@@ -269,14 +286,18 @@ class Tensor(CoreTensor):
             base._take(back(base, self))
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        self._changeable()
         key = index._raw_key(key)
         if not isinstance(value, CoreTensor):
             value = wrap(xp(self.array).asarray(value, self.array.dtype), None, Tensor)
         self._change(index.put(self, math.astype(value, self.array.dtype), key=key))
 
     def __getitem__(self, key: Any) -> Tensor:
-        out = index.getitem(self, key)
         key = index._raw_key(key)
+        parts = key if isinstance(key, tuple) else (key,)
+        if parts and all([type(k) is int for k in parts]):
+            key = (*parts, ...)  # NumPy answers a view, not a scalar
+        out = index.getitem(self, key)
         return _seen(self, out, lambda base, part: index.put(base, part, key=key))
 
 
