@@ -75,6 +75,8 @@ def run_gpugrad(t: float) -> dict[str, float]:
     import numpy as np
 
     import gpugrad as gg
+    import gpugrad.tensorflow
+    import gpugrad.torch
 
     p, out = programs(), {}
     a, b = np.ones(4, np.float32), np.ones(4, np.float32)
@@ -90,6 +92,14 @@ def run_gpugrad(t: float) -> dict[str, float]:
         taped = pairwise("a * b", {"numpy": {"a": a, "b": b}, "tape": {"a": ra, "b": rb}}, 2 * t)
     out["op numpy"] = min(ns["numpy"], taped["numpy"])
     out |= {"op unrecorded": ns["unrecorded"], "op graph": ns["graph"], "op tape": taped["tape"]}
+    tf, torch = gg.tensorflow, gg.torch
+    for how, makers in {
+        "": (gg.tensor, tf.constant, torch.tensor),
+        " recorded": [lambda v, f=f: gg.autograd.require_grad(f(v)) for f in (gg.tensor, tf.constant, torch.tensor)],
+    }.items():
+        functions = {"core": gg.multiply, "tensorflow": tf.multiply, "torch": torch.mul}
+        subjects = {k: {"f": f, "a": m(a), "b": m(b)} for (k, f), m in zip(functions.items(), makers)}
+        out |= {f"door {k}{how}": v for k, v in pairwise("f(a, b)", subjects, 3 * t).items()}
 
     x0, w0, b0 = p["chain"]
     x, w, c = gg.tensor(x0), gg.Variable(w0), gg.Variable(b0)
@@ -409,6 +419,15 @@ def verdicts(r: dict[str, dict[str, float]]) -> list[tuple[str, float, float]]:
         ("recorded a*b on the graph / NumPy's", g["op graph"] / op, 3.7),
         ("recorded a*b on a tape / NumPy's", g["op tape"] / op, 3.7),
         ("unrecorded a*b / NumPy's", g["op unrecorded"] / op, 2.1),
+        *[
+            (
+                f"{name}(a, b) / gg.multiply(a, b),{how or ' unrecorded'}",
+                g[f"door {k}{how}"] / g[f"door core{how}"],
+                1.05,
+            )
+            for how in ("", " recorded")
+            for k, f in (("tensorflow", "tf.multiply"), ("torch", "torch.mul"))
+        ],
         ("time per op of a chain, longest / shortest, collector off", max(deep) / min(deep), 1.15),
         ("time per op of a chain, longest / shortest, collector on", max(collected) / min(collected), 1.15),
         ("import gpugrad / import numpy", g["import"] / numpy["import"], 2.0),
@@ -429,7 +448,12 @@ def report(r: dict[str, dict[str, float]]) -> str:
     names = list(r)
     rows = [
         ("recorded a*b on the graph, ns", "op graph"), ("recorded a*b on a tape, ns", "op tape"),
-        ("unrecorded a*b, ns", "op unrecorded"), ("chain 200 x (mul, add, tanh), us", "chain"),
+        ("unrecorded a*b, ns", "op unrecorded"), ("gg.multiply(a, b), ns", "door core"),
+        ("tf.multiply(a, b) of gpugrad.tensorflow, ns", "door tensorflow"),
+        ("torch.mul(a, b) of gpugrad.torch, ns", "door torch"),
+        ("gg.multiply(a, b), recorded, ns", "door core recorded"),
+        ("tf.multiply(a, b), recorded, ns", "door tensorflow recorded"),
+        ("torch.mul(a, b), recorded, ns", "door torch recorded"), ("chain 200 x (mul, add, tanh), us", "chain"),
         ("the same with backward(), us", "chain backward"), ("the same compiled, us", "chain jit"),
         ("MLP 64-64-64-10 step, us", "mlp_small"), ("the same with backward(), us", "mlp_small backward"),
         ("the same compiled, us", "mlp_small jit"), ("MLP 784-1024-1024-10 step, us", "mlp_large"),

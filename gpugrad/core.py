@@ -100,6 +100,7 @@ class Tensor:
 
     # What a subclass of Tensor may choose; an op asks its first Tensor.
     kind: ClassVar[type[Tensor]]  # the class of results
+    box: ClassVar[Callable[[Any], Any]]  # a number, list or array as a Tensor, where no operand of an op is one
     prefix: ClassVar[str] = "gg."  # of dtypes, in messages
     pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
     meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands

@@ -89,26 +89,26 @@ def op(
         make = binary
     else:
         make = partial(general, aux=aux, several=several)
-    return _finished(make, self, host, run, None, forward.__doc__)
+    return _finished(make, self, host, run, Tensor, forward.__doc__)
 
 
-def _finished(make: Any, self: Op, host: Any, run: Any, box: Any, doc: str | None) -> Any:
-    call = make(self, host, run, box)
+def _finished(make: Any, self: Op, host: Any, run: Any, own: type[Tensor], doc: str | None) -> Any:
+    call = make(self, host, run, own)
     call.__name__ = call.__qualname__ = self.name
     call.__doc__ = doc
     call.__module__ = next(m for m in _callers() if m != __name__)  # where pickle finds it
     call.__signature__ = signature(self.args, self.static)
     call.op = self
-    call.boxing = lambda box: _finished(make, self, host, run, box, doc)
+    call.spoken = lambda own: _finished(make, self, host, run, own, doc)
     return call
 
 
-def boxing(f: Any, box: Callable[[Any], Tensor]) -> Any:
-    """Op `f` for users who write numbers, lists and arrays: where no operand is a Tensor, `box` makes the first one.
+def spoken(f: Any, own: type[Tensor]) -> Any:
+    """Op `f` for users whose tensors are `own`: where no operand is a Tensor, `own.box` makes the first one.
 
-    The same code and the same rules: what it costs is what `f` costs.
+    The same code, the same rules, the same cost; `own` takes the short path.
     """
-    return f.boxing(box)
+    return f.spoken(own)
 
 
 def user_op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -25,21 +25,21 @@ def _unboxed(self: Op, call: Any, run: Any, args: tuple, static: dict[str, Any])
     return call(boxed(args[0], self.name), *args[1:], **static)
 
 
-def _untracked(self: Op, call: Any, host: Any, run: Any, box: Any) -> tuple[Any, Any]:
+def _untracked(self: Op, call: Any, host: Any, run: Any, own: type[Tensor]) -> tuple[Any, Any]:
     """What a call does with (an array, anything else) where no operand is a Tensor."""
-    if box is None:
+    if own is Tensor:
         return host, lambda *args, **static: _unboxed(self, call, run, args, static)
-    into = lambda a, *more, **static: call(box(a), *more, **static)
+    into = lambda a, *more, **static: call(own.box(a), *more, **static)
     return into, into
 
 
-def unary(self: Op, host: Any, run: Any, box: Any) -> Any:
+def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input, no static arguments: recorded without a call of our own."""
     keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
 
     def call(a: Any) -> Any:
         kind = type(a)
-        if kind is not Tensor:
+        if kind is not own:
             if not isinstance(a, Tensor):
                 return bare(a) if kind is ndarray or isinstance(a, generic) else other(a)
             kind = a.kind
@@ -75,11 +75,11 @@ def unary(self: Op, host: Any, run: Any, box: Any) -> Any:
                 compact(tape)
         return t
 
-    bare, other = _untracked(self, call, host, run, box)
+    bare, other = _untracked(self, call, host, run, own)
     return call
 
 
-def unary_static(self: Op, host: Any, run: Any, box: Any) -> Any:
+def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input and static arguments: reductions, reshapes."""
     keep = self.keep([True])
     defaults = self.static
@@ -91,7 +91,7 @@ def unary_static(self: Op, host: Any, run: Any, box: Any) -> Any:
                 raise TypeError(f"{self.name} takes one array and {list(defaults)}; given {1 + len(more)} arguments")
             static = {**dict(zip(defaults, more, strict=False)), **static}
         kind = type(a)
-        if kind is not Tensor:
+        if kind is not own:
             if not isinstance(a, Tensor):
                 return bare(a, **static) if kind is ndarray or isinstance(a, generic) else other(a, **static)
             kind = a.kind
@@ -135,25 +135,28 @@ def unary_static(self: Op, host: Any, run: Any, box: Any) -> Any:
                 compact(tape)
         return t
 
-    bare, other = _untracked(self, call, host, run, box)
+    bare, other = _untracked(self, call, host, run, own)
     return call
 
 
-def binary(self: Op, host: Any, run: Any, box: Any) -> Any:
+def binary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """Two inputs, no static arguments.  A recorded `a*b` is this one Python call."""
     left, right = self.needs
     both = left | right
     lx, ly, lz = 0 in left, 1 in left, 2 in left
     rx, ry, rz = 0 in right, 1 in right, 2 in right
     bx, by, bz = 0 in both, 1 in both, 2 in both
+    meets = own is not Tensor
 
     def call(a: Any, b: Any) -> Any:
         kind = type(a)
-        if kind is Tensor and type(b) is Tensor:  # the two tests are faster than one isinstance
+        if kind is own and type(b) is own:  # the two tests are faster than one isinstance
             x = a.array
             y = b.array
             h = a.node
             k = b.node
+            if meets and x.dtype is not y.dtype:
+                x, y = kind.meet(self.name, x, y)
         elif isinstance(a, Tensor):
             kind = a.kind
             x = a.array
@@ -218,11 +221,11 @@ def binary(self: Op, host: Any, run: Any, box: Any) -> Any:
                 compact(tape)
         return t
 
-    bare, other = _untracked(self, call, host, run, box)
+    bare, other = _untracked(self, call, host, run, own)
     return call
 
 
-def general(self: Op, host: Any, run: Any, box: Any, aux: tuple[str, ...], several: bool) -> Any:
+def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ...], several: bool) -> Any:
     """Any number of inputs, static arguments, auxiliaries and outputs."""
 
     def call(*args: Any, **static: Any) -> Any:
@@ -267,7 +270,7 @@ def general(self: Op, host: Any, run: Any, box: Any, aux: tuple[str, ...], sever
             return tuple([wrap(o, None, kind) for o in out])
         return tuple([record(PICK, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
 
-    bare, other = _untracked(self, call, host, run, box)
+    bare, other = _untracked(self, call, host, run, own)
     return call
 
 

@@ -233,12 +233,13 @@ def _in_place(name: str, f: Any) -> Any:
     return call
 
 
+OPERATORS = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "pow"}
+
+
 def _bind() -> None:
     T: Any = Tensor
-    for name, f in {
-        "add": math.add, "sub": math.subtract, "mul": math.multiply, "truediv": math.divide, "pow": math.pow,
-        "matmul": linalg.matmul, "mod": math.remainder, "floordiv": math.floor_divide,
-    }.items():  # fmt: skip
+    for name, function in {**OPERATORS, "mod": "remainder", "floordiv": "floor_divide", "matmul": "matmul"}.items():
+        f = linalg.matmul if name == "matmul" else getattr(math, function)
         setattr(T, f"__{name}__", f)
         setattr(T, f"__r{name}__", _reflect(f))
     T.__iadd__, T.__isub__ = _in_place("+=", math.add), _in_place("-=", math.subtract)

@@ -14,9 +14,9 @@ from ..core import Tensor, raw, wrap
 from ..forward import ufunc
 from ..op import op
 from ..ops import activation, index, linalg, loss, math, reduce, shape as _shape
-from ..tensor import arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
+from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .errors import InvalidArgumentError
-from .tensor import EagerTensor, as_tf, convert_to_tensor, made, spoken
+from .tensor import Conventions, EagerTensor, as_tf, convert_to_tensor, made, spoken
 
 # ---------------------------------------------------------------------------------------------- the same functions
 SAME: dict[str, Any] = {
@@ -368,3 +368,7 @@ def pick(names: Sequence[str]) -> dict[str, Any]:
 def is_tensor(x: Any) -> bool:
     """Whether x is a tensor or a variable."""
     return isinstance(x, Tensor)
+
+
+for _operator, _name in OPERATORS.items():  # the short path for EagerTensors
+    setattr(Conventions, f"__{_operator}__", SAME[_name])

@@ -11,7 +11,7 @@ import numpy as np
 from ..array import DTypeLike, as_dtype, is_inexact, library, xp
 from ..core import Tensor as CoreTensor, raw, wrap
 from ..forward import explain, pair
-from ..op import boxing
+from ..op import spoken as _spoken
 from ..ops.math import view
 from ..ops.shape import stack
 from ..tensor import tensor, to_numpy
@@ -107,6 +107,11 @@ class Conventions:
 
     def __format__(self: Any, spec: str) -> str:
         return format(self.numpy(), spec) if spec and self.array.size == 1 else format(str(self), spec)
+
+    @staticmethod
+    def box(x: Any) -> Any:
+        """Numbers, lists and arrays are tensors wherever an op takes one."""
+        return convert_to_tensor(x)
 
     @staticmethod
     def pair(x: Any, b: Any) -> tuple[Any, Any]:
@@ -229,7 +234,7 @@ def as_tf(t: CoreTensor) -> EagerTensor:
 def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the core's for users of tf: its first argument may be a number, a list or an array."""
     if hasattr(f, "op"):
-        return boxing(f, convert_to_tensor)
+        return _spoken(f, EagerTensor)
 
     def call(x: Any, *more: Any, **options: Any) -> Any:
         return f(x if isinstance(x, CoreTensor) else convert_to_tensor(x), *more, **options)

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import Tensor as CoreTensor, raw, wrap
-from ..op import boxing
+from ..op import spoken as _spoken
 from ..ops import activation, index, linalg, math, reduce, shape as _shape
-from .tensor import Tensor, _seen, box
+from .tensor import Tensor, _seen
 
 Axes = int | Sequence[int] | None
 
 
 def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the core's that refuses what is no tensor."""
-    return boxing(f, box) if hasattr(f, "op") else f
+    return _spoken(f, Tensor) if hasattr(f, "op") else f
 
 
 # ---------------------------------------------------------------------------------------------- the same functions
@@ -54,7 +54,7 @@ def _reduction(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _kept(x: Any) -> Any:
-    return x if isinstance(x, CoreTensor) else box(x)
+    return x if isinstance(x, CoreTensor) else Tensor.box(x)
 
 
 sum, mean, prod, any, all = (_reduction(f) for f in (reduce.sum, reduce.mean, reduce.prod, reduce.any, reduce.all))

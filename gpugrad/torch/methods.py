@@ -11,7 +11,7 @@ from .. import autograd, random as _random
 from ..array import as_dtype
 from ..core import Tensor as CoreTensor
 from ..ops import math, shape as _shape
-from ..tensor import ones as _ones, ones_like, to as _to, zeros as _zeros
+from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros
 from . import functions
 from .functions import METHODS, SAME, TABLE, _shape_of
 from .tensor import Tensor, as_torch, tensor
@@ -89,6 +89,8 @@ def _bind() -> None:
     T: Any = Tensor
     for name, f in {**SAME, **{n: getattr(functions, n) for n in METHODS}, "clip": functions.clamp}.items():
         setattr(T, name, _method(f))
+    for operator, name in OPERATORS.items():
+        setattr(T, f"__{operator}__", SAME[name])
     for name in _IN_PLACE:
         setattr(T, f"{name}_", _in_place(TABLE[name]))
     T.add, T.sub = _scaled(math.add), _scaled(math.subtract)

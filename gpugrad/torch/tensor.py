@@ -125,6 +125,11 @@ class Tensor(CoreTensor):
     prefix = "torch."
 
     @staticmethod
+    def box(x: Any) -> Any:
+        """TypeError: PyTorch's functions take tensors."""
+        raise TypeError(f"argument must be Tensor, not {type(x).__name__}. Write torch.tensor({x!r:.40})")
+
+    @staticmethod
     def pair(x: Any, b: Any) -> tuple[Any, Any]:
         """Numbers are weak; arrays promote; TypeError for lists."""
         if isinstance(b, (list, tuple)):
@@ -341,11 +346,6 @@ def as_torch(t: CoreTensor) -> Tensor:
         return t
     out = wrap(t.array, None if trainable(t) else t.node, Tensor)
     return _autograd.require_grad(out) if trainable(t) else out  # type: ignore[return-value]
-
-
-def box(x: Any) -> Tensor:
-    """TypeError: PyTorch's functions take tensors."""
-    raise TypeError(f"argument must be Tensor, not {type(x).__name__}. Write torch.tensor({x!r:.40})")
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ... import random
 from ...core import raw
 from ...tape import GradientTape
 from ..data import Dataset
@@ -157,8 +158,7 @@ def _batches(x: Any, y: Any, size: int, shuffle: bool) -> Iterator[tuple[Any, An
     y = None if y is None else np.asarray(raw(convert_to_tensor(y)))
     if y is not None and len(x) != len(y):
         raise ValueError(f"Data cardinality is ambiguous: {len(x)} inputs and {len(y)} targets. They must be as many.")
-    from_seed = np.random.default_rng(int(np.random.randint(2**31)))
-    order = from_seed.permutation(len(x)) if shuffle else np.arange(len(x))
+    order = random.permutation(len(x), "cpu").array if shuffle else np.arange(len(x))
     for start in range(0, len(x), size):
         rows = order[start : start + size]
         yield constant(x[rows]), None if y is None else constant(y[rows])
