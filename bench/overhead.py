@@ -421,7 +421,7 @@ def verdicts(r: dict[str, dict[str, float]]) -> list[tuple[str, float, float]]:
         ("unrecorded a*b / NumPy's", g["op unrecorded"] / op, 2.1),
         *[
             (
-                f"{name}(a, b) / gg.multiply(a, b),{how or ' unrecorded'}",
+                f"{f}(a, b) / gg.multiply(a, b),{how or ' unrecorded'}",
                 g[f"door {k}{how}"] / g[f"door core{how}"],
                 1.05,
             )

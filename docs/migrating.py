@@ -1,0 +1,119 @@
+"""Writes docs/migrating.md from the front doors' own tables: `python docs/migrating.py`.  A test compares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gpugrad as gg
+import gpugrad.tensorflow as tf
+import gpugrad.torch as torch
+
+FILE = Path(__file__).with_suffix(".md")
+
+MISSING = {
+    "tensorflow": """tf.RegisterGradient tf.no_gradient tf.train.Checkpoint tf.vectorized_map tf.while_loop tf.cond
+        tf.raw_ops tf.sparse tf.ragged tf.strings tf.io tf.distribute tf.saved_model tf.keras.layers.Conv2D
+        tf.keras.layers.Dropout tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
+        tf.GradientTape.jacobian tf.GradientTape.batch_jacobian tf.autodiff""".split(),
+    "torch": """torch.autograd.functional torch.autograd.detect_anomaly torch.autograd.graph torch.autograd.forward_ad
+        torch.func torch.Tensor.register_hook torch.nn.Conv2d torch.nn.Dropout torch.nn.BatchNorm1d torch.nn.Embedding
+        torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
+        torch.jit torch.distributed""".split(),
+}
+
+DIFFERS = {
+    "tensorflow": [
+        "`tf.function` runs eagerly; there is no graph mode.",
+        "Dtypes are NumPy's: `tf.float32` prints as `float32`.",
+        "A warning about a watched integer is a Python `UserWarning`, not a log line.",
+        "`Dataset`s are iterated in Python; `prefetch` and `cache` do nothing.",
+        "Variables that a Dense layer makes are called `dense/kernel:0`, as before Keras 3.",
+        "Errors say what to write instead after the sentence that TensorFlow has.",
+    ],
+    "torch": [
+        "Dtypes are NumPy's: `torch.float32` prints as `float32` (as `torch.float32` inside a tensor).",
+        "Optimizers give parameters new memory; a view taken of a parameter before `step()` keeps the old values.",
+        "A change through `.data` counts as a change: a backward pass that needs the old value says so.",
+        "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
+        "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",
+        "`SGD(dampening=)` other than 0 is refused; `gradcheck` uses random directions and raises AssertionError.",
+    ],
+}
+
+
+INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken"}
+
+
+def place(root: Any, name: str) -> Any:
+    """The object of this dotted name under the front door, or None."""
+    for part in name.split(".")[1:]:
+        root = getattr(root, part, None)
+    return root
+
+
+def origin(f: Any) -> str:
+    """What stands behind a name."""
+    if hasattr(f, "op"):
+        core = {getattr(v, "op", None): n for n, v in [*vars(gg.nn).items(), *vars(gg).items()] if hasattr(v, "op")}
+        return f"the op `{core[f.op]}`" if f.op in core else "an op with this library's convention"
+    if inspect.isclass(f):
+        return "a class"
+    if isinstance(f, Callable):
+        return "a function"
+    return "a value"
+
+
+def table(module: Any, prefix: str) -> list[str]:
+    """One row a kind: the public names of a module by what stands behind them."""
+    rows: dict[str, list[str]] = {}
+    for name, f in sorted(vars(module).items()):
+        if name.startswith("_") or inspect.ismodule(f) or name in INTERNAL or (name.isupper() and len(name) > 1):
+            continue
+        rows.setdefault(origin(f), []).append(name)
+    core = {kind[8:-1]: names for kind, names in rows.items() if kind.startswith("the op")}
+    same = sorted([n for k, names in core.items() for n in names if n == k])
+    other = sorted([f"`{n}` = `{k}`" for k, names in core.items() for n in names if n != k])
+    lines = [f"### `{prefix}`", ""]
+    if same or other:
+        lines += ["The core's own ops: " + ", ".join([*[f"`{n}`" for n in same], *other]) + ".", ""]
+    for kind in sorted(k for k in rows if not k.startswith("the op")):
+        lines += [f"{kind.capitalize()}: " + ", ".join(f"`{n}`" for n in rows[kind]) + ".", ""]
+    return lines
+
+
+def text() -> str:
+    """The whole page."""
+    lines = [
+        "# Migrating",
+        "",
+        "Change the import line: `import gpugrad.tensorflow as tf`, `import gpugrad.torch as torch` (with",
+        "`import gpugrad.torch.nn as nn`, `import gpugrad.torch.optim as optim`). This page is written by",
+        "`docs/migrating.py` from the tables that the front doors are made of.",
+        "",
+    ]
+    doors = {
+        "TensorFlow": (tf, "tensorflow", "tf", [
+            "", "math", "nn", "linalg", "random", "image", "nest", "data", "queue", "errors", "keras", "keras.layers",
+            "keras.losses", "keras.optimizers",
+        ]),
+        "PyTorch": (torch, "torch", "torch", [
+            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint",
+        ]),
+    }  # fmt: skip
+    for title, (root, key, short, modules) in doors.items():
+        lines += [f"## {title}", "", "What differs:", "", *[f"- {d}" for d in DIFFERS[key]], ""]
+        lines += [
+            "What is missing: " + ", ".join(f"`{n}`" for n in MISSING[key]) + ", and what is not listed below.",
+            "",
+        ]
+        for m in modules:
+            path = f"{short}.{m}" if m else short
+            lines += table(place(root, path), path)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

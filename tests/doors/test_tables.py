@@ -1,0 +1,56 @@
+"""The front doors add names and conventions, not mechanisms."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import gpugrad as gg
+import gpugrad.tensorflow as tf
+import gpugrad.torch as torch
+from gpugrad.ops import activation, math, reduce
+from gpugrad.tensorflow.functions import SAME as TF_SAME
+from gpugrad.torch.functions import SAME as TORCH_SAME
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def migrating():
+    spec = importlib.util.spec_from_file_location("migrating", ROOT / "docs" / "migrating.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_names_are_the_core_ops():
+    for table in (TF_SAME, TORCH_SAME):
+        shared = [f for f in table.values() if hasattr(f, "op")]
+        core = {id(v.op) for m in (math, reduce, activation, gg) for v in vars(m).values() if hasattr(v, "op")}
+        assert len(shared) > 40 and all(id(f.op) in core for f in shared)
+    assert tf.multiply.op is torch.mul.op is gg.multiply.op
+    assert tf.multiply.__code__ is torch.mul.__code__ is gg.multiply.__code__
+
+
+def test_results_are_of_the_door_and_mix():
+    a, b, c = tf.constant(2.0), torch.tensor(3.0), gg.tensor(4.0)
+    assert type(a * 2.0) is type(tf.multiply(a, a)) is tf.Tensor
+    assert type(b * 2.0) is type(torch.mul(b, b)) is type(b.sum()) is torch.Tensor
+    assert type(c * 2.0) is gg.Tensor
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = (x * x).sum()
+    assert tape.gradient(y, x).tolist() == [2, 4] and type(tape.gradient) is not None
+
+
+def test_the_page_is_what_the_tables_say(migrating):
+    assert (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8") == migrating.text(), (
+        "run python docs/migrating.py"
+    )
+
+
+def test_what_is_called_missing_is_missing(migrating):
+    for key, root in (("tensorflow", tf), ("torch", torch)):
+        there = [n for n in migrating.MISSING[key] if migrating.place(root, n) is not None]
+        assert not there, f"no longer missing: {there}"
