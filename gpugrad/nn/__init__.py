@@ -14,5 +14,6 @@ from ..ops.activation import (
 from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
 from ..ops.math import tanh as tanh
 from ..variable import Parameter as Parameter
+from . import init as init
 from .layers import Linear as Linear, Sequential as Sequential, linear as linear
 from .module import Module as Module

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import Tensor as CoreTensor, raw, wrap
+from ..inplace import view as view_of
 from ..op import spoken as _spoken
 from ..ops import activation, index, linalg, math, reduce, shape as _shape
-from .tensor import Tensor, _seen
+from .tensor import Tensor
 
 Axes = int | Sequence[int] | None
 
@@ -147,7 +148,7 @@ def _shape_of(args: tuple) -> Any:
 def reshape(input: Any, *shape: Any) -> Any:
     """The same elements in another shape; -1 stands for the length that fits."""
     x = _kept(input)
-    return _seen(x, _shape.reshape(x, _shape_of(shape)), lambda base, part: _shape.reshape(part, base.array.shape))
+    return view_of(x, _shape.reshape(x, _shape_of(shape)), lambda base, part: _shape.reshape(part, base.array.shape))
 
 
 def view(input: Any, *shape: Any) -> Any:
@@ -159,13 +160,13 @@ def permute(input: Any, *dims: Any) -> Any:
     """The axes in another order."""
     x, order = _kept(input), list(_shape_of(dims))
     back = [int(i) for i in np.argsort(order)]
-    return _seen(x, _shape.permute_dims(x, order), lambda base, part: _shape.permute_dims(part, back))
+    return view_of(x, _shape.permute_dims(x, order), lambda base, part: _shape.permute_dims(part, back))
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """Two axes exchanged."""
     x = _kept(input)
-    return _seen(x, _shape.swapaxes(x, dim0, dim1), lambda base, part: _shape.swapaxes(part, dim0, dim1))
+    return view_of(x, _shape.swapaxes(x, dim0, dim1), lambda base, part: _shape.swapaxes(part, dim0, dim1))
 
 
 def t(input: Any) -> Any:
@@ -182,13 +183,13 @@ def squeeze(input: Any, dim: Axes = None) -> Any:
     given = dim if isinstance(dim, (list, tuple)) else (dim,)
     axis = None if dim is None else tuple([d for d in given if x.array.shape[d] == 1])
     out = _shape.squeeze(x, axis=axis)
-    return _seen(x, out, lambda base, part: _shape.reshape(part, base.array.shape))
+    return view_of(x, out, lambda base, part: _shape.reshape(part, base.array.shape))
 
 
 def unsqueeze(input: Any, dim: int) -> Any:
     """With a new axis of length 1."""
     x = _kept(input)
-    return _seen(x, _shape.expand_dims(x, dim), lambda base, part: _shape.reshape(part, base.array.shape))
+    return view_of(x, _shape.expand_dims(x, dim), lambda base, part: _shape.reshape(part, base.array.shape))
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:

@@ -10,21 +10,12 @@ import numpy as np
 from .. import autograd, random as _random
 from ..array import as_dtype
 from ..core import Tensor as CoreTensor
+from ..inplace import in_place
 from ..ops import math, shape as _shape
 from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros
 from . import functions
 from .functions import METHODS, SAME, TABLE, _shape_of
 from .tensor import Tensor, as_torch, tensor
-
-
-def _in_place(f: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Tensor, *args: Any, **kw: Any) -> Tensor:
-        self._changeable()
-        before = self._apart(*args)
-        return self._change(f(before, *[before if a is self else a for a in args], **kw))
-
-    call.__name__, call.__doc__ = f"{f.__name__}_", f"{f.__doc__ or ''}  In place."
-    return call
 
 
 def _scaled(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,10 +83,10 @@ def _bind() -> None:
     for operator, name in OPERATORS.items():
         setattr(T, f"__{operator}__", SAME[name])
     for name in _IN_PLACE:
-        setattr(T, f"{name}_", _in_place(TABLE[name]))
+        setattr(T, f"{name}_", in_place(TABLE[name]))
     T.add, T.sub = _scaled(math.add), _scaled(math.subtract)
-    T.add_, T.sub_ = _in_place(T.add), _in_place(T.sub)
-    T.fill_, T.copy_, T.zero_ = _in_place(_fill), _in_place(_copy), lambda self: self.fill_(0)
+    T.add_, T.sub_ = in_place(T.add), in_place(T.sub)
+    T.fill_, T.copy_, T.zero_ = in_place(_fill), in_place(_copy), lambda self: self.fill_(0)
     T.uniform_, T.normal_ = _drawn(_random.uniform), _drawn(_random.normal)
     T.__iadd__, T.__isub__, T.__imul__, T.__itruediv__, T.__ipow__ = T.add_, T.sub_, T.mul_, T.div_, T.pow_
     for name, dtype in _CASTS.items():

@@ -10,18 +10,15 @@ import numpy as np
 
 from .. import autograd as _autograd
 from ..array import bfloat16, bool_, device_of, float16, float32, int64, library, xp
-from ..core import Node, Tensor as CoreTensor, raw, trainable, wrap, writes
+from ..core import Node, Tensor as CoreTensor, raw, trainable, wrap
 from ..custom import CustomOp
 from ..forward import explain, pair
-from ..ops import index, math, shape as _shape
+from ..inplace import category, get_item, set_item
 from ..paths import PICK
 from ..tensor import tensor as core_tensor, to_numpy
 from ..variable import Parameter as CoreParameter
 
 _NAMES = {"subtract": "Sub", "multiply": "Mul", "divide": "Div", "matmul": "Mm", "negative": "Neg"}
-
-
-_ALONE: tuple[Any, Any] = (None, None)
 
 
 class Size(tuple):
@@ -38,13 +35,9 @@ class Size(tuple):
 
 
 # ---------------------------------------------------------------------------------------------- operands
-def _category(dtype: np.dtype) -> int:
-    return 3 if dtype == bfloat16 else {"b": 0, "i": 1, "u": 1, "f": 3, "c": 4}[dtype.kind]
-
-
 def promoted(x: Any, y: Any) -> np.dtype:
     """The dtype in which two arrays meet: a higher category wins, then an array with axes over one without."""
-    a, b = _category(x.dtype), _category(y.dtype)
+    a, b = category(x.dtype), category(y.dtype)
     if a != b:
         return x.dtype if a > b else y.dtype
     if bool(x.ndim) != bool(y.ndim):
@@ -220,90 +213,14 @@ class Tensor(CoreTensor):
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is a real floating one."""
-        return _category(self.array.dtype) == 3
+        return category(self.array.dtype) == 2
 
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
         return device_of(self.array).kind == "cuda"
 
-    # ------------------------------------------------------------------------------------ in place
-    def _change(self, out: Any, name: str = "") -> Tensor:
-        """Take the values and the history of `out`, in the same memory."""
-        a = self.array
-        new = raw(out)
-        if np.shape(new) != a.shape:
-            if np.broadcast_shapes(np.shape(new), a.shape) != a.shape:
-                raise RuntimeError(
-                    f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(np.shape(new))}"
-                )
-            out = _shape.broadcast_to(out, a.shape)
-            new = raw(out)
-        if _category(new.dtype) > _category(a.dtype):
-            raise RuntimeError(
-                f"result type {_LONG.get(str(new.dtype), new.dtype)} can't be cast to the desired output type "
-                f"{_LONG.get(str(a.dtype), a.dtype)}"
-            )
-        if new.dtype != a.dtype:
-            out = math.astype(out, a.dtype)
-            new = raw(out)
-        if isinstance(a, np.generic):
-            self.array = a = np.asarray(a)
-        if getattr(out, "node", None) is not None:  # what it recorded may have saved its array: not this memory
-            new = new.copy() if new is a else new
-        a[...] = new
-        writes.add(a)
-        if getattr(out, "node", None) is not None:
-            self.node = out.node
-        elif not (trainable(self) and _autograd.requires_grad(self)):
-            self.node = None
-        base, back = getattr(self, "view_of", _ALONE)
-        if base is not None and (self.node is not None or base.node is not None) and not trainable(base):
-            base._take(back(base, self))
-        return self
-
-    def _changeable(self) -> None:
-        """RuntimeError if a gradient would be lost by a change in place: of a leaf, or of a view of one."""
-        t, what = self, "a"
-        while _autograd.is_grad_enabled():
-            if trainable(t) and _autograd.requires_grad(t):
-                raise RuntimeError(
-                    f"{what} leaf Variable that requires grad is being used in an in-place operation. "
-                    "Write `with torch.no_grad():` around it, or `y = ...` for a new tensor."
-                )
-            t, _ = getattr(t, "view_of", _ALONE)
-            what = "a view of a"
-            if t is None:
-                return
-
-    def _apart(self, *others: Any) -> Tensor:
-        """This tensor now, which a change in place leaves alone: what an op of it and `others` may save."""
-        tracked = [t.node for t in (self, *others) if isinstance(t, CoreTensor) and t.node is not None]
-        if not (tracked and _autograd.is_grad_enabled()):
-            return self
-        return wrap(xp(self.array).array(self.array), self.node, Tensor)  # type: ignore[return-value]
-
-    def _take(self, out: Any) -> None:
-        """The history of `out`; its values are in this memory already."""
-        self.node = out.node
-        base, back = getattr(self, "view_of", _ALONE)
-        if base is not None:
-            base._take(back(base, self))
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._changeable()
-        key = index._raw_key(key)
-        if not isinstance(value, CoreTensor):
-            value = wrap(xp(self.array).asarray(value, self.array.dtype), None, Tensor)
-        self._change(index.put(self, math.astype(value, self.array.dtype), key=key))
-
-    def __getitem__(self, key: Any) -> Tensor:
-        key = index._raw_key(key)
-        parts = key if isinstance(key, tuple) else (key,)
-        if parts and all([type(k) is int for k in parts]):
-            key = (*parts, ...)  # NumPy answers a view, not a scalar
-        out = index.getitem(self, key)
-        return _seen(self, out, lambda base, part: index.put(base, part, key=key))
+    __getitem__, __setitem__ = get_item, set_item  # type: ignore[assignment]
 
 
 Tensor.kind = Tensor
@@ -312,15 +229,6 @@ _LONG = {
     "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
     "complex128": "ComplexDouble",
 }  # fmt: skip
-
-
-def _seen(base: Tensor, out: Any, back: Any) -> Tensor:
-    """`out`, which may share the memory of `base`: a change of it in place is a change of `base`."""
-    if isinstance(out.array, np.generic):
-        return out
-    if getattr(out.array, "base", None) is not None and out is not base:
-        out.view_of = base, back
-    return out
 
 
 class Parameter(CoreParameter, Tensor):

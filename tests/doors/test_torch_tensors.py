@@ -182,6 +182,17 @@ def test_leaves_and_saved_values_are_protected(torch):
     assert values(x.grad) == [2, 2]
 
 
+def test_a_change_that_nothing_records_keeps_the_history(torch):
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 3
+    with torch.no_grad():
+        y += 1
+        y[0] = 10.0
+    assert values(y) == [10, 7] and y.requires_grad and y.grad_fn is not None
+    y.sum().backward()
+    assert values(x.grad) == [3, 3]
+
+
 def test_a_manual_update(torch):
     w = torch.tensor([1.0, 2.0], requires_grad=True)
     for _ in range(2):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math as _math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ... import random as _random
+from ...nn import init
 from ...ops import linalg, math, shape
-from ...tensor import ones, zeros
 from ..module import Module, snake
 from ..tensor import ResourceVariable, convert_to_tensor
 from . import activations
@@ -17,23 +15,16 @@ from . import activations
 _named: Counter[str] = Counter()
 
 
-def _limit(fan: float) -> float:
-    return _math.sqrt(3 / fan)
+def _of(f: Callable[..., Any]) -> Callable[[Any], Any]:
+    """The core's function of a weight (out, in), for a kernel (in, out) or a vector."""
+    return lambda s: f(s[::-1]).T if len(s) == 2 else f((s[0], s[0]))[0]
 
 
-def _fans(shape: Any) -> tuple[int, int]:
-    return (shape[0], shape[-1]) if len(shape) > 1 else (shape[0], shape[0])
-
-
-_uniform = lambda shape, limit: _random.uniform(shape, -limit, limit)
 INITIALIZERS: dict[str, Callable[[tuple[int, ...]], Any]] = {
-    "zeros": zeros, "ones": ones,
-    "glorot_uniform": lambda s: _uniform(s, _limit(sum(_fans(s)) / 2)),
-    "glorot_normal": lambda s: _random.normal(s, 0.0, _math.sqrt(2 / sum(_fans(s)))),
-    "he_uniform": lambda s: _uniform(s, _limit(_fans(s)[0] / 2)),
-    "he_normal": lambda s: _random.normal(s, 0.0, _math.sqrt(2 / _fans(s)[0])),
-    "random_normal": lambda s: _random.normal(s, 0.0, 0.05),
-    "random_uniform": lambda s: _uniform(s, 0.05),
+    "zeros": init.zeros, "ones": init.ones, "glorot_uniform": _of(init.xavier_uniform),
+    "glorot_normal": _of(init.xavier_normal), "he_uniform": _of(init.kaiming_uniform),
+    "he_normal": _of(init.kaiming_normal), "random_normal": lambda s: init.normal(s, 0.0, 0.05),
+    "random_uniform": lambda s: init.uniform(s, -0.05, 0.05),
 }  # fmt: skip
 
 

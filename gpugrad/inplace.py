@@ -1,0 +1,114 @@
+"""Floor 6: changes in place, on tensors whose front door has them.
+
+Views share memory: a change is written there, and `core.writes` remembers when.  A view knows its owner (`view_of`), on
+which the change is recorded, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import autograd
+from .array import bfloat16, xp
+from .core import Tensor, raw, trainable, wrap, writes
+from .ops import index, math, shape
+
+_ALONE: tuple[Any, Any] = (None, None)
+
+
+def category(dtype: np.dtype) -> int:
+    """bool, integers, floats, complex numbers, in this order."""
+    return 2 if dtype == bfloat16 else {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}[dtype.kind]
+
+
+def view(base: Tensor, out: Tensor, back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`out`, which may share the memory of `base`.  `back(base, out)` is base with out in its place."""
+    if not isinstance(out.array, np.generic) and out is not base and getattr(out.array, "base", None) is not None:
+        out.view_of = base, back
+    return out
+
+
+def in_place(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The method t.f_(...) that writes f(t, ...) into t."""
+
+    def call(self: Tensor, *args: Any, **kw: Any) -> Tensor:
+        check(self)
+        before = _apart(self, args)
+        return change(self, f(before, *[before if a is self else a for a in args], **kw))
+
+    call.__name__, call.__doc__ = f"{f.__name__}_", f"{f.__doc__ or ''}  In place."
+    return call
+
+
+def check(t: Tensor) -> None:
+    """RuntimeError if a gradient would be lost by a change in place: of a leaf, or of a view of one."""
+    if not autograd.is_grad_enabled():
+        return
+    what, at = "a", t
+    while at is not None:
+        if trainable(at) and autograd.requires_grad(at):
+            raise RuntimeError(
+                f"{what} leaf Variable that requires grad is being used in an in-place operation. "
+                f"Write `with {t.prefix}no_grad():` around it, or `y = ...` for a new tensor."
+            )
+        what, (at, _) = "a view of a", getattr(at, "view_of", _ALONE)
+
+
+def _apart(t: Tensor, others: tuple) -> Tensor:
+    """t now, in memory that the change leaves alone, if an op of it and `others` is recorded and may save it."""
+    tracked = [u for u in (t, *others) if isinstance(u, Tensor) and u.node is not None]
+    if not (tracked and autograd.is_grad_enabled()):
+        return t
+    return wrap(xp(t.array).array(t.array), t.node, t.kind)
+
+
+def change(t: Tensor, out: Any) -> Tensor:
+    """Write the values of `out` into the memory of t, and give t the history of out, unless nothing records.
+
+    RuntimeError for a shape that does not broadcast to t's, and for a dtype of a higher category.
+    """
+    a, new = t.array, raw(out)
+    if np.shape(new) != a.shape:
+        if np.broadcast_shapes(np.shape(new), a.shape) != a.shape:
+            raise RuntimeError(
+                f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(np.shape(new))}"
+            )
+        out = shape.broadcast_to(out, a.shape)
+    if category(new.dtype) > category(a.dtype):
+        raise RuntimeError(f"result type {new.dtype} can't be cast to the desired output type {a.dtype}")
+    out = math.astype(out, a.dtype)
+    if isinstance(a, np.generic):
+        t.array = a = np.asarray(a)
+    a[...] = raw(out)
+    writes.add(a)
+    if autograd.is_grad_enabled() and not trainable(t):
+        _remember(t, out)
+    return t
+
+
+def _remember(t: Tensor, out: Any) -> None:
+    """Give t, and the tensors it is a view of, the history of the change; their memory has the values already."""
+    t.node = out.node if isinstance(out, Tensor) else None
+    base, back = getattr(t, "view_of", _ALONE)
+    if base is not None and (t.node is not None or base.node is not None):
+        _remember(base, back(base, t))
+
+
+def set_item(t: Tensor, key: Any, value: Any) -> None:
+    """t[key] = value."""
+    check(t)
+    if not isinstance(value, Tensor):
+        value = wrap(xp(t.array).asarray(value, t.array.dtype))
+    change(t, index.put(t, math.astype(value, t.array.dtype), key=index._raw_key(key)))
+
+
+def get_item(t: Tensor, key: Any) -> Tensor:
+    """t[key], a view where the key is basic."""
+    key = index._raw_key(key)
+    parts = key if isinstance(key, tuple) else (key,)
+    if parts and all([type(k) is int for k in parts]):
+        key = (*parts, ...)  # NumPy answers a view, not a scalar
+    return view(t, index.getitem(t, key), lambda base, part: index.put(base, part, key=key))
