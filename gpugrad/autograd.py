@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any
 from weakref import WeakValueDictionary
 
 from .array import is_inexact, xp
 from .backprop import backprop, deposit
 from .core import DROP, Tensor, leaf, trainable, wrap
+from .hooks import Handle, arriving, deposited
 from .recording import AMBIENT, Change, active, restore, scope, switch
 
 # The nodes of leaves that requires_grad_(False) took off, for as long as some graph leads to them: switched on again,
@@ -109,6 +111,29 @@ def retain_grad(t: Tensor) -> None:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     if t.node.grad is DROP:  # type: ignore[union-attr]
         t.node.grad = None  # type: ignore[union-attr]
+
+
+def register_hook(t: Tensor, f: Callable[[Tensor], Any]) -> Handle:
+    """Call f with t's gradient whenever a walk computes it; what f answers, unless None, takes its place.
+
+    RuntimeError if t requires no gradient.
+    """
+    if t.node is None or not (requires_grad(t) or trainable(t)):
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    kind = t.kind
+
+    @wraps(f)
+    def call(g: Tensor) -> Any:
+        return f(wrap(g.array, g.node, kind))
+
+    return arriving.add(t.node, call)
+
+
+def register_post_accumulate_grad_hook(t: Tensor, f: Callable[[Tensor], Any]) -> Handle:
+    """Call f with t after backward() has left a gradient in `t.grad`.  RuntimeError unless t is a leaf."""
+    if not (t.node is not None and is_leaf(t) and requires_grad(t)):
+        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    return deposited.add(t.node, f)
 
 
 def require_grad(t: Tensor, flag: bool = True) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .array import device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
+from .hooks import arriving, deposited
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
 from .recording import active
@@ -79,12 +80,16 @@ def backprop(
         op: Any = n.op
         mine = op is not None and (tape is None or n.tape is tape)
         if g is not None:
+            if arriving.by_node:
+                g = _hooked(head.get(n, n), g)
             if tape is None and (wanted is None or op is not None):
                 own = head.get(n, n)  # the node the user's tensor points to
                 if own.grad is not DROP:
                     # Held by more than this walk, or a view: somebody else's, too.
                     shared = getrefcount(g) > 2 or getattr(g, "base", None) is not None
                     deposit(own, conj(g) if g.dtype.kind == "c" else g, shared)
+                    for f in deposited.of(own) if deposited.by_node else ():
+                        f(own.saved() if own.op is None else None)
             if n in asked:
                 answers[n] = g
             if mine:
@@ -138,6 +143,25 @@ def backprop(
         None if n is None or n not in answers else _answer(answers[n], s.kind, given)
         for n, s in zip(wanted, sources or (), strict=True)
     ]
+
+
+def _hooked(n: Node, g: Any) -> Any:
+    """The cotangent after the hooks of `n`, which see it as users do.  RuntimeError for another shape."""
+    for f in arriving.of(n):
+        lift = isinstance(g, Tensor)
+        seen = conj(g) if g.dtype.kind == "c" else g
+        new = f(seen if lift else wrap(seen))
+        if new is None:
+            continue
+        if not isinstance(new, Tensor):
+            raise TypeError(
+                f"hook {getattr(f, '__name__', f)!r} should return None or a Tensor, not {type(new).__name__}"
+            )
+        if new.array.shape != g.shape:
+            raise RuntimeError(f"hook {getattr(f, '__name__', f)!r} has changed the size of value")
+        new = wrap(new.array, new.node) if lift else new.array
+        g = conj(new) if new.dtype.kind == "c" else new
+    return g
 
 
 def _unchanged(n: Node) -> None:

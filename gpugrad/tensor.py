@@ -281,6 +281,8 @@ def _bind() -> None:
     T.real, T.imag = prop(math.real, "The real part."), prop(math.imag, "The imaginary part.")
 
     T.backward, T.retain_grad = autograd.backward, autograd.retain_grad
+    T.register_hook = autograd.register_hook
+    T.register_post_accumulate_grad_hook = autograd.register_post_accumulate_grad_hook
     T.requires_grad_ = autograd.require_grad
     T.detach = math.stop_gradient
     T.clone = lambda t: math.positive(t)

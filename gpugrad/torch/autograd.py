@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import autograd as _core
+from .. import autograd as _core, functional as functional
 from ..autograd import (
     enable_grad as enable_grad,
     grad as grad,

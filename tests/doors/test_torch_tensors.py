@@ -315,3 +315,49 @@ def test_checkpoint(torch, library):
     x.grad = None
     block(x).sum().backward()
     assert g == pytest.approx(values(x.grad)) and len(calls) == 3
+
+
+# ---------------------------------------------------------------------------------------------- hooks
+def test_hooks_see_and_change_gradients(torch):
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    seen = []
+    first = y.register_hook(lambda g: seen.append(values(g)))
+    y.register_hook(lambda g: g * 10)
+    x.register_hook(lambda g: g + 1)
+    (y * y).sum().backward()
+    assert seen == [[4, 8]] and values(x.grad) == [81, 161]
+    first.remove()
+    (y2 := x * 3).sum().backward()
+    assert len(seen) == 1 and values(x.grad) == [85, 165] and y2 is not None
+    with pytest.raises(RuntimeError, match="cannot register a hook on a tensor that doesn't require gradient"):
+        torch.ones(2).register_hook(print)
+    z = torch.ones(2, requires_grad=True)
+    z.register_hook(lambda g: g.sum())
+    with pytest.raises(RuntimeError, match="has changed the size of value"):
+        (z * 1).sum().backward()
+
+
+def test_hooks_under_create_graph_and_grad(torch):
+    x = torch.tensor(3.0, requires_grad=True)
+    y = x * x
+    y.register_hook(lambda g: g * 2)
+    (g,) = torch.autograd.grad(y, x, create_graph=True)
+    assert float(g.detach()) == 12
+    (h,) = torch.autograd.grad(g, x)
+    assert float(h) == 4
+
+
+def test_hooks_after_a_gradient_was_left(torch):
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+
+    def step(p):
+        seen.append(values(p.grad))
+        with torch.no_grad():
+            p -= 0.5 * p.grad
+        p.grad = None
+
+    w.register_post_accumulate_grad_hook(step)
+    (w * w).sum().backward()
+    assert seen == [[2, 4]] and values(w) == [0, 0] and w.grad is None

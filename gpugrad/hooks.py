@@ -1,0 +1,53 @@
+"""Floor 1: functions that are called with a gradient while a walk passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+from weakref import ref
+
+from .core import Node
+
+_number = count()
+
+
+class Hooks:
+    """Functions by node, in the order of their registration; gone with the node."""
+
+    def __init__(self) -> None:
+        self.by_node: dict[int, tuple[Any, dict[int, Callable[..., Any]]]] = {}
+
+    def add(self, node: Node, f: Callable[..., Any]) -> Handle:
+        """Call f from now on; answers what takes it away again."""
+        key = id(node)
+        if key not in self.by_node:
+            self.by_node[key] = ref(node, lambda _: self.by_node.pop(key, None)), {}
+        return Handle(self.by_node[key][1], f)
+
+    def of(self, node: Node) -> list[Callable[..., Any]]:
+        """The functions of this node."""
+        found = self.by_node.get(id(node))
+        return list(found[1].values()) if found else []
+
+
+class Handle:
+    """What a registration answers: `remove()` ends it.  A context manager, too."""
+
+    def __init__(self, functions: dict[int, Callable[..., Any]], f: Callable[..., Any]) -> None:
+        self._functions, self._key = functions, next(_number)
+        functions[self._key] = f
+
+    def remove(self) -> None:
+        """Call the function no more."""
+        self._functions.pop(self._key, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at a tensor
+deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
