@@ -1,171 +1,25 @@
-"""tf.data: datasets.  What they yield is state: gradients stop there."""
+"""tf.data: the core's datasets, of tf.Tensors."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
-import optree
-
-from ..core import raw, wrap
-from ..ops.math import view
-from .tensor import EagerTensor, constant
+from .. import data as _core
+from .tensor import EagerTensor
 
 AUTOTUNE = -1
 
 
-def _map(f: Callable[..., Any], *trees: Any) -> Any:
-    return optree.tree_map(f, *trees, namespace="gpugrad")
-
-
 def fresh(x: Any) -> EagerTensor:
     """The values of x as a tensor without history."""
-    return wrap(view(x.array), None, EagerTensor) if hasattr(x, "array") else constant(x)  # type: ignore[return-value]
+    return _core.detached(x, EagerTensor)  # type: ignore[return-value]
 
 
-class Dataset:
+class Dataset(_core.Dataset):
     """A source of elements, nested tensors, that can be gone through again and again."""
 
-    def __init__(self, start: Callable[[], Iterable[Any]], length: int | None = None) -> None:
-        self._start, self._length = start, length
-
-    @staticmethod
-    def from_tensor_slices(tensors: Any) -> Dataset:
-        """The slices of nested tensors along their first axis.  ValueError if those differ in length."""
-        arrays = _map(
-            lambda t: np.asarray(raw(t)) if not isinstance(t, list) else np.asarray(constant(t)), _leaves(tensors)
-        )
-        lengths = {len(a) for a in optree.tree_leaves(arrays, namespace="gpugrad")}
-        if len(lengths) != 1:
-            raise ValueError(f"from_tensor_slices: the first axes have lengths {sorted(lengths)}; they must be as long")
-        (n,) = lengths
-        return Dataset(lambda: (_map(lambda a, i=i: fresh(constant(a[i])), arrays) for i in range(n)), n)
-
-    @staticmethod
-    def from_tensors(tensors: Any) -> Dataset:
-        """The one element given."""
-        return Dataset(lambda: iter([_map(fresh, tensors)]), 1)
-
-    @staticmethod
-    def from_generator(generator: Callable[[], Iterable[Any]], **options: Any) -> Dataset:
-        """What the function yields, each time anew."""
-        return Dataset(lambda: (_map(fresh, e) for e in generator()))
-
-    @staticmethod
-    def range(*args: int) -> Dataset:
-        """The integers of Python's range."""
-        numbers = range(*args)
-        return Dataset(lambda: (constant(i, "int64") for i in numbers), len(numbers))
-
-    @staticmethod
-    def zip(*datasets: Any) -> Dataset:
-        """One element of each, as a tuple, until the shortest ends."""
-        parts = datasets[0] if len(datasets) == 1 and isinstance(datasets[0], tuple) else datasets
-        lengths = [d._length for d in parts]
-        return Dataset(lambda: zip(*parts), None if None in lengths else min(lengths))
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._start())
-
-    def __len__(self) -> int:
-        if self._length is None:
-            raise TypeError(
-                "The dataset's length is unknown: it comes from a generator or a filter, or it is infinite."
-            )
-        return self._length
+    element = staticmethod(fresh)
 
     def cardinality(self) -> EagerTensor:
         """The number of elements; -2 where it is unknown."""
-        return constant(-2 if self._length is None else self._length, "int64")
-
-    def batch(self, batch_size: int, drop_remainder: bool = False, **options: Any) -> Dataset:
-        """So many elements stacked into one; the last may be smaller."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
-
-        def start() -> Iterator[Any]:
-            source = iter(self)
-            while rows := list(itertools.islice(source, batch_size)):
-                if len(rows) == batch_size or not drop_remainder:
-                    yield _map(lambda *xs: constant(np.stack([np.asarray(x) for x in xs])), *rows)
-
-        n = self._length
-        return Dataset(start, None if n is None else n // batch_size if drop_remainder else -(-n // batch_size))
-
-    def unbatch(self) -> Dataset:
-        """The elements of each batch."""
-        return Dataset(lambda: itertools.chain.from_iterable(Dataset.from_tensor_slices(e) for e in self))
-
-    def shuffle(
-        self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool | None = True
-    ) -> Dataset:
-        """Elements in random order, drawn from a buffer of so many."""
-        rounds = itertools.count() if reshuffle_each_iteration is not False else itertools.repeat(0)
-        entropy = np.random.SeedSequence(seed).entropy
-
-        def start() -> Iterator[Any]:
-            rng = np.random.default_rng([entropy, next(rounds)])  # type: ignore[list-item]
-            buffer: list[Any] = []
-            for e in self:
-                buffer.append(e)
-                if len(buffer) >= buffer_size:
-                    yield buffer.pop(rng.integers(len(buffer)))
-            while buffer:
-                yield buffer.pop(rng.integers(len(buffer)))
-
-        return Dataset(start, self._length)
-
-    def map(self, map_func: Callable[..., Any], **options: Any) -> Dataset:
-        """The function of each element; of a tuple, of its parts."""
-        call = lambda e: map_func(*e) if isinstance(e, tuple) else map_func(e)
-        return Dataset(lambda: (_map(fresh, call(e)) for e in self), self._length)
-
-    def filter(self, predicate: Callable[..., Any]) -> Dataset:
-        """The elements for which the function is true."""
-        call = lambda e: predicate(*e) if isinstance(e, tuple) else predicate(e)
-        return Dataset(lambda: (e for e in self if bool(call(e))))
-
-    def repeat(self, count: int | None = None) -> Dataset:
-        """All elements so many times (None: without end)."""
-        endless = count is None or count < 0
-        times = itertools.count() if endless else range(count)  # type: ignore[arg-type]
-        n = None if endless or self._length is None else self._length * count  # type: ignore[operator]
-        return Dataset(
-            lambda: itertools.chain.from_iterable(self for _ in (itertools.count() if endless else times)), n
-        )
-
-    def take(self, count: int) -> Dataset:
-        """The first so many elements."""
-        return Dataset(
-            lambda: itertools.islice(iter(self), count), None if self._length is None else min(count, self._length)
-        )
-
-    def skip(self, count: int) -> Dataset:
-        """All but the first so many elements."""
-        n = self._length
-        return Dataset(lambda: itertools.islice(iter(self), count, None), None if n is None else max(n - count, 0))
-
-    def enumerate(self, start: int = 0) -> Dataset:
-        """(number, element) pairs."""
-        return Dataset(lambda: ((constant(i, "int64"), e) for i, e in enumerate(self, start)), self._length)
-
-    def prefetch(self, buffer_size: int) -> Dataset:
-        """The dataset itself: elements are made when they are asked for."""
-        return self
-
-    cache = prefetch
-
-    def as_numpy_iterator(self) -> Iterator[Any]:
-        """The elements as NumPy arrays."""
-        return (_map(lambda t: t.numpy(), e) for e in self)
-
-
-def _leaves(tensors: Any) -> Any:
-    """Lists of numbers are tensors here, not nesting: as in TensorFlow, tuples and dicts nest."""
-    if isinstance(tensors, tuple):
-        return tuple([_leaves(t) for t in tensors])
-    if isinstance(tensors, dict):
-        return {k: _leaves(t) for k, t in tensors.items()}
-    return np.asarray(constant(tensors)) if isinstance(tensors, list) else tensors
+        return fresh(-2 if self._length is None else self._length)

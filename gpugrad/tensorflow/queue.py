@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from .data import _map, fresh
+from ..data import _map
+from .data import fresh
 from .errors import OpError
 
 

@@ -1,0 +1,163 @@
+"""Floor 7: sources of data.  What they yield is state: gradients stop there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import optree
+
+from .core import Tensor, raw, wrap
+from .ops.math import view
+from .tensor import tensor
+
+
+def _map(f: Callable[..., Any], *trees: Any) -> Any:
+    return optree.tree_map(f, *trees, namespace="gpugrad")
+
+
+def detached(x: Any, kind: type[Tensor] = Tensor) -> Tensor:
+    """The values of x as a Tensor without history."""
+    return wrap(view(raw(x if isinstance(x, Tensor) else tensor(x))), None, kind)
+
+
+class Dataset:
+    """A source of elements, nested tensors, that can be gone through again and again."""
+
+    element: Callable[[Any], Tensor] = staticmethod(detached)  # what an element's leaves are made into
+
+    def __init__(self, start: Callable[[], Iterable[Any]], length: int | None = None) -> None:
+        self._start, self._length = start, length
+
+    @classmethod
+    def from_tensor_slices(cls, tensors: Any) -> Any:
+        """The slices of nested tensors along their first axis.  ValueError if those differ in length."""
+        arrays = _map(lambda t: np.asarray(raw(t)), _leaves(tensors))
+        lengths = {len(a) for a in optree.tree_leaves(arrays, namespace="gpugrad")}
+        if len(lengths) != 1:
+            raise ValueError(f"from_tensor_slices: the first axes have lengths {sorted(lengths)}; they must be as long")
+        (n,) = lengths
+        return cls(lambda: (_map(lambda a, i=i: cls.element(a[i]), arrays) for i in range(n)), n)
+
+    @classmethod
+    def from_tensors(cls, tensors: Any) -> Any:
+        """The one element given."""
+        return cls(lambda: iter([_map(cls.element, tensors)]), 1)
+
+    @classmethod
+    def from_generator(cls, generator: Callable[[], Iterable[Any]], **options: Any) -> Any:
+        """What the function yields, each time anew."""
+        return cls(lambda: (_map(cls.element, e) for e in generator()))
+
+    @classmethod
+    def range(cls, *args: int) -> Any:
+        """The integers of Python's range."""
+        numbers = range(*args)
+        return cls(lambda: (cls.element(np.int64(i)) for i in numbers), len(numbers))
+
+    @classmethod
+    def zip(cls, *datasets: Any) -> Any:
+        """One element of each, as a tuple, until the shortest ends."""
+        parts = datasets[0] if len(datasets) == 1 and isinstance(datasets[0], tuple) else datasets
+        lengths = [d._length for d in parts]
+        return cls(lambda: zip(*parts), None if None in lengths else min(lengths))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._start())
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise TypeError(
+                "The dataset's length is unknown: it comes from a generator or a filter, or it is infinite."
+            )
+        return self._length
+
+    def batch(self, batch_size: int, drop_remainder: bool = False, **options: Any) -> Any:
+        """So many elements stacked into one; the last may be smaller."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
+
+        def start() -> Iterator[Any]:
+            source = iter(self)
+            while rows := list(itertools.islice(source, batch_size)):
+                if len(rows) == batch_size or not drop_remainder:
+                    yield _map(lambda *xs: self.element(np.stack([np.asarray(x) for x in xs])), *rows)
+
+        n = self._length
+        return type(self)(start, None if n is None else n // batch_size if drop_remainder else -(-n // batch_size))
+
+    def unbatch(self) -> Any:
+        """The elements of each batch."""
+        return type(self)(lambda: itertools.chain.from_iterable(self.from_tensor_slices(e) for e in self))
+
+    def shuffle(self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool | None = True) -> Any:
+        """Elements in random order, drawn from a buffer of so many."""
+        rounds = itertools.count() if reshuffle_each_iteration is not False else itertools.repeat(0)
+        entropy = np.random.SeedSequence(seed).entropy
+
+        def start() -> Iterator[Any]:
+            rng = np.random.default_rng([entropy, next(rounds)])  # type: ignore[list-item]
+            buffer: list[Any] = []
+            for e in self:
+                buffer.append(e)
+                if len(buffer) >= buffer_size:
+                    yield buffer.pop(rng.integers(len(buffer)))
+            while buffer:
+                yield buffer.pop(rng.integers(len(buffer)))
+
+        return type(self)(start, self._length)
+
+    def map(self, map_func: Callable[..., Any], **options: Any) -> Any:
+        """The function of each element; of a tuple, of its parts."""
+        call = lambda e: map_func(*e) if isinstance(e, tuple) else map_func(e)
+        return type(self)(lambda: (_map(self.element, call(e)) for e in self), self._length)
+
+    def filter(self, predicate: Callable[..., Any]) -> Any:
+        """The elements for which the function is true."""
+        call = lambda e: predicate(*e) if isinstance(e, tuple) else predicate(e)
+        return type(self)(lambda: (e for e in self if bool(call(e))))
+
+    def repeat(self, count: int | None = None) -> Any:
+        """All elements so many times (None: without end)."""
+        endless = count is None or count < 0
+        times = itertools.count() if endless else range(count)  # type: ignore[arg-type]
+        n = None if endless or self._length is None else self._length * count  # type: ignore[operator]
+        return type(self)(
+            lambda: itertools.chain.from_iterable(self for _ in (itertools.count() if endless else times)), n
+        )
+
+    def take(self, count: int) -> Any:
+        """The first so many elements."""
+        return type(self)(
+            lambda: itertools.islice(iter(self), count), None if self._length is None else min(count, self._length)
+        )
+
+    def skip(self, count: int) -> Any:
+        """All but the first so many elements."""
+        n = self._length
+        return type(self)(lambda: itertools.islice(iter(self), count, None), None if n is None else max(n - count, 0))
+
+    def enumerate(self, start: int = 0) -> Any:
+        """(number, element) pairs."""
+        return type(self)(lambda: ((self.element(np.int64(i)), e) for i, e in enumerate(self, start)), self._length)
+
+    def prefetch(self, buffer_size: int) -> Any:
+        """The dataset itself: elements are made when they are asked for."""
+        return self
+
+    cache = prefetch
+
+    def as_numpy_iterator(self) -> Iterator[Any]:
+        """The elements as NumPy arrays."""
+        return (_map(lambda t: np.asarray(raw(t)), e) for e in self)
+
+
+def _leaves(tensors: Any) -> Any:
+    """Lists of numbers are tensors here, not nesting: as in TensorFlow, tuples and dicts nest."""
+    if isinstance(tensors, tuple):
+        return tuple([_leaves(t) for t in tensors])
+    if isinstance(tensors, dict):
+        return {k: _leaves(t) for k, t in tensors.items()}
+    return np.asarray(raw(tensor(tensors))) if isinstance(tensors, list) else tensors
