@@ -74,16 +74,18 @@ def backprop(
         need = _leading_to(asked, order, alias)
 
     owned: set[Node] = set()  # nodes whose cotangent is a sum that we made, and may add to in place
+    hooks, written = arriving.by_node, writes.ages  # empty dicts, as a rule
+    sweep, tidy = tape is not None and not retain, tape is None and not retain
     while order:
         n = order.pop()
         g = grads.pop(n, None)
         op: Any = n.op
         mine = op is not None and (tape is None or n.tape is tape)
         if g is not None:
-            if arriving.by_node:
+            if hooks:
                 g = _hooked(head.get(n, n), g)
             if tape is None and (wanted is None or op is not None):
-                own = head.get(n, n)  # the node the user's tensor points to
+                own = head.get(n, n) if head else n  # the node the user's tensor points to
                 if own.grad is not DROP:
                     # Held by more than this walk, or a view: somebody else's, too.
                     shared = getrefcount(g) > 2 or getattr(g, "base", None) is not None
@@ -93,7 +95,7 @@ def backprop(
             if n in asked:
                 answers[n] = g
             if mine:
-                if writes.ages:
+                if written:
                     _unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
                 ds = None if op.joint is None else op.joint(g, s, None)
@@ -130,10 +132,10 @@ def backprop(
                             owned.add(e)
                 s = d = ds = other = None
             g = None
-            if mine and tape is None and not retain and op.saves and not n.tape.persistent:
+            if tidy and mine and op.saves and not n.tape.persistent:
                 n.saved = None
                 n.edges = ()
-        if mine and tape is not None and not retain:
+        if sweep and mine:
             n.saved = None
             n.edges = ()
     if wanted is None:

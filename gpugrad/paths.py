@@ -150,7 +150,7 @@ def binary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
 
     def call(a: Any, b: Any) -> Any:
         kind = type(a)
-        if kind is own and type(b) is own:  # the two tests are faster than one isinstance
+        if kind is own and (type(b) is own or isinstance(b, Tensor)):  # `is` takes 10 ns less than isinstance
             x = a.array
             y = b.array
             h = a.node
