@@ -247,14 +247,14 @@ def device(name: str | Device) -> Device:
         raise TypeError(f"a device is named by a string such as 'cpu' or 'cuda:0', not by {type(name).__name__}")
     kind, _, number = name.partition(":")
     kind = "cuda" if kind == "gpu" else kind
+    if number and not number.isdecimal():
+        raise ValueError(f"unknown device {name!r}: after the colon comes a number, as in 'cuda:0'")
     if kind == "cuda":
         if _cuda() is None:
             raise RuntimeError(f"there is no device {name!r} here: {cupy_or_reason()[1]}. Use device 'cpu'.")
     elif kind not in _by_kind:
         known = ", ".join(repr(k) for k in sorted({*_by_kind, "cuda"}))
         raise ValueError(f"unknown device {name!r}; known are {known}, and one GPU of several as 'cuda:1'")
-    if number and not number.isdecimal():
-        raise ValueError(f"unknown device {name!r}: after the colon comes a number, as in 'cuda:0'")
     index = int(number or 0)
     count = device_count(kind)
     if index >= count:

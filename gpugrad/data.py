@@ -47,7 +47,10 @@ class Dataset:
         return cls(lambda: iter([_map(cls.element, tensors)]), 1)
 
     @classmethod
-    def from_generator(cls, generator: Callable[[], Iterable[Any]], **options: Any) -> Any:
+    def from_generator(
+        cls, generator: Callable[[], Iterable[Any]], output_types: Any = None, output_shapes: Any = None,
+        output_signature: Any = None,
+    ) -> Any:  # fmt: skip
         """What the function yields, each time anew."""
         return cls(lambda: (_map(cls.element, e) for e in generator()))
 
@@ -74,7 +77,9 @@ class Dataset:
             )
         return self._length
 
-    def batch(self, batch_size: int, drop_remainder: bool = False, **options: Any) -> Any:
+    def batch(
+        self, batch_size: int, drop_remainder: bool = False, num_parallel_calls: Any = None, deterministic: Any = None
+    ) -> Any:
         """So many elements stacked into one; the last may be smaller."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
@@ -109,7 +114,7 @@ class Dataset:
 
         return type(self)(start, self._length)
 
-    def map(self, map_func: Callable[..., Any], **options: Any) -> Any:
+    def map(self, map_func: Callable[..., Any], num_parallel_calls: Any = None, deterministic: Any = None) -> Any:
         """The function of each element; of a tuple, of its parts."""
         call = lambda e: map_func(*e) if isinstance(e, tuple) else map_func(e)
         return type(self)(lambda: (_map(self.element, call(e)) for e in self), self._length)

@@ -139,3 +139,9 @@ def test_cuda_training_step():
             optimizer.apply_gradients(zip(grads, net.trainable_variables, strict=True))
             losses.append(float(loss))
         assert losses[-1] < losses[0] and grads[0].device == "cuda:0"
+
+
+def test_a_device_that_is_no_name_is_a_value_error_with_or_without_a_gpu():
+    for bad in ("cuda:x", "cpu:-1", "cuda:1.5"):
+        with pytest.raises(ValueError, match="after the colon comes a number"):
+            gg.device(bad)

@@ -158,13 +158,13 @@ def _own(func: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: func(*[wrap(a.array, a.node, Tensor) for a in args])
 
 
-def gradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
+def gradcheck(func: Callable[..., Any], inputs: Any) -> bool:
     """True if the gradient is that of central differences, in float64 along random directions; else AssertionError."""
     check_grads(_own(func), [inputs] if isinstance(inputs, Tensor) else list(inputs), order=1, modes=("rev",))
     return True
 
 
-def gradgradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
+def gradgradcheck(func: Callable[..., Any], inputs: Any) -> bool:
     """The same, of the gradient's gradient."""
     check_grads(_own(func), [inputs] if isinstance(inputs, Tensor) else list(inputs), order=2, modes=("rev",))
     return True

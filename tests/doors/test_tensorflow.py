@@ -197,6 +197,8 @@ def test_datasets(tf):
     assert sorted(int(e) for e in data.shuffle(3, seed=0)) == [0, 2, 4, 6, 8] and len(data) == 5
     pairs = tf.data.Dataset.from_tensor_slices({"x": [1.0, 2.0], "y": [[1, 2], [3, 4]]})
     assert [e["y"].numpy().tolist() for e in pairs] == [[1, 2], [3, 4]]
+    with pytest.raises(TypeError):
+        data.batch(2, size=3)
     assert [int(e) for e in data.filter(lambda i: i > 3).prefetch(1)] == [4, 6, 8]
 
 
