@@ -254,6 +254,7 @@ def _bind() -> None:
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
+    T.__contains__ = lambda t, x: bool(to_numpy(math.equal(t, x)).any())
     T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
     T.__float__ = lambda t: float(item(t))
     T.__int__ = lambda t: int(item(t))

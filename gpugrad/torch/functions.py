@@ -84,7 +84,7 @@ std, var = _spread(reduce.std), _spread(reduce.var)
 
 
 class MaxResult(NamedTuple):
-    """What max and min along a dimension answer."""
+    """What max, min, sort and topk along a dimension answer."""
 
     values: Tensor
     indices: Tensor
@@ -120,6 +120,24 @@ def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Where the smallest is."""
     return reduce.argmin(_kept(input), axis=dim, keepdims=keepdim)
+
+
+def sort(input: Any, dim: int = -1, descending: bool = False) -> MaxResult:
+    """(values, indices) in order along `dim`."""
+    places = index.argsort(_kept(input), axis=dim, descending=descending)
+    return MaxResult(_take_along(input, raw(places), dim), places)
+
+
+def argsort(input: Any, dim: int = -1, descending: bool = False) -> Any:
+    """The indices that sort along `dim`."""
+    return index.argsort(_kept(input), axis=dim, descending=descending)
+
+
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True) -> MaxResult:
+    """(values, indices) of the k largest along `dim`, the largest first; or of the smallest."""
+    places = raw(argsort(input, dim, largest))
+    places = places[(*[slice(None)] * (dim % places.ndim), slice(k))]
+    return MaxResult(_take_along(input, places, dim), wrap(places, None, Tensor))  # type: ignore[arg-type]
 
 
 def cumsum(input: Any, dim: int) -> Any:
@@ -310,7 +328,7 @@ def equal(input: Any, other: Any) -> bool:
 NAMED = (
     "sum mean prod any all amax amin logsumexp std var max min argmax argmin cumsum norm reshape permute transpose t "
     "squeeze unsqueeze flatten cat stack chunk split unbind gather index_select flip roll clamp where masked_fill "
-    "softmax log_softmax einsum clone allclose equal"
+    "softmax log_softmax einsum clone allclose equal sort argsort topk"
 ).split()
 METHODS = [n for n in NAMED if n not in ("cat", "stack", "einsum", "where")] + ["view", "expand"]
 TABLE: dict[str, Any] = {**SAME, **{n: globals()[n] for n in NAMED}, "clip": clamp, "concat": cat}

@@ -85,6 +85,21 @@ def test_methods_with_dim(torch):
     )
 
 
+def test_order(torch):
+    x = torch.tensor([[3.0, 1.0, 2.0], [5.0, 9.0, 7.0]], requires_grad=True)
+    for f in (torch.sort, lambda v: v.sort(dim=-1)):
+        found = f(x)
+        assert values(found.values) == [[1, 2, 3], [5, 7, 9]] and values(found.indices) == [[1, 2, 0], [0, 2, 1]]
+    top = x.topk(2, dim=1)
+    assert values(top.values) == [[3, 2], [9, 7]] and values(top.indices) == [[0, 2], [1, 2]]
+    assert values(x.argsort(dim=0, descending=True)) == [[1, 1, 1], [0, 0, 0]] and values(
+        x.topk(1, dim=0, largest=False)[0]
+    ) == [[3, 1, 2]]
+    top.values.sum().backward()
+    assert values(x.grad) == [[1, 0, 1], [0, 1, 1]]
+    assert 3.0 in x.detach() and 4.0 not in x.detach()
+
+
 def test_gradients_of_methods(torch):
     x = torch.tensor([[3.0, 1.0], [2.0, 2.0]], requires_grad=True)
     for f, wanted in [
