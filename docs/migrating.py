@@ -29,6 +29,7 @@ DIFFERS = {
         "`tf.function` runs eagerly; there is no graph mode.",
         "Dtypes are NumPy's: `tf.float32` prints as `float32`.",
         "A warning about a watched integer is a Python `UserWarning`, not a log line.",
+        "A float array beside an integer tensor is an error; TensorFlow cuts its decimals off.",
         "`Dataset`s are iterated in Python; `prefetch` and `cache` do nothing.",
         "Variables that a Dense layer makes are called `dense/kernel:0`, as before Keras 3.",
         "Errors say what to write instead after the sentence that TensorFlow has.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import wraps
 from typing import Any
@@ -103,6 +103,13 @@ def set_grad(t: Tensor, g: Any) -> None:
             raise RuntimeError("this tensor does not require grad; call .requires_grad_() before giving it a .grad")
     elif g is not None or t.node.grad is not DROP:
         t.node.grad = g
+
+
+def zero_grad(ts: Iterable[Tensor], set_to_none: bool = True) -> None:
+    """Set `.grad` of every trainable tensor to None, or what is there to zeros."""
+    for t in ts:
+        if trainable(t) and (g := t.node.grad) is not None:  # type: ignore[union-attr]
+            t.node.grad = None if set_to_none else wrap(xp(g.array).zeros_like(g.array), None, t.kind)  # type: ignore[union-attr]
 
 
 def retain_grad(t: Tensor) -> None:

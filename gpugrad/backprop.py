@@ -91,7 +91,7 @@ def backprop(
                     shared = getrefcount(g) > 2 or getattr(g, "base", None) is not None
                     deposit(own, conj(g) if g.dtype.kind == "c" else g, shared)
                     for f in deposited.of(own) if deposited.by_node else ():
-                        f(own.saved() if own.op is None else None)
+                        f(own.saved())  # of a leaf, its tensor
             if n in asked:
                 answers[n] = g
             if mine:

@@ -77,6 +77,13 @@ def attach(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any])
     return tuple([record(PICK, a, (None, None, i, None), (t.node,), kind) for i, a in enumerate(arrays)])
 
 
+def _attach_nested(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any]) -> Any:
+    flat, spec = optree.tree_flatten(outputs, namespace="gpugrad")
+    if len(flat) == 1:
+        return spec.unflatten([attach(name, flat[0], inputs, back)])
+    return spec.unflatten(attach(name, tuple(flat), inputs, back))
+
+
 def _reading(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple[Any, list[Tensor]]:
     """(what f answers, the trainable leaves that it read, its arguments apart)."""
     probe = Tape(set(), True, silent=True)
@@ -113,7 +120,6 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
                 "@tf.custom_gradient grad_fn must accept keyword argument 'variables', since function uses variables: "
                 f"{variables}. Write def grad(g, variables=None), and return (gradients, [one for each variable])."
             )
-        flat, spec = optree.tree_flatten(outputs, namespace="gpugrad")
         tensors = [a for a in args if isinstance(a, Tensor)]
 
         def back(gs: list[Any]) -> list[Any]:
@@ -130,13 +136,11 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             if len(grads) != len(tensors):
                 raise ValueError(
                     f"custom_gradient function expected to return {len(tensors)} gradients, but returned {len(grads)} "
-                    "instead."
+                    "instead. Return one for each tensor argument, None where there is none."
                 )
             return [*grads, *more]
 
-        single = len(flat) == 1
-        out = attach(f.__name__, flat[0] if single else tuple(flat), [*tensors, *variables], back)
-        return spec.unflatten([out] if single else list(out))
+        return _attach_nested(f.__name__, outputs, [*tensors, *variables], back)
 
     return call
 
@@ -163,7 +167,6 @@ def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kw: Any) -> Any:
         with no_grad():
             outputs, variables = _reading(f, args, kw)
-        flat, spec = optree.tree_flatten(outputs, namespace="gpugrad")
         tensors = [a for a in args if isinstance(a, Tensor)]
 
         def back(gs: list[Any]) -> list[Any]:
@@ -176,8 +179,6 @@ def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
                 )
             return tape.gradient(again, [*copies, *variables], output_gradients=gs)
 
-        single = len(flat) == 1
-        out = attach(f.__name__, flat[0] if single else tuple(flat), [*tensors, *variables], back)
-        return spec.unflatten([out] if single else list(out))
+        return _attach_nested(f.__name__, outputs, [*tensors, *variables], back)
 
     return call

@@ -111,6 +111,13 @@ def spoken(f: Any, own: type[Tensor]) -> Any:
     return f.spoken(own)
 
 
+def findable(table: dict[str, Any], module: str) -> dict[str, Any]:
+    """A front door's functions, known to pickle by the module and the names under which users have them."""
+    for name, f in table.items():
+        f.__module__, f.__qualname__ = module, name
+    return table
+
+
 def user_op(forward: Callable[..., Any] | None = None, **options: Any) -> Any:
     return op(forward, checked=True, **options)
 

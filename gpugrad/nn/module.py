@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..array import is_inexact, xp
+from ..autograd import zero_grad
 from ..core import Tensor, raw, trainable
 from ..tensor import tensor, to
 from ..variable import Variable
@@ -89,9 +90,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set `.grad` of every parameter to None, or to zeros."""
-        for v in self.parameters():
-            if trainable(v) and v.node.grad is not None:  # type: ignore[union-attr]
-                v.node.grad = None if set_to_none else v.node.grad * 0  # type: ignore[union-attr]
+        zero_grad(self.parameters(), set_to_none)
 
     def requires_grad_(self, requires_grad: bool = True) -> Any:
         """Freeze the parameters, or set them free."""

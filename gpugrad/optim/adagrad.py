@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer, check, decayed, root
 
 
 class Adagrad(Optimizer):
@@ -36,9 +36,7 @@ class Adagrad(Optimizer):
 
     def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
         kind = x.dtype.type
-        if self.weight_decay:
-            g = g + x * kind(self.weight_decay)
+        g = decayed(x, g, self.weight_decay)
         v = state["v"]
         v += g * g
-        root = xp(x).sqrt(v + kind(self.eps)) if self.eps_inside else xp(x).sqrt(v) + kind(self.eps)
-        return x - g / root * kind(self.learning_rate / (1 + self.lr_decay * (step - 1)))
+        return x - g / root(v, self.eps, self.eps_inside) * kind(self.learning_rate / (1 + self.lr_decay * (step - 1)))

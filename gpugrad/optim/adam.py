@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer, check, decayed
 
 
 class Adam(Optimizer):
@@ -46,8 +46,8 @@ class Adam(Optimizer):
         kind = x.dtype.type
         if self.weight_decay and self.decoupled:
             x = x * kind(1 - self.learning_rate * self.weight_decay)
-        elif self.weight_decay:
-            g = g + x * kind(self.weight_decay)
+        else:
+            g = decayed(x, g, self.weight_decay)
         state["step"] += 1
         m, v = state["m"], state["v"]
         m *= kind(b1)

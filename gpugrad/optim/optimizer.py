@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, device_of, library, wide, xp
+from ..autograd import zero_grad
 from ..core import Tensor, trainable
 
 
@@ -126,11 +127,9 @@ class Optimizer:
         vars(self).update(state)
         self._state = {id(v): s for v, s in zip(self.variables, state["_state"], strict=True)}
 
-    def zero_grad(self) -> None:
-        """Set `.grad` of every variable to None."""
-        for v in self.variables:
-            if trainable(v):
-                v.node.grad = None  # type: ignore[union-attr]
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set `.grad` of every variable to None, or to zeros."""
+        zero_grad(self.variables, set_to_none)
 
     def step(self) -> None:
         """One update from the `.grad` of every variable; those without are skipped."""
@@ -187,6 +186,17 @@ class Optimizer:
     def update(self, x: Array, g: Array, state: Any, step: int) -> Array:
         """The new array of one variable."""
         raise TypeError(f"{type(self).__name__} has no update(array, gradient, state, step)")
+
+
+def decayed(x: Array, g: Array, weight_decay: float) -> Array:
+    """g + weight_decay x, the gradient with the penalty's."""
+    return g + x * x.dtype.type(weight_decay) if weight_decay else g
+
+
+def root(v: Array, eps: float, inside: bool) -> Array:
+    """√v + eps, or √(v + eps)."""
+    small = v.dtype.type(eps)
+    return xp(v).sqrt(v + small) if inside else xp(v).sqrt(v) + small
 
 
 def check(name: str, value: float, low: float = 0.0, high: float = float("inf")) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer, check, decayed, root
 
 
 class RMSprop(Optimizer):
@@ -38,8 +38,7 @@ class RMSprop(Optimizer):
 
     def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
         kind = x.dtype.type
-        if self.weight_decay:
-            g = g + x * kind(self.weight_decay)
+        g = decayed(x, g, self.weight_decay)
         v = state["v"]
         v *= kind(self.alpha)
         v += g * g * kind(1 - self.alpha)
@@ -48,8 +47,7 @@ class RMSprop(Optimizer):
             mean *= kind(self.alpha)
             mean += g * kind(1 - self.alpha)
             v = v - mean * mean
-        root = xp(x).sqrt(v + kind(self.eps)) if self.eps_inside else xp(x).sqrt(v) + kind(self.eps)
-        delta = g / root
+        delta = g / root(v, self.eps, self.eps_inside)
         if self.momentum:
             m = state["momentum"]
             m *= kind(self.momentum)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check
+from .optimizer import Optimizer, check, decayed
 
 
 class SGD(Optimizer):
@@ -35,8 +35,7 @@ class SGD(Optimizer):
         return {"momentum": xp(x).zeros_like(x)} if self.momentum else {}
 
     def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
-        if self.weight_decay:
-            g = g + x * x.dtype.type(self.weight_decay)
+        g = decayed(x, g, self.weight_decay)
         if self.momentum:
             v = state.get("momentum")
             if v is None:  # set after a step without

@@ -12,7 +12,7 @@ from .. import random as _random
 from ..array import DTypeLike, as_dtype, float32, int32, int64
 from ..core import Tensor, raw, wrap
 from ..forward import ufunc
-from ..op import op
+from ..op import findable, op
 from ..ops import activation, index, linalg, loss, math, reduce, shape as _shape
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .errors import InvalidArgumentError
@@ -34,7 +34,7 @@ SAME: dict[str, Any] = {
     "reshape": _shape.reshape, "broadcast_to": _shape.broadcast_to, "tensordot": linalg.tensordot,
     "roll": _shape.roll, "reverse": _shape.flip,
 }  # fmt: skip
-SAME = {n: spoken(f) for n, f in SAME.items()}
+SAME = findable({n: spoken(f) for n, f in SAME.items()}, "gpugrad.tensorflow.math")
 
 # ---------------------------------------------------------------------------------------------- other conventions
 maximum = op(  # at a tie the first operand takes the gradient
@@ -49,7 +49,7 @@ minimum = op(
 )
 
 
-maximum, minimum = spoken(maximum), spoken(minimum)
+maximum, minimum = findable({"maximum": spoken(maximum), "minimum": spoken(minimum)}, __name__).values()
 
 
 def _without_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,11 +100,11 @@ def matvec(a: Any, b: Any, transpose_a: bool = False, name: str | None = None) -
 def transpose(a: Any, perm: Sequence[int] | None = None, conjugate: bool = False, name: str = "") -> Any:
     """The axes in the order `perm` (None: reversed)."""
     a = convert_to_tensor(a)
-    out = _shape.permute_dims(a, range(a.array.ndim)[::-1] if perm is None else [int(p) for p in device_list(perm)])
+    out = _shape.permute_dims(a, range(a.array.ndim)[::-1] if perm is None else [int(p) for p in _integers(perm)])
     return math.conj(out) if conjugate else out
 
 
-def device_list(x: Any) -> list[int]:
+def _integers(x: Any) -> list[int]:
     """A tensor, array or sequence of integers as a list."""
     return np.asarray(x).tolist()
 
@@ -157,7 +157,7 @@ def boolean_mask(tensor: Any, mask: Any, axis: int = 0, name: str = "boolean_mas
 def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     """The tensor repeated so many times along each axis."""
     x = convert_to_tensor(input)
-    for axis, times in enumerate(device_list(multiples)):
+    for axis, times in enumerate(_integers(multiples)):
         x = _shape.concat([x] * times, axis)
     return x
 
@@ -200,7 +200,7 @@ def reduce_variance(input_tensor: Any, axis: Any = None, keepdims: bool = False,
     return reduce.var(convert_to_tensor(input_tensor), axis=axis, keepdims=keepdims)
 
 
-def einsum(equation: str, *inputs: Any, **options: Any) -> Any:
+def einsum(equation: str, *inputs: Any, name: str | None = None) -> Any:
     """The sum of products that the equation writes, as "ij,jk->ik"."""
     return linalg.einsum(equation, *[convert_to_tensor(v) for v in inputs])
 
@@ -243,7 +243,7 @@ def rank(input: Any, name: str | None = None) -> Any:
 
 def fill(dims: Any, value: Any, name: str | None = None) -> EagerTensor:
     """A tensor filled with one number."""
-    return as_tf(full(device_list(dims), value))
+    return as_tf(full(_integers(dims), value))
 
 
 def one_hot(
@@ -260,7 +260,7 @@ def normal(
     shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike = float32, seed: Any = None, name: Any = None
 ):
     """Normal numbers."""
-    return as_tf(_random.normal(device_list(shape), mean, stddev, dtype))
+    return as_tf(_random.normal(_integers(shape), mean, stddev, dtype))
 
 
 def uniform(
@@ -272,13 +272,13 @@ def uniform(
             raise ValueError(
                 "Must specify maxval for integer dtype: tf.random.uniform(shape, maxval=10, dtype=tf.int32)"
             )
-        return cast(as_tf(_random.randint(int(minval), int(maxval), device_list(shape))), dtype)
-    return as_tf(_random.uniform(device_list(shape), minval, 1.0 if maxval is None else maxval, dtype))
+        return cast(as_tf(_random.randint(int(minval), int(maxval), _integers(shape))), dtype)
+    return as_tf(_random.uniform(_integers(shape), minval, 1.0 if maxval is None else maxval, dtype))
 
 
 CREATION: dict[str, Any] = {
-    "zeros": made(zeros), "ones": made(ones), "zeros_like": zeros_like, "ones_like": ones_like, "eye": made(eye),
-    "range": made(arange), "linspace": made(linspace), "fill": fill,
+    "zeros": made(zeros), "ones": made(ones), "zeros_like": made(zeros_like), "ones_like": made(ones_like),
+    "eye": made(eye), "range": made(arange), "linspace": made(linspace), "fill": fill,
 }  # fmt: skip
 
 
@@ -353,10 +353,10 @@ NN = (
     "softmax log_softmax leaky_relu gelu sparse_softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits "
     "sigmoid_cross_entropy_with_logits l2_loss"
 ).split()
-NN_SAME = {n: spoken(f) for n, f in {
+NN_SAME = findable({n: spoken(f) for n, f in {
     "relu": activation.relu, "sigmoid": activation.sigmoid, "tanh": math.tanh, "softplus": activation.softplus,
     "silu": activation.silu, "swish": activation.silu, "elu": activation.elu,
-}.items()}  # fmt: skip
+}.items()}, "gpugrad.tensorflow.nn")  # fmt: skip
 LINALG = "einsum matmul matvec norm".split()
 
 

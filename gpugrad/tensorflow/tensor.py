@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..array import DTypeLike, as_dtype, is_inexact, library, xp
+from ..array import DTypeLike, as_dtype, library, xp
 from ..core import Tensor as CoreTensor, raw, wrap
 from ..forward import explain, pair
+from ..inplace import category
 from ..op import spoken as _spoken
 from ..ops.math import view
 from ..ops.shape import stack
@@ -20,7 +20,6 @@ from .errors import InvalidArgumentError
 
 _OPS = {"add": "AddV2", "subtract": "Sub", "multiply": "Mul", "divide": "RealDiv", "matmul": "MatMul", "pow": "Pow"}
 _DTYPES = {"float32": "float", "float64": "double", "float16": "half"}
-_SHAPE = re.compile(r"\w+(\[[\d, ]*\])")
 
 
 class TensorShape(tuple):
@@ -115,19 +114,14 @@ class Conventions:
 
     @staticmethod
     def pair(x: Any, b: Any) -> tuple[Any, Any]:
-        """Operands take the tensor's dtype; TypeError for a float beside an integer tensor."""
-        if isinstance(b, (float, complex, np.floating)) and not is_inexact(x.dtype):
+        """Operands take the tensor's dtype; TypeError for one that does not go into it, as a float beside integers."""
+        array: Any = np.asarray(b) if isinstance(b, (float, complex, np.generic)) else b if library(b) else None
+        if array is not None and category(array.dtype) > category(x.dtype):
             raise TypeError(
-                f"Cannot convert {b!r} to EagerTensor of dtype {x.dtype}. Write tf.cast(tensor, tf.float32) first."
+                f"Cannot convert {b!r:.60} to EagerTensor of dtype {x.dtype}. Write tf.cast(tensor, tf.float32) first."
             )
-        if (
-            not isinstance(b, (float, complex))
-            and library(b) is not None
-            and b.shape
-            and b.dtype != x.dtype
-            and x.dtype.kind != "b"
-        ):
-            b = b.astype(x.dtype)
+        if array is not None and array is b:
+            b = array.astype(x.dtype, copy=False)
         return pair(x, b)
 
     @staticmethod
@@ -202,7 +196,7 @@ class ResourceVariable(Conventions, CoreVariable):
             initial_value = initial_value()
         if initial_value is None:
             raise ValueError("The `initial_value` arg to `tf.Variable` must be specified: a number, list or array.")
-        refuse(options, {"validate_shape", "caching_device", "shape", "synchronization", "aggregation", "import_scope"})
+        refuse(options, {"validate_shape", "caching_device", "synchronization", "aggregation", "import_scope"})
         super().__init__(initial_value, trainable is not False, f"{name or 'Variable'}:0", dtype)
 
     def __repr__(self) -> str:
@@ -223,7 +217,7 @@ class ResourceVariable(Conventions, CoreVariable):
 def refuse(options: dict[str, Any], known: set[str]) -> None:
     """TypeError for an argument that TensorFlow does not have; those in `known` change nothing here."""
     if unknown := set(options) - known:
-        raise TypeError(f"unexpected argument {min(unknown)!r}")
+        raise TypeError(f"unexpected argument {min(unknown)!r}; leave it out. Taken, to no effect, are {sorted(known)}")
 
 
 def as_tf(t: CoreTensor) -> EagerTensor:

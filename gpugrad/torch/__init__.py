@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..array import (
-    as_dtype as _as_dtype,
     bfloat16 as bfloat16,
     bool_ as bool_,
     complex64 as complex64,
     complex128 as complex128,
+    default_float as _default_float,
     device as _device,
     device_count as _device_count,
     float16 as float16,
@@ -54,4 +54,4 @@ class cuda:
 
 def get_default_dtype() -> Any:
     """The dtype of Python floats."""
-    return _as_dtype(tensor(0.0).dtype)
+    return _default_float()

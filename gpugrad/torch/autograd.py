@@ -120,11 +120,11 @@ class Function:
             if len(grads) != len(args):
                 raise RuntimeError(
                     f"function {name} returned an incorrect number of gradients (expected {len(args)}, got "
-                    f"{len(grads)})"
+                    f"{len(grads)}). Return one for each argument of forward, None for those that have none."
                 )
             for i, g in enumerate(grads):
                 if g is not None and not isinstance(g, Tensor):
-                    raise TypeError(f"expected Variable or None (got {type(g).__name__})")
+                    raise TypeError(f"expected Variable or None (got {type(g).__name__}). Return a Tensor, or None.")
                 if g is not None and i in places and raw(g).size != raw(args[i]).size and raw(g).ndim > 0:
                     raise RuntimeError(
                         f"Function {name} returned an invalid gradient at index {i} - got {list(raw(g).shape)} but "

@@ -37,7 +37,7 @@ def _creation(f: Callable[..., Any], shaped: bool = False) -> Callable[..., Any]
 
 def _arange64(*args: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
     """start, start + step, … up to but without stop; int64 unless an argument is a float."""
-    whole = not np.any([isinstance(a, float) for a in args])
+    whole = not any([isinstance(a, float) for a in args])
     return _arange(*args, dtype=dtype or (int64 if whole else None), device=device)
 
 

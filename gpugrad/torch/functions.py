@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import Tensor as CoreTensor, raw, wrap
 from ..inplace import view as view_of
-from ..op import spoken as _spoken
+from ..op import findable, spoken as _spoken
 from ..ops import activation, index, linalg, math, reduce, shape as _shape
 from .tensor import Tensor
 
@@ -38,6 +38,7 @@ SAME: dict[str, Any] = {
     "relu": activation.relu, "erf": activation.erf, "tril": _shape.tril, "triu": _shape.triu,
 }  # fmt: skip
 SAME = {n: spoken(f) for n, f in SAME.items()}
+findable({n: f for n, f in SAME.items() if hasattr(f, "op")}, "gpugrad.torch")
 
 
 # ---------------------------------------------------------------------------------------------- other arguments
@@ -170,7 +171,7 @@ def reshape(input: Any, *shape: Any) -> Any:
 
 
 def view(input: Any, *shape: Any) -> Any:
-    """The same elements in another shape, or seen in another dtype's name of them."""
+    """The same elements in another shape, in the same memory where NumPy can."""
     return reshape(input, *shape)
 
 

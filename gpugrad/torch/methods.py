@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd, random as _random
+from .. import random as _random
 from ..array import as_dtype
 from ..core import Tensor as CoreTensor
 from ..inplace import in_place
@@ -35,7 +35,9 @@ def _cast(dtype: Any) -> Callable[[Tensor], Any]:
     return lambda self: math.astype(self, dtype)
 
 
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **options: Any) -> Any:
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+) -> Any:
     """On another device, in another dtype, or both."""
     for a in args:
         if isinstance(a, CoreTensor):
@@ -97,7 +99,6 @@ def _bind() -> None:
     T.new_zeros, T.new_ones = _like(_zeros), _like(_ones)
     T.new_tensor = lambda self, data: tensor(data, self.array.dtype, self.device)
     T.T = property(lambda self: self.permute(*range(self.array.ndim)[::-1]), doc="The axes in reverse order.")
-    T.is_leaf = property(autograd.is_leaf, doc="Whether no recorded op made it.")
 
 
 _bind()

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import optim as _core
-from ..core import Tensor, trainable
-from ..optim.optimizer import check
+from ..core import Tensor
 
 _NAMES = {"lr": "learning_rate"}
 
@@ -38,17 +37,15 @@ class Optimizer:
         params = [params] if isinstance(params, Tensor) else list(params)
         group = {**self.defaults, **param_group, "params": params}
         if any(p is q for p in params for g in self.param_groups for q in g["params"]):
-            raise ValueError("some parameters appear in more than one parameter group")
+            raise ValueError("some parameters appear in more than one parameter group; give each to one")
         options = {_NAMES.get(k, k): v for k, v in group.items() if k in self.defaults}
         self._inner.append(self.core(params, **options))
         self.param_groups.append(group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every .grad to None, or to zeros."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if trainable(p) and p.node.grad is not None:
-                    p.node.grad = None if set_to_none else p.node.grad * 0
+        for inner in self._inner:
+            inner.zero_grad(set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of all parameters that have a .grad.  `closure` computes the loss anew and is answered."""
@@ -58,10 +55,6 @@ class Optimizer:
                 setattr(inner, _NAMES.get(k, k), group[k])
             inner.step()
         return loss
-
-
-def _check(lr: Any) -> Any:
-    return check("learning_rate", lr)
 
 
 class SGD(Optimizer):
@@ -75,7 +68,7 @@ class SGD(Optimizer):
     ) -> None:  # fmt: skip
         if dampening:
             raise ValueError(f"dampening {dampening!r} is not supported; 0 is")
-        options = {"lr": _check(lr), "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, options)
 
 
@@ -88,7 +81,7 @@ class Adam(Optimizer):
         self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0,
     ) -> None:  # fmt: skip
-        super().__init__(params, {"lr": _check(lr), "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
 
 class AdamW(Adam):
@@ -114,7 +107,7 @@ class RMSprop(Optimizer):
     ) -> None:  # fmt: skip
         super().__init__(
             params,
-            {"lr": _check(lr), "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
+            {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
              "centered": centered},
         )  # fmt: skip
 
@@ -130,6 +123,6 @@ class Adagrad(Optimizer):
     ) -> None:  # fmt: skip
         super().__init__(
             params,
-            {"lr": _check(lr), "lr_decay": lr_decay, "weight_decay": weight_decay,
+            {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay,
              "initial_accumulator_value": initial_accumulator_value, "eps": eps},
         )  # fmt: skip

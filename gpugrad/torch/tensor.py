@@ -90,13 +90,12 @@ class GradFn:
 def _number(values: np.ndarray) -> Callable[[Any], str]:
     """How PyTorch prints floats: 4 decimals, "2." where all are whole, exponents where sizes differ by 1,000."""
     finite = np.abs(values[np.isfinite(values) & (values != 0)].astype(np.float64))
-    whole = bool(finite.size) and bool((finite == np.ceil(finite)).all())
-    wide = finite.size and (finite.max() / finite.min() > 1000 or finite.max() > 1e8 or finite.min() < 1e-4)
-    if not finite.size or whole:
-        big = finite.size and (finite.max() / finite.min() > 1000 or finite.max() > 1e8)
-        form = "{:.4e}".format if big and finite.max() > 1e8 else "{:.0f}.".format
+    low, high = (finite.min(), finite.max()) if finite.size else (1.0, 1.0)
+    whole, wide = bool((finite == np.ceil(finite)).all()), high / low > 1000 or high > 1e8
+    if whole:
+        form = "{:.4e}".format if wide else "{:.0f}.".format
     else:
-        form = "{:.4e}".format if wide else "{:.4f}".format
+        form = "{:.4e}".format if wide or low < 1e-4 else "{:.4f}".format
     plain = lambda v: form(v) if np.isfinite(v) else str(float(v))
     width = max([len(plain(v)) for v in values.ravel()[:1000] if np.isfinite(v)], default=0)
     return lambda v: plain(v).rjust(width)

@@ -1,15 +1,17 @@
 """The front doors add names and conventions, not mechanisms."""
 
 import importlib.util
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gpugrad as gg
 import gpugrad.tensorflow as tf
 import gpugrad.torch as torch
 from gpugrad.ops import activation, math, reduce
-from gpugrad.tensorflow.functions import SAME as TF_SAME
+from gpugrad.tensorflow.functions import NN_SAME, SAME as TF_SAME
 from gpugrad.torch.functions import SAME as TORCH_SAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,21 @@ def test_names_are_the_core_ops():
         assert len(shared) > 40 and all(id(f.op) in core for f in shared)
     assert tf.multiply.op is torch.mul.op is gg.multiply.op
     assert tf.multiply.__code__ is torch.mul.__code__ is gg.multiply.__code__
+
+
+def test_ops_of_the_doors_are_found_by_pickle():
+    tables = [*TF_SAME.values(), *NN_SAME.values(), tf.maximum, *TORCH_SAME.values()]
+    for f in [f for f in tables if hasattr(f, "op")]:
+        assert pickle.loads(pickle.dumps(f)) is f
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2, activation="relu"), tf.nn.sigmoid])
+    x = tf.ones((1, 3))
+    assert np.array_equal(model(x).numpy(), pickle.loads(pickle.dumps(model))(x).numpy())
+
+
+def test_a_float_array_beside_an_integer_tensor_is_not_cut_off():
+    """TensorFlow casts it to integers."""
+    with pytest.raises(TypeError, match="Cannot convert .* to EagerTensor of dtype int32. Write tf.cast"):
+        tf.constant([1, 2]) * np.array([0.5, 0.5])
 
 
 def test_results_are_of_the_door_and_mix():

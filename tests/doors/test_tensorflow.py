@@ -29,13 +29,22 @@ def test_dtypes(tf):
     assert (f * np.float64([1.0, 2.0])).dtype == tf.float32 and (np.float64(0.1) * f).dtype == tf.float32
     with pytest.raises(TypeError, match="Cannot convert 2.0 to EagerTensor of dtype int32"):
         tf.Variable(3) * 2.0
+    assert (f * np.array([1, 2])).dtype == tf.float32
     with pytest.raises(tf.errors.InvalidArgumentError, match="cannot compute Mul as input #1"):
         tf.multiply(tf.constant(1), tf.constant(2.0))
 
 
 def test_arrays_lists_and_numbers_become_tensors(tf):
     for x in ([1.0, 4.0], np.float32([1, 4]), tf.constant([1.0, 4.0])):
-        for f in (tf.sqrt, tf.reduce_sum, tf.nn.relu, tf.math.exp, lambda v: tf.multiply(v, 2.0), tf.identity):
+        for f in (
+            tf.sqrt,
+            tf.reduce_sum,
+            tf.nn.relu,
+            tf.math.exp,
+            lambda v: tf.multiply(v, 2.0),
+            tf.identity,
+            tf.zeros_like,
+        ):
             assert isinstance(f(x), tf.Tensor)
     assert tf.sqrt(4.0).numpy() == 2 and tf.reduce_sum([[1, 2], [3, 4]], axis=0).numpy().tolist() == [4, 6]
 

@@ -78,6 +78,15 @@ def test_train_and_eval_freeze_and_cast(torch, nn):
     assert net.heads[0].weight.grad.dtype == torch.float64
 
 
+def test_zeroed_gradients_are_zero_whatever_they_were(torch, nn, optim):
+    layer = nn.Linear(1, 1)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    for clear in (layer.zero_grad, optimizer.zero_grad):
+        (layer(torch.ones(1, 1)) * float("nan")).sum().backward()
+        clear(set_to_none=False)
+        assert values(layer.weight.grad) == [[0]]
+
+
 def test_state_dicts(torch, nn):
     a, b = network(nn), network(nn)
     b.load_state_dict(a.state_dict())

@@ -103,7 +103,9 @@ class Dense(Layer):
                 f"Received an invalid value for `units`, expected a positive integer. Received: units={units}"
             )
         self.units, self.activation, self.use_bias = units, activations.get(activation), use_bias
-        self._initializers = _initializer(kernel_initializer), _initializer(bias_initializer)
+        self._initializers = kernel_initializer, bias_initializer
+        for identifier in self._initializers:
+            _initializer(identifier)  # an unknown name is an error here, not at the first call
 
     def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight((input_shape[-1], self.units), self._initializers[0], "kernel")
