@@ -18,7 +18,7 @@ MAX_LINES = 400
 FLOORS = {
     "files": 0, "array": 0,
     "core": 1, "recording": 1, "hooks": 1, "kernels": 1,
-    "forward": 2, "rule": 2, "paths": 2, "op": 2,
+    "forward": 2, "rule": 2, "paths": 2, "op": 2, "adapt": 2,
     "ops": 3,
     "backprop": 4,
     "tape": 5, "autograd": 5,

@@ -1,0 +1,36 @@
+"""Floor 2: `adapted`, a function under another library's names: its parameters' names, order and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def adapted(
+    f: Callable[..., Any], parameters: str, box: Callable[[Any], Any] | None = None, doc: str | None = None
+) -> Any:
+    """`f`, called by the names of another library.
+
+        adapted(reduce.sum, "input, dim:axis=None, keepdim:keepdims=False, -name=None")
+        # def sum(input, dim=None, keepdim=False, name=None): return f(input, axis=dim, keepdims=keepdim)
+
+    parameters  in their order, with their defaults; `dim:axis` where f calls `dim` `axis`; `-name` is taken and
+                ignored; `*name` takes the rest.  The first goes to f by position, the others by name
+    box         what the first one becomes before f sees it
+    doc         the docstring; None: that of f
+    """
+    heads, tails = [], []
+    for word in parameters.split(", "):
+        name, _, default = word.partition("=")
+        name, _, own = name.partition(":")
+        bare = name.lstrip("-*")
+        heads.append(name.lstrip("-") + (f"={default}" if default else ""))
+        if not name.startswith("-"):
+            tails.append(f"{own or bare}={bare}" if tails else f"box({bare})" if box else bare)
+    # Written out, as dataclasses are: a wrapper that sorts its arguments at every call takes a microsecond.
+    source = f"def call({', '.join(heads)}): return f({', '.join(tails)})"
+    made: dict[str, Any] = {}
+    exec(source, {"f": f, "box": box}, made)
+    call = made["call"]
+    call.__name__, call.__qualname__, call.__doc__ = f.__name__, f.__name__, doc or f.__doc__
+    return call
