@@ -76,8 +76,10 @@ class Node:
         self.saved, self.edges = None, ()
 
 
-def make_node(tape: Tape | None, op: Any, saved: Any, edges: tuple, out: Any, next: Node | None = None) -> Node:
-    n = Node()
+def make_node(
+    tape: Tape | None, op: Any, saved: Any, edges: tuple, out: Any, next: Node | None = None, make: Any = None
+) -> Node:
+    n = (make or Node)()
     n.tape, n.op, n.saved, n.edges = tape, op, saved, edges
     n.shape, n.dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
     n.seq, n.next, n.grad = tick(), next, DROP
@@ -279,10 +281,11 @@ class Tape:
     nodes       weak references to the nodes made on it, so that they can be released and measured; None: not listed
     limit       how long `nodes` may grow before the dead are taken out
     silent      it learns which leaves are read, and records nothing
+    apart       no op takes its short path to it: `record` does more than that
     arrays      the arrays that were watched, by id, so that a value saved before anyone watched it is recognised
     """
 
-    __slots__ = ("arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
+    __slots__ = ("apart", "arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
 
     def __init__(
         self,
@@ -291,9 +294,11 @@ class Tape:
         nodes: list[Any] | None = None,
         persistent: bool = False,
         silent: bool = False,
+        apart: bool = False,
     ) -> None:
         self.watched: Any = watched
-        self.auto, self.nodes, self.persistent, self.silent = auto, nodes, persistent, silent
+        self.auto, self.nodes, self.persistent = auto, nodes, persistent
+        self.silent, self.apart = silent, apart
         self.limit = 1024
         self.arrays: dict[int, tuple[Any, Node]] = {}
 

@@ -69,7 +69,10 @@ def attach(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any])
     kind = (outputs[0] if several else outputs).kind
     arrays = tuple([o.array for o in outputs]) if several else outputs.array
     heads: list[Node | None] = [x.node if isinstance(x, Tensor) and is_inexact(x.array.dtype) else None for x in inputs]
-    t = record(CustomOp(name, len(inputs), arrays, kind), arrays, (back,), heads, kind)
+    if any([h is not None for h in heads]):
+        t = record(CustomOp(name, len(inputs), arrays, kind), arrays, (back,), heads, kind)
+    else:
+        t = wrap(arrays, None, kind)
     if not several:
         return t
     if t.node is None:

@@ -13,7 +13,8 @@ from numpy import generic, ndarray
 from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, operand
-from .recording import active, record
+from .origin import CONSTANT, logs
+from .recording import active, lost, record
 from .rule import Op
 
 
@@ -261,9 +262,12 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
         if aux:
             out, *extra = out  # type: ignore[assignment]
         if tracked is None:
-            return tuple([wrap(o, None, kind) for o in out]) if several else wrap(out, None, kind)
-        given = {**self.static, **static}.values() if static else self.static.values()
-        t = record(self, out, (*values, out, *given, *extra, None), heads, kind)
+            t = wrap(out, None, kind)
+        else:
+            given = {**self.static, **static}.values() if static else self.static.values()
+            t = record(self, out, (*values, out, *given, *extra, None), heads, kind)
+        if logs:
+            lost(t, self.name, [a for a, rule in zip(args, self.rules) if rule is None], CONSTANT)
         if not several:
             return t
         if t.node is None:

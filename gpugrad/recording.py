@@ -5,7 +5,7 @@ PyTorch's graph is the tape AMBIENT, which records an op when no GradientTape do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -14,6 +14,7 @@ from weakref import ref
 
 from .array import is_inexact
 from .core import Node, Tape, Tensor, compact, make_node, on, wrap
+from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 
@@ -29,13 +30,14 @@ class Change(NamedTuple):
 class Mode:
     """What records, in one thread or asyncio task.  Never changed; another takes its place.
 
-    only     the only tape an op can land on, or NONE
+    sole     the only tape an op can land on, or NONE
+    only     the same, where an op may take its short path; else NONE
     tapes    the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
     open     every tape that has been entered, AMBIENT first
     changes  the modes that have been entered, in order
     """
 
-    __slots__ = ("changes", "only", "open", "tapes")
+    __slots__ = ("changes", "only", "open", "sole", "tapes")
 
     def __init__(self, open: tuple[Tape, ...], changes: tuple[Change, ...]) -> None:
         off: frozenset[Tape] = frozenset()
@@ -43,7 +45,8 @@ class Mode:
             off = (off | c.off) - c.on
         tapes = tuple([t for t in open if t not in off])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
-        self.only = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
+        self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
+        self.only = NONE if self.sole.apart else self.sole
         self.open, self.changes = open, changes
 
 
@@ -147,27 +150,38 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     The general case; ops with one or two inputs and one tape have it written out.
     """
     t, now = wrap(out, None, kind), active()
-    tape, tapes = now.only, now.tapes
-    if not tapes:
-        return t
+    tape, tapes = now.sole, now.tapes
     live: Any
     for h in heads:
         if h is not None and h.tape is not tape and h not in tape.watched:
-            live, landed = _tracked(tapes, heads)
+            live, landed = _tracked(tapes, heads) if tapes else ([], [])
             break
     else:
         live, landed = heads, [tape]
     dtype = getattr(out, "dtype", None)
-    if not landed or (dtype is not None and not is_inexact(dtype)):
+    integer = dtype is not None and not is_inexact(dtype)
+    if not landed or integer:
+        if logs:
+            follow(t, op.name, heads, (), now, INTEGER if integer else None)
         return t
     saved = op.keep([h is not None for h in live])(values)
     edges = tuple(live)
+    make = Followed if logs else Node
     for tape in landed:
-        t.node = n = make_node(tape, op, saved, edges, out, t.node)
+        t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
         if tape.nodes is not None:
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
                 compact(tape)
+    if logs:
+        follow(t, op.name, heads, landed, now)
+    return t
+
+
+def lost(t: Tensor, name: str, inputs: Iterable[Any], cause: str) -> Tensor:
+    """`t`, made of `inputs` in a way that no tape follows; `tape.explain` can, where it is asked for."""
+    if logs:
+        follow(t, name, [x.node for x in inputs if isinstance(x, Tensor)], (), active(), cause)
     return t
 
 

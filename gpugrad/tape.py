@@ -13,7 +13,9 @@ import optree
 from .array import is_inexact, library, xp
 from .backprop import backprop
 from .core import Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .explain import explain
 from .ops.shape import broadcast_to
+from .origin import Log
 from .recording import active, enter, replace, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
@@ -35,17 +37,20 @@ class GradientTape:
 
     persistent                 keep what was saved after `gradient`, until the tape is dropped
     watch_accessed_variables   watch trainable variables by themselves when an op reads them
+    explain                    from now on remember where tensors come from, so that `explain` can say why a gradient
+                               is None; costs at most 2 us an op
 
     A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.
     """
 
-    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
-        if type(persistent) is not bool or type(watch_accessed_variables) is not bool:
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True, explain: bool = False) -> None:
+        given = persistent, watch_accessed_variables, explain
+        if any(type(v) is not bool for v in given):
             raise TypeError(
-                "GradientTape: persistent and watch_accessed_variables are True or False, "
-                f"not {persistent!r} and {watch_accessed_variables!r}"
+                f"GradientTape: persistent, watch_accessed_variables and explain are True or False, not {given}"
             )
         self._persistent, self._auto = persistent, watch_accessed_variables
+        self._log = Log() if explain else None
         self._tape: Tape | None = None
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
         self._spent = False
@@ -69,7 +74,7 @@ class GradientTape:
             replace(self._tape)
 
     def _new(self) -> Tape:
-        return Tape(set(), self._auto, [], self._persistent)
+        return Tape(set(), self._auto, [], self._persistent, apart=self._log is not None)
 
     def _recording(self) -> Tape:
         if self._tape is None or self._tape not in active().tapes:
@@ -98,6 +103,8 @@ class GradientTape:
                     f"{t.prefix}{'string' if t.array.dtype.kind in 'SUO' else t.array.dtype}",
                     stacklevel=2,
                 )
+                if self._log is not None:
+                    self._log.refuse(t)
                 continue
             n = leaf(t)
             if n.op is None or on(n, self._tape) is None:  # what it has recorded itself is tracked already
@@ -240,6 +247,25 @@ class GradientTape:
         if len(found) < len(targets):
             raise ValueError(f"gradient: {len(targets)} targets need as many output_gradients, given {len(found)}")
         return [seed_for(t, s) for t, s in zip(targets, found, strict=False)]
+
+    def explain(self, target: Any, source: Any) -> Any:
+        """Why the gradient of `target` with respect to `source` is None, and the line where the path broke.
+
+        target   what `gradient` was given, or would be: a tensor, nested tensors, or an array that was meant as one
+        source   a tensor, or nested tensors: then the answers are nested alike
+        Answers an Explanation, which prints as a sentence.  Works after `gradient`, too.
+        RuntimeError on a tape made without explain=True.
+        """
+        tape, log = self._tape, self._log
+        if log is None or tape is None:
+            raise RuntimeError(
+                "tape.explain tells from what the tape remembered, and this one was "
+                + ("not asked to: write GradientTape(explain=True)." if log is None else "never entered.")
+            )
+        targets = optree.tree_leaves(target, namespace="gpugrad")
+        watched = self._seen | set(tape.watched)
+        say = lambda s: explain(targets, s, tape, watched, self._auto, log)
+        return say(source) if isinstance(source, Tensor) else optree.tree_map(say, source, namespace="gpugrad")
 
     # ------------------------------------------------------------------------------------ memory
     def nbytes(self) -> int:
