@@ -245,6 +245,33 @@ def trainable(t: Tensor) -> bool:
     return t.node is not None and t.node.op is None and t.node.grad is not DROP
 
 
+class Packed(tuple):
+    """What a node saved, some of it packed: `(object, its way back)`, unpacked whenever it is read."""
+
+    __slots__ = ()
+
+    def __getitem__(self, i: Any) -> Any:
+        got = tuple.__getitem__(self, i)
+        return tuple(map(_unpacked, got)) if isinstance(i, slice) else _unpacked(got)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(_unpacked, tuple.__iter__(self))
+
+    def kept(self) -> list[Any]:
+        """What is in memory: packed objects as they are."""
+        return [raw(v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
+
+
+class Parcel(tuple):
+    """(a packed object, the function that unpacks it)."""
+
+    __slots__ = ()
+
+
+def _unpacked(v: Any) -> Any:
+    return v[1](v[0]) if type(v) is Parcel else v
+
+
 def identity(n: Node) -> Node:
     """The last node of a chain: the same for as long as the tensor lives."""
     while n.next is not None:

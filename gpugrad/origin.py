@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from traceback import StackSummary, walk_stack
 from types import CodeType
 from typing import Any
 from weakref import ref
@@ -21,10 +22,11 @@ LEFT, BRANCH = "left through NumPy", "decided a branch"
 class Place:
     """A line of the user's program, kept as an offset into its bytecode: to find the number takes time."""
 
-    __slots__ = ("code", "offset")
+    __slots__ = ("code", "offset", "stack")
 
     code: CodeType
     offset: int
+    stack: StackSummary  # how the program got there, where somebody wants to know
 
     @property
     def file(self) -> str:
@@ -88,6 +90,7 @@ class Log:
 logs: dict[int, Any] = {}  # the Logs that are alive; empty as a rule, and then nothing is followed
 
 
+deep: list[Any] = []  # who wants the whole stack of every place
 _ours: dict[str, bool] = {}  # whether a module is one that programs call ops through, by its name
 
 
@@ -101,6 +104,8 @@ def find(place: Any) -> Any:
             ours = _ours[name] = name.partition(".")[0] in ("gpugrad", "numpy", "optree")
         if not ours or frame.f_back is None:
             place.code, place.offset = frame.f_code, frame.f_lasti
+            if deep:
+                place.stack = StackSummary.extract(walk_stack(frame), lookup_lines=False)
             return place
         frame = frame.f_back
 

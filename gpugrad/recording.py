@@ -12,11 +12,13 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, NamedTuple
 from weakref import ref
 
-from .array import is_inexact
-from .core import Node, Tape, Tensor, compact, make_node, on, wrap
+from .array import is_inexact, library
+from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on, wrap
 from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
+INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
 
 
 class Change(NamedTuple):
@@ -58,6 +60,13 @@ def enter(tape: Tape) -> None:
     """Open `tape` in this thread or task."""
     now = active()
     _active.set(Mode((*now.open, tape), now.changes))
+
+
+def leave(tape: Tape) -> None:
+    """Close `tape`, once of the times that it was opened."""
+    now = active()
+    i = len(now.open) - 1 - now.open[::-1].index(tape)
+    _active.set(Mode(now.open[:i] + now.open[i + 1 :], now.changes))
 
 
 def replace(tape: Tape, *new: Tape) -> None:
@@ -163,8 +172,14 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if not landed or integer:
         if logs:
             follow(t, op.name, heads, (), now, INTEGER if integer else None)
+        elif INFERENCE in now.open:
+            inferred(t)
         return t
     saved = op.keep([h is not None for h in live])(values)
+    if inferences:
+        _no_inferred(saved, heads)
+    if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
+        saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
     edges = tuple(live)
     make = Followed if logs else Node
     for tape in landed:
@@ -176,6 +191,25 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
+
+
+inferences: list[bool] = []  # not empty once a tensor has been marked
+
+
+def inferred(t: Tensor) -> None:
+    """Mark `t` as a tensor of inference_mode."""
+    leaf(t, INFERENCE)
+    inferences[:] = [True]
+
+
+def _no_inferred(saved: tuple, heads: Any) -> None:
+    for v, h in zip(saved, heads):
+        if h is not None and h.tape is INFERENCE and v is not None:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode "
+                "in computation tracked by autograd. To work around this, make a clone to get a normal tensor, or use "
+                "no_grad() instead of inference_mode()."
+            )
 
 
 def lost(t: Tensor, name: str, inputs: Iterable[Any], cause: str) -> Tensor:

@@ -12,7 +12,7 @@ import optree
 
 from .array import is_inexact, library, xp
 from .backprop import backprop
-from .core import Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
 from .explain import explain
 from .ops.shape import broadcast_to
 from .origin import Log
@@ -277,7 +277,7 @@ def saved_arrays(nodes: list[Any]) -> dict[int, int]:
     """Bytes of each distinct memory block that `nodes` keep, by the id of the array that owns it."""
     blocks: dict[int, int] = {}
     for n in nodes:
-        for v in n.saved:
+        for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
             if library(v) is not None:
                 base = owner_of(v)
                 blocks[id(base)] = base.nbytes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import autograd as _core, functional as functional
+from .. import anomaly as _anomaly, autograd as _core, functional as functional
+from ..anomaly import is_anomaly_enabled as is_anomaly_enabled
 from ..autograd import (
     enable_grad as enable_grad,
     grad as grad,
@@ -15,7 +16,8 @@ from ..autograd import (
 from ..core import raw, wrap
 from ..custom import attach
 from ..testing import check_grads
-from .tensor import Tensor
+from . import graph as graph
+from .tensor import Tensor, _backward_name
 
 
 def backward(
@@ -33,6 +35,18 @@ def backward(
     elif not several and isinstance(seeds, (list, tuple)):
         (seeds,) = seeds
     _core.backward(tensors, seeds, retain_graph, create_graph, inputs)
+
+
+class detect_anomaly(_anomaly.detect_anomaly):
+    """A context in which a NaN in a backward pass is an error, and an error names its op and where it was called."""
+
+    name = staticmethod(_backward_name)
+
+
+class set_detect_anomaly(_anomaly.set_detect_anomaly):
+    """The same, switched by a statement too."""
+
+    name = staticmethod(_backward_name)
 
 
 class Context:

@@ -22,14 +22,13 @@ from ..tensor import (
     zeros_like as _zeros_like,
 )
 from .functions import _shape_of
-from .tensor import Tensor, as_torch, tensor
+from .tensor import Tensor, as_torch, created, tensor
 
 
 def _creation(f: Callable[..., Any], shaped: bool = False) -> Callable[..., Any]:
     def call(*args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         given = (_shape_of(args),) if shaped else args
-        out = as_torch(f(*given, dtype=dtype, device=device))
-        return autograd.require_grad(out) if requires_grad else out  # type: ignore[return-value]
+        return created(f(*given, dtype=dtype, device=device), requires_grad)
 
     call.__name__, call.__doc__ = f.__name__, f.__doc__
     return call

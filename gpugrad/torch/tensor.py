@@ -13,8 +13,10 @@ from ..array import bfloat16, bool_, device_of, float16, float32, int64, library
 from ..core import Node, Tensor as CoreTensor, raw, trainable, wrap
 from ..custom import CustomOp
 from ..forward import explain, pair
+from ..hooks import Handle, arriving
 from ..inplace import category, get_item, set_item
 from ..paths import PICK
+from ..recording import inferred
 from ..tensor import tensor as core_tensor, to_numpy
 from ..variable import Parameter as CoreParameter
 
@@ -46,7 +48,7 @@ def promoted(x: Any, y: Any) -> np.dtype:
 
 
 def _backward_name(node: Node) -> str:
-    if node.op is PICK:
+    if node.op is PICK and node.edges:
         (node,) = node.edges  # type: ignore[assignment]
     name = node.op.name
     if isinstance(node.op, CustomOp):
@@ -58,7 +60,8 @@ class GradFn:
     """The op that made a tensor, as `grad_fn` shows it."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self._made = node
+        self._node = node.edges[0] or node if node.op is PICK and node.edges else node
 
     def name(self) -> str:
         """PyTorch's name of the op."""
@@ -75,6 +78,19 @@ class GradFn:
         if self._node.op is not None:
             raise AttributeError("only AccumulateGrad, the end of the graph, has a variable")
         return self._node.saved()
+
+    def register_hook(self, fn: Callable[[tuple, tuple], Any]) -> Handle:
+        """Call fn(grad_inputs, grad_outputs) after the op's pullback; other grad_inputs may be answered."""
+        return _autograd.register_node_hook(self._node, fn, Tensor)
+
+    def register_prehook(self, fn: Callable[[tuple], Any]) -> Handle:
+        """Call fn(grad_outputs) before the op's pullback; other grad_outputs may be answered."""
+
+        def call(g: CoreTensor) -> Any:
+            new = fn((wrap(g.array, g.node, Tensor),))
+            return new if new is None else new[0]
+
+        return arriving.add(self._made, call)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GradFn) and self._node is other._node
@@ -214,6 +230,10 @@ class Tensor(CoreTensor):
         """Whether the dtype is a real floating one."""
         return category(self.array.dtype) == 2
 
+    def is_inference(self) -> bool:
+        """Whether it was made under inference_mode."""
+        return _autograd.is_inference(self)
+
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
@@ -260,5 +280,12 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     if dtype is None and not isinstance(data, CoreTensor) and library(data) is None:
         dtype = int64 if raw(core_tensor(data, device="cpu")).dtype.kind == "i" else None
     array = raw(core_tensor(data, dtype, device))
-    out = wrap(xp(array).array(array), None, Tensor)
+    return created(wrap(xp(array).array(array), None, Tensor), requires_grad)
+
+
+def created(t: CoreTensor, requires_grad: bool = False) -> Tensor:
+    """A new tensor, a leaf where asked for, marked under inference_mode."""
+    out = as_torch(t)
+    if _autograd.is_inference_mode_enabled():
+        inferred(out)
     return _autograd.require_grad(out) if requires_grad else out  # type: ignore[return-value]
