@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from .array import is_inexact, xp
@@ -20,6 +21,8 @@ class detect_anomaly:
     RuntimeError from the backward pass, after a warning with the stack.
     """
 
+    name: Callable[[Node], str] = staticmethod(lambda n: n.op.name)  # what messages call the op
+
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = check_nan
 
@@ -34,10 +37,6 @@ class detect_anomaly:
         deep.remove(self)
         replace(self._tape)
         del self._log
-
-    def name(self, n: Node) -> str:
-        """What messages call the op."""
-        return n.op.name
 
     def look(self, n: Node, i: int, d: Any) -> None:
         """RuntimeError if `d`, the cotangent of the i-th input of n, has a NaN."""

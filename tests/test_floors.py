@@ -20,7 +20,7 @@ FLOORS = {
     "core": 1, "origin": 1, "recording": 1, "hooks": 1, "kernels": 1,
     "forward": 2, "rule": 2, "paths": 2, "op": 2, "adapt": 2,
     "ops": 3,
-    "backprop": 4, "explain": 4,
+    "backprop": 4, "explain": 4, "jacobian": 4,
     "tape": 5, "autograd": 5, "anomaly": 5,
     "custom": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6, "random": 6, "testing": 6,
     "profile": 6,

@@ -81,6 +81,8 @@ class GradFn:
 
     def register_hook(self, fn: Callable[[tuple, tuple], Any]) -> Handle:
         """Call fn(grad_inputs, grad_outputs) after the op's pullback; other grad_inputs may be answered."""
+        if self._node.op is None:  # a leaf has no inputs
+            return self.register_prehook(lambda grad_outputs: (fn((), grad_outputs), None)[1])
         return _autograd.register_node_hook(self._node, fn, Tensor)
 
     def register_prehook(self, fn: Callable[[tuple], Any]) -> Handle:
