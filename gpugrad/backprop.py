@@ -23,7 +23,8 @@ _deposit_lock = threading.Lock()
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
     "been freed). Saved intermediate values of the graph are freed when you call .backward(), grad() or a "
-    "non-persistent tape's gradient(). Write retain_graph=True in the first call, or use a persistent tape."
+    "non-persistent tape's gradient(), and when the tape that recorded them is dropped. Write retain_graph=True in the "
+    "first call, or use a persistent tape."
 )
 
 

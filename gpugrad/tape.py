@@ -41,7 +41,8 @@ class GradientTape:
     explain                    from now on remember where tensors come from, so that `explain` can say why a gradient
                                is None; costs at most 2 us an op
 
-    A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.
+    A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.  A tape that is
+    dropped frees what is left.
     """
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True, explain: bool = False) -> None:
@@ -73,6 +74,11 @@ class GradientTape:
     def __exit__(self, *exc: object) -> None:
         if self._tape is not None:
             replace(self._tape)
+
+    def __del__(self) -> None:
+        tape = getattr(self, "_tape", None)  # an error in __init__ leaves none
+        if tape is not None:
+            tape.close()
 
     def _new(self) -> Tape:
         return Tape(set(), self._auto, [], self._persistent, apart=self._log is not None)
