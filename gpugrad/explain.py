@@ -111,10 +111,20 @@ def _unwatched(source: Tensor, tape: Tape, auto: bool, log: Log) -> Explanation 
     if origin is None:
         return _because(UNWATCHED, "The source is a tensor, not a Variable, and the tape was not told to watch it.")
     if tape not in origin.mode.open:
-        if any(isinstance(p, Node) and p.grad is not DROP for p in origin.parents) and _rebinds(origin):
+        if _rebinds(origin) and _reads_variable(origin):
             return _because(REBOUND, "The source is a tensor now, computed from a Variable of that name.", origin)
         return _because(OUTSIDE, "The source was computed there and is not watched.", origin)
     return _because(UNWATCHED, f"The source is what {origin.name} made of values that are not watched.", origin)
+
+
+def _reads_variable(origin: Origin) -> bool:
+    """Whether a Variable is an operand in the line of `origin`."""
+    return any(
+        p.grad is not DROP
+        if isinstance(p, Node)
+        else isinstance(p, Origin) and p.line == origin.line and _reads_variable(p)
+        for p in origin.parents
+    )
 
 
 def _rebinds(place: Place) -> bool:
@@ -130,7 +140,12 @@ class Trail:
     """What leads from one source, through Origins, to anything else."""
 
     def __init__(self, source: Any, tape: Tape, log: Log) -> None:
-        self.source, self.tape, self.log = source, tape, log
+        self.tape, self.log = tape, log
+        # By id, of everything looked at: whether the gradient gets from it to the source, None where no path does at
+        # all; where a path that it does not get through breaks first; what the thing is made of.
+        self.good: dict[int, bool | None] = {} if source is None else {id(source): True}
+        self.first: dict[int, Explanation] = {}
+        self.seen: dict[int, list[tuple[Any, Explanation | None]]] = {}
 
     def parents(self, item: Any) -> list[tuple[Any, Explanation | None]]:
         """(what `item` was made of, why there is no gradient to it)."""
@@ -164,14 +179,9 @@ class Trail:
         return _because(UNWATCHED, f"{origin.name} was called there on a tensor not watched yet.", origin)
 
     def broken(self, target: Any) -> Explanation | None:
-        """Where the paths from the source to `target` break first; "connected" if one does not; None without a path.
-
-        An item is good if the gradient gets from it to the source.
-        """
-        good: dict[int, bool | None] = {id(self.source): True}  # None: no path at all
-        first: dict[int, Explanation] = {}  # of an item that a path leads to and that is not good
+        """Where the paths from the source to `target` break first; "connected" if one does not; None without a path."""
+        good, first, seen = self.good, self.first, self.seen
         stack: list[tuple[Any, bool]] = [(target, False)]
-        seen: dict[int, list[Any]] = {}  # with what each is made of, so that nothing looked at goes away meanwhile
         while stack:
             item, done = stack.pop()
             key = id(item)
@@ -203,12 +213,13 @@ class Trail:
             for how, place, p, age in self.log.exits
             if (before is None or age < before) and self.broken(p) is not None
         ]
-        for how, place in exits:
-            if how == LEFT:
-                more = sorted({f"{PurePath(p.file).name}:{p.line}" for h, p in exits if h == LEFT and p != place})
-                also = f" Also at {', '.join(more)}." if more else ""
-                return _because(LEFT, f"Its values left the tape there.{also}", place)
+        name = lambda p: f"{PurePath(p.file).name}:{p.line}"
+        gone = [place for how, place in exits if how == LEFT]
+        if gone:
+            more = sorted({name(p) for p in gone} - {name(gone[0])})
+            return _because(
+                LEFT, "Its values left the tape there." + f" Also at {', '.join(more)}." * bool(more), gone[0]
+            )
         for _, place in exits:
-            at = f"{PurePath(place.file).name}:{place.line}"
-            return _because(UNCONNECTED, f"Its value decided a branch at {at}, which has no gradient.", place)
+            return _because(UNCONNECTED, f"Its value decided a branch at {name(place)}, which has no gradient.", place)
         return _because(UNCONNECTED)

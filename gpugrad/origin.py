@@ -7,7 +7,7 @@ leaf of its own, so that the trail goes on through what has no gradient.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from traceback import StackSummary, walk_stack
 from types import CodeType
 from typing import Any
@@ -87,9 +87,8 @@ class Log:
         self.refused[id(t)] = ref(t), find(Place())
 
 
-logs: dict[int, Any] = {}  # the Logs that are alive; empty as a rule, and then nothing is followed
-
-
+# Who wants Origins, by id: a function that answers a Log that is alive, or None.  Empty as a rule: nothing is followed.
+logs: dict[int, Callable[[], Log | None]] = {}
 deep: list[Any] = []  # who wants the whole stack of every place
 _ours: dict[str, bool] = {}  # whether a module is one that programs call ops through, by its name
 

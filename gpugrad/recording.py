@@ -18,6 +18,7 @@ from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
 
 
@@ -172,11 +173,11 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if not landed or integer:
         if logs:
             follow(t, op.name, heads, (), now, INTEGER if integer else None)
-        elif INFERENCE in now.open:
+        if INFERENCE in now.open:
             inferred(t)
         return t
     saved = op.keep([h is not None for h in live])(values)
-    if inferences:
+    if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
         saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
@@ -193,13 +194,10 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     return t
 
 
-inferences: list[bool] = []  # not empty once a tensor has been marked
-
-
 def inferred(t: Tensor) -> None:
     """Mark `t` as a tensor of inference_mode."""
-    leaf(t, INFERENCE)
-    inferences[:] = [True]
+    leaf(t).tape = INFERENCE
+    marked.add(INFERENCE)
 
 
 def _no_inferred(saved: tuple, heads: Any) -> None:

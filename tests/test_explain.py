@@ -143,7 +143,7 @@ def test_left_through_numpy_more_than_once():
         a, at = np.mean(x * 2.0), line()
         b = np.sum(x)
         y = gg.tensor(a) + gg.tensor(b)
-    check(tape.explain(y, x), "left through NumPy", at, f"Also at {Path(__file__).name}:{at + 1}.")
+    check(tape.explain(y, x), "left through NumPy", at, f"and at {Path(__file__).name}:{at + 1}.")
     w = gg.Variable(1.0)
     check(tape.explain(y, w), "not connected")
 
@@ -190,7 +190,7 @@ def test_name_rebound_to_a_tensor():
         with gg.GradientTape(explain=True) as tape:
             y = x + 1.0
         first = tape.explain(y, x)
-        x = x + 1.0
+        x = x * 2.0 + 1.0
         at = line(-1)
     check(first, "name rebound to a tensor", at)
     x = gg.Variable(2.0)
