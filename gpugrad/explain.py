@@ -216,10 +216,9 @@ class Trail:
         name = lambda p: f"{PurePath(p.file).name}:{p.line}"
         gone = [place for how, place in exits if how == LEFT]
         if gone:
-            more = sorted({name(p) for p in gone} - {name(gone[0])})
-            return _because(
-                LEFT, "Its values left the tape there." + f" Also at {', '.join(more)}." * bool(more), gone[0]
-            )
+            more = ", ".join(sorted({name(p) for p in gone} - {name(gone[0])}))
+            text = f"Its values left the tape there, and at {more}." if more else "Its values left the tape there."
+            return _because(LEFT, text, gone[0])
         for _, place in exits:
             return _because(UNCONNECTED, f"Its value decided a branch at {name(place)}, which has no gradient.", place)
         return _because(UNCONNECTED)
