@@ -169,10 +169,9 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     else:
         live, landed = heads, [tape]
     dtype = getattr(out, "dtype", None)
-    integer = dtype is not None and not is_inexact(dtype)
-    if not landed or integer:
+    if not landed or (dtype is not None and not is_inexact(dtype)):
         if logs:
-            follow(t, op.name, heads, (), now, INTEGER if integer else None)
+            follow(t, op.name, heads, (), now, None if dtype is None or is_inexact(dtype) else INTEGER)
         if INFERENCE in now.open:
             inferred(t)
         return t
