@@ -14,9 +14,9 @@ import gpugrad.torch as torch
 FILE = Path(__file__).with_suffix(".md")
 
 MISSING = {
-    "tensorflow": """tf.RegisterGradient tf.no_gradient tf.train.Checkpoint tf.vectorized_map tf.while_loop tf.cond
+    "tensorflow": """tf.vectorized_map tf.while_loop tf.cond
         tf.raw_ops tf.sparse tf.ragged tf.strings tf.io tf.distribute tf.saved_model tf.keras.layers.Conv2D
-        tf.keras.layers.Dropout tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
+        tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
         tf.GradientTape.jacobian tf.GradientTape.batch_jacobian tf.autodiff""".split(),
     "torch": """torch.autograd.detect_anomaly torch.autograd.graph torch.autograd.forward_ad
         torch.func torch.nn.Conv2d torch.nn.Dropout torch.nn.BatchNorm1d torch.nn.Embedding
@@ -97,8 +97,8 @@ def text() -> str:
     ]
     doors = {
         "TensorFlow": (tf, "tensorflow", "tf", [
-            "", "math", "nn", "linalg", "random", "image", "nest", "data", "queue", "errors", "keras", "keras.layers",
-            "keras.losses", "keras.optimizers",
+            "", "math", "nn", "linalg", "random", "image", "nest", "data", "queue", "train", "errors", "keras",
+            "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
             "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint",

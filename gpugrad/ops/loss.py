@@ -13,8 +13,8 @@ from ..array import is_inexact, wide
 from ..core import raw
 from ..forward import boxed
 from ..op import op
-from .activation import softmax
-from .math import square, subtract
+from .activation import log_softmax, softmax, softplus
+from .math import abs, add, clip, log, multiply, negative, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 
@@ -117,3 +117,44 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     rows = logits if len(shape) == 2 else logits.reshape(-1, classes)
     loss = softmax_xent(rows, index.reshape(-1), reduction=reduction)
     return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
+
+
+# ---------------------------------------------------------------------------------------------- a value a row
+def squared_rows(prediction: Any, target: Any) -> Any:
+    """The mean of (prediction - target)² over the last axis."""
+    return mean(square(subtract(prediction, target)), axis=-1)
+
+
+def absolute_rows(prediction: Any, target: Any) -> Any:
+    """The mean of |prediction - target| over the last axis."""
+    return mean(abs(subtract(prediction, target)), axis=-1)
+
+
+def sigmoid_xent(logits: Any, target: Any) -> Any:
+    """The cross-entropy of a yes-or-no answer in each place: log(1 + exp(x)) - x target."""
+    return subtract(softplus(logits), multiply(logits, target))
+
+
+def binary_rows(prediction: Any, target: Any, logits: bool = False) -> Any:
+    """The mean cross-entropy of yes-or-no answers over the last axis; of probabilities, or of logits."""
+    if logits:
+        return mean(sigmoid_xent(prediction, target), axis=-1)
+    p = clip(prediction, TINY, 1 - TINY)
+    return negative(mean(add(multiply(log(p), target), multiply(log(1 - p), subtract(1, target))), axis=-1))
+
+
+def class_rows(prediction: Any, target: Any, logits: bool = False) -> Any:
+    """The cross-entropy of each row with its distribution; of numbers in proportion to probabilities, or of logits."""
+    return negative(sum(multiply(log_softmax(_logits(prediction, logits)), target), axis=-1))
+
+
+def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
+    """The cross-entropy of each row with its integer label; of numbers in proportion to probabilities, or of logits."""
+    return cross_entropy(_logits(prediction, logits), labels, "none")
+
+
+TINY = 1e-7  # how far probabilities are kept from 0 and 1, whose logarithms are infinite or flat
+
+
+def _logits(prediction: Any, logits: bool) -> Any:
+    return prediction if logits else log(clip(prediction, TINY, 1 - TINY))

@@ -93,6 +93,14 @@ def _pow_y(g: Any, x: Any, out: Any) -> Any:
 pow = op(_power, name="pow", x=_pow_x, y=_pow_y)
 square = op(ufunc("square"), x=lambda g, x: g * (x * 2))
 sqrt = op(ufunc("sqrt", floats=True), x=lambda g, out: g * 0.5 / out)
+
+
+@op(x=lambda g, out: g * (out * out * out) * -0.5)
+def rsqrt(xp: Any, x: Any) -> Any:
+    """1 / √x."""
+    return xp.reciprocal(xp.sqrt(as_float(x)))
+
+
 reciprocal = op(ufunc("reciprocal", floats=True), x=lambda g, out: -g * out * out)
 
 

@@ -11,7 +11,8 @@ import gpugrad as gg
 import gpugrad.tensorflow as tf
 import gpugrad.torch as torch
 from gpugrad.ops import activation, math, reduce
-from gpugrad.tensorflow.functions import NN_SAME, SAME as TF_SAME
+from gpugrad.tensorflow.functions import SAME as TF_SAME
+from gpugrad.tensorflow.nn import SAME as NN_SAME
 from gpugrad.torch.functions import SAME as TORCH_SAME
 
 ROOT = Path(__file__).resolve().parents[2]
