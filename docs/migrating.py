@@ -45,7 +45,7 @@ DIFFERS = {
 }
 
 
-INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken"}
+INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken", "under"}
 
 
 def place(root: Any, name: str) -> Any:

@@ -40,7 +40,7 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
     ValueError for a dtype that the format does not have, such as complex128.
     """
     library = _safetensors()
-    host = {name: np.asarray(to_numpy(a), order="C") for name, a in arrays.items()}
+    host = {name: _plain(to_numpy(a)) for name, a in arrays.items()}
     for name, a in host.items():
         if a.dtype not in _DTYPES.values():
             raise ValueError(f"{name!r} has dtype {a.dtype}; safetensors has {', '.join(map(str, _DTYPES))}")
@@ -50,6 +50,12 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
         for name, a in host.items()
     }
     replace(path, lambda aside: library.serialize_file(specs, aside, {"format": "gpugrad"}))
+
+
+def _plain(a: Any) -> np.ndarray:
+    """The array in one piece, with the machine's order of bytes."""
+    a = np.asarray(a, order="C")
+    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder())
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

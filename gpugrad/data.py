@@ -78,6 +78,10 @@ class Dataset:
             )
         return self._length
 
+    def cardinality(self) -> Tensor:
+        """The number of elements; -2 where it is unknown."""
+        return self.element(np.int64(-2 if self._length is None else self._length))
+
     def batch(
         self, batch_size: int, drop_remainder: bool = False, num_parallel_calls: Any = None, deterministic: Any = None
     ) -> Any:

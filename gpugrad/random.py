@@ -10,6 +10,7 @@ import numpy as np
 from . import array as _array
 from .array import Device, DTypeLike, as_dtype, default_device, default_float
 from .core import Tensor, wrap
+from .ops.math import astype
 from .tensor import _size
 
 
@@ -80,10 +81,18 @@ def truncated_normal(
 
 
 def uniform(
-    shape: Any = (), low: float = 0.0, high: float = 1.0, dtype: DTypeLike = None, device: str | Device | None = None,
-    seed: int | None = None,
+    shape: Any = (), low: float = 0.0, high: float | None = None, dtype: DTypeLike = None,
+    device: str | Device | None = None, seed: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Uniform numbers in [low, high); with `seed`, those of a stream of its own.  ValueError unless low <= high."""
+    """Uniform numbers in [low, high), high being 1 unless it is said; of an integer dtype, integers.
+
+    With `seed`, those of a stream of its own.  ValueError unless low <= high, and for integers without high.
+    """
+    if dtype is not None and as_dtype(dtype).kind in "iu":
+        if high is None:
+            raise ValueError(f"Must specify maxval for integer dtype {as_dtype(dtype)}: the number to stay below")
+        return astype(randint(int(low), int(high), shape, device, seed), dtype)
+    high = 1.0 if high is None else high
     if not low <= high:
         raise ValueError(f"uniform: low must not be above high, given {low} and {high}")
     return _draw("random", shape, dtype, device, high - low, low, seed)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .autograd import no_grad
 from .core import Tensor, raw, wrap
 from .ops.math import conj
-from .rule import registered
+from .rule import Op, registered
 
 _places: dict[str, str] = {}  # where the function stands that is registered for an op
 

@@ -24,6 +24,8 @@ class LazyModule(Module):
     """
 
     made: ClassVar[type[Variable]] = Variable  # what add_weight makes
+    name = "layer"
+    trainable = True
     built = False
     when_built: Callable[[], Any] | None = None  # called once, as the variables are there
     _takes_training: ClassVar[bool] = False
@@ -36,8 +38,9 @@ class LazyModule(Module):
         self, shape: Any = (), initializer: Any = "glorot_uniform", name: str = "weight", trainable: bool = True,
         dtype: Any = None,
     ) -> Any:  # fmt: skip
-        """A variable, filled by an initializer: a name, or a function of the shape."""
-        return self.made(by_name(initializer)(tuple(shape)), trainable, name, dtype)
+        """A variable of this layer, filled by an initializer: a name, or a function of the shape."""
+        value = by_name(initializer)(tuple(shape))
+        return self.made(value, trainable and self.trainable, f"{self.name}/{name}", dtype)
 
     def build(self, input_shape: Any) -> None:
         """Make the variables for inputs of this shape."""

@@ -155,9 +155,9 @@ def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
 # ---------------------------------------------------------------------------------------------- repeating, padding
 def tile(x: Any, repetitions: Sequence[int]) -> Any:
     """x so many times along each axis; fewer numbers than axes are for the last axes, more give new ones."""
-    x, repetitions = boxed(x, "tile"), np.asarray(repetitions).tolist()
-    n = max(len(repetitions), raw(x).ndim)
-    times = [1] * (n - len(repetitions)) + repetitions
+    x, last = boxed(x, "tile"), np.asarray(repetitions).tolist()
+    n = max(len(last), raw(x).ndim)
+    times = [1] * (n - len(last)) + last
     lengths = [1] * (n - raw(x).ndim) + list(raw(x).shape)
     rows = reshape(x, [m for length in lengths for m in (1, length)])
     rows = broadcast_to(rows, [m for pair in zip(times, lengths) for m in pair])

@@ -25,7 +25,7 @@ from . import (
     random as random,
     train as train,
 )
-from .functions import SAME, TOP, is_tensor as is_tensor, pick
+from .functions import SAME, is_tensor as is_tensor, under
 from .gradients import RegisterGradient as RegisterGradient, no_gradient as no_gradient
 from .module import Module as Module
 from .tensor import (
@@ -37,7 +37,7 @@ from .tensor import (
 )
 
 _DTYPES = "bfloat16 complex64 complex128 float16 float32 float64 int8 int16 int32 int64 uint8".split()
-globals().update({**SAME, **pick(TOP), **{d: getattr(_array, d) for d in _DTYPES}})
+globals().update({**SAME, **under(""), **{d: getattr(_array, d) for d in _DTYPES}})
 Tensor, Variable = EagerTensor, ResourceVariable
 bool, double, half = _array.bool_, _array.float64, _array.float16
 

@@ -1,4 +1,7 @@
-"""TensorFlow's functions: the core's own wherever the conventions agree, else under TensorFlow's parameters."""
+"""TensorFlow's functions: the core's own wherever the conventions agree, else a row of the table.
+
+A row says under which names users find a function, what the core calls it, and TensorFlow's parameters.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..adapt import adapted
+from .. import random
+from ..adapt import adapted, chosen
 from ..array import DTypeLike, as_dtype, int32
 from ..core import Tensor, raw, wrap
 from ..forward import ufunc
 from ..op import findable, op
-from ..ops import activation, index, linalg, math, norm as norms, reduce, shape as _shape
+from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .errors import InvalidArgumentError
 from .tensor import Conventions, as_tf, convert_to_tensor, spoken
@@ -38,6 +42,10 @@ SAME: dict[str, Any] = {
     "roll": _shape.roll, "reverse": _shape.flip,
 }  # fmt: skip
 SAME = findable({n: spoken(f) for n, f in SAME.items()}, "gpugrad.tensorflow.math")
+NN_SAME = findable({n: spoken(f) for n, f in {
+    "relu": activation.relu, "sigmoid": activation.sigmoid, "tanh": math.tanh, "softplus": activation.softplus,
+    "silu": activation.silu, "swish": activation.silu, "elu": activation.elu,
+}.items()}, "gpugrad.tensorflow.nn")  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- other conventions
@@ -60,18 +68,24 @@ def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return math.sqrt(reduce.sum(math.square(math.abs(x)), axis=axis, keepdims=keepdims))
 
 
-def norm(
-    tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool | None = None, name: str | None = None
-) -> Any:
-    """The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."""
-    x, options = convert_to_tensor(tensor), {"axis": axis, "keepdims": bool(keepdims)}
-    if ord in ("euclidean", 2):
-        return _norm(x, **options)
-    if ord == 1:
-        return reduce.sum(math.abs(x), **options)
-    if ord == np.inf:
-        return reduce.max(math.abs(x), **options)
-    raise ValueError(f"norm: ord is 'euclidean', 1, 2 or np.inf, not {ord!r}")
+_NORMS: dict[Any, Callable[..., Any]] = {
+    "euclidean": _norm, 2: _norm, 1: lambda x, **over: reduce.sum(math.abs(x), **over),
+    np.inf: lambda x, **over: reduce.max(math.abs(x), **over),
+}  # fmt: skip
+
+
+def _norm_of(x: Any, ord: Any, axis: Any, keepdims: bool | None) -> Any:
+    return chosen("norm", ord, _NORMS)(x, axis=axis, keepdims=bool(keepdims))
+
+
+@op  # without a gradient, as TensorFlow's
+def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
+    """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
+
+    LookupError when its gradient is asked for, unless tf.RegisterGradient has given it one.
+    """
+    mean = images.mean((-3, -2), keepdims=True)
+    return (images - mean) * factor + mean
 
 
 # ---------------------------------------------------------------------------------------------- other parameters
@@ -109,11 +123,6 @@ def einsum(equation: str, *inputs: Any, name: str | None = None) -> Any:
     return linalg.einsum(equation, *_each(inputs))
 
 
-def meshgrid(*args: Any, indexing: str = "xy", name: str | None = None) -> list[Any]:
-    """The coordinates of a grid from those of its axes; "xy" has the first two axes exchanged, "ij" has not."""
-    return list(_shape.meshgrid(*_each(args), indexing=indexing))
-
-
 # ---------------------------------------------------------------------------------------------- a row each
 def _integers(x: Any) -> Any:
     """A tensor, array or sequence of integers as a list, one number as a number."""
@@ -138,6 +147,10 @@ def _count(f: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda x, dtype=None: as_tf(wrap(np.asarray(f(x.array), as_dtype(dtype or int32))))
 
 
+def _last(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis: f(x, axis=-1 if axis is None else axis)
+
+
 def _place(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, axis, dtype: math.astype(f(x, axis=axis or 0), dtype)
 
@@ -155,58 +168,41 @@ def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
     return TopKV2(values, math.astype(places, dtype))
 
 
-def _directed(f: Callable[..., Any]) -> Callable[..., Any]:
-    def call(x: Any, axis: int, direction: str) -> Any:
-        if direction not in ("ASCENDING", "DESCENDING"):
-            raise ValueError(
-                f"Argument `direction` should be one of 'ASCENDING' or 'DESCENDING'. Received: {direction!r}"
-            )
-        out = f(x, axis, direction == "DESCENDING")
-        return math.astype(out, int32) if f is index.argsort else out
-
-    return call
-
-
 def row(f: Callable[..., Any], parameters: str, doc: str | None = None, box: Any = convert_to_tensor) -> Any:
-    """`f` under TensorFlow's parameters, the last of which is always `name`."""
+    """`f` under TensorFlow's parameters, the last of which is `name` unless they say so."""
     return adapted(f, parameters if "-name=" in parameters else f"{parameters}, -name=None", box, doc)
 
 
-def named(rows: dict[str, Any], module: str) -> dict[str, Any]:
-    """The functions of rows, under the names that users call them by."""
-    for name, f in rows.items():
-        f.__name__ = name
-    return findable(rows, module)
-
-
+WAYS = {"ASCENDING": False, "DESCENDING": True}
 AXES = "input_tensor, axis=None, keepdims=False"
 PLACE = "input, axis=None, output_type:dtype='int64'"
-ROWS = named({
-    "add_n": row(lambda xs: functools.reduce(math.add, xs), "inputs", "The sum of all tensors.", _each),
-    "argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
-    "argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
-    "argsort": row(_directed(index.argsort), "values, axis=-1, direction='ASCENDING', -stable=False",
-        "The indices that sort along `axis`."),
+NORMAL = "shape, mean=0.0, stddev:std=1.0, dtype='float32', seed=None"
+TABLE: dict[str, Any] = {
+    "add_n math.add_n": row(lambda xs: functools.reduce(math.add, xs), "inputs", "The sum of all tensors.", _each),
+    "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
+    "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
+    "argsort": row(lambda x, axis, way: math.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
+        "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
     "boolean_mask": row(index.boolean_mask, "tensor, mask, axis=None, -name='boolean_mask'"),
     "cast": row(math.astype, "x, dtype"),
-    "ceil": row(_flat(math.ceil), "x", "The next integer from x up.  The gradient is None."),
+    "math.ceil": row(_flat(math.ceil), "x", "The next integer from x up.  The gradient is None."),
     "clip_by_global_norm": row(norms.clip_by_global_norm, "t_list, clip_norm:limit, use_norm:length=None", box=_each),
     "clip_by_norm": row(norms.clip_by_norm, "t, clip_norm:limit, axes:axis=None"),
     "clip_by_value": row(math.clip, "t, clip_value_min:min, clip_value_max:max"),
     "concat": row(_shape.concat, "values, axis, -name='concat'", box=_each),
-    "cumsum": row(reduce.running_sum, "x, axis=0, exclusive=False, reverse=False"),
+    "cumsum math.cumsum": row(reduce.running_sum, "x, axis=0, exclusive=False, reverse=False"),
     "expand_dims": row(_shape.expand_dims, "input, axis"),
-    "eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
+    "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
     "fill": row(_made(full), "dims, value:fill_value", "A tensor filled with one number.", _integers),
-    "floor": row(_flat(math.floor), "x", "The next integer from x down.  The gradient is None."),
+    "math.floor": row(_flat(math.floor), "x", "The next integer from x down.  The gradient is None."),
     "gather": row(lambda x, indices, axis: index.take(x, indices, axis or 0),
         "params, indices, -validate_indices=None, axis=None", "The slices of params at `indices` along `axis`."),
     "gather_nd": row(index.gather_nd, "params, indices"),
-    "global_norm": row(norms.global_norm, "t_list", box=_each),
-    "l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
+    "linalg.global_norm": row(norms.global_norm, "t_list", box=_each),
+    "math.l2_normalize linalg.l2_normalize nn.l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
     "linspace": row(_made(linspace), "start, stop, num", "`num` equally spaced numbers, both ends included.", None),
-    "log_sigmoid": row(activation.log_sigmoid, "x"),
-    "matvec": row(lambda a, b, t: linalg.matvec(_shape.matrix_transpose(a) if t else a, convert_to_tensor(b)),
+    "math.log_sigmoid": row(activation.log_sigmoid, "x"),
+    "linalg.matvec": row(lambda a, b, t: linalg.matvec(_shape.matrix_transpose(a) if t else a, convert_to_tensor(b)),
         "a, b, transpose_a:t=False", "The products of matrices a and vectors b."),
     "one_hot": row(index.one_hot,
         "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
@@ -214,55 +210,78 @@ ROWS = named({
     "ones_like": row(ones_like, "input, dtype=None"),
     "pad": row(_shape.pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
     "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
-        "start, limit:stop=None, delta:step=1, dtype=None, -name='range'",
-        "start, start + delta, … up to but without limit; integers unless an argument is a float.", _integers),
+        "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
-    "reduce_euclidean_norm": row(_norm, AXES, "The root of the sum of squares.  Of zero, the gradient is NaN."),
-    "reduce_std": row(reduce.std, AXES),
-    "reduce_variance": row(reduce.var, AXES),
+    "math.reduce_euclidean_norm": row(_norm, AXES, "The root of the sum of squares.  Of zero, the gradient is NaN."),
+    "math.reduce_std": row(reduce.std, AXES),
+    "math.reduce_variance": row(reduce.var, AXES),
     "repeat": row(index.repeat, "input, repeats, axis=None"),
-    "rsqrt": row(math.rsqrt, "x"),
-    "rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
-    "round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
+    "math.rsqrt": row(math.rsqrt, "x"),
+    "math.rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
+    "round math.round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
-    "sort": row(_directed(index.sort), "values, axis=-1, direction='ASCENDING'", "Sorted along `axis`."),
+    "sort": row(lambda x, axis, way: index.sort(x, axis, chosen("direction", way, WAYS)),
+        "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),
-    "squared_difference": row(lambda x, y: math.square(math.subtract(x, y)), "x, y", "(x - y)²."),
+    "math.squared_difference": row(lambda x, y: math.square(math.subtract(x, y)), "x, y", "(x - y)²."),
     "squeeze": row(_shape.squeeze, "input, axis=None"),
     "stack": row(_shape.stack, "values, axis=0, -name='stack'", box=_each),
     "tile": row(_shape.tile, "input, multiples:repetitions"),
-    "top_k": row(_top_k, "input, k=1, -sorted=True, index_type:dtype='int32'",
+    "math.top_k nn.top_k": row(_top_k, "input, k=1, -sorted=True, index_type:dtype='int32'",
         "(values, indices) of the k largest in each row, the largest first."),
     "unstack": row(_listed(_shape.unstack), "value, -num=None, axis=0, -name='unstack'",
         "The slices along `axis`, without it."),
     "zeros": row(_made(zeros), "shape, dtype=None", "A tensor of zeros.", _integers),
     "zeros_like": row(zeros_like, "input, dtype=None"),
-}, "gpugrad.tensorflow")  # fmt: skip
+    "einsum linalg.einsum": einsum,
+    "matmul linalg.matmul": matmul,
+    "maximum math.maximum": maximum,
+    "minimum math.minimum": minimum,
+    "transpose": transpose,
+    "where": where,
+    "meshgrid": row(lambda xs, indexing: list(_shape.meshgrid(*xs, indexing=indexing)), "*args, indexing='xy'",
+        "The coordinates of a grid from those of its axes; \"ij\" leaves the first two axes where they are.", _each),
+    "norm linalg.norm": row(_norm_of, "tensor, ord='euclidean', axis=None, keepdims=None",
+        "The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."),
+    "image.adjust_contrast": row(lambda x, factor: AdjustContrastv2(x, convert_to_tensor(factor)),
+        "images, contrast_factor:factor", AdjustContrastv2.__doc__),
+    "nn.bias_add": row(lambda x, y: math.add(x, y), "value, bias:y, -data_format=None", "A bias for the last axis."),
+    "nn.gelu": row(lambda x, tanh: activation.gelu(x, "tanh" if tanh else "none"), "features, approximate:tanh=False",
+        "x times the normal distribution function of x, or its approximation by tanh."),
+    "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
+    "nn.leaky_relu": row(activation.leaky_relu, "features, alpha:negative_slope=0.2"),
+    "nn.softmax math.softmax": row(_last(activation.softmax), "logits, axis=None", "exp(logits) over their sum."),
+    "nn.log_softmax math.log_softmax": row(_last(activation.log_softmax), "logits, axis=None", "log(softmax(logits))."),
+    "nn.sigmoid_cross_entropy_with_logits": row(lambda y, x: loss.sigmoid_xent(convert_to_tensor(x), y),
+        "labels=None, logits:x=None", "The cross-entropy of a yes-or-no answer in each place."),
+    "nn.softmax_cross_entropy_with_logits": row(
+        lambda y, x, axis: math.negative(reduce.sum(math.multiply(activation.log_softmax(x, axis=axis), y), axis=axis)),
+        "labels, logits:x, axis=-1", "The cross-entropy of each row with its distribution."),
+    "nn.sparse_softmax_cross_entropy_with_logits": row(
+        lambda labels, x: loss.label_rows(convert_to_tensor(x), raw(labels), logits=True), "labels, logits:x",
+        "The cross-entropy of each row with its integer label."),
+    "random.normal": row(_made(random.normal), NORMAL, "Normal numbers.", _integers),
+    "random.shuffle": row(lambda x, seed: index.take(x, random.permutation(x.shape[0], x.device, seed), 0),
+        "value, seed=None", "The slices along the first axis in random order."),
+    "random.truncated_normal": row(_made(random.truncated_normal), NORMAL,
+        "Normal numbers; those further than 2 stddev from the mean are drawn again.", _integers),
+    "random.uniform": row(_made(random.uniform), "shape, minval:low=0, maxval:high=None, dtype='float32', seed=None",
+        "Uniform numbers in [minval, maxval); integers where dtype is one.", _integers),
+}  # fmt: skip
+for _names, _f in TABLE.items():  # where pickle finds it: the first name
+    _module, _, _f.__name__ = f"gpugrad.tensorflow.{_names.split()[0]}".rpartition(".")
+    findable({_f.__name__: _f}, _module)
 
-TOP = (
-    "add_n argmax argmin argsort boolean_mask cast clip_by_global_norm clip_by_norm clip_by_value concat cumsum einsum "
-    "expand_dims eye fill gather gather_nd linspace matmul maximum meshgrid minimum norm one_hot ones ones_like pad "
-    "range rank repeat round shape size slice sort split squeeze stack tile transpose unstack where zeros zeros_like"
-).split()
-MATH = (
-    "add_n argmax argmin ceil cumsum floor l2_normalize log_sigmoid maximum minimum reduce_euclidean_norm reduce_std "
-    "reduce_variance rint round rsqrt squared_difference top_k"
-).split()
-LINALG = "einsum eye global_norm l2_normalize matmul matvec norm".split()
+
+def under(module: str) -> dict[str, Any]:
+    """The functions that users find under this module ("": tf itself)."""
+    places = [(*name.rpartition("."), f) for names, f in TABLE.items() for name in names.split()]
+    return {name: f for place, _, name, f in places if place == module}
 
 
-def pick(names: Sequence[str]) -> dict[str, Any]:
-    """The functions of these names, a row's or a written one."""
-    return {n: ROWS[n] if n in ROWS else globals()[n] for n in names}
-
-
-def is_tensor(x: Any) -> bool:
-    """Whether x is a tensor or a variable."""
-    return isinstance(x, Tensor)
-
-
+is_tensor = adapted(lambda x: isinstance(x, Tensor), "x", None, "Whether x is a tensor or a variable.")
 for _operator, _name in OPERATORS.items():  # the short path for EagerTensors
     setattr(Conventions, f"__{_operator}__", SAME[_name])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..ops import activation, index, linalg, math, reduce, shape
 from ..registry import register_gradient
-from . import nn
-from .functions import SAME, maximum, minimum
 from .tensor import EagerTensor, op_name
 
-_OPS = {op_name(f.op.name): f.op for f in (*SAME.values(), *nn.SAME.values(), maximum, minimum) if hasattr(f, "op")}
+_OPS = {
+    op_name(f.op.name): f.op
+    for module in (activation, index, linalg, math, reduce, shape) for f in vars(module).values() if hasattr(f, "op")
+}  # fmt: skip
 
 
 def RegisterGradient(op_type: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import optree
@@ -15,9 +14,9 @@ def flatten(structure: Any) -> list[Any]:
     return optree.tree_leaves(structure, **_TREE)
 
 
-def map_structure(func: Callable[..., Any], *structures: Any) -> Any:
+def map_structure(func: Any, *structure: Any) -> Any:
     """func of the leaves in the same places, in the structure of the first.  ValueError if the structures differ."""
-    return optree.tree_map(func, *structures, **_TREE)
+    return optree.tree_map(func, *structure, **_TREE)
 
 
 def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:

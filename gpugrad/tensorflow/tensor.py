@@ -15,7 +15,7 @@ from ..op import spoken as _spoken
 from ..ops.math import view
 from ..ops.shape import stack
 from ..tensor import tensor, to_numpy
-from ..variable import Variable as CoreVariable, _Slice as CoreSlice
+from ..variable import Ref, Variable as CoreVariable, _Slice as CoreSlice
 from .errors import InvalidArgumentError
 
 _OPS = {"add": "AddV2", "subtract": "Sub", "multiply": "Mul", "divide": "RealDiv", "matmul": "MatMul", "pow": "Pow"}
@@ -27,11 +27,7 @@ class TensorShape(tuple):
 
     __slots__ = ()
 
-    @property
-    def rank(self) -> int:
-        return len(self)
-
-    ndims = rank
+    rank = ndims = property(len, doc="The number of axes.")
 
     def as_list(self) -> list[int]:
         """The length of each axis."""
@@ -48,23 +44,6 @@ class TensorShape(tuple):
     def is_fully_defined(self) -> bool:
         """True: shapes are known here."""
         return True
-
-
-class Ref:
-    """A tensor as a key: tensors themselves compare by value."""
-
-    def __init__(self, t: CoreTensor) -> None:
-        self._t = t
-
-    def deref(self) -> CoreTensor:
-        """The tensor."""
-        return self._t
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ref) and self._t is other._t
-
-    def __hash__(self) -> int:
-        return id(self._t)
 
 
 def op_name(op: str) -> str:
@@ -205,9 +184,7 @@ class ResourceVariable(Conventions, CoreVariable):
     def __len__(self) -> int:
         raise TypeError("object of type 'ResourceVariable' has no len(); use v.shape[0]")
 
-    def read_value(self) -> CoreTensor:
-        """The value now, as a tensor."""
-        return self.value()
+    read_value = CoreVariable.value
 
 
 def refuse(options: dict[str, Any], known: set[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...adapt import chosen
 from ...ops import math
-from .. import nn
+from ..functions import NN_SAME, under
 
 
 def linear(x: Any) -> Any:
@@ -16,7 +16,7 @@ def linear(x: Any) -> Any:
 
 
 NAMES: dict[str, Callable[..., Any]] = {
-    **nn.SAME, **{n: nn.ROWS[n] for n in ("softmax", "log_softmax", "gelu", "leaky_relu")},
+    **NN_SAME, **{n: under("nn")[n] for n in ("softmax", "log_softmax", "gelu", "leaky_relu")},
     "exponential": math.exp, "linear": linear,
 }  # fmt: skip
 globals().update(NAMES)

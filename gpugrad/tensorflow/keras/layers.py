@@ -8,6 +8,7 @@ from typing import Any
 from ...nn import LazyModule, dropout
 from ...nn.init import by_name
 from ...ops import linalg, math, shape
+from ...optim.optimizer import check
 from ..module import Module, snake
 from ..tensor import ResourceVariable, convert_to_tensor, refuse
 from . import activations
@@ -15,7 +16,7 @@ from . import activations
 _named: Counter[str] = Counter()
 
 
-class Layer(LazyModule, Module):
+class Layer(Module, LazyModule):
     """A layer: `build(input_shape)` makes its variables at the first call, `call(inputs)` computes."""
 
     made = ResourceVariable
@@ -27,13 +28,6 @@ class Layer(LazyModule, Module):
             _named[name] += 1
             name = name if _named[name] == 1 else f"{name}_{_named[name] - 1}"
         self._name, self.trainable = name, trainable
-
-    def add_weight(
-        self, shape: Any = (), initializer: Any = "glorot_uniform", name: str = "weight", trainable: bool = True,
-        dtype: Any = None,
-    ) -> Any:  # fmt: skip
-        """A variable of this layer."""
-        return super().add_weight(shape, initializer, f"{self.name}/{name}", trainable and self.trainable, dtype)
 
     weights = Module.variables
     trainable_weights = Module.trainable_variables
@@ -78,12 +72,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= rate < 1:
-            raise ValueError(
-                "Invalid value received for argument `rate`. Expected a float value between 0 and 1. Received: "
-                f"rate={rate}"
-            )
-        self.rate, self.seed = rate, seed
+        self.rate, self.seed = check("rate", rate, high=1.0), seed
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         return dropout(convert_to_tensor(inputs), self.rate, self.seed) if training else convert_to_tensor(inputs)
@@ -114,14 +103,11 @@ class Softmax(Activation):
     default = "softmax"
 
 
-class InputLayer(Layer):
+class InputLayer(Activation):
     """Does nothing: layers are built on their first input."""
 
     def __init__(self, shape: Any = None, **options: Any) -> None:
         super().__init__(**options)
-
-    def call(self, inputs: Any) -> Any:
-        return convert_to_tensor(inputs)
 
 
 Input = InputLayer
