@@ -41,5 +41,5 @@ def chosen(what: str, identifier: Any, table: Mapping[str, Any]) -> Any:
     if callable(identifier):
         return identifier
     if identifier not in table:
-        raise ValueError(f"unknown {what} {identifier!r}; known are {sorted(table)}")
+        raise ValueError(f"unknown {what} {identifier!r}; known are {sorted(map(str, table))}")
     return table[identifier]

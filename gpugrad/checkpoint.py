@@ -240,8 +240,8 @@ class Checkpoint(Module):
     ValueError for what has no state.
     """
 
-    counter: ClassVar[type[Variable]] = Variable
-    absent: ClassVar[type[Exception]] = FileNotFoundError
+    _counter: ClassVar[type[Variable]] = Variable
+    _absent: ClassVar[type[Exception]] = FileNotFoundError
 
     def __init__(self, root: Any = None, **kwargs: Any) -> None:
         if root is not None:
@@ -253,7 +253,7 @@ class Checkpoint(Module):
                     f"got {x!r:.60}. Trackable are variables, modules, optimizers, and lists and dicts of them."
                 )
         vars(self).update(kwargs)
-        self.save_counter = self.counter(0, False, "save_counter", "int64")
+        self.save_counter = self._counter(0, False, "save_counter", "int64")
 
     def write(self, file_prefix: Any, options: Any = None) -> str:
         """Write the file, without a number.  Answers the prefix, for `read`."""
@@ -277,7 +277,7 @@ class Checkpoint(Module):
         """Take the values of a file, now or when layers are built.  FileNotFoundError if there is none."""
         path = os.fspath(save_path)
         if not os.path.exists(path + _SUFFIX):
-            raise self.absent(
+            raise self._absent(
                 f"Error when restoring from checkpoint or SavedModel at {path}: there is no file {path + _SUFFIX}. You "
                 "may be missing the checkpoint suffix (e.g. the '-1' in 'path/to/ckpt-1')."
             )

@@ -91,21 +91,21 @@ def accuracy(target: Any, prediction: Any) -> float:
 
 
 class Fitted:
-    """What a model needs besides a call: `optimizer`, `loss_of(target, prediction)`, `metrics` by name; then it fits.
+    """What a model needs besides a call: `optimizer`, `loss_of(target, prediction)`, `measures` by name; then it fits.
 
     The model is called as `model(inputs, training=…)` and says which variables are `trainable_variables`.
     """
 
     optimizer: Any = None
     loss_of: Callable[[Any, Any], Any] | None = None
-    metrics: Mapping[str, Callable[[Any, Any], float]] = {}
-    element: Callable[[Any], Tensor] = staticmethod(detached)  # what batches are made of
+    measures: Mapping[str, Callable[[Any, Any], float]] = {}
+    _element: Callable[[Any], Tensor] = staticmethod(detached)  # what batches are made of
 
     def _measured(self, target: Any, prediction: Any) -> tuple[Any, dict[str, float]]:
         if self.loss_of is None:
             raise ValueError("You must call `compile()` with an optimizer and a loss before using the model.")
         loss = self.loss_of(target, prediction)
-        return loss, {"loss": float(loss), **{n: f(target, prediction) for n, f in self.metrics.items()}}
+        return loss, {"loss": float(loss), **{n: f(target, prediction) for n, f in self.measures.items()}}
 
     def train_step(self: Any, data: Any) -> dict[str, float]:
         """One update on (inputs, targets).  Override it for a loss or a step of your own."""
@@ -121,7 +121,7 @@ class Fitted:
         return self._measured(data[1], self(data[0], training=False))[1]
 
     def _batches(self, x: Any, y: Any, size: int | None, shuffle: bool = False) -> Iterator[tuple[Any, Any]]:
-        return batches(x, y, size or 32, shuffle, self.element)
+        return batches(x, y, size or 32, shuffle, self._element)
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",

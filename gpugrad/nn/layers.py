@@ -12,7 +12,7 @@ from ..core import raw
 from ..forward import boxed
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import add, multiply, tanh, where
+from ..ops.math import add, multiply, tanh
 from ..variable import Parameter
 from .module import Module
 
@@ -42,8 +42,11 @@ def dropout(x: Any, rate: float = 0.5, seed: int | None = None) -> Any:
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
     x = boxed(x, "dropout")
-    drawn = random.uniform(raw(x).shape, device=device_of(raw(x)), seed=seed)
-    return multiply(x, where(drawn.array >= rate, raw(x).dtype.type(1 / (1 - rate)), 0)) if rate else x
+    if not rate:
+        return x
+    a = raw(x)
+    kept = random.uniform(a.shape, device=device_of(a), seed=seed).array >= rate
+    return multiply(x, kept.astype(a.dtype) * a.dtype.type(1 / (1 - rate)))
 
 
 class Linear(Module):

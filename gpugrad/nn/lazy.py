@@ -23,7 +23,7 @@ class LazyModule(Module):
     A `call` with a parameter `training` is given that of the call, or of the layer around it.
     """
 
-    made: ClassVar[type[Variable]] = Variable  # what add_weight makes
+    _made: ClassVar[type[Variable]] = Variable  # what add_weight makes
     name = "layer"
     trainable = True
     built = False
@@ -40,7 +40,7 @@ class LazyModule(Module):
     ) -> Any:  # fmt: skip
         """A variable of this layer, filled by an initializer: a name, or a function of the shape."""
         value = by_name(initializer)(tuple(shape))
-        return self.made(value, trainable and self.trainable, f"{self.name}/{name}", dtype)
+        return self._made(value, trainable and self.trainable, f"{self.name}/{name}", dtype)
 
     def build(self, input_shape: Any) -> None:
         """Make the variables for inputs of this shape."""
@@ -58,7 +58,7 @@ class LazyModule(Module):
                 self.when_built = None
         before = _training.set(training) if training is not None else None
         try:
-            if self._takes_training and (mode := _training.get()) is not None:
+            if self._takes_training and not args and (mode := _training.get()) is not None:
                 kw["training"] = mode
             return self.call(inputs, *args, **kw)
         finally:

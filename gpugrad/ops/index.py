@@ -191,6 +191,7 @@ def one_hot(
     i = raw(indices)
     xp = xp_of(i)
     hot = i[..., None] == xp.arange(num_classes)
-    out = xp.where(hot, 1 if on is None else on, off or 0).astype(default_float() if dtype is None else as_dtype(dtype))
+    hot = hot if on is None and off is None else xp.where(hot, 1 if on is None else on, off or 0)
+    out = hot.astype(default_float() if dtype is None else as_dtype(dtype))
     out = out if axis is None else xp.moveaxis(out, -1, axis)
     return wrap(out, None, indices.kind) if isinstance(indices, Tensor) else out

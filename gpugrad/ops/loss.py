@@ -170,6 +170,7 @@ def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
 
     labels: integers, also as floats, one a row, also with a last axis of length 1.
     """
+    prediction = boxed(prediction, "loss")
     labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
     if labels.ndim == raw(prediction).ndim:
         labels = labels[..., 0]

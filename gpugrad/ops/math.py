@@ -8,7 +8,9 @@ round and trunc have gradient 0.
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import functools
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,15 @@ add = op(ufunc("add"), x=lambda g: g, y=lambda g: g)
 subtract = op(ufunc("subtract"), x=lambda g: g, y=lambda g: -g)
 multiply = op(ufunc("multiply"), x=lambda g, y: g * y, y=lambda g, x: g * x)
 negative = op(ufunc("negative"), x=lambda g: -g)
+
+
+def total(xs: Sequence[Any]) -> Any:
+    """The sum of all tensors.  ValueError if there is none."""
+    if not xs:
+        raise ValueError("total: inputs must be an iterable of at least one tensor")
+    return functools.reduce(add, xs)
+
+
 positive = op(ufunc("positive"), x=lambda g: g)
 
 

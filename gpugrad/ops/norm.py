@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core import raw
 from ..forward import boxed
-from .math import abs, divide, maximum, minimum, multiply, rsqrt, sqrt, square, where
+from .math import abs, divide, maximum, minimum, multiply, rsqrt, sqrt, square, total, where
 from .reduce import Axis, sum
 
 
@@ -26,14 +26,8 @@ def clip_by_norm(x: Any, limit: Any, axis: Axis = None) -> Any:
 
 
 def global_norm(xs: Sequence[Any]) -> Any:
-    """The Euclidean length of all tensors together; None among them is left out."""
-    parts = [sum(square(abs(x))) for x in xs if x is not None]
-    if not parts:
-        raise ValueError("global_norm: there are no tensors, or all are None")
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return sqrt(total)
+    """The Euclidean length of all tensors together; None among them is left out.  ValueError if there is none."""
+    return sqrt(total([sum(square(abs(x))) for x in xs if x is not None]))
 
 
 def clip_by_global_norm(xs: Sequence[Any], limit: Any, length: Any = None) -> tuple[list[Any], Any]:

@@ -6,7 +6,6 @@ A row says under which names users find a function, what the core calls it, and 
 from __future__ import annotations
 
 import builtins
-import functools
 import operator
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -168,6 +167,11 @@ def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
     return TopKV2(values, math.astype(places, dtype))
 
 
+def _bias_add(x: Any, bias: Any, data_format: str | None) -> Any:
+    second = (data_format or "").startswith("NC")
+    return math.add(x, _shape.reshape(bias, (-1, *[1] * (x.array.ndim - 2))) if second else bias)
+
+
 def row(f: Callable[..., Any], parameters: str, doc: str | None = None, box: Any = convert_to_tensor) -> Any:
     """`f` under TensorFlow's parameters, the last of which is `name` unless they say so."""
     return adapted(f, parameters if "-name=" in parameters else f"{parameters}, -name=None", box, doc)
@@ -178,7 +182,7 @@ AXES = "input_tensor, axis=None, keepdims=False"
 PLACE = "input, axis=None, output_type:dtype='int64'"
 NORMAL = "shape, mean=0.0, stddev:std=1.0, dtype='float32', seed=None"
 TABLE: dict[str, Any] = {
-    "add_n math.add_n": row(lambda xs: functools.reduce(math.add, xs), "inputs", "The sum of all tensors.", _each),
+    "add_n math.add_n": row(math.total, "inputs", box=_each),
     "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
     "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
     "argsort": row(lambda x, axis, way: math.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
@@ -191,6 +195,7 @@ TABLE: dict[str, Any] = {
     "clip_by_value": row(math.clip, "t, clip_value_min:min, clip_value_max:max"),
     "concat": row(_shape.concat, "values, axis, -name='concat'", box=_each),
     "cumsum math.cumsum": row(reduce.running_sum, "x, axis=0, exclusive=False, reverse=False"),
+    "einsum linalg.einsum": einsum,
     "expand_dims": row(_shape.expand_dims, "input, axis"),
     "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
     "fill": row(_made(full), "dims, value:fill_value", "A tensor filled with one number.", _integers),
@@ -202,8 +207,15 @@ TABLE: dict[str, Any] = {
     "math.l2_normalize linalg.l2_normalize nn.l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
     "linspace": row(_made(linspace), "start, stop, num", "`num` equally spaced numbers, both ends included.", None),
     "math.log_sigmoid": row(activation.log_sigmoid, "x"),
+    "matmul linalg.matmul": matmul,
     "linalg.matvec": row(lambda a, b, t: linalg.matvec(_shape.matrix_transpose(a) if t else a, convert_to_tensor(b)),
         "a, b, transpose_a:t=False", "The products of matrices a and vectors b."),
+    "maximum math.maximum": maximum,
+    "meshgrid": row(lambda xs, indexing: list(_shape.meshgrid(*xs, indexing=indexing)), "*args, indexing='xy'",
+        "The coordinates of a grid from those of its axes; \"ij\" leaves the first two axes where they are.", _each),
+    "minimum math.minimum": minimum,
+    "norm linalg.norm": row(_norm_of, "tensor, ord='euclidean', axis=None, keepdims=None",
+        "The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."),
     "one_hot": row(index.one_hot,
         "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
     "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
@@ -216,9 +228,9 @@ TABLE: dict[str, Any] = {
     "math.reduce_std": row(reduce.std, AXES),
     "math.reduce_variance": row(reduce.var, AXES),
     "repeat": row(index.repeat, "input, repeats, axis=None"),
-    "math.rsqrt": row(math.rsqrt, "x"),
     "math.rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
     "round math.round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
+    "math.rsqrt": row(math.rsqrt, "x"),
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
@@ -232,31 +244,24 @@ TABLE: dict[str, Any] = {
     "tile": row(_shape.tile, "input, multiples:repetitions"),
     "math.top_k nn.top_k": row(_top_k, "input, k=1, -sorted=True, index_type:dtype='int32'",
         "(values, indices) of the k largest in each row, the largest first."),
+    "transpose": transpose,
     "unstack": row(_listed(_shape.unstack), "value, -num=None, axis=0, -name='unstack'",
         "The slices along `axis`, without it."),
+    "where": where,
     "zeros": row(_made(zeros), "shape, dtype=None", "A tensor of zeros.", _integers),
     "zeros_like": row(zeros_like, "input, dtype=None"),
-    "einsum linalg.einsum": einsum,
-    "matmul linalg.matmul": matmul,
-    "maximum math.maximum": maximum,
-    "minimum math.minimum": minimum,
-    "transpose": transpose,
-    "where": where,
-    "meshgrid": row(lambda xs, indexing: list(_shape.meshgrid(*xs, indexing=indexing)), "*args, indexing='xy'",
-        "The coordinates of a grid from those of its axes; \"ij\" leaves the first two axes where they are.", _each),
-    "norm linalg.norm": row(_norm_of, "tensor, ord='euclidean', axis=None, keepdims=None",
-        "The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."),
     "image.adjust_contrast": row(lambda x, factor: AdjustContrastv2(x, convert_to_tensor(factor)),
         "images, contrast_factor:factor", AdjustContrastv2.__doc__),
-    "nn.bias_add": row(lambda x, y: math.add(x, y), "value, bias:y, -data_format=None", "A bias for the last axis."),
+    "nn.bias_add": row(_bias_add, "value, bias, data_format=None",
+        "A bias for each place of the last axis; of the second, where data_format starts with NC."),
     "nn.gelu": row(lambda x, tanh: activation.gelu(x, "tanh" if tanh else "none"), "features, approximate:tanh=False",
         "x times the normal distribution function of x, or its approximation by tanh."),
     "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
     "nn.leaky_relu": row(activation.leaky_relu, "features, alpha:negative_slope=0.2"),
-    "nn.softmax math.softmax": row(_last(activation.softmax), "logits, axis=None", "exp(logits) over their sum."),
     "nn.log_softmax math.log_softmax": row(_last(activation.log_softmax), "logits, axis=None", "log(softmax(logits))."),
     "nn.sigmoid_cross_entropy_with_logits": row(lambda y, x: loss.sigmoid_xent(convert_to_tensor(x), y),
         "labels=None, logits:x=None", "The cross-entropy of a yes-or-no answer in each place."),
+    "nn.softmax math.softmax": row(_last(activation.softmax), "logits, axis=None", "exp(logits) over their sum."),
     "nn.softmax_cross_entropy_with_logits": row(
         lambda y, x, axis: math.negative(reduce.sum(math.multiply(activation.log_softmax(x, axis=axis), y), axis=axis)),
         "labels, logits:x, axis=-1", "The cross-entropy of each row with its distribution."),

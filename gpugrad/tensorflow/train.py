@@ -11,4 +11,4 @@ from .tensor import ResourceVariable
 class Checkpoint(_core.Checkpoint):
     """Variables, modules and optimizers by name: save(prefix), restore(path)."""
 
-    counter, absent = ResourceVariable, NotFoundError
+    _counter, _absent = ResourceVariable, NotFoundError

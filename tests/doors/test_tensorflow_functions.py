@@ -128,6 +128,10 @@ def test_clipping_by_norm(tf):
     assert gradient(tf, lambda v: tf.clip_by_norm(v, 1.0), [0.0, 0.0]) == [1, 1]
     a, b = tf.constant([3.0, 0.0]), tf.constant([[4.0]])
     assert float(tf.linalg.global_norm([a, None, b])) == 5
+    with pytest.raises(ValueError, match="nputs must be an iterable of at least one"):
+        tf.add_n([])
+    with pytest.raises(ValueError):
+        tf.norm(a, ord="longest")
     clipped, length = tf.clip_by_global_norm([a, None, b], 2.5)
     assert float(length) == 5 and clipped[1] is None and values(clipped[0]) == [1.5, 0] and values(clipped[2]) == [[2]]
     clipped, length = tf.clip_by_global_norm([a, b], 10.0)
@@ -153,6 +157,8 @@ def test_norms_and_squares(tf):
     np.testing.assert_allclose(tf.math.log_sigmoid([-1000.0, 0.0]), [-1000, -np.log(2)], rtol=1e-6)
     assert gradient(tf, tf.math.log_sigmoid, 0.0) == 0.5
     assert values(tf.nn.bias_add([[1.0, 2.0]], [10.0, 20.0])) == [[11, 22]]
+    images = tf.zeros((1, 2, 2, 2))
+    assert values(tf.nn.bias_add(images, [1.0, 2.0], "NCHW")) == [[[[1, 1], [1, 1]], [[2, 2], [2, 2]]]]
     assert values(tf.norm(x, ord=1)) == 9 and values(tf.norm(x, ord=np.inf, axis=1)) == [4, 2]
 
 

@@ -173,6 +173,22 @@ def test_what_does_not_fit(tf, tmp_path):
         tf.train.Checkpoint(x=3.0)
 
 
+def test_the_root_and_names_given_later(tf, tmp_path):
+    class Net(tf.Module):
+        def __init__(self, value):
+            super().__init__()
+            self.w = tf.Variable(value)
+
+    path = tf.train.Checkpoint(Net(1.0)).save(str(tmp_path / "c"))
+    net = Net(0.0)
+    tf.train.Checkpoint(net).restore(path).assert_consumed()
+    assert float(net.w.numpy()) == 1
+    first, second = tf.train.Checkpoint(net=net), tf.train.Checkpoint(net=net)
+    first.step, second.step = tf.Variable(5), tf.Variable(0)
+    second.restore(first.save(str(tmp_path / "d"))).assert_consumed()
+    assert int(second.step) == 5
+
+
 def test_a_manager_keeps_the_last(tf, tmp_path):
     v = tf.Variable(0.0)
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=v), str(tmp_path / "m"), max_to_keep=2)

@@ -19,7 +19,7 @@ _named: Counter[str] = Counter()
 class Layer(Module, LazyModule):
     """A layer: `build(input_shape)` makes its variables at the first call, `call(inputs)` computes."""
 
-    made = ResourceVariable
+    _made = ResourceVariable
 
     def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
         refuse(options, {"dtype", "input_shape", "input_dim", "autocast"})

@@ -28,13 +28,13 @@ class Model(Fitted, Layer):
     """A model: subclass it and write `call(inputs)`."""
 
     built = True
-    element = staticmethod(fresh)
+    _element = staticmethod(fresh)
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None) -> None:
         """Say how to train: an optimizer, a loss and metrics, by name or as objects."""
         self.optimizer = optimizers.get(optimizer)
         self.loss_of = None if loss is None else losses.get(loss)
-        self.metrics = dict(map(_metric, metrics or ()))
+        self.measures = dict(map(_metric, metrics or ()))
 
 
 class Sequential(Model):
