@@ -97,7 +97,7 @@ def gather(objects: Any) -> dict[str, Any]:
         out[f"{path}.iterations"] = np.array(o.iterations, np.int64)
         out[f"{path}.learning_rate"] = np.array(o.learning_rate, np.float64)
         for name, v in _known(o, variables):
-            for slot, value in (o._state.get(id(v)) or {}).items():
+            for slot, value in _state(o, v).items():
                 out[f"{path}.state.{name}.{slot}"] = np.array(value, np.int64) if isinstance(value, int) else value
     return out
 
@@ -130,9 +130,9 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
         for name, v in _known(o, variables):
             start = f"{path}.state.{name}."
             saved = {n.removeprefix(start): n for n in arrays if n.startswith(start)}
-            if not saved or (o._fixed and id(v) not in o._state):
+            if not saved or (o._fixed and all([v is not w for w in o.variables])):
                 continue
-            fresh = o.init(v.array.astype(wide(v.array.dtype), copy=False))
+            fresh = _fresh(o, v)
             for slot in fresh.keys() & saved.keys():
                 put = lambda a, o=o, v=v, fresh=fresh, slot=slot: _adopt(o, v, fresh, slot, a)
                 change(saved[slot], np.shape(fresh[slot]), put)
@@ -143,6 +143,16 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
 
 def _fill(v: Tensor, value: Any) -> None:
     v.array = _like(value, v.array)
+
+
+def _state(o: Any, v: Tensor) -> dict[str, Any]:
+    """What an optimizer keeps for v."""
+    return o._state.get(id(v)) or {}
+
+
+def _fresh(o: Any, v: Tensor) -> dict[str, Any]:
+    """What it keeps when it begins."""
+    return o.init(v.array.astype(wide(v.array.dtype), copy=False))
 
 
 def _adopt(o: Any, v: Tensor, state: dict[str, Any], slot: str, value: Any) -> None:
@@ -184,6 +194,8 @@ def _found(objects: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         elif isinstance(x, Optimizer):
             optimizers[path] = x
         else:
+            own = x.state() if isinstance(x, Module) else {}
+            queue.extendleft((f"{path}.{name}" if path else name, v) for name, v in reversed(own.items()))
             queue.extend((f"{path}.{name}" if path else str(name), child) for name, child in _children(x))
     return variables, optimizers
 

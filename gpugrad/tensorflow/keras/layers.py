@@ -8,7 +8,6 @@ from typing import Any
 from ...nn import LazyModule, dropout
 from ...nn.init import by_name
 from ...ops import linalg, math, shape
-from ...optim.optimizer import check
 from ..module import Module, snake
 from ..tensor import ResourceVariable, convert_to_tensor, refuse
 from . import activations
@@ -72,10 +71,12 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.rate, self.seed = check("rate", rate, high=1.0), seed
+        if not 0 <= rate <= 1:
+            raise ValueError(f"Invalid value received for argument `rate`: {rate!r}; it is a number between 0 and 1")
+        self.rate, self.seed = rate, seed
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        return dropout(convert_to_tensor(inputs), self.rate, self.seed) if training else convert_to_tensor(inputs)
+        return dropout(convert_to_tensor(inputs), self.rate, training, self.seed)
 
 
 class Activation(Layer):

@@ -59,6 +59,3 @@ class Sequential(Model):
         for layer in self.layers:
             x = layer(x)
         return x
-
-
-__all__ = ["History", "Model", "Sequential"]
