@@ -34,6 +34,18 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     return y if activation is None else _ACTIVATIONS[activation](y)
 
 
+def dropout(x: Any, rate: float = 0.5, seed: int | None = None) -> Any:
+    """x with each element set to 0 with probability `rate`, the others scaled to keep the mean.
+
+    Srivastava et al. 2014.  With `seed`, the numbers are of a stream of their own.  ValueError unless 0 <= rate < 1.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
+    a = raw(boxed(x, "dropout"))
+    kept = random.uniform(a.shape, device=device_of(a), seed=seed).array >= rate
+    return multiply(x, kept.astype(a.dtype) * a.dtype.type(1 / (1 - rate))) if rate else x
+
+
 class Linear(Module):
     """y = activation(x @ weight + bias).
 
@@ -84,17 +96,3 @@ class Sequential(Module):
 
     def __getitem__(self, i: int) -> Any:
         return self.layers[i]
-
-
-def dropout(x: Any, p: float = 0.5, training: bool = True, seed: int | None = None) -> Any:
-    """In training, zero with probability p and else x / (1 - p) (Srivastava et al. 2014).
-
-    With `seed`, the numbers are of a stream of their own.  ValueError unless 0 <= p <= 1.
-    """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training or p == 0:
-        return x
-    a = raw(boxed(x, "dropout"))
-    kept = random.uniform(a.shape, device=device_of(a), seed=seed).array >= p
-    return multiply(x, kept.astype(a.dtype) * a.dtype.type(1 / (1 - p) if p < 1 else 0))

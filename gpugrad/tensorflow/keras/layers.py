@@ -71,12 +71,12 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"Invalid value received for argument `rate`: {rate!r}; it is a number between 0 and 1")
+        if not 0 <= rate < 1:
+            raise ValueError(f"Invalid value received for argument `rate`: {rate!r}; it is a number from 0 to below 1")
         self.rate, self.seed = rate, seed
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        return dropout(convert_to_tensor(inputs), self.rate, training, self.seed)
+        return dropout(convert_to_tensor(inputs), self.rate, self.seed) if training else convert_to_tensor(inputs)
 
 
 class Activation(Layer):
