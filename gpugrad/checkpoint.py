@@ -7,6 +7,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -109,40 +110,41 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
     changed, for another shape.
     """
     variables, optimizers = _found(objects)
-    changes: dict[str, Callable[[], None]] = {}
-
-    def change(name: str, shape: tuple[int, ...], put: Callable[[Any], None]) -> None:
-        given = np.shape(arrays[name])
-        if given != shape:
-            raise ValueError(
-                f"Received incompatible tensor with shape {given} when attempting to restore variable with shape "
-                f"{shape} and name {name}. Make the model as it was when the checkpoint was written."
-            )
-        changes[name] = lambda: put(arrays[name])
-
+    taken: set[str] = set()
+    changes: list[Callable[[], None]] = []
     for name in [n for n in variables if n in arrays]:
         v = variables[name]
-        change(name, v.array.shape, lambda a, v=v: _fill(v, a))
+        taken.add(name)
+        changes.append(partial(setattr, v, "array", _fitted(name, arrays[name], v.array)))
     for path, o in optimizers.items():
         for key, kind in (("iterations", int), ("learning_rate", float)):
-            if f"{path}.{key}" in arrays:
-                change(f"{path}.{key}", (), lambda a, o=o, key=key, kind=kind: setattr(o, key, kind(a)))
+            if (name := f"{path}.{key}") in arrays:
+                taken.add(name)
+                changes.append(partial(setattr, o, key, kind(arrays[name])))
         for name, v in _known(o, variables):
             start = f"{path}.state.{name}."
-            saved = {n.removeprefix(start): n for n in arrays if n.startswith(start)}
-            if not saved or (o._fixed and all([v is not w for w in o.variables])):
-                continue
-            fresh = _fresh(o, v)
-            for slot in fresh.keys() & saved.keys():
-                put = lambda a, o=o, v=v, fresh=fresh, slot=slot: _adopt(o, v, fresh, slot, a)
-                change(saved[slot], np.shape(fresh[slot]), put)
-    for put in changes.values():
-        put()
-    return set(changes)
+            saved = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+            if saved and not (o._fixed and all([v is not w for w in o.variables])):
+                state = _fresh(o, v)
+                for slot in [slot for slot in state if slot in saved]:
+                    taken.add(start + slot)
+                    old, new = state[slot], saved[slot]
+                    state[slot] = int(new) if isinstance(old, int) else _fitted(start + slot, new, old)
+                changes.append(partial(_adopt, o, v, state))
+    for change in changes:
+        change()
+    return taken
 
 
-def _fill(v: Tensor, value: Any) -> None:
-    v.array = _like(value, v.array)
+def _fitted(name: str, value: Any, old: Any) -> Any:
+    """A copy of `value` as an array of the library, device and dtype of `old`.  ValueError for another shape."""
+    if np.shape(value) != old.shape:
+        raise ValueError(
+            f"Received incompatible tensor with shape {np.shape(value)} when attempting to restore variable with shape "
+            f"{old.shape} and name {name}. Make the model as it was when the checkpoint was written."
+        )
+    new = tensor(value, old.dtype, device_of(old)).array
+    return xp(new).array(new)
 
 
 def _state(o: Any, v: Tensor) -> dict[str, Any]:
@@ -155,19 +157,11 @@ def _fresh(o: Any, v: Tensor) -> dict[str, Any]:
     return o.init(v.array.astype(wide(v.array.dtype), copy=False))
 
 
-def _adopt(o: Any, v: Tensor, state: dict[str, Any], slot: str, value: Any) -> None:
-    """Make `state`, with `value` in its slot, the optimizer's state for v."""
+def _adopt(o: Any, v: Tensor, state: dict[str, Any]) -> None:
+    """Make `state` the optimizer's state for v."""
     if id(v) not in o._state:
         o._meet([v])
-    old = state[slot]
-    state[slot] = int(value) if isinstance(old, int) else _like(value, old)
     o._state[id(v)] = state
-
-
-def _like(value: Any, old: Any) -> Any:
-    """A copy of `value` as an array of the library, device and dtype of `old`."""
-    new = tensor(value, old.dtype, device_of(old)).array
-    return xp(new).array(new)
 
 
 def _known(o: Any, variables: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
