@@ -142,10 +142,9 @@ def test_names_and_copies():
     optimizer = gg.optim.SGD([v, w], 0.1, 0.9)
     optimizer.apply_gradients([(gg.tensor([1.0]), v), (gg.tensor([1.0]), w)])
     saved = checkpoint.gather({"v": v, "again": [v], "inner": {"optimizer": optimizer}, "text": "none"})
-    assert set(saved) == {
-        "v", "inner.optimizer.iterations", "inner.optimizer.learning_rate", "inner.optimizer.state.v.momentum",
-        "inner.optimizer.state.1.momentum",
-    }  # fmt: skip
+    slots = {n for n in saved if ".state." in n}
+    assert set(saved) - slots == {"v", "inner.optimizer.iterations", "inner.optimizer.learning_rate"}
+    assert {n.rpartition(".")[0] for n in slots} == {"inner.optimizer.state.v", "inner.optimizer.state.1"}
     u = gg.Variable([9.0], dtype=gg.float64)
     assert checkpoint.restore({"v": u}, saved) == {"v"}
     assert u.array.dtype == np.float64 and u.array is not saved["v"] and float(u) == float(v)
