@@ -30,7 +30,7 @@ def adapted(
     # Written out, as dataclasses are: a wrapper that sorts its arguments at every call takes a microsecond.
     source = f"def call({', '.join(heads)}): return f({', '.join(tails)})"
     made: dict[str, Any] = {}
-    exec(source, {"f": f, "box": box}, made)
+    exec(source, {"f": f, "box": box, "__name__": __name__}, made)
     call = made["call"]
     call.__name__, call.__qualname__, call.__doc__ = f.__name__, f.__name__, doc or f.__doc__
     return call

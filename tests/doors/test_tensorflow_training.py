@@ -266,5 +266,6 @@ def test_losses_fit_targets_to_predictions(tf):
     assert values(tf.keras.losses.MeanAbsoluteError(reduction="none")([[1, 3]], [[0.0, 1.0]])) == [1.5]
     f = tf.keras.losses.MeanSquaredError(reduction="sum")
     assert float(f([[1.0], [2.0]], [[0.0], [0.0]], sample_weight=[1.0, 0.5])) == 3
+    assert tf.keras.losses.binary_crossentropy.__name__ == "binary_crossentropy"
     with pytest.raises(ValueError, match="Invalid value for argument `reduction`"):
         tf.keras.losses.MeanSquaredError(reduction="max")

@@ -7,22 +7,25 @@ from typing import Any
 
 from ...adapt import adapted, chosen
 from ...nn.losses import RowLoss as Loss
+from ...op import findable
 from ...ops import loss
 from ..module import snake
 from ..tensor import convert_to_tensor
 
 
-def _rows(f: Callable[..., Any], more: str = "") -> Callable[..., Any]:
+def _rows(name: str, f: Callable[..., Any], more: str = "") -> Callable[..., Any]:
     """A loss of the core's, a value a row, under Keras's parameters: targets first."""
     call = lambda y_true, y_pred, **options: f(convert_to_tensor(y_pred), convert_to_tensor(y_true), **options)
-    return adapted(call, f"y_true, y_pred{more}", None, f.__doc__)
+    call.__name__ = name
+    return findable({name: adapted(call, f"y_true, y_pred{more}", None, f.__doc__)}, __name__)[name]
 
 
 _LOGITS = ", from_logits:logits=False"
-mean_squared_error, mean_absolute_error = _rows(loss.squared_rows), _rows(loss.absolute_rows)
-binary_crossentropy = _rows(loss.binary_rows, _LOGITS)
-categorical_crossentropy = _rows(loss.class_rows, _LOGITS)
-sparse_categorical_crossentropy = _rows(loss.label_rows, _LOGITS)
+mean_squared_error = _rows("mean_squared_error", loss.squared_rows)
+mean_absolute_error = _rows("mean_absolute_error", loss.absolute_rows)
+binary_crossentropy = _rows("binary_crossentropy", loss.binary_rows, _LOGITS)
+categorical_crossentropy = _rows("categorical_crossentropy", loss.class_rows, _LOGITS)
+sparse_categorical_crossentropy = _rows("sparse_categorical_crossentropy", loss.label_rows, _LOGITS)
 
 
 class MeanSquaredError(Loss):
