@@ -14,10 +14,10 @@ import gpugrad.torch as torch
 FILE = Path(__file__).with_suffix(".md")
 
 MISSING = {
-    "tensorflow": """tf.RegisterGradient tf.no_gradient tf.train.Checkpoint tf.vectorized_map tf.while_loop tf.cond
+    "tensorflow": """tf.vectorized_map tf.while_loop tf.cond
         tf.raw_ops tf.sparse tf.ragged tf.strings tf.io tf.distribute tf.saved_model tf.keras.layers.Conv2D
-        tf.keras.layers.Dropout tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
-        tf.autodiff""".split(),
+        tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
+        tf.keras.metrics tf.keras.initializers tf.zeros_initializer tf.math.xlogy tf.autodiff""".split(),
     "torch": """torch.autograd.forward_ad
         torch.func torch.nn.Conv2d torch.nn.Dropout torch.nn.BatchNorm1d torch.nn.Embedding
         torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
@@ -31,6 +31,11 @@ DIFFERS = {
         "A warning about a watched integer is a Python `UserWarning`, not a log line.",
         "A float array beside an integer tensor is an error; TensorFlow cuts its decimals off.",
         "`Dataset`s are iterated in Python; `prefetch` and `cache` do nothing.",
+        "`seed=` makes a sequence of its own, by that number and `set_seed`'s; the numbers are not TensorFlow's.",
+        "Checkpoints are safetensors files (`ckpt-1.safetensors`), matched by the names of attributes; those that "
+        "TensorFlow wrote are not read. They need `pip install gpugrad[train]`.",
+        "`tf.RegisterGradient` names TensorFlow's ops (`Mul`, `AddV2`) where there is a like one; only ops without a "
+        "rule take the function.",
         "Variables that a Dense layer makes are called `dense/kernel:0`, as before Keras 3.",
         "Errors say what to write instead after the sentence that TensorFlow has.",
     ],
@@ -45,7 +50,7 @@ DIFFERS = {
 }
 
 
-INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken"}
+INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken", "under"}
 
 
 def place(root: Any, name: str) -> Any:
@@ -97,8 +102,8 @@ def text() -> str:
     ]
     doors = {
         "TensorFlow": (tf, "tensorflow", "tf", [
-            "", "math", "nn", "linalg", "random", "image", "nest", "data", "queue", "errors", "keras", "keras.layers",
-            "keras.losses", "keras.optimizers",
+            "", "math", "nn", "linalg", "random", "image", "nest", "data", "queue", "train", "errors", "keras",
+            "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
             "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint",

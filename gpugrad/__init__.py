@@ -1,6 +1,6 @@
 """gpugrad: TensorFlow's GradientTape and PyTorch's Autograd over one engine, on NumPy and CuPy arrays."""
 
-from . import nn as nn, optim as optim, random as random, testing as testing
+from . import checkpoints as checkpoints, nn as nn, optim as optim, random as random, testing as testing
 from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,
@@ -43,9 +43,11 @@ from .ops.index import (
     argsort as argsort,
     getitem as getitem,
     one_hot as one_hot,
+    repeat as repeat,
     sort as sort,
     take as take,
     take_along_axis as take_along_axis,
+    top_k as top_k,
 )
 from .ops.linalg import (
     einsum as einsum,
@@ -106,6 +108,7 @@ from .ops.math import (
     reciprocal as reciprocal,
     remainder as remainder,
     round as round,
+    rsqrt as rsqrt,
     sign as sign,
     sin as sin,
     sinh as sinh,
@@ -118,6 +121,12 @@ from .ops.math import (
     to_device as to_device,
     trunc as trunc,
     where as where,
+)
+from .ops.norm import (
+    clip_by_global_norm as clip_by_global_norm,
+    clip_by_norm as clip_by_norm,
+    global_norm as global_norm,
+    normalize as normalize,
 )
 from .ops.reduce import (
     all as all,
@@ -143,7 +152,9 @@ from .ops.shape import (
     flatten as flatten,
     flip as flip,
     matrix_transpose as matrix_transpose,
+    meshgrid as meshgrid,
     moveaxis as moveaxis,
+    pad as pad,
     permute_dims as permute_dims,
     reshape as reshape,
     roll as roll,
@@ -151,10 +162,12 @@ from .ops.shape import (
     squeeze as squeeze,
     stack as stack,
     swapaxes as swapaxes,
+    tile as tile,
     tril as tril,
     triu as triu,
     unstack as unstack,
 )
+from .registry import register_gradient as register_gradient
 from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from .tensor import (

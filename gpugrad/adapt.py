@@ -1,8 +1,8 @@
-"""Floor 2: `adapted`, a function under another library's names: its parameters' names, order and defaults."""
+"""Floor 2: `adapted`, a function under another library's parameters; `chosen`, what a name stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -30,7 +30,16 @@ def adapted(
     # Written out, as dataclasses are: a wrapper that sorts its arguments at every call takes a microsecond.
     source = f"def call({', '.join(heads)}): return f({', '.join(tails)})"
     made: dict[str, Any] = {}
-    exec(source, {"f": f, "box": box}, made)
+    exec(source, {"f": f, "box": box, "__name__": __name__}, made)
     call = made["call"]
     call.__name__, call.__qualname__, call.__doc__ = f.__name__, f.__name__, doc or f.__doc__
     return call
+
+
+def chosen(what: str, identifier: Any, table: Mapping[str, Any]) -> Any:
+    """What `table` has under a name; a function as it is.  ValueError for an unknown name."""
+    if callable(identifier):
+        return identifier
+    if identifier not in table:
+        raise ValueError(f"unknown {what} {identifier!r}; known are {sorted(map(str, table))}")
+    return table[identifier]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -78,6 +79,10 @@ class Dataset:
                 "The dataset's length is unknown: it comes from a generator or a filter, or it is infinite."
             )
         return self._length
+
+    def cardinality(self) -> Tensor:
+        """The number of elements; -2 where it is unknown."""
+        return self.element(np.int64(-2 if self._length is None else self._length))
 
     def batch(
         self, batch_size: int, drop_remainder: bool = False, num_parallel_calls: Any = None, deterministic: Any = None
@@ -159,6 +164,32 @@ class Dataset:
     def as_numpy_iterator(self) -> Iterator[Any]:
         """The elements as NumPy arrays."""
         return (_map(lambda t: np.asarray(raw(t)), e) for e in self)
+
+
+class Queue:
+    """First in, first out, of nested tensors.  LookupError from an empty queue, ValueError into a full one."""
+
+    element: Callable[[Any], Tensor] = staticmethod(detached)
+    empty: type[Exception] = LookupError
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._elements = capacity, deque()
+
+    def enqueue(self, vals: Any) -> None:
+        """Put one element in."""
+        if len(self._elements) >= self._capacity:
+            raise ValueError(f"the queue is full: its capacity is {self._capacity}; dequeue first")
+        self._elements.append(_map(self.element, vals))
+
+    def dequeue(self) -> Any:
+        """Take the oldest element out."""
+        if not self._elements:
+            raise self.empty("the queue is empty; enqueue first")
+        return self._elements.popleft()
+
+    def size(self) -> int:
+        """The number of elements."""
+        return len(self._elements)
 
 
 def _leaves(tensors: Any) -> Any:

@@ -28,7 +28,7 @@ from numpy import generic
 from .array import library
 from .core import Tensor
 from .paths import Parts as Parts, binary, general, unary, unary_static
-from .rule import Op, Rule, checked_forward, checked_rule, missing, signature
+from .rule import Op, Rule, checked_forward, checked_rule, missing, signature, unwritten
 
 
 # ---------------------------------------------------------------------------------------------- declaring
@@ -54,7 +54,8 @@ def op(
     pull      one joint pullback, answering a tuple of the cotangents of all inputs, instead of a rule for each
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
-              LookupError when somebody differentiates with respect to it
+              LookupError when somebody differentiates with respect to it, unless the op has no rule at all and a
+              gradient was registered for its name (`gg.register_gradient`)
     differentiable   False: the op has no gradient and is never recorded
     checked   check what the forward and the pullbacks return at every call
 
@@ -73,7 +74,9 @@ def op(
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     static = {n: (forward.__kwdefaults__ or {}).get(n) for n in keywords}
     name = name or forward.__name__.lstrip("_")
-    if differentiable and pull is None:
+    if differentiable and pull is None and not rules and not several:
+        pull = unwritten(name, args)
+    elif differentiable and pull is None:
         rules = {**{a: missing(name, a) for a in args}, **rules}
     if checked:
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}

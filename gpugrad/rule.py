@@ -170,3 +170,33 @@ def missing(name: str, arg: str) -> Rule:
         )
 
     return rule
+
+
+# What users registered for ops that have no rule, by the op's name: back(inputs, out, g) -> cotangents.
+registered: dict[str, Callable[[Sequence[Any], Any, Any], Sequence[Any]]] = {}
+
+
+def unwritten(name: str, args: Sequence[str]) -> Rule:
+    """The joint pullback of an op without any rule: what is registered for it when a gradient is asked for."""
+
+    def pull(g: Any, *values: Any) -> Any:
+        return _Asked(name, args, g, values)
+
+    pull.asks = [*args, "out"]  # type: ignore[attr-defined]
+    return pull
+
+
+class _Asked:
+    """The cotangents of all inputs, computed when the engine takes one: it leaves out what nobody wants."""
+
+    __slots__ = ("args", "found", "g", "name", "values")
+
+    def __init__(self, name: str, args: Sequence[str], g: Any, values: tuple) -> None:
+        self.name, self.args, self.g, self.values, self.found = name, args, g, values, None
+
+    def __getitem__(self, i: int) -> Any:
+        if self.found is None:
+            back = registered.get(self.name) or missing(self.name, self.args[i])(self.g)
+            *inputs, out = self.values
+            self.found = back(inputs, out, self.g)
+        return self.found[i]

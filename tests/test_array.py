@@ -9,6 +9,7 @@ from standin import Array, StandIn
 
 import gpugrad as gg
 from gpugrad import array
+from gpugrad.ops import index, loss
 from gpugrad.testing import assert_close
 
 
@@ -41,6 +42,43 @@ def test_a_training_step_stays_on_the_device(device):
             optimizer.apply_gradients(zip(grads, net.trainable_variables, strict=True))
             first = first or float(loss)
         assert float(loss) < first and isinstance(net.trainable_variables[0].array, Array)
+
+
+X = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+ON_THE_DEVICE = {
+    "pad": lambda x: gg.pad(x, [(1, 0), (0, 1)]), "reflect": lambda x: gg.pad(x, [(0, 0), (1, 2)], "reflect"),
+    "tile": lambda x: gg.tile(x, (2, 1)), "repeat": lambda x: gg.repeat(x, [1, 2], axis=0),
+    "top_k": lambda x: gg.top_k(x, 2)[0], "meshgrid": lambda x: gg.meshgrid(x[0], x[1])[0],
+    "normalize": lambda x: gg.normalize(x, axis=1), "clip_by_norm": lambda x: gg.clip_by_norm(x, 1.0),
+    "global_norm": lambda x: gg.global_norm([x, x]), "rsqrt": gg.rsqrt, "dropout": lambda x: gg.nn.dropout(x, 0.5),
+    "truncated_normal": lambda x: x * gg.random.truncated_normal((2, 3)),
+    "seeded": lambda x: x * gg.random.uniform((2, 3), seed=3),
+    "one_hot": lambda x: x[:, :2] * gg.one_hot(gg.tensor([0, 1]), 2, on=5, axis=0),
+    "gather_nd": lambda x: index.gather_nd(x, [[0, 1]]), "mask": lambda x: index.boolean_mask(x, [True, False]),
+    "squared_rows": lambda x: loss.squared_rows(x, gg.ones((2, 3))),
+    "binary_rows": lambda x: loss.binary_rows(x / 10, gg.ones((2, 3))),
+    "class_rows": lambda x: loss.class_rows(x, gg.ones((2, 3))),
+    "label_rows": lambda x: loss.label_rows(x, gg.tensor([[0], [1]])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_THE_DEVICE)
+def test_results_and_gradients_stay_on_the_device(device, name):
+    x = gg.tensor(X, requires_grad=True)
+    y = ON_THE_DEVICE[name](x)
+    y.sum().backward()
+    assert isinstance(y.array, Array) and isinstance(x.grad.array, Array) and x.grad.shape == (2, 3)
+
+
+def test_a_checkpoint_is_restored_to_the_device(device, tmp_path):
+    model = gg.nn.Linear(3, 2)
+    optimizer = gg.optim.Adam(model.parameters())
+    model(gg.tensor(X)).sum().backward()
+    optimizer.step()
+    path = gg.checkpoints.Checkpoint(model=model, optimizer=optimizer).save(tmp_path / "a")
+    again = gg.nn.Linear(3, 2)
+    gg.checkpoints.Checkpoint(model=again, optimizer=gg.optim.Adam(again.parameters())).restore(path).assert_consumed()
+    assert isinstance(again.weight.array, Array) and again.weight.tolist() == model.weight.tolist()
 
 
 def test_gpu_forward_is_for_other_arrays_than_numpy(device):

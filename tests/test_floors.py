@@ -22,15 +22,15 @@ FLOORS = {
     "ops": 3,
     "backprop": 4, "explain": 4, "jacobian": 4,
     "tape": 5, "autograd": 5, "anomaly": 5,
-    "custom": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6, "random": 6, "testing": 6,
-    "profile": 6,
-    "nn": 7, "optim": 7, "data": 7, "train": 7,
+    "custom": 6, "registry": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6, "random": 6,
+    "testing": 6, "profile": 6,
+    "nn": 7, "optim": 7, "data": 7, "train": 7, "checkpoints": 7,
     "tensorflow": 8, "torch": 8, "demo": 8,
     "cli": 9,
     "__init__": 10, "__main__": 10,
 }  # fmt: skip
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
-OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy"}
+OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "safetensors"}
 
 
 def module_name(path: str) -> str:

@@ -4,6 +4,7 @@ from ..ops.activation import (
     elu as elu,
     gelu as gelu,
     leaky_relu as leaky_relu,
+    log_sigmoid as log_sigmoid,
     log_softmax as log_softmax,
     relu as relu,
     sigmoid as sigmoid,
@@ -15,5 +16,6 @@ from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
 from ..ops.math import tanh as tanh
 from ..variable import Parameter as Parameter
 from . import init as init
-from .layers import Linear as Linear, Sequential as Sequential, linear as linear
+from .layers import Linear as Linear, Sequential as Sequential, dropout as dropout, linear as linear
+from .lazy import LazyModule as LazyModule
 from .module import Module as Module

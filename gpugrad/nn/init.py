@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .. import random
+from ..adapt import chosen
 from ..core import Tensor
 from ..tensor import full
 
@@ -76,3 +78,21 @@ def xavier_uniform(shape: Any, gain: float = 1.0) -> Tensor:
 def xavier_normal(shape: Any, gain: float = 1.0) -> Tensor:
     """N(0, 2 gain² / (fan in + fan out)) (Glorot & Bengio 2010)."""
     return normal(shape, 0.0, gain * math.sqrt(2 / sum(fans(shape))))
+
+
+def _kernel(f: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+    """The function of a weight (out, in), for a kernel (in, out) or a vector."""
+    return lambda shape: f(shape[::-1]).T if len(shape) == 2 else f((shape[0], shape[0]))[0]
+
+
+NAMES: dict[str, Callable[[Any], Tensor]] = {
+    "zeros": zeros, "ones": ones, "glorot_uniform": _kernel(xavier_uniform), "glorot_normal": _kernel(xavier_normal),
+    "he_uniform": _kernel(kaiming_uniform), "he_normal": _kernel(kaiming_normal),
+    "random_normal": lambda shape: normal(shape, 0.0, 0.05),
+    "random_uniform": lambda shape: uniform(shape, -0.05, 0.05),
+}  # fmt: skip
+
+
+def by_name(identifier: Any) -> Callable[[Any], Any]:
+    """The function called so, of the shape of a kernel (in, out); a function as it is.  ValueError if unknown."""
+    return chosen("initializer", identifier, NAMES)

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import random
+from ..array import device_of
+from ..core import raw
+from ..forward import boxed
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import add, tanh
+from ..ops.math import add, multiply, tanh
 from ..variable import Parameter
 from .module import Module
 
@@ -29,6 +32,18 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     if bias is not None:
         y = add(y, bias)
     return y if activation is None else _ACTIVATIONS[activation](y)
+
+
+def dropout(x: Any, rate: float = 0.5, seed: int | None = None) -> Any:
+    """x with each element set to 0 with probability `rate`, the others scaled to keep the mean.
+
+    Srivastava et al. 2014.  With `seed`, the numbers are of a stream of their own.  ValueError unless 0 <= rate < 1.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
+    a = raw(boxed(x, "dropout"))
+    kept = random.uniform(a.shape, device=device_of(a), seed=seed).array >= rate
+    return multiply(x, kept.astype(a.dtype) * a.dtype.type(1 / (1 - rate))) if rate else x
 
 
 class Linear(Module):

@@ -17,7 +17,7 @@ from ..array import wide
 from ..forward import as_float, number
 from ..kernels import kernel
 from ..op import op
-from .math import exp, tanh, where
+from .math import exp, negative, tanh, where
 from .reduce import sum
 
 SQRT_HALF, SQRT_2_PI, INV_SQRT_2PI = math.sqrt(0.5), math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
@@ -89,6 +89,11 @@ def softplus(xp: Any, x: Any) -> Any:
     """log(1 + exp(x)), without overflow."""
     x = as_float(x)
     return xp.logaddexp(x, x.dtype.type(0))
+
+
+def log_sigmoid(x: Any) -> Any:
+    """log(sigmoid(x)), without log(0)."""
+    return negative(softplus(negative(x)))
 
 
 @op(x=lambda g, x: _silu_pull(g, x))

@@ -4,7 +4,10 @@
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..array import as_dtype, default_float, wide, xp as xp_of
 from ..core import Tensor, raw, wrap
@@ -133,9 +136,66 @@ def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
     return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending)), axis)
 
 
-def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Any:
-    """For each index a row of zeros with a one in its place."""
+def top_k(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
+    """(values, indices) of the k largest elements along `axis`, the largest first; or of the smallest.
+
+    ValueError if there are fewer than k.
+    """
+    x = boxed(x, "top_k")
+    n = raw(x).ndim
+    axis = _checked("top_k", axis, n)
+    if not 0 <= k <= raw(x).shape[axis]:
+        raise ValueError(f"top_k: axis {axis} has {raw(x).shape[axis]} elements, not {k}")
+    places = getitem(argsort(x, axis=axis, descending=largest), (*[slice(None)] * axis, slice(k)))
+    return take_along_axis(x, raw(places), axis), places
+
+
+def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+    """Each slice of x along `axis` so many times in a row; None: each element of the flattened array."""
+    x = boxed(x, "repeat")
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    rows = np.repeat(np.arange(raw(x).shape[axis]), np.asarray(raw(repeats)))
+    return take(x, xp_of(raw(x)).asarray(rows), axis)
+
+
+def gather_nd(x: Any, indices: Any) -> Any:
+    """The slices of x at the index vectors in the last axis of `indices`."""
+    x, indices = boxed(x, "gather_nd"), raw(indices)
+    return getitem(x, tuple(xp_of(raw(x)).moveaxis(xp_of(raw(x)).asarray(indices), -1, 0)))
+
+
+def boolean_mask(x: Any, mask: Any, axis: int | None = None) -> Any:
+    """The elements where `mask` holds, whose axes are those of x from `axis` (None: the first) on."""
+    x = boxed(x, "boolean_mask")
+    return getitem(x, (*[slice(None)] * (axis or 0), xp_of(raw(x)).asarray(raw(mask))))
+
+
+def window(x: Any, begin: Sequence[int], size: Sequence[int]) -> Any:
+    """So many elements of each axis from `begin` on; of a size of -1, all the rest.
+
+    ValueError if x does not have so many.
+    """
+    x, begin, size = boxed(x, "window"), np.asarray(begin).tolist(), np.asarray(size).tolist()
+    lengths = raw(x).shape
+    sizes = [n - b if s == -1 else s for s, b, n in zip(size, begin, lengths, strict=True)]
+    for axis, (b, s, n) in enumerate(zip(begin, sizes, lengths, strict=True)):
+        if min(b, s) < 0 or b + s > n:
+            raise ValueError(
+                f"window: Expected size[{axis}] in [0, {n - b}], but got {s}: axis {axis} has {n} elements"
+            )
+    return getitem(x, tuple([slice(b, b + s) for b, s in zip(begin, sizes)]))
+
+
+def one_hot(
+    indices: Any, num_classes: int, dtype: Any = None, on: Any = None, off: Any = None, axis: int | None = None
+) -> Any:
+    """For each index a row, along a new axis (None: the last), of `off` (None: 0) with `on` (None: 1) in its place."""
     indices = boxed(indices, "one_hot")
     i = raw(indices)
-    out = (i[..., None] == xp_of(i).arange(num_classes)).astype(default_float() if dtype is None else as_dtype(dtype))
+    xp = xp_of(i)
+    hot = i[..., None] == xp.arange(num_classes)
+    hot = hot if on is None and off is None else xp.where(hot, 1 if on is None else on, off or 0)
+    out = hot.astype(default_float() if dtype is None else as_dtype(dtype))
+    out = out if axis is None else xp.moveaxis(out, -1, axis)
     return lost(wrap(out, None, indices.kind), "one_hot", (indices,), CONSTANT) if isinstance(indices, Tensor) else out

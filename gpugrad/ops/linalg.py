@@ -83,6 +83,11 @@ def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
     return sum(multiply(x, y), axis=axis)
 
 
+def matvec(x: Any, y: Any) -> Any:
+    """The products of matrices x (..., n, m) and vectors y (..., m)."""
+    return squeeze(matmul(x, expand_dims(y, -1)), axis=-1)
+
+
 def outer(x: Any, y: Any) -> Any:
     """All products of an element of vector x with one of vector y."""
     x, y = fit([x, y], "outer")

@@ -13,8 +13,8 @@ from ..array import is_inexact, wide
 from ..core import raw
 from ..forward import boxed
 from ..op import op
-from .activation import softmax
-from .math import square, subtract
+from .activation import log_softmax, softmax, softplus
+from .math import abs, add, astype, clip, log, multiply, negative, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 
@@ -117,3 +117,62 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     rows = logits if len(shape) == 2 else logits.reshape(-1, classes)
     loss = softmax_xent(rows, index.reshape(-1), reduction=reduction)
     return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
+
+
+# ---------------------------------------------------------------------------------------------- a value a row
+TINY = 1e-7  # how far probabilities are kept from 0 and 1, whose logarithms are infinite or flat
+
+
+def _fitted(prediction: Any, target: Any) -> tuple[Any, Any]:
+    """Both, the target in the dtype of the prediction, and with the last axis of length 1 that it may lack."""
+    prediction = boxed(prediction, "loss")
+    target = astype(target, raw(prediction).dtype)
+    shape = raw(prediction).shape
+    return prediction, expand_dims(target, -1) if raw(target).ndim == len(shape) - 1 and shape[-1] == 1 else target
+
+
+def squared_rows(prediction: Any, target: Any) -> Any:
+    """The mean of (prediction - target)² over the last axis."""
+    return mean(square(subtract(*_fitted(prediction, target))), axis=-1)
+
+
+def absolute_rows(prediction: Any, target: Any) -> Any:
+    """The mean of |prediction - target| over the last axis."""
+    return mean(abs(subtract(*_fitted(prediction, target))), axis=-1)
+
+
+def sigmoid_xent(logits: Any, target: Any) -> Any:
+    """The cross-entropy of a yes-or-no answer in each place: log(1 + exp(x)) - x target."""
+    return subtract(softplus(logits), multiply(logits, target))
+
+
+def binary_rows(prediction: Any, target: Any, logits: bool = False) -> Any:
+    """The mean cross-entropy of yes-or-no answers over the last axis; of probabilities, or of logits."""
+    p, target = _fitted(prediction, target)
+    if logits:
+        return mean(sigmoid_xent(p, target), axis=-1)
+    p = clip(p, TINY, 1 - TINY)
+    return negative(mean(add(multiply(log(p), target), multiply(log(1 - p), subtract(1, target))), axis=-1))
+
+
+def _logits(prediction: Any, logits: bool) -> Any:
+    return prediction if logits else log(clip(prediction, TINY, 1 - TINY))
+
+
+def class_rows(prediction: Any, target: Any, logits: bool = False) -> Any:
+    """The cross-entropy of each row with its distribution; of numbers in proportion to probabilities, or of logits."""
+    prediction, target = _fitted(prediction, target)
+    return negative(sum(multiply(log_softmax(_logits(prediction, logits)), target), axis=-1))
+
+
+def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
+    """The cross-entropy of each row with its label; of numbers in proportion to probabilities, or of logits.
+
+    labels: integers, also as floats, one a row, also with a last axis of length 1.
+    """
+    prediction = boxed(prediction, "loss")
+    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    if labels.ndim == raw(prediction).ndim:
+        labels = labels[..., 0]
+    labels = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
+    return cross_entropy(_logits(prediction, logits), labels, "none")

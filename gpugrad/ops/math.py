@@ -8,7 +8,9 @@ round and trunc have gradient 0.
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import functools
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,15 @@ add = op(ufunc("add"), x=lambda g: g, y=lambda g: g)
 subtract = op(ufunc("subtract"), x=lambda g: g, y=lambda g: -g)
 multiply = op(ufunc("multiply"), x=lambda g, y: g * y, y=lambda g, x: g * x)
 negative = op(ufunc("negative"), x=lambda g: -g)
+
+
+def total(xs: Sequence[Any]) -> Any:
+    """The sum of all tensors.  ValueError if there is none."""
+    if not xs:
+        raise ValueError("total: inputs must be an iterable of at least one tensor")
+    return functools.reduce(add, xs)
+
+
 positive = op(ufunc("positive"), x=lambda g: g)
 
 
@@ -95,6 +106,14 @@ def _pow_y(g: Any, x: Any, out: Any) -> Any:
 pow = op(_power, name="pow", x=_pow_x, y=_pow_y)
 square = op(ufunc("square"), x=lambda g, x: g * (x * 2))
 sqrt = op(ufunc("sqrt", floats=True), x=lambda g, out: g * 0.5 / out)
+
+
+@op(x=lambda g, out: g * (out * out * out) * -0.5)
+def rsqrt(xp: Any, x: Any) -> Any:
+    """1 / √x."""
+    return xp.reciprocal(xp.sqrt(as_float(x)))
+
+
 reciprocal = op(ufunc("reciprocal", floats=True), x=lambda g, out: -g * out * out)
 
 

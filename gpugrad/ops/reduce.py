@@ -182,6 +182,14 @@ def cumsum(xp: Any, x: Any, *, axis: int = -1) -> Any:
     return _narrow(xp.cumsum(x, axis=axis, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
 
 
+def running_sum(x: Any, axis: int = -1, exclusive: bool = False, reverse: bool = False) -> Any:
+    """`cumsum`; `exclusive`: without the element itself; `reverse`: from the end."""
+    x = flip(x, axis=axis) if reverse else x
+    out = cumsum(x, axis=axis)
+    out = out - x if exclusive else out
+    return flip(out, axis=axis) if reverse else out
+
+
 @const
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Where the largest is, along `axis` (None: in the flattened array).  Integers, no gradient."""

@@ -152,6 +152,63 @@ def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
     return xp.triu(x, k)
 
 
+# ---------------------------------------------------------------------------------------------- repeating, padding
+def tile(x: Any, repetitions: Sequence[int]) -> Any:
+    """x so many times along each axis; fewer numbers than axes are for the last axes, more give new ones."""
+    x, last = boxed(x, "tile"), np.asarray(repetitions).tolist()
+    n = max(len(last), raw(x).ndim)
+    times = [1] * (n - len(last)) + last
+    lengths = [1] * (n - raw(x).ndim) + list(raw(x).shape)
+    rows = reshape(x, [m for length in lengths for m in (1, length)])
+    rows = broadcast_to(rows, [m for pair in zip(times, lengths) for m in pair])
+    return reshape(rows, [r * length for r, length in zip(times, lengths)])
+
+
+def meshgrid(*xs: Any, indexing: str = "xy") -> tuple[Any, ...]:
+    """The coordinates of a grid from those of its axes; "xy" has the first two axes exchanged, "ij" has not."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+    n = len(xs)
+    places = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else range(n)
+    return broadcast_arrays(*[reshape(x, [-1 if j == i else 1 for j in range(n)]) for x, i in zip(xs, places)])
+
+
+@op(x=lambda g, width: _crop(g, width=width), name="pad")
+def _pad(xp: Any, x: Any, *, width: tuple[tuple[int, int], ...], value: Any = 0) -> Any:
+    return xp.pad(x, width, constant_values=value)
+
+
+@op(x=lambda g, width: _pad(g, width=width), name="crop")
+def _crop(xp: Any, x: Any, *, width: tuple[tuple[int, int], ...]) -> Any:
+    return x[tuple([slice(a, n - b) for (a, b), n in zip(width, x.shape)])]
+
+
+def pad(x: Any, pad_width: Sequence[Sequence[int]], mode: str = "constant", constant_values: float = 0) -> Any:
+    """x with more elements around it: a pair (before, after) for each axis.
+
+    mode: "constant" has the number `constant_values` there, "reflect" mirrors x at its outermost elements,
+    "symmetric" repeats those too; in capitals, too.  ValueError for another mode and for more than there is to mirror.
+    """
+    x, mode = boxed(x, "pad"), mode.lower()
+    lengths = raw(x).shape
+    width = tuple([(a, b) for a, b in np.asarray(pad_width).tolist()])
+    if len(width) != len(lengths) or min([n for pair in width for n in pair], default=0) < 0:
+        raise ValueError(f"pad: {pad_width} is not a pair of numbers from 0 on for each of {len(lengths)} axes")
+    if mode == "constant":
+        return _pad(x, width=width, value=constant_values)
+    if mode not in ("reflect", "symmetric"):
+        raise ValueError(f"pad: mode is 'constant', 'reflect' or 'symmetric', not {mode!r}")
+    edge = int(mode == "reflect")
+    for axis, (before, after) in enumerate(width):
+        n = lengths[axis]
+        if max(before, after) > n - edge:
+            raise ValueError(f"pad: {mode} makes at most {n - edge} elements of axis {axis}, not {width[axis]}")
+        left = split(x, (edge, before, n - edge - before), axis)[1]
+        right = split(x, (n - edge - after, after, edge), axis)[1]
+        x = concat([flip(left, axis=axis), x, flip(right, axis=axis)], axis)
+    return x
+
+
 # ---------------------------------------------------------------------------------------------- joining
 @cache
 def _concat(n: int) -> Any:

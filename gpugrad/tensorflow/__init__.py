@@ -5,20 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..array import (
-    bfloat16 as bfloat16,
-    bool_ as bool_,
-    complex64 as complex64,
-    complex128 as complex128,
-    float16 as float16,
-    float32 as float32,
-    float64 as float64,
-    int8 as int8,
-    int16 as int16,
-    int32 as int32,
-    int64 as int64,
-    uint8 as uint8,
-)
+from .. import array as _array
 from ..custom import (
     custom_gradient as custom_gradient,
     grad_pass_through as grad_pass_through,
@@ -36,8 +23,10 @@ from . import (
     nn as nn,
     queue as queue,
     random as random,
+    train as train,
 )
-from .functions import CREATION, SAME, TOP, is_tensor as is_tensor, pick
+from .functions import SAME, is_tensor as is_tensor, under
+from .gradients import RegisterGradient as RegisterGradient, no_gradient as no_gradient
 from .module import Module as Module
 from .tensor import (
     EagerTensor as EagerTensor,
@@ -47,9 +36,10 @@ from .tensor import (
     convert_to_tensor as convert_to_tensor,
 )
 
-globals().update({**SAME, **CREATION, **pick(TOP)})
+_DTYPES = "bfloat16 complex64 complex128 float16 float32 float64 int8 int16 int32 int64 uint8".split()
+globals().update({**SAME, **under(""), **{d: getattr(_array, d) for d in _DTYPES}})
 Tensor, Variable = EagerTensor, ResourceVariable
-bool, double, half = bool_, float64, float16
+bool, double, half = _array.bool_, _array.float64, _array.float16
 
 
 def function(func: Callable[..., Any] | None = None, **options: Any) -> Any:

@@ -19,7 +19,3 @@ class Dataset(_core.Dataset):
     """A source of elements, nested tensors, that can be gone through again and again."""
 
     element = staticmethod(fresh)
-
-    def cardinality(self) -> EagerTensor:
-        """The number of elements; -2 where it is unknown."""
-        return fresh(-2 if self._length is None else self._length)

@@ -7,3 +7,11 @@ class OpError(Exception):
 
 class InvalidArgumentError(OpError, ValueError):
     """Shapes or dtypes that do not go together."""
+
+
+class NotFoundError(OpError, FileNotFoundError):
+    """A file is not there."""
+
+
+class OutOfRangeError(OpError, LookupError):
+    """A queue is empty."""

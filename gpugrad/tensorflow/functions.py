@@ -1,22 +1,28 @@
-"""TensorFlow's functions: the core's own wherever the conventions agree; thin adapters where only arguments differ."""
+"""TensorFlow's functions: the core's own wherever the conventions agree, else a row of the table.
+
+A row says under which names users find a function, what the core calls it, and TensorFlow's parameters.
+"""
 
 from __future__ import annotations
 
 import builtins
+import operator
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import random as _random
-from ..array import DTypeLike, as_dtype, float32, int32, int64
+from .. import random
+from ..adapt import adapted, chosen
+from ..array import DTypeLike, as_dtype, int32
 from ..core import Tensor, raw, wrap
 from ..forward import ufunc
 from ..op import findable, op
-from ..ops import activation, index, linalg, loss, math, reduce, shape as _shape
+from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .errors import InvalidArgumentError
-from .tensor import Conventions, EagerTensor, as_tf, convert_to_tensor, made, spoken
+from .tensor import Conventions, as_tf, convert_to_tensor, spoken
 
 # ---------------------------------------------------------------------------------------------- the same functions
 SAME: dict[str, Any] = {
@@ -35,50 +41,53 @@ SAME: dict[str, Any] = {
     "roll": _shape.roll, "reverse": _shape.flip,
 }  # fmt: skip
 SAME = findable({n: spoken(f) for n, f in SAME.items()}, "gpugrad.tensorflow.math")
+NN_SAME = findable({n: spoken(f) for n, f in {
+    "relu": activation.relu, "sigmoid": activation.sigmoid, "tanh": math.tanh, "softplus": activation.softplus,
+    "silu": activation.silu, "swish": activation.silu, "elu": activation.elu,
+}.items()}, "gpugrad.tensorflow.nn")  # fmt: skip
+
 
 # ---------------------------------------------------------------------------------------------- other conventions
-maximum = op(  # at a tie the first operand takes the gradient
-    ufunc("maximum"),
-    x=lambda g, x, y: math.where(raw(x) >= raw(y), g, 0),
-    y=lambda g, x, y: math.where(raw(x) < raw(y), g, 0),
-)
-minimum = op(
-    ufunc("minimum"),
-    x=lambda g, x, y: math.where(raw(x) <= raw(y), g, 0),
-    y=lambda g, x, y: math.where(raw(x) > raw(y), g, 0),
-)
+def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
+    """The larger or smaller of two; at a tie the first operand takes the gradient."""
+    return spoken(
+        op(
+            ufunc(name),
+            x=lambda g, x, y: math.where(first(raw(x), raw(y)), g, 0),
+            y=lambda g, x, y: math.where(first(raw(x), raw(y)), 0, g),
+        )
+    )
 
 
-maximum, minimum = findable({"maximum": spoken(maximum), "minimum": spoken(minimum)}, __name__).values()
+maximum, minimum = _tied("maximum", operator.ge), _tied("minimum", operator.le)
+findable({"maximum": maximum, "minimum": minimum}, __name__)
 
 
-def _without_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
-    def call(x: Any, name: str | None = None) -> Any:
-        return f(math.stop_gradient(convert_to_tensor(x)))
-
-    call.__name__, call.__doc__ = f.__name__, f"{f.__doc__}  The gradient is None."
-    return call
+def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return math.sqrt(reduce.sum(math.square(math.abs(x)), axis=axis, keepdims=keepdims))
 
 
-round, floor, ceil, rint = (_without_gradient(f) for f in (math.round, math.floor, math.ceil, math.round))
+_NORMS: dict[Any, Callable[..., Any]] = {
+    "euclidean": _norm, 2: _norm, 1: lambda x, **over: reduce.sum(math.abs(x), **over),
+    np.inf: lambda x, **over: reduce.max(math.abs(x), **over),
+}  # fmt: skip
 
 
-def argmax(input: Any, axis: int | None = None, output_type: DTypeLike = int64, name: str | None = None) -> Any:
-    """Where the largest is along `axis` (None: the first)."""
-    return cast(reduce.argmax(convert_to_tensor(input), axis=0 if axis is None else axis), output_type)
+def _norm_of(x: Any, ord: Any, axis: Any, keepdims: bool | None) -> Any:
+    return chosen("norm", ord, _NORMS)(x, axis=axis, keepdims=bool(keepdims))
 
 
-def argmin(input: Any, axis: int | None = None, output_type: DTypeLike = int64, name: str | None = None) -> Any:
-    """Where the smallest is along `axis` (None: the first)."""
-    return cast(reduce.argmin(convert_to_tensor(input), axis=0 if axis is None else axis), output_type)
+@op  # without a gradient, as TensorFlow's
+def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
+    """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
+
+    LookupError when its gradient is asked for, unless tf.RegisterGradient has given it one.
+    """
+    mean = images.mean((-3, -2), keepdims=True)
+    return (images - mean) * factor + mean
 
 
-# ---------------------------------------------------------------------------------------------- other arguments
-def cast(x: Any, dtype: DTypeLike, name: str | None = None) -> Any:
-    """x in another dtype; integers have no gradient."""
-    return math.astype(convert_to_tensor(x), dtype)
-
-
+# ---------------------------------------------------------------------------------------------- other parameters
 def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
     """The matrix product a @ b, of either's transpose where asked.  Both have two axes or more."""
     a, b = convert_to_tensor(a), convert_to_tensor(b)
@@ -92,283 +101,192 @@ def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False,
     )
 
 
-def matvec(a: Any, b: Any, transpose_a: bool = False, name: str | None = None) -> Any:
-    """The product of matrices a and vectors b."""
-    return squeeze(matmul(a, expand_dims(b, -1), transpose_a), -1)
-
-
-def transpose(a: Any, perm: Sequence[int] | None = None, conjugate: bool = False, name: str = "") -> Any:
+def transpose(a: Any, perm: Any = None, conjugate: bool = False, name: str = "transpose") -> Any:
     """The axes in the order `perm` (None: reversed)."""
     a = convert_to_tensor(a)
-    out = _shape.permute_dims(a, range(a.array.ndim)[::-1] if perm is None else [int(p) for p in _integers(perm)])
+    out = _shape.permute_dims(a, range(a.array.ndim)[::-1] if perm is None else _integers(perm))
     return math.conj(out) if conjugate else out
-
-
-def _integers(x: Any) -> list[int]:
-    """A tensor, array or sequence of integers as a list."""
-    return np.asarray(x).tolist()
-
-
-def squeeze(input: Any, axis: Any = None, name: str | None = None) -> Any:
-    """Without the axes of length 1, or without those of `axis`."""
-    return _shape.squeeze(convert_to_tensor(input), axis=tuple(axis) if isinstance(axis, list) else axis)
-
-
-def expand_dims(input: Any, axis: int, name: str | None = None) -> Any:
-    """With a new axis of length 1 at `axis`."""
-    return _shape.expand_dims(convert_to_tensor(input), axis)
-
-
-def concat(values: Sequence[Any], axis: int, name: str = "concat") -> Any:
-    """One tensor after the other along `axis`."""
-    return _shape.concat([convert_to_tensor(v) for v in values], axis)
-
-
-def stack(values: Sequence[Any], axis: int = 0, name: str = "stack") -> Any:
-    """Tensors of one shape, side by side along a new axis."""
-    return _shape.stack([convert_to_tensor(v) for v in values], axis)
-
-
-def unstack(value: Any, num: int | None = None, axis: int = 0, name: str = "unstack") -> list[Any]:
-    """The slices along `axis`, without it."""
-    return list(_shape.unstack(convert_to_tensor(value), axis))
-
-
-def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = None, name: str = "split") -> list[Any]:
-    """Parts along `axis`: so many equal ones, or of these sizes."""
-    return list(_shape.split(convert_to_tensor(value), num_or_size_splits, axis))
-
-
-def gather(params: Any, indices: Any, axis: int = 0, name: str | None = None) -> Any:
-    """The slices of params at `indices` along `axis`."""
-    return index.take(convert_to_tensor(params), np.asarray(indices), axis)
-
-
-def gather_nd(params: Any, indices: Any, name: str | None = None) -> Any:
-    """The slices of params at the index vectors in the last axis of `indices`."""
-    return index.getitem(convert_to_tensor(params), tuple(np.moveaxis(np.asarray(indices), -1, 0)))
-
-
-def boolean_mask(tensor: Any, mask: Any, axis: int = 0, name: str = "boolean_mask") -> Any:
-    """The elements where `mask` holds, from `axis` on."""
-    return index.getitem(convert_to_tensor(tensor), (*[builtins.slice(None)] * axis, np.asarray(mask)))
-
-
-def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
-    """The tensor repeated so many times along each axis."""
-    x = convert_to_tensor(input)
-    for axis, times in enumerate(_integers(multiples)):
-        x = _shape.concat([x] * times, axis)
-    return x
 
 
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Any:
     """x where the condition holds, else y; without them, where it holds: an index vector a row."""
     if x is None and y is None:
         return as_tf(wrap(np.argwhere(np.asarray(condition))))
-    return math.where(convert_to_tensor(condition), *_alike(x, y))
-
-
-def _alike(x: Any, y: Any) -> tuple[Any, Any]:
-    plain = (int, float, bool)
-    if isinstance(x, plain) and isinstance(y, plain):
-        return convert_to_tensor(x), convert_to_tensor(y)
-    return (x if isinstance(x, plain) else convert_to_tensor(x)), (y if isinstance(y, plain) else convert_to_tensor(y))
-
-
-def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
-    """t limited to the two values; at a bound the gradient passes."""
-    return math.clip(convert_to_tensor(t), clip_value_min, clip_value_max)
-
-
-def cumsum(x: Any, axis: int = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Any:
-    """Running sums along `axis`: without the element itself, or from the end."""
-    x = convert_to_tensor(x)
-    x = _shape.flip(x, axis=axis) if reverse else x
-    out = reduce.cumsum(x, axis=axis)
-    out = math.subtract(out, x) if exclusive else out
-    return _shape.flip(out, axis=axis) if reverse else out
-
-
-def reduce_std(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
-    """The standard deviation: squared distances from the mean over their number."""
-    return reduce.std(convert_to_tensor(input_tensor), axis=axis, keepdims=keepdims)
-
-
-def reduce_variance(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
-    """The variance: squared distances from the mean over their number."""
-    return reduce.var(convert_to_tensor(input_tensor), axis=axis, keepdims=keepdims)
+    numbers = [isinstance(v, (int, float)) for v in (x, y)]
+    x, y = [v if number and not all(numbers) else convert_to_tensor(v) for v, number in zip((x, y), numbers)]
+    return math.where(convert_to_tensor(condition), x, y)
 
 
 def einsum(equation: str, *inputs: Any, name: str | None = None) -> Any:
     """The sum of products that the equation writes, as "ij,jk->ik"."""
-    return linalg.einsum(equation, *[convert_to_tensor(v) for v in inputs])
+    return linalg.einsum(equation, *_each(inputs))
 
 
-def add_n(inputs: Sequence[Any], name: str | None = None) -> Any:
-    """The sum of all tensors."""
-    out, *rest = [convert_to_tensor(v) for v in inputs]
-    for v in rest:
-        out = math.add(out, v)
-    return out
+# ---------------------------------------------------------------------------------------------- a row each
+def _integers(x: Any) -> Any:
+    """A tensor, array or sequence of integers as a list, one number as a number."""
+    return np.asarray(x).tolist()
 
 
-def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
-    """The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."""
-    x = convert_to_tensor(tensor)
-    axis = tuple(axis) if isinstance(axis, list) else axis
-    if ord in ("euclidean", 2):
-        return math.sqrt(reduce.sum(math.square(math.abs(x)), axis=axis, keepdims=keepdims))
-    if ord == 1:
-        return reduce.sum(math.abs(x), axis=axis, keepdims=keepdims)
-    if ord == np.inf:
-        return reduce.max(math.abs(x), axis=axis, keepdims=keepdims)
-    raise ValueError(f"norm: ord is 'euclidean', 1, 2 or np.inf, not {ord!r}")
+def _each(values: Sequence[Any]) -> list[Any]:
+    return [None if v is None else convert_to_tensor(v) for v in values]
 
 
-def shape(input: Any, out_type: DTypeLike = int32, name: str | None = None) -> Any:
-    """The shape as an integer tensor."""
-    return as_tf(wrap(np.asarray(raw(convert_to_tensor(input)).shape, as_dtype(out_type))))
+def _made(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A creation function of the core's, making tf.Tensors."""
+    return lambda *args, **options: as_tf(f(*args, **options))
 
 
-def size(input: Any, out_type: DTypeLike = int32, name: str | None = None) -> Any:
-    """The number of elements."""
-    return as_tf(wrap(np.asarray(raw(convert_to_tensor(input)).size, as_dtype(out_type))))
+def _listed(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **options: list(f(*args, **options))
 
 
-def rank(input: Any, name: str | None = None) -> Any:
-    """The number of axes."""
-    return as_tf(wrap(np.asarray(raw(convert_to_tensor(input)).ndim, int32)))
+def _count(f: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A property of the array as an integer tensor."""
+    return lambda x, dtype=None: as_tf(wrap(np.asarray(f(x.array), as_dtype(dtype or int32))))
 
 
-def fill(dims: Any, value: Any, name: str | None = None) -> EagerTensor:
-    """A tensor filled with one number."""
-    return as_tf(full(_integers(dims), value))
+def _last(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis: f(x, axis=-1 if axis is None else axis)
 
 
-def one_hot(
-    indices: Any, depth: int, on_value: float = 1.0, off_value: float = 0.0, axis: int = -1, dtype: DTypeLike = float32,
-    name: str | None = None,
-) -> Any:  # fmt: skip
-    """A new axis with on_value at the index, off_value elsewhere."""
-    out = index.one_hot(convert_to_tensor(indices), depth, dtype)
-    out = math.add(math.multiply(out, on_value - off_value), off_value) if (on_value, off_value) != (1, 0) else out
-    return _shape.moveaxis(out, -1, axis) if axis != -1 else out
+def _place(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis, dtype: math.astype(f(x, axis=axis or 0), dtype)
 
 
-def normal(
-    shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike = float32, seed: Any = None, name: Any = None
-):
-    """Normal numbers."""
-    return as_tf(_random.normal(_integers(shape), mean, stddev, dtype))
+def _flat(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The values of f, which no gradient passes: None, where the core has zeros."""
+    return lambda x: f(math.stop_gradient(x))
 
 
-def uniform(
-    shape: Any, minval: float = 0, maxval: Any = None, dtype: DTypeLike = float32, seed: Any = None, name: Any = None
-):
-    """Uniform numbers in [minval, maxval); integers where dtype is one."""
-    if as_dtype(dtype).kind in "iu":
-        if maxval is None:
-            raise ValueError(
-                "Must specify maxval for integer dtype: tf.random.uniform(shape, maxval=10, dtype=tf.int32)"
-            )
-        return cast(as_tf(_random.randint(int(minval), int(maxval), _integers(shape))), dtype)
-    return as_tf(_random.uniform(_integers(shape), minval, 1.0 if maxval is None else maxval, dtype))
+TopKV2 = namedtuple("TopKV2", "values indices")
 
 
-CREATION: dict[str, Any] = {
-    "zeros": made(zeros), "ones": made(ones), "zeros_like": made(zeros_like), "ones_like": made(ones_like),
-    "eye": made(eye), "range": made(arange), "linspace": made(linspace), "fill": fill,
+def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
+    values, places = index.top_k(x, int(k))
+    return TopKV2(values, math.astype(places, dtype))
+
+
+def _bias_add(x: Any, bias: Any, data_format: str | None) -> Any:
+    second = (data_format or "").startswith("NC")
+    return math.add(x, _shape.reshape(bias, (-1, *[1] * (x.array.ndim - 2))) if second else bias)
+
+
+def row(f: Callable[..., Any], parameters: str, doc: str | None = None, box: Any = convert_to_tensor) -> Any:
+    """`f` under TensorFlow's parameters, the last of which is `name` unless they say so."""
+    return adapted(f, parameters if "-name=" in parameters else f"{parameters}, -name=None", box, doc)
+
+
+WAYS = {"ASCENDING": False, "DESCENDING": True}
+AXES = "input_tensor, axis=None, keepdims=False"
+PLACE = "input, axis=None, output_type:dtype='int64'"
+NORMAL = "shape, mean=0.0, stddev:std=1.0, dtype='float32', seed=None"
+TABLE: dict[str, Any] = {
+    "add_n math.add_n": row(math.total, "inputs", box=_each),
+    "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
+    "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
+    "argsort": row(lambda x, axis, way: math.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
+        "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
+    "boolean_mask": row(index.boolean_mask, "tensor, mask, axis=None, -name='boolean_mask'"),
+    "cast": row(math.astype, "x, dtype"),
+    "math.ceil": row(_flat(math.ceil), "x", "The next integer from x up.  The gradient is None."),
+    "clip_by_global_norm": row(norms.clip_by_global_norm, "t_list, clip_norm:limit, use_norm:length=None", box=_each),
+    "clip_by_norm": row(norms.clip_by_norm, "t, clip_norm:limit, axes:axis=None"),
+    "clip_by_value": row(math.clip, "t, clip_value_min:min, clip_value_max:max"),
+    "concat": row(_shape.concat, "values, axis, -name='concat'", box=_each),
+    "cumsum math.cumsum": row(reduce.running_sum, "x, axis=0, exclusive=False, reverse=False"),
+    "einsum linalg.einsum": einsum,
+    "expand_dims": row(_shape.expand_dims, "input, axis"),
+    "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
+    "fill": row(_made(full), "dims, value:fill_value", "A tensor filled with one number.", _integers),
+    "math.floor": row(_flat(math.floor), "x", "The next integer from x down.  The gradient is None."),
+    "gather": row(lambda x, indices, axis: index.take(x, indices, axis or 0),
+        "params, indices, -validate_indices=None, axis=None", "The slices of params at `indices` along `axis`."),
+    "gather_nd": row(index.gather_nd, "params, indices"),
+    "linalg.global_norm": row(norms.global_norm, "t_list", box=_each),
+    "math.l2_normalize linalg.l2_normalize nn.l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
+    "linspace": row(_made(linspace), "start, stop, num", "`num` equally spaced numbers, both ends included.", None),
+    "math.log_sigmoid": row(activation.log_sigmoid, "x"),
+    "matmul linalg.matmul": matmul,
+    "linalg.matvec": row(lambda a, b, t: linalg.matvec(_shape.matrix_transpose(a) if t else a, convert_to_tensor(b)),
+        "a, b, transpose_a:t=False", "The products of matrices a and vectors b."),
+    "maximum math.maximum": maximum,
+    "meshgrid": row(lambda xs, indexing: list(_shape.meshgrid(*xs, indexing=indexing)), "*args, indexing='xy'",
+        "The coordinates of a grid from those of its axes; \"ij\" leaves the first two axes where they are.", _each),
+    "minimum math.minimum": minimum,
+    "norm linalg.norm": row(_norm_of, "tensor, ord='euclidean', axis=None, keepdims=None",
+        "The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."),
+    "one_hot": row(index.one_hot,
+        "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
+    "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
+    "ones_like": row(ones_like, "input, dtype=None"),
+    "pad": row(_shape.pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
+    "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
+        "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
+    "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
+    "math.reduce_euclidean_norm": row(_norm, AXES, "The root of the sum of squares.  Of zero, the gradient is NaN."),
+    "math.reduce_std": row(reduce.std, AXES),
+    "math.reduce_variance": row(reduce.var, AXES),
+    "repeat": row(index.repeat, "input, repeats, axis=None"),
+    "math.rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
+    "round math.round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
+    "math.rsqrt": row(math.rsqrt, "x"),
+    "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
+    "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
+    "slice": row(index.window, "input_, begin, size"),
+    "sort": row(lambda x, axis, way: index.sort(x, axis, chosen("direction", way, WAYS)),
+        "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
+    "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
+        "Parts along `axis`: so many equal ones, or of these sizes."),
+    "math.squared_difference": row(lambda x, y: math.square(math.subtract(x, y)), "x, y", "(x - y)²."),
+    "squeeze": row(_shape.squeeze, "input, axis=None"),
+    "stack": row(_shape.stack, "values, axis=0, -name='stack'", box=_each),
+    "tile": row(_shape.tile, "input, multiples:repetitions"),
+    "math.top_k nn.top_k": row(_top_k, "input, k=1, -sorted=True, index_type:dtype='int32'",
+        "(values, indices) of the k largest in each row, the largest first."),
+    "transpose": transpose,
+    "unstack": row(_listed(_shape.unstack), "value, -num=None, axis=0, -name='unstack'",
+        "The slices along `axis`, without it."),
+    "where": where,
+    "zeros": row(_made(zeros), "shape, dtype=None", "A tensor of zeros.", _integers),
+    "zeros_like": row(zeros_like, "input, dtype=None"),
+    "image.adjust_contrast": row(lambda x, factor: AdjustContrastv2(x, convert_to_tensor(factor)),
+        "images, contrast_factor:factor", AdjustContrastv2.__doc__),
+    "nn.bias_add": row(_bias_add, "value, bias, data_format=None",
+        "A bias for each place of the last axis; of the second, where data_format starts with NC."),
+    "nn.gelu": row(lambda x, tanh: activation.gelu(x, "tanh" if tanh else "none"), "features, approximate:tanh=False",
+        "x times the normal distribution function of x, or its approximation by tanh."),
+    "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
+    "nn.leaky_relu": row(activation.leaky_relu, "features, alpha:negative_slope=0.2"),
+    "nn.log_softmax math.log_softmax": row(_last(activation.log_softmax), "logits, axis=None", "log(softmax(logits))."),
+    "nn.sigmoid_cross_entropy_with_logits": row(lambda y, x: loss.sigmoid_xent(convert_to_tensor(x), y),
+        "labels=None, logits:x=None", "The cross-entropy of a yes-or-no answer in each place."),
+    "nn.softmax math.softmax": row(_last(activation.softmax), "logits, axis=None", "exp(logits) over their sum."),
+    "nn.softmax_cross_entropy_with_logits": row(
+        lambda y, x, axis: math.negative(reduce.sum(math.multiply(activation.log_softmax(x, axis=axis), y), axis=axis)),
+        "labels, logits:x, axis=-1", "The cross-entropy of each row with its distribution."),
+    "nn.sparse_softmax_cross_entropy_with_logits": row(
+        lambda labels, x: loss.label_rows(convert_to_tensor(x), raw(labels), logits=True), "labels, logits:x",
+        "The cross-entropy of each row with its integer label."),
+    "random.normal": row(_made(random.normal), NORMAL, "Normal numbers.", _integers),
+    "random.shuffle": row(lambda x, seed: index.take(x, random.permutation(x.shape[0], x.device, seed), 0),
+        "value, seed=None", "The slices along the first axis in random order."),
+    "random.truncated_normal": row(_made(random.truncated_normal), NORMAL,
+        "Normal numbers; those further than 2 stddev from the mean are drawn again.", _integers),
+    "random.uniform": row(_made(random.uniform), "shape, minval:low=0, maxval:high=None, dtype='float32', seed=None",
+        "Uniform numbers in [minval, maxval); integers where dtype is one.", _integers),
 }  # fmt: skip
+for _names, _f in TABLE.items():  # where pickle finds it: the first name
+    _module, _, _f.__name__ = f"gpugrad.tensorflow.{_names.split()[0]}".rpartition(".")
+    findable({_f.__name__: _f}, _module)
 
 
-# ---------------------------------------------------------------------------------------------- tf.nn, tf.image
-def softmax(logits: Any, axis: int = -1, name: str | None = None) -> Any:
-    """exp(logits) over their sum along `axis`."""
-    return activation.softmax(convert_to_tensor(logits), axis=axis)
+def under(module: str) -> dict[str, Any]:
+    """The functions that users find under this module ("": tf itself)."""
+    places = [(*name.rpartition("."), f) for names, f in TABLE.items() for name in names.split()]
+    return {name: f for place, _, name, f in places if place == module}
 
 
-def log_softmax(logits: Any, axis: int = -1, name: str | None = None) -> Any:
-    """The logarithm of softmax."""
-    return activation.log_softmax(convert_to_tensor(logits), axis=axis)
-
-
-def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
-    """x where positive, else alpha x."""
-    return activation.leaky_relu(convert_to_tensor(features), alpha)
-
-
-def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Any:
-    """x times the normal distribution function of x, or its approximation by tanh."""
-    return activation.gelu(convert_to_tensor(features), approximate="tanh" if approximate else "none")
-
-
-def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str | None = None) -> Any:
-    """The cross-entropy of each row with its integer label."""
-    return loss.cross_entropy(convert_to_tensor(logits), raw(convert_to_tensor(labels)), reduction="none")
-
-
-def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, name: str | None = None) -> Any:
-    """The cross-entropy of each row with its distribution."""
-    logits = convert_to_tensor(logits)
-    return math.negative(reduce.sum(math.multiply(labels, log_softmax(logits, axis)), axis=axis))
-
-
-def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Any:
-    """The cross-entropy of independent yes-or-no answers: max(x, 0) - x z + log(1 + exp(-|x|))."""
-    x = convert_to_tensor(logits)
-    return math.subtract(activation.softplus(x), math.multiply(x, labels))
-
-
-def l2_loss(t: Any, name: str | None = None) -> Any:
-    """Half the sum of squares."""
-    return math.multiply(reduce.sum(math.square(convert_to_tensor(t))), 0.5)
-
-
-def _adjust_contrast(xp: Any, images: Any, factor: Any) -> Any:
-    """(x - mean) factor + mean, with the mean of each channel over height and width."""
-    mean = images.mean((-3, -2), keepdims=True)
-    return (images - mean) * factor + mean
-
-
-_adjust_contrast_op = op(_adjust_contrast, name="AdjustContrastv2")  # without a gradient, as TensorFlow's
-
-
-def adjust_contrast(images: Any, contrast_factor: Any) -> Any:
-    """Each channel's distance from its mean over height and width, scaled.  images (..., height, width, channels).
-
-    Has no gradient: LookupError when it is asked for.
-    """
-    return _adjust_contrast_op(convert_to_tensor(images), convert_to_tensor(contrast_factor))
-
-
-TOP = (
-    "add_n argmax argmin boolean_mask cast clip_by_value concat cumsum einsum expand_dims gather gather_nd matmul "
-    "maximum minimum norm one_hot rank round shape size split squeeze stack tile transpose unstack where"
-).split()
-MATH = (
-    "add_n argmax argmin ceil cumsum floor maximum minimum reduce_std reduce_variance rint round softmax log_softmax"
-).split()
-NN = (
-    "softmax log_softmax leaky_relu gelu sparse_softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits "
-    "sigmoid_cross_entropy_with_logits l2_loss"
-).split()
-NN_SAME = findable({n: spoken(f) for n, f in {
-    "relu": activation.relu, "sigmoid": activation.sigmoid, "tanh": math.tanh, "softplus": activation.softplus,
-    "silu": activation.silu, "swish": activation.silu, "elu": activation.elu,
-}.items()}, "gpugrad.tensorflow.nn")  # fmt: skip
-LINALG = "einsum matmul matvec norm".split()
-
-
-def pick(names: Sequence[str]) -> dict[str, Any]:
-    """This module's functions of these names."""
-    return {n: globals()[n] for n in names}
-
-
-def is_tensor(x: Any) -> bool:
-    """Whether x is a tensor or a variable."""
-    return isinstance(x, Tensor)
-
-
+is_tensor = adapted(lambda x: isinstance(x, Tensor), "x", None, "Whether x is a tensor or a variable.")
 for _operator, _name in OPERATORS.items():  # the short path for EagerTensors
     setattr(Conventions, f"__{_operator}__", SAME[_name])

@@ -1,7 +1,5 @@
 """tf.image."""
 
-from __future__ import annotations
+from .functions import under
 
-from .functions import adjust_contrast
-
-__all__ = ["adjust_contrast"]
+globals().update(under("image"))

@@ -1,10 +1,8 @@
 """tf.linalg."""
 
-from __future__ import annotations
-
 from ..ops import linalg, shape
-from .functions import CREATION, LINALG, pick
+from .functions import under
 from .tensor import spoken
 
-globals().update(pick(LINALG))
-tensordot, matrix_transpose, eye = spoken(linalg.tensordot), spoken(shape.matrix_transpose), CREATION["eye"]
+globals().update(under("linalg"))
+tensordot, matrix_transpose = spoken(linalg.tensordot), spoken(shape.matrix_transpose)

@@ -1,7 +1,5 @@
 """tf.math."""
 
-from __future__ import annotations
+from .functions import SAME, under
 
-from .functions import MATH, SAME, pick
-
-globals().update({**SAME, **pick(MATH)})
+globals().update({**SAME, **under("math")})

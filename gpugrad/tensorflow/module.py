@@ -9,6 +9,10 @@ from typing import Any
 from ..nn import Module as CoreModule
 
 
+def _tupled(lists: Any) -> Any:
+    return property(lambda self: tuple(lists.fget(self)), doc=lists.__doc__)
+
+
 class Module(CoreModule):
     """A model whose variables are gathered from attributes, lists and dicts."""
 
@@ -27,20 +31,9 @@ class Module(CoreModule):
         """Does nothing: names are what they are."""
         return nullcontext()
 
-    @property
-    def variables(self) -> tuple[Any, ...]:  # type: ignore[override]
-        """All variables."""
-        return tuple(super().variables)
-
-    @property
-    def trainable_variables(self) -> tuple[Any, ...]:  # type: ignore[override]
-        """The variables that tapes watch."""
-        return tuple(super().trainable_variables)
-
-    @property
-    def non_trainable_variables(self) -> tuple[Any, ...]:  # type: ignore[override]
-        """The other variables."""
-        return tuple(super().non_trainable_variables)
+    variables = _tupled(CoreModule.variables)
+    trainable_variables = _tupled(CoreModule.trainable_variables)
+    non_trainable_variables = _tupled(CoreModule.non_trainable_variables)
 
     @staticmethod
     def with_name_scope(method: Any) -> Any:

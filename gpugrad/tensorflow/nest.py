@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import optree
 
+_TREE: Any = {"none_is_leaf": True, "namespace": "gpugrad"}
+
 
 def flatten(structure: Any) -> list[Any]:
     """The leaves, dicts in the order of their keys."""
-    return optree.tree_leaves(structure, none_is_leaf=True, namespace="gpugrad")
+    return optree.tree_leaves(structure, **_TREE)
 
 
-def map_structure(func: Callable[..., Any], *structures: Any) -> Any:
+def map_structure(func: Any, *structure: Any) -> Any:
     """func of the leaves in the same places, in the structure of the first.  ValueError if the structures differ."""
-    first, *rest = structures
-    return optree.tree_map(func, first, *rest, none_is_leaf=True, namespace="gpugrad")
+    return optree.tree_map(func, *structure, **_TREE)
 
 
 def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
     """The leaves put into `structure`.  ValueError for another number of leaves."""
-    return optree.tree_structure(structure, none_is_leaf=True, namespace="gpugrad").unflatten(flat_sequence)
+    return optree.tree_structure(structure, **_TREE).unflatten(flat_sequence)
 
 
 def is_nested(structure: Any) -> bool:
     """Whether it is a list, tuple or dict."""
-    return not optree.tree_is_leaf(structure, namespace="gpugrad")
+    return not optree.tree_is_leaf(structure, **_TREE)
 
 
 def assert_same_structure(nest1: Any, nest2: Any) -> None:

@@ -1,7 +1,5 @@
 """tf.nn."""
 
-from __future__ import annotations
+from .functions import NN_SAME, under
 
-from .functions import NN, NN_SAME, pick
-
-globals().update({**NN_SAME, **pick(NN)})
+globals().update({**NN_SAME, **under("nn")})

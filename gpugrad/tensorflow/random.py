@@ -1,8 +1,7 @@
-"""tf.random."""
+"""tf.random.  `seed=` draws from a sequence of its own, which that number and set_seed's determine."""
 
-from __future__ import annotations
+from .. import random as _core
+from .functions import under
 
-from ..random import seed as set_seed
-from .functions import normal, uniform
-
-__all__ = ["normal", "set_seed", "uniform"]
+globals().update(under("random"))
+set_seed = _core.seed

@@ -15,7 +15,7 @@ from ..op import spoken as _spoken
 from ..ops.math import view
 from ..ops.shape import stack
 from ..tensor import tensor, to_numpy
-from ..variable import Variable as CoreVariable, _Slice as CoreSlice
+from ..variable import Ref, Variable as CoreVariable, _Slice as CoreSlice
 from .errors import InvalidArgumentError
 
 _OPS = {"add": "AddV2", "subtract": "Sub", "multiply": "Mul", "divide": "RealDiv", "matmul": "MatMul", "pow": "Pow"}
@@ -27,11 +27,7 @@ class TensorShape(tuple):
 
     __slots__ = ()
 
-    @property
-    def rank(self) -> int:
-        return len(self)
-
-    ndims = rank
+    rank = ndims = property(len, doc="The number of axes.")
 
     def as_list(self) -> list[int]:
         """The length of each axis."""
@@ -50,24 +46,7 @@ class TensorShape(tuple):
         return True
 
 
-class Ref:
-    """A tensor as a key: tensors themselves compare by value."""
-
-    def __init__(self, t: CoreTensor) -> None:
-        self._t = t
-
-    def deref(self) -> CoreTensor:
-        """The tensor."""
-        return self._t
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ref) and self._t is other._t
-
-    def __hash__(self) -> int:
-        return id(self._t)
-
-
-def _name(op: str) -> str:
+def op_name(op: str) -> str:
     return _OPS.get(op, op.title().replace("_", ""))
 
 
@@ -131,8 +110,8 @@ class Conventions:
             return x, y
         a, b = (_DTYPES.get(str(d), str(d)) for d in (x.dtype, y.dtype))
         raise InvalidArgumentError(
-            f"cannot compute {_name(name)} as input #1(zero-based) was expected to be a {a} tensor but is a {b} tensor "
-            f"[Op:{_name(name)}]. Write tf.cast(tensor, tf.{x.dtype}) on one of them."
+            f"cannot compute {op_name(name)} as input #1(zero-based) was expected to be a {a} tensor but is a {b} "
+            f"tensor [Op:{op_name(name)}]. Write tf.cast(tensor, tf.{x.dtype}) on one of them."
         )
 
     @staticmethod
@@ -146,8 +125,8 @@ class Conventions:
             )
         if isinstance(e, ValueError) and len(shapes) == 2 and "broadcast" in str(e):
             return InvalidArgumentError(
-                f"Incompatible shapes: {shapes[0]} vs. {shapes[1]} [Op:{_name(name)}]. Axes are matched from the last; "
-                "lengths must be equal or 1: tf.reshape or tf.expand_dims one of them."
+                f"Incompatible shapes: {shapes[0]} vs. {shapes[1]} [Op:{op_name(name)}]. Axes are matched from the "
+                "last; lengths must be equal or 1: tf.reshape or tf.expand_dims one of them."
             )
         return explain(name, e, values)
 
@@ -185,13 +164,9 @@ class ResourceVariable(Conventions, CoreVariable):
     kind, part = EagerTensor, _Slice
 
     def __init__(
-        self,
-        initial_value: Any = None,
-        trainable: bool | None = True,
-        name: str | None = None,
-        dtype: DTypeLike = None,
-        **options: Any,
-    ) -> None:
+        self, initial_value: Any = None, trainable: bool | None = True, name: str | None = None,
+        dtype: DTypeLike = None, **options: Any,
+    ) -> None:  # fmt: skip
         if callable(initial_value):
             initial_value = initial_value()
         if initial_value is None:
@@ -209,9 +184,7 @@ class ResourceVariable(Conventions, CoreVariable):
     def __len__(self) -> int:
         raise TypeError("object of type 'ResourceVariable' has no len(); use v.shape[0]")
 
-    def read_value(self) -> CoreTensor:
-        """The value now, as a tensor."""
-        return self.value()
+    read_value = CoreVariable.value
 
 
 def refuse(options: dict[str, Any], known: set[str]) -> None:
@@ -234,16 +207,6 @@ def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
         return f(x if isinstance(x, CoreTensor) else convert_to_tensor(x), *more, **options)
 
     call.__name__, call.__doc__, call.__wrapped__ = f.__name__, f.__doc__, f  # type: ignore[attr-defined]
-    return call
-
-
-def made(f: Callable[..., Any]) -> Callable[..., EagerTensor]:
-    """A creation function of the core's, making tf.Tensors."""
-
-    def call(*args: Any, name: str | None = None, **kw: Any) -> EagerTensor:
-        return as_tf(f(*args, **kw))
-
-    call.__name__, call.__doc__ = f.__name__, f.__doc__
     return call
 
 

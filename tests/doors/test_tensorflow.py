@@ -147,6 +147,161 @@ def test_errors_of_tapes(tf):
         tf.keras.optimizers.SGD().apply_gradients([(None, tf.Variable(1.0))])
 
 
+def test_what_a_tape_refuses(tf):
+    x = tf.constant(1.0)
+    once = r"A non-persistent GradientTape can only be used to compute one set of gradients \(or jacobians\)"
+    with pytest.raises(RuntimeError, match=once):
+        tf.GradientTape().gradient(x, x)  # never entered
+    with pytest.raises(AttributeError if tf.__name__ == "tensorflow" else ValueError):
+        tf.GradientTape().watch(x)  # nor here
+    with pytest.raises(ValueError, match="Tape is not recording"):
+        tf.GradientTape().reset()
+    with pytest.raises(RuntimeError, match="Trying to stop recording a tape which is not recording"):
+        with tf.GradientTape().stop_recording():
+            pass
+    with tf.GradientTape() as tape:
+        pass
+    with pytest.raises(ValueError, match="Tape is not recording"):
+        tape.reset()
+    with pytest.raises(ValueError, match="Tape is not recording"):
+        with tape.stop_recording():
+            pass
+    with tf.GradientTape() as tape, pytest.raises(ValueError, match="Passed in object .* of type 'ndarray'"):
+        tape.watch(np.ones(2))
+
+
+def test_a_gradient_taken_inside_the_block(tf):
+    x = tf.Variable(3.0)
+    with tf.GradientTape() as tape:
+        y = x * x
+        assert float(tape.gradient(y, x)) == 6
+        z = x * x * x
+    with pytest.raises(RuntimeError, match="A non-persistent GradientTape can only be used to compute one set"):
+        tape.gradient(z, x)
+    with tf.GradientTape(persistent=True) as tape:
+        y = x * x
+        if tf.__name__ == "tensorflow":  # logs it
+            first = tape.gradient(y, x)
+        else:
+            with pytest.warns(
+                UserWarning, match="Calling GradientTape.gradient on a persistent tape inside its context"
+            ):
+                first = tape.gradient(y, x)
+    assert float(tape.gradient(first, x)) == 2
+
+
+def test_errors_of_custom_gradients(tf):
+    @tf.custom_gradient
+    def two(x):
+        return x * 2.0, lambda g: (g, g)
+
+    x, w = tf.Variable(1.0), tf.Variable(2.0)
+    with tf.GradientTape() as tape:
+        y = two(x)
+    with pytest.raises(
+        ValueError, match="custom_gradient function expected to return 1 gradients, but returned 2 instead"
+    ):
+        tape.gradient(y, x)
+
+    @tf.custom_gradient
+    def reads(x):
+        return x * w, lambda g: g
+
+    text = "@tf.custom_gradient grad_fn must accept keyword argument 'variables', since function uses variables"
+    with pytest.raises(TypeError, match=text), tf.GradientTape() as tape:
+        reads(x)
+
+    @tf.custom_gradient
+    def forgets(x):
+        return x * w, lambda g, variables=None: (g, [])
+
+    with tf.GradientTape() as tape:
+        y = forgets(x)
+    with pytest.raises(ValueError, match="Must return gradient for each variable from @custom_gradient grad_fn"):
+        tape.gradient(y, x)
+
+
+def test_errors_of_variables(tf):
+    v = tf.Variable([1.0, 2.0])
+    if tf.__name__ != "tensorflow":  # there it is an error in graph mode only
+        with pytest.raises(RuntimeError, match="`variable \\+= value` .*is not supported. Use `variable.assign_add"):
+            v += 1
+    with pytest.raises(
+        ValueError, match="Cannot assign value to variable .*Variable:0'.*Shape mismatch.*The variable shape"
+    ):
+        v.assign([1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        v[0] = 5.0
+    v[0].assign(5.0)
+    assert values(v) == [5, 2]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.matmul(tf.ones(3), tf.ones(3))
+    with pytest.raises(ValueError):
+        tf.keras.optimizers.SGD().apply_gradients([])
+
+
+def test_sources_and_targets(tf):
+    x = tf.constant(3.0)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = x * x
+        tape.watch(y)  # in the middle: the history stays
+        z = y * y
+    assert [float(g) for g in tape.gradient(y, [x, x])] == [6, 6]
+    assert float(tape.gradient([y, y], x)) == 12 and float(tape.gradient([y, z], x)) == 114
+    assert (
+        float(tape.gradient([y, z], y)) == 19 and float(tape.gradient(z, y)) == 18 and float(tape.gradient(z, x)) == 108
+    )
+    unwatched = tf.constant(1.0)
+    assert float(tape.gradient(unwatched, unwatched)) == 1
+    assert float(tape.gradient([y], x, output_gradients=[tf.constant(2.0), tf.constant(5.0)])) == 12  # the rest is left
+    before = tf.constant(2.0) * 3.0
+    with tf.GradientTape() as tape:
+        tape.watch(before)
+        y = before * before
+    assert float(tape.gradient(y, before)) == 12
+    empty = tf.Variable(tf.zeros((0, 3)))
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(empty * 2.0)
+    assert tape.gradient(y, empty).shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*must be floating")
+def test_what_is_listed_as_watched(tf):
+    f, i, b = tf.Variable(1.0), tf.Variable(2), tf.Variable(True)
+    with tf.GradientTape() as tape:
+        tape.watch(f)
+        y = f * f
+    tape.gradient(y, f)
+    assert [v is f for v in tape.watched_variables()] == [True]
+    with tf.GradientTape() as tape:
+        y = tf.cast(i, tf.float32) * f
+    assert [None if g is None else float(g) for g in tape.gradient(y, [i, f, b])] == [None, 2, None]
+
+
+def test_an_exception_leaves_the_tape(tf):
+    x = tf.Variable(2.0)
+    with pytest.raises(KeyError), tf.GradientTape() as tape:
+        y = x * x
+        raise KeyError("mine")
+    z = y * x  # nobody records
+    assert float(tape.gradient(y, x)) == 4
+    with tf.GradientTape() as tape:
+        y = x * x
+    assert float(tape.gradient(y, x)) == 4 and tape.gradient is not None and float(z) == 8
+
+
+def test_numbers_and_arrays(tf):
+    t = tf.constant(2.0)
+    assert type(t.numpy()) is np.float32 and type(np.exp(t)) in (np.float32, np.ndarray)
+    assert tf.constant(np.array([1.0])).dtype == tf.float64 and tf.constant([1, 3.0]).dtype == tf.float32
+    assert isinstance(np.float64(0.1) * t, tf.Tensor)
+    z = tf.Variable(1.0 + 2.0j)
+    with tf.GradientTape(persistent=True) as tape:
+        square, size = z * z, tf.math.real(z * tf.math.conj(z))
+    assert complex(tape.gradient(square, z)) == 2 - 4j and complex(tape.gradient(size, z)) == 2 + 4j
+
+
 @pytest.mark.parametrize(
     "name, options",
     [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...adapt import chosen
 from ...ops import math
-from ..functions import NN_SAME, gelu, leaky_relu, log_softmax, softmax
+from ..functions import NN_SAME, under
 
 
 def linear(x: Any) -> Any:
@@ -15,7 +16,7 @@ def linear(x: Any) -> Any:
 
 
 NAMES: dict[str, Callable[..., Any]] = {
-    **NN_SAME, "softmax": softmax, "log_softmax": log_softmax, "gelu": gelu, "leaky_relu": leaky_relu,
+    **NN_SAME, **{n: under("nn")[n] for n in ("softmax", "log_softmax", "gelu", "leaky_relu")},
     "exponential": math.exp, "linear": linear,
 }  # fmt: skip
 globals().update(NAMES)
@@ -23,10 +24,4 @@ globals().update(NAMES)
 
 def get(identifier: Any) -> Callable[..., Any]:
     """The function called so; None: the identity; a function as it is.  ValueError for an unknown name."""
-    if identifier is None:
-        return NAMES["linear"]
-    if callable(identifier):
-        return identifier
-    if identifier not in NAMES:
-        raise ValueError(f"unknown activation {identifier!r}; known are {sorted(NAMES)}")
-    return NAMES[identifier]
+    return chosen("activation", "linear" if identifier is None else identifier, NAMES)

@@ -1,0 +1,357 @@
+"""Floor 7: arrays in safetensors files, the state of models and optimizers by name, and checkpoints made of both."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .array import bfloat16, device_of, wide, xp
+from .core import Tensor, trainable
+from .nn.module import Module, _children
+from .optim.optimizer import Optimizer
+from .tensor import tensor, to_numpy
+from .variable import Variable
+
+_DTYPES = {
+    "BOOL": np.bool_, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I8": np.int8,
+    "I16": np.int16, "I32": np.int32, "I64": np.int64, "F16": np.float16, "BF16": bfloat16, "F32": np.float32,
+    "F64": np.float64, "C64": np.complex64,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- files
+def _safetensors() -> Any:
+    try:
+        import safetensors
+    except ImportError:
+        raise ImportError('checkpoints need safetensors: pip install "gpugrad[train]"') from None
+    return safetensors
+
+
+def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+    """Write arrays and Tensors by name into a safetensors file: whole, or not at all.
+
+    ValueError for a dtype that the format does not have, such as complex128.
+    """
+    library = _safetensors()
+    host = {name: _plain(to_numpy(a)) for name, a in arrays.items()}
+    for name, a in host.items():
+        if a.dtype not in _DTYPES.values():
+            raise ValueError(f"{name!r} has dtype {a.dtype}; safetensors has {', '.join(map(str, _DTYPES))}")
+    # The specs hold addresses: `host` keeps the memory alive until the file is written.
+    specs = {
+        name: library.TensorSpec(dtype=a.dtype.name, shape=a.shape, data_ptr=a.ctypes.data, data_len=a.nbytes)
+        for name, a in host.items()
+    }
+    replace(path, lambda aside: library.serialize_file(specs, aside, {"format": "gpugrad"}))
+
+
+def _plain(a: Any) -> np.ndarray:
+    """The array in one piece, with the machine's order of bytes."""
+    a = np.asarray(a, order="C")
+    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder())
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, by name.  ValueError for a file that is cut off or is none."""
+    library = _safetensors()
+    with open(path, "rb") as f:
+        data = f.read()
+    try:
+        found = library.deserialize(data)
+    except library.SafetensorError as e:
+        raise ValueError(f"{os.fspath(path)} is no whole safetensors file: {e}") from None
+    if unknown := {entry["dtype"] for _, entry in found} - set(_DTYPES):
+        raise ValueError(f"{os.fspath(path)} holds dtypes that NumPy does not have: {', '.join(sorted(unknown))}")
+    return {
+        name: np.frombuffer(entry["data"], np.dtype(_DTYPES[entry["dtype"]])).reshape(entry["shape"])
+        for name, entry in found
+    }
+
+
+def replace(path: str | os.PathLike[str], write: Callable[[str], Any]) -> None:
+    """Let `write` make a file beside `path`, and put it there when it is whole and on the disk."""
+    aside = f"{os.fspath(path)}.{os.getpid()}-{threading.get_ident()}.tmp"
+    try:
+        write(aside)
+        with open(aside, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(aside, path)
+    finally:
+        if os.path.exists(aside):
+            os.remove(aside)
+
+
+# ---------------------------------------------------------------------------------------------- objects
+def gather(objects: Any) -> dict[str, Any]:
+    """name -> array for every variable and optimizer in a nest of modules, dicts and lists."""
+    variables, optimizers = _found(objects)
+    out: dict[str, Any] = {name: v.array for name, v in variables.items()}
+    for path, o in optimizers.items():
+        out[f"{path}.iterations"] = np.array(o.iterations, np.int64)
+        out[f"{path}.learning_rate"] = np.array(o.learning_rate, np.float64)
+        for name, v in _known(o, variables):
+            for slot, value in _state(o, v).items():
+                out[f"{path}.state.{name}.{slot}"] = np.array(value, np.int64) if isinstance(value, int) else value
+    return out
+
+
+def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
+    """Take from `arrays` what `gather` would have named so; answers the names taken.
+
+    Variables keep their dtype.  An optimizer adopts variables that it has not seen.  ValueError, with nothing
+    changed, for another shape.
+    """
+    variables, optimizers = _found(objects)
+    taken: set[str] = set()
+    changes: list[Callable[[], None]] = []
+    for name in [n for n in variables if n in arrays]:
+        v = variables[name]
+        taken.add(name)
+        changes.append(partial(setattr, v, "array", _fitted(name, arrays[name], v.array)))
+    for path, o in optimizers.items():
+        for key, kind in (("iterations", int), ("learning_rate", float)):
+            if (name := f"{path}.{key}") in arrays:
+                taken.add(name)
+                changes.append(partial(setattr, o, key, kind(arrays[name])))
+        for name, v in _known(o, variables):
+            start = f"{path}.state.{name}."
+            saved = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+            if saved and not (o._fixed and all([v is not w for w in o.variables])):
+                state = _fresh(o, v)
+                for slot in [slot for slot in state if slot in saved]:
+                    taken.add(start + slot)
+                    old, new = state[slot], saved[slot]
+                    state[slot] = int(new) if isinstance(old, int) else _fitted(start + slot, new, old)
+                changes.append(partial(_adopt, o, v, state))
+    for change in changes:
+        change()
+    return taken
+
+
+def _fitted(name: str, value: Any, old: Any) -> Any:
+    """A copy of `value` as an array of the library, device and dtype of `old`.  ValueError for another shape."""
+    if np.shape(value) != old.shape:
+        raise ValueError(
+            f"Received incompatible tensor with shape {np.shape(value)} when attempting to restore variable with shape "
+            f"{old.shape} and name {name}. Make the model as it was when the checkpoint was written."
+        )
+    new = tensor(value, old.dtype, device_of(old)).array
+    return xp(new).array(new)
+
+
+def _state(o: Any, v: Tensor) -> dict[str, Any]:
+    """What an optimizer keeps for v."""
+    return o._state.get(id(v)) or {}
+
+
+def _fresh(o: Any, v: Tensor) -> dict[str, Any]:
+    """What it keeps when it begins."""
+    return o.init(v.array.astype(wide(v.array.dtype), copy=False))
+
+
+def _adopt(o: Any, v: Tensor, state: dict[str, Any]) -> None:
+    """Make `state` the optimizer's state for v."""
+    if id(v) not in o._state:
+        o._meet([v])
+    o._state[id(v)] = state
+
+
+def _known(o: Any, variables: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The variables of an optimizer, or that it may adopt, by their names among `variables`, else by number."""
+    named = {id(v) for v in variables.values()}
+    yield from ((str(i), v) for i, v in enumerate(o.variables) if id(v) not in named)
+    yield from ((name, v) for name, v in variables.items() if trainable(v))
+
+
+def _found(objects: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(the variables, the optimizers) in a nest, by path; what is shared has the first."""
+    variables: dict[str, Tensor] = {}
+    optimizers: dict[str, Any] = {}
+    seen: set[int] = set()
+    queue = deque([("", objects)])  # the nearest first: an optimizer given by name, before the one of a model
+    while queue:
+        path, x = queue.popleft()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, Tensor):
+            if isinstance(x, Variable) or trainable(x):
+                variables[path] = x
+        elif isinstance(x, Optimizer):
+            optimizers[path] = x
+        else:
+            own = x.state() if isinstance(x, Module) else {}
+            queue.extendleft((f"{path}.{name}" if path else name, v) for name, v in reversed(own.items()))
+            queue.extend((f"{path}.{name}" if path else str(name), child) for name, child in _children(x))
+    return variables, optimizers
+
+
+# ---------------------------------------------------------------------------------------------- checkpoints
+_SUFFIX, _STATE = ".safetensors", "checkpoint"  # what files end in, and the file that says which there are
+
+
+class Status:
+    """What `restore` answers.  What the checkpoint has and no object took waits for layers to be built."""
+
+    def __init__(self, root: Any, arrays: dict[str, Any]) -> None:
+        self._root, self._waiting, self._names = root, dict(arrays), set(arrays)
+        self._take()
+
+    def _take(self) -> None:
+        for name in restore(self._root, self._waiting):
+            del self._waiting[name]
+        for m in self._root.modules():
+            if self._waiting and getattr(m, "built", True) is False:
+                m.when_built = self._take
+
+    def assert_existing_objects_matched(self) -> Status:
+        """AssertionError if a variable was not in the checkpoint."""
+        if new := sorted(set(gather(self._root)) - self._names):
+            raise AssertionError(
+                f"Found {len(new)} Python objects that were not bound to checkpointed values, likely due to changes "
+                f"in the Python program. Showing {min(len(new), 10)} of {len(new)} unmatched objects: {new[:10]}"
+            )
+        return self
+
+    def assert_consumed(self) -> Status:
+        """AssertionError if a variable was not in the checkpoint, or a value of that has found no variable."""
+        self.assert_existing_objects_matched()
+        if self._waiting:
+            raise AssertionError(
+                f"Unresolved object in checkpoint: {', '.join(sorted(self._waiting))}. Build the model first, or "
+                "write expect_partial()."
+            )
+        return self
+
+    def expect_partial(self) -> Status:
+        """Does nothing: nobody warns of values that are left."""
+        return self
+
+
+class Checkpoint(Module):
+    """Variables, modules and optimizers by name, for a file: the same objects, made again, go on where it was written.
+
+        checkpoint = gg.checkpoints.Checkpoint(model=model, optimizer=optimizer)
+        path = checkpoint.save("runs/first")            # runs/first-1.safetensors
+        checkpoint.restore(path).assert_consumed()
+
+    ValueError for what has no state.
+    """
+
+    _counter: ClassVar[type[Variable]] = Variable
+    _absent: ClassVar[type[Exception]] = FileNotFoundError
+
+    def __init__(self, root: Any = None, **kwargs: Any) -> None:
+        if root is not None:
+            kwargs["root"] = root
+        for name, x in kwargs.items():
+            if not isinstance(x, (Tensor, Module, Optimizer, list, tuple, dict)):
+                raise ValueError(
+                    f"`Checkpoint` was expecting {name} to be a trackable object (an object derived from `Trackable`), "
+                    f"got {x!r:.60}. Trackable are variables, modules, optimizers, and lists and dicts of them."
+                )
+        vars(self).update(kwargs)
+        self.save_counter = self._counter(0, False, "save_counter", "int64")
+
+    def write(self, file_prefix: Any, options: Any = None) -> str:
+        """Write the file, without a number.  Answers the prefix, for `read`."""
+        prefix = os.fspath(file_prefix)
+        os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
+        save(prefix + _SUFFIX, gather(self))
+        return prefix
+
+    def save(self, file_prefix: Any, options: Any = None) -> str:
+        """Write the next file, `file_prefix-1` and so on, and note it as the latest.  Answers its path."""
+        path = self.write_next(file_prefix)
+        _note([path])
+        return path
+
+    def write_next(self, file_prefix: Any) -> str:
+        """Write the next file.  Answers its path."""
+        self.save_counter.assign_add(1)
+        return self.write(f"{os.fspath(file_prefix)}-{int(self.save_counter)}")
+
+    def read(self, save_path: Any, options: Any = None) -> Status:
+        """Take the values of a file, now or when layers are built.  FileNotFoundError if there is none."""
+        path = os.fspath(save_path)
+        if not os.path.exists(path + _SUFFIX):
+            raise self._absent(
+                f"Error when restoring from checkpoint or SavedModel at {path}: there is no file {path + _SUFFIX}. You "
+                "may be missing the checkpoint suffix (e.g. the '-1' in 'path/to/ckpt-1')."
+            )
+        return Status(self, load(path + _SUFFIX))
+
+    def restore(self, save_path: Any, options: Any = None) -> Status:
+        """`read`; of None, as `latest_checkpoint` answers where there is none, nothing."""
+        return Status(self, {}) if save_path is None else self.read(save_path)
+
+
+class CheckpointManager:
+    """Saves `checkpoint` into `directory`, and keeps the last `max_to_keep` files (None: all)."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, directory: Any, max_to_keep: int | None, *, checkpoint_name: str = "ckpt"
+    ) -> None:
+        if max_to_keep is not None and max_to_keep < 1:
+            raise ValueError(f"Expected a positive integer or `None` for `max_to_keep`, got {max_to_keep}.")
+        self.checkpoint, self.directory, self._keep = checkpoint, os.fspath(directory), max_to_keep
+        self._prefix, self.checkpoints = os.path.join(self.directory, checkpoint_name), _noted(self.directory)
+
+    @property
+    def latest_checkpoint(self) -> str | None:
+        """The last path saved, or None."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    def save(self, checkpoint_number: int | None = None) -> str:
+        """Write the next file, or the one of this number, and delete the oldest.  Answers its path."""
+        if checkpoint_number is not None:
+            self.checkpoint.save_counter.assign(checkpoint_number - 1)
+        path = self.checkpoint.write_next(self._prefix)
+        paths = [*[p for p in self.checkpoints if p != path], path]
+        first = max(len(paths) - self._keep, 0) if self._keep is not None else 0
+        self.checkpoints = paths[first:]
+        _note(self.checkpoints)  # before the others go, so that what is noted is always there
+        for old in paths[:first]:
+            os.remove(old + _SUFFIX)
+        return path
+
+    def restore_or_initialize(self) -> str | None:
+        """Restore the latest file, if there is one.  Answers its path."""
+        self.checkpoint.restore(self.latest_checkpoint)
+        return self.latest_checkpoint
+
+
+def latest_checkpoint(checkpoint_dir: Any, latest_filename: str | None = None) -> str | None:
+    """The path that was last saved in a folder, or None."""
+    paths = _noted(os.fspath(checkpoint_dir), latest_filename or _STATE)
+    return paths[-1] if paths else None
+
+
+def _note(paths: list[str]) -> None:
+    """Write down which files there are, in the form that TensorFlow has."""
+    folder = os.path.dirname(paths[-1])
+    names = [os.path.basename(p) for p in paths]
+    lines = [f'model_checkpoint_path: "{names[-1]}"', *[f'all_model_checkpoint_paths: "{n}"' for n in names], ""]
+
+    def write(aside: str) -> None:
+        with open(aside, "w", encoding="utf-8") as f:
+            f.write("\n".join(lines))
+
+    replace(os.path.join(folder, _STATE), write)
+
+
+def _noted(folder: str, name: str = _STATE) -> list[str]:
+    """The paths that are written down, oldest first, and still there."""
+    if not os.path.exists(os.path.join(folder, name)):
+        return []
+    with open(os.path.join(folder, name), encoding="utf-8") as f:
+        found = re.findall(r'^all_model_checkpoint_paths: "(.*)"$', f.read(), re.MULTILINE)
+    return [os.path.join(folder, n) for n in found if os.path.exists(os.path.join(folder, n) + _SUFFIX)]
