@@ -20,6 +20,8 @@ from ..core import Tensor, raw, wrap
 from ..forward import ufunc
 from ..op import findable, op
 from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape
+from ..origin import CONSTANT
+from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
 from .errors import InvalidArgumentError
 from .tensor import Conventions, as_tf, convert_to_tensor, spoken
@@ -156,7 +158,7 @@ def _place(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _flat(f: Callable[..., Any]) -> Callable[..., Any]:
     """The values of f, which no gradient passes: None, where the core has zeros."""
-    return lambda x: f(math.stop_gradient(x))
+    return lambda x: lost(wrap(f(x.array), None, x.kind), f.__name__, (x,), CONSTANT)
 
 
 TopKV2 = namedtuple("TopKV2", "values indices")

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..array import DTypeLike, as_dtype, library, xp
+from ..array import DTypeLike, as_dtype, library, to_host, xp
 from ..core import Tensor as CoreTensor, raw, wrap
 from ..forward import explain, pair
 from ..inplace import category
 from ..op import spoken as _spoken
-from ..ops.math import view
 from ..ops.shape import stack
 from ..tensor import tensor, to_numpy
 from ..variable import Ref, Variable as CoreVariable, _Slice as CoreSlice
@@ -55,6 +54,7 @@ class Conventions:
 
     __slots__ = ()
     prefix = "tf."
+    ignored = frozenset({"name"})
 
     @property
     def shape(self: Any) -> TensorShape:
@@ -78,13 +78,13 @@ class Conventions:
         raise TypeError(f"{what} is unhashable. Instead, use {what.lower()}.ref() as the key.")
 
     def __str__(self: Any) -> str:
-        return f"tf.Tensor({_lines(str(self.numpy()))}, shape={self.array.shape}, dtype={_dtype(self)})"
+        return f"tf.Tensor({_lines(str(to_host(self.array)[()]))}, shape={self.array.shape}, dtype={_dtype(self)})"
 
     def __repr__(self: Any) -> str:
         return f"<tf.Tensor: shape={self.array.shape}, dtype={_dtype(self)}, numpy={_lines(_literal(self))}>"
 
     def __format__(self: Any, spec: str) -> str:
-        return format(self.numpy(), spec) if spec and self.array.size == 1 else format(str(self), spec)
+        return format(to_host(self.array)[()], spec) if spec and self.array.size == 1 else format(str(self), spec)
 
     @staticmethod
     def box(x: Any) -> Any:
@@ -140,7 +140,7 @@ def _lines(text: str) -> str:
 
 
 def _literal(t: Any) -> str:
-    value = t.numpy()
+    value = to_host(t.array)[()]
     return repr(value) if isinstance(value, np.ndarray) else repr(value.item() if hasattr(value, "item") else value)
 
 
@@ -211,11 +211,14 @@ def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def constant(value: Any, dtype: DTypeLike = None, shape: Any = None, name: str = "Const") -> EagerTensor:
-    """A tensor of numbers, nested lists or arrays, filled or reshaped to `shape`; of a text, a string tensor."""
+    """A tensor of numbers, nested lists or arrays, filled or reshaped to `shape`; of a text, a string tensor.
+
+    A tensor is answered as it is; of a Variable, and with a shape, the values alone.
+    """
     if isinstance(value, (str, bytes)) or (isinstance(value, (list, tuple)) and _texts(value)):
         return wrap(np.asarray(value, dtype=np.bytes_), None, EagerTensor)  # type: ignore[return-value]
-    if isinstance(value, CoreTensor) and dtype is None and shape is None:
-        return wrap(view(value.array), None, EagerTensor)  # type: ignore[return-value]
+    if type(value) is EagerTensor and shape is None and dtype in (None, value.array.dtype):
+        return value
     t = as_tf(tensor(value, dtype))
     if shape is not None:
         a = t.array

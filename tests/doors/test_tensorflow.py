@@ -391,3 +391,13 @@ def test_nest_and_function(tf):
     with tf.GradientTape() as tape:
         y = f(x)
     assert float(tape.gradient(y, x)) == 2
+
+
+def test_constants_of_tensors(tf):
+    x = tf.Variable([1.0, 2.0])
+    with tf.GradientTape(persistent=True) as tape:
+        y = x * 2.0
+        same, value, column = (tf.constant(v, **o) * 3.0 for v, o in ((y, {}), (x, {}), (y, {"shape": (2, 1)})))
+    assert tape.gradient(same, x).numpy().tolist() == [6.0, 6.0]
+    assert tape.gradient(value, x) is None and tape.gradient(column, x) is None
+    assert value.numpy().tolist() == [3.0, 6.0] and column.numpy().tolist() == [[6.0], [12.0]]
