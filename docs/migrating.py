@@ -45,7 +45,7 @@ DIFFERS = {
 }
 
 
-INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken"}
+INTERNAL = {"adapted", "Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken"}
 
 
 def place(root: Any, name: str) -> Any:
