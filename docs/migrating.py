@@ -40,7 +40,8 @@ DIFFERS = {
         "A change through `.data` counts as a change: a backward pass that needs the old value says so.",
         "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
         "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",
-        "`SGD(dampening=)` other than 0 is refused; `gradcheck` uses random directions and raises AssertionError.",
+        "`gradcheck` has no options for batched, forward-mode, undefined or nondeterministic gradients.",
+        "An optimizer refuses a negative or NaN option, and a tensor that neither requires grad nor is a Parameter.",
     ],
 }
 

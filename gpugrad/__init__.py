@@ -36,6 +36,7 @@ from .custom import (
     recompute_grad as recompute_grad,
 )
 from .forward import ufunc as ufunc
+from .function import Function as Function
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (

@@ -85,16 +85,16 @@ def change(t: Tensor, out: Any) -> Tensor:
     a[...] = raw(out)
     writes.add(a)
     if autograd.is_grad_enabled() and not trainable(t):
-        _remember(t, out)
+        remember(t, out)
     return t
 
 
-def _remember(t: Tensor, out: Any) -> None:
+def remember(t: Tensor, out: Any) -> None:
     """Give t, and the tensors it is a view of, the history of the change; their memory has the values already."""
     t.node = out.node if isinstance(out, Tensor) else None
     base, back = getattr(t, "view_of", _ALONE)
     if base is not None and (t.node is not None or base.node is not None):
-        _remember(base, back(base, t))
+        remember(base, back(base, t))
 
 
 def set_item(t: Tensor, key: Any, value: Any) -> None:

@@ -1,0 +1,34 @@
+"""torch.autograd: grad, backward, Function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import autograd as _core
+from ...autograd import (
+    enable_grad as enable_grad,
+    grad as grad,
+    no_grad as no_grad,
+    set_grad_enabled as set_grad_enabled,
+)
+from ..tensor import Tensor
+from . import function as function, functional as functional
+from .function import Function as Function
+from .gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradient of the sum of `tensors` to the leaves' .grad."""
+    several = not isinstance(tensors, Tensor)
+    seeds = grad_tensors
+    if several and isinstance(seeds, Tensor):
+        seeds = [seeds]
+    elif not several and isinstance(seeds, (list, tuple)):
+        (seeds,) = seeds
+    _core.backward(tensors, seeds, retain_graph, create_graph, inputs)
