@@ -53,6 +53,7 @@ from .ops.linalg import (
     outer as outer,
     tensordot as tensordot,
     vecdot as vecdot,
+    vector_norm as vector_norm,
 )
 from .ops.math import (
     abs as abs,
