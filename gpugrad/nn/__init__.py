@@ -15,5 +15,12 @@ from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
 from ..ops.math import tanh as tanh
 from ..variable import Parameter as Parameter
 from . import init as init
-from .layers import Linear as Linear, Sequential as Sequential, linear as linear
+from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
+from .layers import (
+    Dropout as Dropout,
+    Linear as Linear,
+    Sequential as Sequential,
+    dropout as dropout,
+    linear as linear,
+)
 from .module import Module as Module

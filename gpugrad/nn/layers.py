@@ -1,4 +1,4 @@
-"""Linear and Sequential."""
+"""Linear, Sequential, Dropout."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import random
+from ..array import xp
+from ..core import Tensor, raw, wrap
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import add, tanh
+from ..ops.math import add, multiply, tanh
 from ..variable import Parameter
 from .module import Module
 
@@ -58,7 +60,7 @@ class Linear(Module):
         self.bias = Parameter(draw((out_features,)), name="bias", device=device) if bias else None
         self.activation = activation
 
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         return linear(x, self.weight, self.bias, self.activation)
 
 
@@ -71,7 +73,7 @@ class Sequential(Module):
                 raise TypeError(f"Sequential: layer {i} is a {type(f).__name__}, which cannot be called")
         self.layers = list(layers)
 
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         for f in self.layers:
             x = f(x)
         return x
@@ -81,3 +83,30 @@ class Sequential(Module):
 
     def __getitem__(self, i: int) -> Any:
         return self.layers[i]
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training, zero with probability p and else x / (1 - p) (Srivastava et al. 2014).
+
+    ValueError unless 0 <= p <= 1.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return x
+    array = raw(x)
+    drawn = raw(random.uniform(array.shape, device=x.device if isinstance(x, Tensor) else None))
+    scale = (drawn >= p) * (1 / (1 - p) if p < 1 else 0.0)
+    return multiply(x, wrap(xp(array).asarray(scale, array.dtype)))
+
+
+class Dropout(Module):
+    """In training, each element is zero with probability p, the others are larger by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+        self.p = p
+
+    def forward(self, x: Any) -> Any:
+        return dropout(x, self.p, self.training)
