@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from inspect import Signature, signature
 from typing import Any
 
 from .. import random
-from ..array import xp
-from ..core import Tensor, raw, wrap
+from ..array import device_of
+from ..core import raw
+from ..forward import boxed
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import add, multiply, tanh
+from ..ops.math import add, divide, multiply, sqrt, square, subtract, tanh, where
+from ..ops.reduce import mean
 from ..variable import Parameter
 from .module import Module
 
@@ -31,6 +35,18 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     if bias is not None:
         y = add(y, bias)
     return y if activation is None else _ACTIVATIONS[activation](y)
+
+
+def dropout(x: Any, rate: float = 0.5) -> Any:
+    """x with each element set to 0 with probability `rate`, the others scaled to keep the mean.
+
+    Srivastava et al. 2014.  ValueError unless 0 <= rate < 1.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
+    x = boxed(x, "dropout")
+    drawn = random.uniform(raw(x).shape, device=device_of(raw(x)))
+    return multiply(x, where(drawn.array >= rate, raw(x).dtype.type(1 / (1 - rate)), 0)) if rate else x
 
 
 class Linear(Module):
@@ -85,23 +101,8 @@ class Sequential(Module):
         return self.layers[i]
 
 
-def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training, zero with probability p and else x / (1 - p) (Srivastava et al. 2014).
-
-    ValueError unless 0 <= p <= 1.
-    """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if not training or p == 0:
-        return x
-    array = raw(x)
-    drawn = raw(random.uniform(array.shape, device=x.device if isinstance(x, Tensor) else None))
-    scale = (drawn >= p) * (1 / (1 - p) if p < 1 else 0.0)
-    return multiply(x, wrap(xp(array).asarray(scale, array.dtype)))
-
-
 class Dropout(Module):
-    """In training, each element is zero with probability p, the others are larger by 1 / (1 - p)."""
+    """In training, each element is zero with probability p and the others are larger by 1 / (1 - p)."""
 
     def __init__(self, p: float = 0.5) -> None:
         if not 0 <= p <= 1:
@@ -109,4 +110,41 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Any) -> Any:
-        return dropout(x, self.p, self.training)
+        if not self.training:
+            return x
+        return dropout(x, self.p) if self.p < 1 else multiply(x, 0.0)
+
+
+def layer_norm(x: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """x with mean 0 and variance 1 over its last axes (Ba et al. 2016), times weight, plus bias.
+
+    ValueError unless the last axes of x have the lengths `normalized_shape`.
+    """
+    shape = tuple(normalized_shape)
+    if raw(x).shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm: the last axes of {raw(x).shape} are not {shape}")
+    axes = tuple(range(-len(shape), 0))
+    x = subtract(x, mean(x, axis=axes, keepdims=True))
+    y = divide(x, sqrt(add(mean(square(x), axis=axes, keepdims=True), eps)))
+    y = y if weight is None else multiply(y, weight)
+    return y if bias is None else add(y, bias)
+
+
+def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Module] = Module) -> Any:
+    """A class of modules that call f: the options with which one is made are what f takes after its inputs."""
+    options = Signature(list(signature(f).parameters.values())[inputs:])
+    shown = [k for k in options.parameters if inputs == 1 and k != "inplace"]
+
+    def __init__(self: Any, *args: Any, **given: Any) -> None:
+        bound = options.bind(*args, **given)
+        bound.apply_defaults()
+        vars(self).update(bound.arguments)
+
+    body = {
+        "__init__": __init__,
+        "__doc__": f.__doc__,
+        "__module__": sys._getframe(1).f_globals["__name__"],  # where pickle finds it
+        "forward": lambda self, *given: f(*given, **{k: getattr(self, k) for k in options.parameters}),
+        "extra_repr": lambda self: ", ".join(f"{k}={getattr(self, k)!r}" for k in shown),
+    }
+    return type(name, (base,), body)

@@ -13,7 +13,7 @@ from ..core import Tensor as CoreTensor, raw, wrap
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
 from ..ops import activation, index, linalg, math, reduce, shape as _shape
-from .tensor import Tensor, promoted
+from .tensor import Tensor, promoted, tensor
 
 Axes = int | Sequence[int] | None
 
@@ -265,8 +265,7 @@ def equal(input: Any, other: Any) -> bool:
 
 def result_type(tensor1: Any, tensor2: Any) -> np.dtype:
     """The dtype in which two tensors meet, or a tensor and a number."""
-    a, b = [raw(v) if isinstance(v, CoreTensor) else np.asarray(v) for v in (tensor1, tensor2)]
-    return promoted(a, b)
+    return promoted(*[raw(v if isinstance(v, CoreTensor) else tensor(v)) for v in (tensor1, tensor2)])
 
 
 METHODS = (

@@ -54,7 +54,8 @@ _CASTS = {
     "bool": "bool", "short": "int16",
 }  # fmt: skip
 _IN_PLACE = (
-    "mul div pow exp sqrt abs neg sigmoid tanh relu clamp round floor ceil masked_fill square log sin cos"
+    "mul div pow exp sqrt abs neg sigmoid tanh relu clamp round floor ceil masked_fill square log sin cos "
+    "reciprocal rsqrt trunc lerp addmm"
 ).split()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from inspect import Signature, signature
+from functools import partial
 from typing import Any
 
 from ... import nn as core
@@ -81,30 +80,16 @@ class Dropout(core.Dropout, Module):
         return f"p={self.p}, inplace=False"
 
 
-def _layer(name: str, f: Callable[..., Any], inputs: int = 1) -> type[Module]:
-    """A module that calls f: its options are what f takes after its inputs."""
-    options = Signature(list(signature(f).parameters.values())[inputs:])
-    shown = [k for k in options.parameters if inputs == 1 and k != "inplace"]
-
-    def __init__(self: Any, *args: Any, **given: Any) -> None:
-        bound = options.bind(*args, **given)
-        bound.apply_defaults()
-        vars(self).update(bound.arguments)
-
-    forward = lambda self, *given: f(*given, **{k: getattr(self, k) for k in options.parameters})
-    extra = lambda self: ", ".join(f"{k}={getattr(self, k)!r}" for k in shown)
-    return type(name, (Module,), {"__init__": __init__, "forward": forward, "extra_repr": extra, "__doc__": f.__doc__})
-
-
-ReLU, Sigmoid, Tanh = _layer("ReLU", F.relu), _layer("Sigmoid", F.sigmoid), _layer("Tanh", F.tanh)
-GELU, SiLU, ELU = _layer("GELU", F.gelu), _layer("SiLU", F.silu), _layer("ELU", F.elu)
-LeakyReLU, Softplus = _layer("LeakyReLU", F.leaky_relu), _layer("Softplus", F.softplus)
-Softmax = _layer("Softmax", adapted(T.softmax, "input, dim=None"))
-LogSoftmax = _layer("LogSoftmax", adapted(T.log_softmax, "input, dim=None"))
-Flatten = _layer("Flatten", adapted(T.flatten, "input, start_dim=1, end_dim=-1"))
-Identity = _layer("Identity", lambda input: input)
-MSELoss, L1Loss = _layer("MSELoss", F.mse_loss, 2), _layer("L1Loss", F.l1_loss, 2)
-HuberLoss, SmoothL1Loss = _layer("HuberLoss", F.huber_loss, 2), _layer("SmoothL1Loss", F.smooth_l1_loss, 2)
-BCELoss, NLLLoss = _layer("BCELoss", F.binary_cross_entropy, 2), _layer("NLLLoss", F.nll_loss, 2)
-BCEWithLogitsLoss = _layer("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, 2)
-CrossEntropyLoss = _layer("CrossEntropyLoss", F.cross_entropy, 2)
+_of = partial(core.layer_of, base=Module)
+ReLU, Sigmoid, Tanh = _of("ReLU", F.relu), _of("Sigmoid", F.sigmoid), _of("Tanh", F.tanh)
+GELU, SiLU, ELU = _of("GELU", F.gelu), _of("SiLU", F.silu), _of("ELU", F.elu)
+LeakyReLU, Softplus = _of("LeakyReLU", F.leaky_relu), _of("Softplus", F.softplus)
+Softmax = _of("Softmax", adapted(T.softmax, "input, dim=None"))
+LogSoftmax = _of("LogSoftmax", adapted(T.log_softmax, "input, dim=None"))
+Flatten = _of("Flatten", adapted(T.flatten, "input, start_dim=1, end_dim=-1"))
+Identity = _of("Identity", lambda input: input)
+MSELoss, L1Loss = _of("MSELoss", F.mse_loss, 2), _of("L1Loss", F.l1_loss, 2)
+HuberLoss, SmoothL1Loss = _of("HuberLoss", F.huber_loss, 2), _of("SmoothL1Loss", F.smooth_l1_loss, 2)
+BCELoss, NLLLoss = _of("BCELoss", F.binary_cross_entropy, 2), _of("NLLLoss", F.nll_loss, 2)
+BCEWithLogitsLoss = _of("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, 2)
+CrossEntropyLoss = _of("CrossEntropyLoss", F.cross_entropy, 2)
