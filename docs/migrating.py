@@ -19,7 +19,7 @@ MISSING = {
         tf.keras.layers.Dropout tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
         tf.GradientTape.jacobian tf.GradientTape.batch_jacobian tf.autodiff""".split(),
     "torch": """torch.autograd.detect_anomaly torch.autograd.graph torch.autograd.forward_ad
-        torch.func torch.nn.Conv2d torch.nn.Dropout torch.nn.BatchNorm1d torch.nn.Embedding
+        torch.func torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm torch.nn.Embedding
         torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
         torch.jit torch.distributed""".split(),
 }
@@ -46,7 +46,19 @@ DIFFERS = {
 }
 
 
-INTERNAL = {"adapted", "Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken"}
+INTERNAL = {
+    "adapted",
+    "Any",
+    "Callable",
+    "Iterable",
+    "Iterator",
+    "annotations",
+    "findable",
+    "kept",
+    "pick",
+    "row",
+    "spoken",
+}
 
 
 def place(root: Any, name: str) -> Any:
@@ -102,7 +114,7 @@ def text() -> str:
             "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
-            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint",
+            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint", "nn.utils",
         ]),
     }  # fmt: skip
     for title, (root, key, short, modules) in doors.items():

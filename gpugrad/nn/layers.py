@@ -142,6 +142,7 @@ def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Modul
 
     body = {
         "__init__": __init__,
+        "__signature__": options,
         "__doc__": f.__doc__,
         "__module__": sys._getframe(1).f_globals["__name__"],  # where pickle finds it
         "forward": lambda self, *given: f(*given, **{k: getattr(self, k) for k in options.parameters}),

@@ -273,6 +273,14 @@ class Optimizer:
             states[places[i]] = {k: restored(k, value, places[i]) for k, value in state.items()}
         self.param_groups[:], self.state = groups, states
 
+    def __repr__(self) -> str:
+        lines = [
+            line
+            for i, group in enumerate(self.param_groups)
+            for line in (f"Parameter Group {i}", *[f"    {k}: {group[k]}" for k in sorted(group) if k != "params"])
+        ]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
     # ------------------------------------------------------------------------------------ for subclasses
     def init(self, x: Array, group: Group) -> dict[str, Any]:
         """The state for one variable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import SimpleNamespace as _Namespace
 
 from ..array import (
     bfloat16 as bfloat16,
@@ -36,4 +36,4 @@ from .tensor import Size as Size, Tensor as Tensor, tensor as tensor
 globals().update({**TABLE, **CREATION})
 bool, double, half, float, int, long, short = bool_, float64, float16, float32, int32, int64, int16
 device, inference_mode, get_default_dtype = _device, no_grad, _default_float
-cuda = SimpleNamespace(is_available=lambda: _device_count("cuda") > 0, device_count=lambda: _device_count("cuda"))
+cuda = _Namespace(is_available=lambda: _device_count("cuda") > 0, device_count=lambda: _device_count("cuda"))

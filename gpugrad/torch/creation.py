@@ -11,6 +11,7 @@ from .. import autograd, random
 from ..adapt import adapted
 from ..array import int64
 from ..core import Tensor as CoreTensor, wrap
+from ..op import findable
 from ..ops import math
 from ..tensor import arange as _arange, eye, full as _full, linspace, ones, zeros
 from .functions import kept, shape_of
@@ -93,3 +94,4 @@ CREATION: dict[str, Any] = {
     "from_numpy": from_numpy, "as_tensor": as_tensor, "is_tensor": is_tensor,
     "manual_seed": adapted(random.seed, "seed"),
 }  # fmt: skip
+findable(CREATION, "gpugrad.torch")

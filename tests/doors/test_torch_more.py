@@ -1,5 +1,7 @@
 """gpugrad.torch's functions and modules against PyTorch's: arguments by name, losses, containers, hooks."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,14 @@ def test_arguments_by_pytorchs_names(torch):
     for f in (torch.sum, torch.argmax, torch.softmax, torch.clone, torch.flip):
         with pytest.raises(TypeError):
             f([1.0, 2.0], 0)
+
+
+def test_functions_are_pickled_by_name(torch, nn, F):
+    for f in (torch.sum, torch.softmax, torch.transpose, torch.lerp, torch.zeros, torch.full_like, F.relu, F.mse_loss):
+        assert pickle.loads(pickle.dumps(f)) is f
+    model = nn.Sequential(nn.Linear(2, 3), nn.LeakyReLU(0.1), nn.Dropout(0.0))
+    x = torch.ones(1, 2)
+    assert values(pickle.loads(pickle.dumps(model))(x)) == values(model(x))
 
 
 def test_more_functions(torch):

@@ -58,6 +58,13 @@ def test_positional_options_are_in_pytorchs_order(torch, optim):
     assert isinstance(optim.AdamW([a]), optim.Optimizer) and optim.AdamW([a]).defaults["weight_decay"] == 0.01
 
 
+def test_printing(torch, optim):
+    a, _ = pair(torch)
+    text = repr(optim.RMSprop([{"params": [a], "name": "body"}], lr=0.1))
+    assert text.startswith("RMSprop (\nParameter Group 0\n    alpha: 0.99\n") and text.endswith("\n)")
+    assert "    lr: 0.1\n" in text and "    name: body\n" in text and "params" not in text
+
+
 def test_groups(torch, optim):
     a, b = pair(torch)
     optimizer = optim.SGD([{"params": a, "momentum": 0.5}], lr=0.1)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ... import autograd as _core
-from ...autograd import (
-    enable_grad as enable_grad,
-    grad as grad,
-    no_grad as no_grad,
-    set_grad_enabled as set_grad_enabled,
-)
+from ...adapt import adapted
+from ...autograd import enable_grad as enable_grad, no_grad as no_grad, set_grad_enabled as set_grad_enabled
 from ..tensor import Tensor
 from . import function as function, functional as functional
 from .function import Function as Function
 from .gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
+
+grad = adapted(
+    _core.grad,
+    "outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, -only_inputs=True, allow_unused=None, "
+    "-*, materialize_grads=False",
+)
 
 
 def backward(

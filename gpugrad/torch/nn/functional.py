@@ -8,6 +8,7 @@ from typing import Any
 
 from ... import nn as core
 from ...adapt import adapted
+from ...op import findable
 from ...ops import activation, index, loss, math
 from ...ops.linalg import matmul
 from .. import functions as F
@@ -65,6 +66,7 @@ def _loss(f: Callable[..., Any], options: str = "") -> Any:
 
 mse_loss, l1_loss = _loss(loss.squared_error), _loss(core.l1_loss)
 huber_loss, smooth_l1_loss = _loss(core.huber_loss, ", delta=1.0"), _loss(core.smooth_l1_loss, ", beta=1.0")
+findable({"mse_loss": mse_loss}, __name__)
 binary_cross_entropy = _loss(core.binary_cross_entropy)
 binary_cross_entropy_with_logits = _loss(core.binary_cross_entropy_with_logits)
 
