@@ -74,6 +74,23 @@ def test_a_state_dict_crosses_dtypes_and_optimizers():
     assert not np.shares_memory(state["exp_avg"], optimizer.state[a]["exp_avg"])
 
 
+def test_a_number_as_variable_and_an_optimizer_that_adopts():
+    a = gg.Variable(1.0)
+    optimizer = gg.optim.Adam()
+    optimizer.adopt([a])
+    state = {"step": gg.tensor(3.0), "exp_avg": gg.tensor(0.5), "exp_avg_sq": np.float32(0.25)}
+    optimizer.load_state_dict({"state": {0: state}, "param_groups": [{"params": [0], "lr": 0.1}]})
+    assert optimizer.state[a]["step"] == 3 and optimizer.state[a]["exp_avg"].shape == ()
+    optimizer.apply_gradients([(gg.tensor(1.0), a)])
+    m, v = 0.5 * 0.9 + 0.1, 0.25 * 0.999 + 0.001
+    assert_close(a, 1 - 0.1 * (m / (1 - 0.9**4)) / (np.sqrt(v / (1 - 0.999**4)) + 1e-8))
+    for bad, error, text in [([a], ValueError, "more than one"), ([1.0], TypeError, "can only optimize Tensors")]:
+        with pytest.raises(error, match=text):
+            optimizer.adopt(bad)
+    with pytest.raises(ValueError, match="Unknown variable"):
+        gg.optim.SGD([a]).adopt([gg.Variable(2.0)])
+
+
 def test_hooks_of_modules():
     layer, seen = gg.nn.Linear(2, 1), []
     x = gg.ones((1, 2))

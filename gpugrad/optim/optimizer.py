@@ -95,8 +95,8 @@ class Optimizer:
         self.check(group)
         self.param_groups.append(group)
 
-    def _accept(self, new: list[Any]) -> None:
-        """An error for what cannot be optimized, or is already."""
+    def _accept(self, new: list[Any], later: bool = False) -> None:
+        """An error for what cannot be optimized, or is already; `later`: by an optimizer that was made for others."""
         for v in new:
             if not isinstance(v, Tensor):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(v).__name__}")
@@ -111,6 +111,11 @@ class Optimizer:
                 )
         if len({id(v) for v in (*new, *self.variables)}) < len(new) + len(self.variables):
             raise ValueError("some parameters appear in more than one parameter group, or twice in one")
+        if later and self._fixed and new:
+            raise ValueError(
+                f"Unknown variable: {new[0]!r:.80}. This optimizer can only be called for the variables it was made "
+                "with. Make a new optimizer for a new set of variables."
+            )
 
     def check(self, group: Group) -> None:
         """ValueError for an option out of range or NaN."""
@@ -156,17 +161,18 @@ class Optimizer:
                 "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
             )
         if new:
-            self._accept(new)
-            if self._fixed:
-                raise ValueError(
-                    f"Unknown variable: {new[0]!r:.80}. This optimizer can only be called for the variables it was "
-                    "made with. Make a new optimizer for a new set of variables."
-                )
+            self._accept(new, later=True)
         _fitting(todo)
         self.param_groups[0]["params"] += new
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
         self._step(todo)
+
+    def adopt(self, variables: Iterable[Tensor]) -> None:
+        """Take up variables that it has not seen.  ValueError if it was made for others."""
+        new = list(variables)
+        self._accept(new, later=True)
+        self.param_groups[0]["params"] += new
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set `.grad` of every variable to None, or to zeros."""

@@ -62,9 +62,9 @@ def restored(name: str, value: Any, v: Tensor) -> Any:
     array = raw(value)
     if library(array) is None:
         return value
+    if name == "step":  # PyTorch's is a tensor
+        return int(array)
     if array.shape != v.array.shape:
-        if array.ndim:
-            raise ValueError(f"loaded state dict has {name} of shape {array.shape} for a variable of {v.array.shape}")
-        return array.item()  # PyTorch's step is a tensor
+        raise ValueError(f"loaded state dict has {name} of shape {array.shape} for a variable of {v.array.shape}")
     own = raw(tensor(array, wide(v.array.dtype), v.device))
     return xp(own).array(own)
