@@ -104,8 +104,8 @@ def run_gpugrad(t: float) -> dict[str, float]:
     x0, w0, b0 = p["chain"]
     x, w, c = gg.tensor(x0), gg.Variable(w0), gg.Variable(b0)
 
-    def chain() -> Any:
-        with gg.GradientTape() as tape:
+    def chain(explain: bool = False) -> Any:
+        with gg.GradientTape(explain=explain) as tape:
             tape.watch(x)
             y = x
             for _ in range(200):
@@ -123,6 +123,7 @@ def run_gpugrad(t: float) -> dict[str, float]:
         return gg.grad(gg.sum(y), xs)
 
     out["chain"], out["chain backward"] = best(chain, t), best(chain_graph, t)
+    out["chain explain"] = best(lambda: chain(explain=True), t)
     for name in ("mlp_small", "mlp_large"):
         x0, y0, layers = p[name]
         model = gg.nn.Sequential()
@@ -430,6 +431,7 @@ def verdicts(r: dict[str, dict[str, float]]) -> list[tuple[str, float, float]]:
         ],
         ("time per op of a chain, longest / shortest, collector off", max(deep) / min(deep), 1.15),
         ("time per op of a chain, longest / shortest, collector on", max(collected) / min(collected), 1.15),
+        ("us that GradientTape(explain=True) adds to an op of the chain", (g["chain explain"] - g["chain"]) / 601, 2.0),
         ("import gpugrad / import numpy", g["import"] / numpy["import"], 2.0),
     ]
     if torch:
@@ -454,7 +456,8 @@ def report(r: dict[str, dict[str, float]]) -> str:
         ("gg.multiply(a, b), recorded, ns", "door core recorded"),
         ("tf.multiply(a, b), recorded, ns", "door tensorflow recorded"),
         ("torch.mul(a, b), recorded, ns", "door torch recorded"), ("chain 200 x (mul, add, tanh), us", "chain"),
-        ("the same with backward(), us", "chain backward"), ("the same compiled, us", "chain jit"),
+        ("the same with backward(), us", "chain backward"), ("the same with explain=True, us", "chain explain"),
+        ("the same compiled, us", "chain jit"),
         ("MLP 64-64-64-10 step, us", "mlp_small"), ("the same with backward(), us", "mlp_small backward"),
         ("the same compiled, us", "mlp_small jit"), ("MLP 784-1024-1024-10 step, us", "mlp_large"),
         ("the same with backward(), us", "mlp_large backward"), ("the same compiled, us", "mlp_large jit"),

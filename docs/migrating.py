@@ -17,8 +17,8 @@ MISSING = {
     "tensorflow": """tf.RegisterGradient tf.no_gradient tf.train.Checkpoint tf.vectorized_map tf.while_loop tf.cond
         tf.raw_ops tf.sparse tf.ragged tf.strings tf.io tf.distribute tf.saved_model tf.keras.layers.Conv2D
         tf.keras.layers.Dropout tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
-        tf.GradientTape.jacobian tf.GradientTape.batch_jacobian tf.autodiff""".split(),
-    "torch": """torch.autograd.detect_anomaly torch.autograd.graph torch.autograd.forward_ad
+        tf.autodiff""".split(),
+    "torch": """torch.autograd.forward_ad
         torch.func torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm torch.nn.Embedding
         torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
         torch.jit torch.distributed""".split(),

@@ -1,6 +1,7 @@
 """gpugrad: TensorFlow's GradientTape and PyTorch's Autograd over one engine, on NumPy and CuPy arrays."""
 
 from . import nn as nn, optim as optim, random as random, testing as testing
+from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,
     bfloat16 as bfloat16,
@@ -156,6 +157,7 @@ from .ops.shape import (
     triu as triu,
     unstack as unstack,
 )
+from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from .tensor import (
     arange as arange,

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 from .array import is_inexact, xp
 from .backprop import backprop, deposit
 from .core import DROP, Tensor, leaf, trainable, wrap
-from .hooks import Handle, arriving, deposited
-from .recording import AMBIENT, Change, active, restore, scope, switch
+from .hooks import Handle, arriving, deposited, ended, leaving
+from .recording import AMBIENT, INFERENCE, Change, active, enter, leave, restore, scope, switch
 
 # The nodes of leaves that requires_grad_(False) took off, for as long as some graph leads to them: switched on again,
 # the leaf is the same to that graph.  By id: a Tensor's == compares elements.
@@ -23,6 +23,38 @@ _frozen: WeakValueDictionary[int, Any] = WeakValueDictionary()
 def no_grad() -> scope:
     """Record nothing inside, on the graph or on open tapes: a context manager and a decorator."""
     return scope(False)
+
+
+class inference_mode(scope):
+    """Record nothing inside, and mark what is computed there from tensors with a history as not to be recorded later.
+
+    Ops outside refuse to save such a tensor, to change it in place, and to make it require a gradient; clone() gives a
+    normal one.  A context manager and a decorator; with mode=False it does nothing.
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__(False)
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        if self.mode:
+            enter(INFERENCE)
+            super().__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        if self.mode:
+            super().__exit__(*exc)
+            leave(INFERENCE)
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether we are under inference_mode."""
+    return INFERENCE in active().open
+
+
+def is_inference(t: Tensor) -> bool:
+    """Whether t was computed under inference_mode."""
+    return t.node is not None and t.node.tape is INFERENCE
 
 
 def enable_grad() -> scope:
@@ -136,6 +168,51 @@ def register_hook(t: Tensor, f: Callable[[Tensor], Any]) -> Handle:
     return arriving.add(t.node, call)
 
 
+def register_multi_grad_hook(
+    ts: Sequence[Tensor], f: Callable[[Sequence[Tensor | None]], Any], mode: str = "all"
+) -> Handle:
+    """Call f once a backward pass with the gradients of all of `ts`, None for those that it did not reach.
+
+    With mode "any" f is called with the first gradient that arrives.  RuntimeError if one requires no gradient.
+    """
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode!r}")
+    got: dict[int, Tensor] = {}
+
+    def arrive(i: int, g: Tensor) -> None:
+        if mode == "any" and not got:
+            f(g)  # type: ignore[arg-type]
+        got[i] = g
+
+    def end() -> None:
+        grads = [got.get(i) for i in range(len(ts))]
+        got.clear()
+        if mode == "all" and any(g is not None for g in grads):
+            f(grads)
+
+    handles = [register_hook(t, lambda g, i=i: arrive(i, g)) for i, t in enumerate(ts)]
+    return Handle(ended, end, lambda: [h.remove() for h in handles])
+
+
+def register_node_hook(node: Any, f: Callable[[tuple, tuple], Any], kind: type[Tensor] = Tensor) -> Handle:
+    """Call f(gradients of the op's inputs, gradients of its outputs) when a walk has passed the op of `node`.
+
+    What f answers, unless None, takes the place of the gradients of the inputs.  RuntimeError for another number.
+    """
+    own = lambda g: None if g is None else wrap(g.array, g.node, kind)
+
+    def call(inputs: tuple, outputs: tuple) -> Any:
+        new = f(tuple(map(own, inputs)), tuple(map(own, outputs)))
+        if new is not None and len(new := (new,) if isinstance(new, Tensor) else tuple(new)) != len(inputs):
+            raise RuntimeError(
+                f"hook {getattr(f, '__name__', f)!r} has returned an incorrect number of values (got {len(new)}, but "
+                f"expected {len(inputs)})"
+            )
+        return new
+
+    return leaving.add(node, call)
+
+
 def register_post_accumulate_grad_hook(t: Tensor, f: Callable[[Tensor], Any]) -> Handle:
     """Call f with t after backward() has left a gradient in `t.grad`.  RuntimeError unless t is a leaf."""
     if not (t.node is not None and is_leaf(t) and requires_grad(t)):
@@ -153,6 +230,11 @@ def require_grad(t: Tensor, flag: bool = True) -> Tensor:
             "in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
         )
     if flag:
+        if is_inference(t) and not is_inference_mode_enabled():
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed. Write "
+                "t.clone().requires_grad_()."
+            )
         if not is_inexact(t.array.dtype):
             raise RuntimeError(
                 f"only Tensors of floating point and complex dtype can require gradients, got {t.array.dtype}; "

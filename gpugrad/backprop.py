@@ -12,7 +12,7 @@ from typing import Any
 
 from .array import device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited
+from .hooks import arriving, deposited, ended, leaving, suspecting
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
 from .recording import active
@@ -23,7 +23,8 @@ _deposit_lock = threading.Lock()
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
     "been freed). Saved intermediate values of the graph are freed when you call .backward(), grad() or a "
-    "non-persistent tape's gradient(). Write retain_graph=True in the first call, or use a persistent tape."
+    "non-persistent tape's gradient(), and when the tape that recorded them is dropped. Write retain_graph=True in the "
+    "first call, or use a persistent tape."
 )
 
 
@@ -75,6 +76,7 @@ def backprop(
 
     owned: set[Node] = set()  # nodes whose cotangent is a sum that we made, and may add to in place
     hooks, written = arriving.by_node, writes.ages  # empty dicts, as a rule
+    observed = bool(leaving.by_node or suspecting)
     sweep, tidy = tape is not None and not retain, tape is None and not retain
     while order:
         n = order.pop()
@@ -98,7 +100,7 @@ def backprop(
                 if written:
                     _unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
-                ds = None if op.joint is None else op.joint(g, s, None)
+                ds = _observed(n, g, s, need, alias) if observed else None if op.joint is None else op.joint(g, s, None)
                 i = -1
                 for e in n.edges:
                     i += 1
@@ -138,6 +140,8 @@ def backprop(
         if sweep and mine:
             n.saved = None
             n.edges = ()
+    for f in list(ended.values()):
+        f()
     if wanted is None:
         return None
     given = {id(raw(s)) for s in seeds}
@@ -166,6 +170,39 @@ def _hooked(n: Node, g: Any) -> Any:
     return g
 
 
+def _observed(n: Node, g: Any, s: tuple, need: set[Node] | None, alias: dict) -> list[Any]:
+    """The cotangents of n's inputs, looked at by whom suspects errors, and changed by the hooks of n."""
+    try:
+        ds = None if n.op.joint is None else n.op.joint(g, s, None)
+        out: list[Any] = [None] * len(n.edges)
+        for i, e in enumerate(n.edges):
+            e = alias.get(e, e)
+            if e is not None and (need is None or e in need):
+                d = ds[i] if ds is not None else n.op.rules[i](g, s, e.shape)
+                out[i] = d if d is None or d.shape == e.shape else unbroadcast(d, e.shape)
+        for suspect in suspecting:
+            for i, d in enumerate(out):
+                for part in _parts(d):
+                    suspect.look(n, i, part)
+    except Exception:
+        for suspect in suspecting:
+            suspect.blame(n)
+        raise
+    lift = any([isinstance(part, Tensor) for part in _parts(g)])
+    conjugated = lambda d: conj(d) if d.dtype.kind == "c" else d
+    outward = lambda d: None if d is None else conjugated(d if isinstance(d, Tensor) else wrap(d))
+    for f in leaving.of(n):
+        new = f(tuple(map(outward, out)), tuple(map(outward, _parts(g))))
+        if new is not None:
+            out = [None if d is None else conjugated(wrap(d.array, d.node) if lift else d.array) for d in new]
+    return out
+
+
+def _parts(d: Any) -> list[Any]:
+    """The cotangents in d: of several outputs, or itself."""
+    return list(d.values()) if isinstance(d, dict) else [d]
+
+
 def _unchanged(n: Node) -> None:
     """RuntimeError if memory that `n` saved has been written to since."""
     for v in n.saved:
@@ -174,6 +211,8 @@ def _unchanged(n: Node) -> None:
         ages = writes.of(v)
         before = sum([age < n.seq for age in ages])
         if before < len(ages):
+            for suspect in suspecting:
+                suspect.blame(n)
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
                 f"[{v.dtype} {list(v.shape)}], which {n.op.name} saved, is at version {len(ages)}; expected version "

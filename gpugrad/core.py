@@ -76,8 +76,10 @@ class Node:
         self.saved, self.edges = None, ()
 
 
-def make_node(tape: Tape | None, op: Any, saved: Any, edges: tuple, out: Any, next: Node | None = None) -> Node:
-    n = Node()
+def make_node(
+    tape: Tape | None, op: Any, saved: Any, edges: tuple, out: Any, next: Node | None = None, make: Any = None
+) -> Node:
+    n = (make or Node)()
     n.tape, n.op, n.saved, n.edges = tape, op, saved, edges
     n.shape, n.dtype = getattr(out, "shape", None), getattr(out, "dtype", None)
     n.seq, n.next, n.grad = tick(), next, DROP
@@ -102,6 +104,7 @@ class Tensor:
     kind: ClassVar[type[Tensor]]  # the class of results
     box: ClassVar[Callable[[Any], Any]]  # a number, list or array as a Tensor, where no operand of an op is one
     prefix: ClassVar[str] = "gg."  # of dtypes, in messages
+    ignored: ClassVar[frozenset[str]] = frozenset()  # what every op takes by name, to no effect: "name"
     pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
     meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands
     explain: ClassVar[Callable[[str, Exception, Sequence[Any]], Exception]]  # NumPy's error as the user's
@@ -243,6 +246,33 @@ def trainable(t: Tensor) -> bool:
     return t.node is not None and t.node.op is None and t.node.grad is not DROP
 
 
+class Packed(tuple):
+    """What a node saved, some of it packed: `(object, its way back)`, unpacked whenever it is read."""
+
+    __slots__ = ()
+
+    def __getitem__(self, i: Any) -> Any:
+        got = tuple.__getitem__(self, i)
+        return tuple(map(_unpacked, got)) if isinstance(i, slice) else _unpacked(got)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(_unpacked, tuple.__iter__(self))
+
+    def kept(self) -> list[Any]:
+        """What is in memory: packed objects as they are."""
+        return [raw(v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
+
+
+class Parcel(tuple):
+    """(a packed object, the function that unpacks it)."""
+
+    __slots__ = ()
+
+
+def _unpacked(v: Any) -> Any:
+    return v[1](v[0]) if type(v) is Parcel else v
+
+
 def identity(n: Node) -> Node:
     """The last node of a chain: the same for as long as the tensor lives."""
     while n.next is not None:
@@ -279,10 +309,11 @@ class Tape:
     nodes       weak references to the nodes made on it, so that they can be released and measured; None: not listed
     limit       how long `nodes` may grow before the dead are taken out
     silent      it learns which leaves are read, and records nothing
+    apart       no op takes its short path to it: `record` does more than that
     arrays      the arrays that were watched, by id, so that a value saved before anyone watched it is recognised
     """
 
-    __slots__ = ("arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
+    __slots__ = ("apart", "arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
 
     def __init__(
         self,
@@ -291,9 +322,11 @@ class Tape:
         nodes: list[Any] | None = None,
         persistent: bool = False,
         silent: bool = False,
+        apart: bool = False,
     ) -> None:
         self.watched: Any = watched
-        self.auto, self.nodes, self.persistent, self.silent = auto, nodes, persistent, silent
+        self.auto, self.nodes, self.persistent = auto, nodes, persistent
+        self.silent, self.apart = silent, apart
         self.limit = 1024
         self.arrays: dict[int, tuple[Any, Node]] = {}
 

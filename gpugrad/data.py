@@ -11,6 +11,8 @@ import optree
 
 from .core import Tensor, raw, wrap
 from .ops.math import view
+from .origin import STATE
+from .recording import lost
 from .tensor import tensor
 
 
@@ -20,7 +22,7 @@ def _map(f: Callable[..., Any], *trees: Any) -> Any:
 
 def detached(x: Any, kind: type[Tensor] = Tensor) -> Tensor:
     """The values of x as a Tensor without history."""
-    return wrap(view(raw(x if isinstance(x, Tensor) else tensor(x))), None, kind)
+    return lost(wrap(view(raw(x if isinstance(x, Tensor) else tensor(x))), None, kind), "dataset", (x,), STATE)
 
 
 class Dataset:

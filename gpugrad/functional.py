@@ -12,8 +12,8 @@ from typing import Any
 from .array import xp
 from .autograd import enable_grad, grad, require_grad, requires_grad
 from .core import Tensor, wrap
+from .jacobian import jacobian as _rows
 from .ops.math import positive, stop_gradient
-from .ops.shape import reshape, stack
 
 
 def _call(func: Callable[..., Any], inputs: Any, create_graph: bool) -> tuple[tuple, tuple, bool, bool]:
@@ -75,22 +75,12 @@ def _apart(ts: tuple, create_graph: bool) -> tuple:
 def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False) -> Any:
     """The derivative of each output element by each input element: shape of the output, then of the input."""
     xs, outs, one_in, one_out = _call(func, inputs, create_graph)
-    rows = []
-    for o in outs:
-        lib, n = xp(o.array), o.array.size
-        found = []
-        for i in range(n):
-            seed = lib.zeros(n, o.array.dtype)
-            seed[i] = 1
-            found.append(_pull([o], xs, [wrap(seed.reshape(o.array.shape))], create_graph))
-        made = [
-            reshape(stack([f[j] for f in found]), o.array.shape + x.array.shape)
-            if n
-            else wrap(lib.zeros(o.array.shape + x.array.shape, x.array.dtype), None, x.kind)
-            for j, x in enumerate(xs)
-        ]
-        rows.append(_shaped(tuple(made), one_in))
-    return rows[0] if one_out else tuple(rows)
+    rows = [
+        tuple(_rows(lambda seed, o=o: _pull([o], xs, [seed], create_graph), o, xs, True))  # a walk an element
+        for o in outs
+    ]
+    found = tuple([_shaped(r, one_in) for r in rows])
+    return found[0] if one_out else found
 
 
 def _gradient(func: Callable[..., Any]) -> Callable[..., tuple]:

@@ -34,13 +34,16 @@ class Hooks:
 class Handle:
     """What a registration answers: `remove()` ends it.  A context manager, too."""
 
-    def __init__(self, functions: dict[int, Callable[..., Any]], f: Callable[..., Any]) -> None:
-        self._functions, self._key = functions, next(_number)
+    def __init__(
+        self, functions: dict[int, Callable[..., Any]], f: Callable[..., Any], too: Callable[[], Any] = lambda: None
+    ) -> None:
+        self._functions, self._key, self._too = functions, next(_number), too
         functions[self._key] = f
 
     def remove(self) -> None:
         """Call the function no more."""
         self._functions.pop(self._key, None)
+        self._too()
 
     def __enter__(self) -> Handle:
         return self
@@ -51,3 +54,6 @@ class Handle:
 
 arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at a tensor
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
+leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
+ended: dict[int, Callable[[], Any]] = {}  # called when a walk is over
+suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error

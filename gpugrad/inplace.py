@@ -45,6 +45,11 @@ def in_place(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def check(t: Tensor) -> None:
     """RuntimeError if a gradient would be lost by a change in place: of a leaf, or of a view of one."""
+    if autograd.is_inference(t) and not autograd.is_inference_mode_enabled():
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a "
+            "normal tensor before doing inplace update."
+        )
     if not autograd.is_grad_enabled():
         return
     what, at = "a", t

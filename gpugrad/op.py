@@ -89,26 +89,33 @@ def op(
         make = binary
     else:
         make = partial(general, aux=aux, several=several)
-    return _finished(make, self, host, run, Tensor, forward.__doc__)
+    return _finished(make, self, host, run, Tensor, self.args, forward.__doc__)
 
 
-def _finished(make: Any, self: Op, host: Any, run: Any, own: type[Tensor], doc: str | None) -> Any:
+def _finished(
+    make: Any, self: Op, host: Any, run: Any, own: type[Tensor], names: Sequence[str], doc: str | None
+) -> Any:
     call = make(self, host, run, own)
+    code = call.__code__
+    n = code.co_argcount  # the parameters get the names by which users know them
+    ignored = {} if own.ignored else {"co_kwonlyargcount": 0}
+    call.__code__ = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]), **ignored)
     call.__name__ = call.__qualname__ = self.name
     call.__doc__ = doc
     call.__module__ = next(m for m in _callers() if m != __name__)  # where pickle finds it
-    call.__signature__ = signature(self.args, self.static)
+    call.__signature__ = signature(names, self.static, n > 0, own.ignored if n else ())
     call.op = self
-    call.spoken = lambda own: _finished(make, self, host, run, own, doc)
+    call.spoken = lambda own, names: _finished(make, self, host, run, own, names or self.args, doc)
     return call
 
 
-def spoken(f: Any, own: type[Tensor]) -> Any:
-    """Op `f` for users whose tensors are `own`: where no operand is a Tensor, `own.box` makes the first one.
+def spoken(f: Any, own: type[Tensor], names: Sequence[str] = ()) -> Any:
+    """Op `f` for users whose tensors are `own` and who call its arrays `names`.
 
-    The same code, the same rules, the same cost; `own` takes the short path.
+    Where no operand is a Tensor, `own.box` makes the first one.  The same code, the same rules, the same cost; `own`
+    takes the short path.
     """
-    return f.spoken(own)
+    return f.spoken(own, names)
 
 
 def findable(table: dict[str, Any], module: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from numpy import generic, ndarray
 from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, operand
-from .recording import active, record
+from .origin import CONSTANT, logs
+from .recording import active, lost, record
 from .rule import Op
 
 
@@ -37,7 +38,7 @@ def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input, no static arguments: recorded without a call of our own."""
     keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
 
-    def call(a: Any) -> Any:
+    def call(a: Any, *, name: Any = None) -> Any:
         kind = type(a)
         if kind is not own:
             if not isinstance(a, Tensor):
@@ -101,6 +102,8 @@ def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             y = host(x, **static) if type(x) is ndarray else run(x, **static)
         except Exception as e:
             if unknown := set(static) - set(defaults):
+                if unknown <= kind.ignored:
+                    return call(a, **{k: v for k, v in static.items() if k in defaults})
                 raise TypeError(f"{self.name} has no argument {min(unknown)!r}; it takes {list(defaults)}") from None
             lists = {k: tuple(v) for k, v in static.items() if type(v) is list and k != "key"}
             if lists:  # axis=[0, 1]
@@ -148,7 +151,7 @@ def binary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     bx, by, bz = 0 in both, 1 in both, 2 in both
     meets = own is not Tensor
 
-    def call(a: Any, b: Any) -> Any:
+    def call(a: Any, b: Any, *, name: Any = None) -> Any:
         kind = type(a)
         if kind is own and (type(b) is own or isinstance(b, Tensor)):  # `is` takes 10 ns less than isinstance
             x = a.array
@@ -261,9 +264,12 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
         if aux:
             out, *extra = out  # type: ignore[assignment]
         if tracked is None:
-            return tuple([wrap(o, None, kind) for o in out]) if several else wrap(out, None, kind)
-        given = {**self.static, **static}.values() if static else self.static.values()
-        t = record(self, out, (*values, out, *given, *extra, None), heads, kind)
+            t = wrap(out, None, kind)
+        else:
+            given = {**self.static, **static}.values() if static else self.static.values()
+            t = record(self, out, (*values, out, *given, *extra, None), heads, kind)
+        if logs:
+            lost(t, self.name, [a for a, rule in zip(args, self.rules) if rule is None], CONSTANT)
         if not several:
             return t
         if t.node is None:

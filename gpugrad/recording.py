@@ -5,17 +5,21 @@ PyTorch's graph is the tape AMBIENT, which records an op when no GradientTape do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, NamedTuple
 from weakref import ref
 
-from .array import is_inexact
-from .core import Node, Tape, Tensor, compact, make_node, on, wrap
+from .array import is_inexact, library
+from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on, wrap
+from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
+INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
+packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
 
 
 class Change(NamedTuple):
@@ -29,13 +33,14 @@ class Change(NamedTuple):
 class Mode:
     """What records, in one thread or asyncio task.  Never changed; another takes its place.
 
-    only     the only tape an op can land on, or NONE
+    sole     the only tape an op can land on, or NONE
+    only     the same, where an op may take its short path; else NONE
     tapes    the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
     open     every tape that has been entered, AMBIENT first
     changes  the modes that have been entered, in order
     """
 
-    __slots__ = ("changes", "only", "open", "tapes")
+    __slots__ = ("changes", "only", "open", "sole", "tapes")
 
     def __init__(self, open: tuple[Tape, ...], changes: tuple[Change, ...]) -> None:
         off: frozenset[Tape] = frozenset()
@@ -43,7 +48,8 @@ class Mode:
             off = (off | c.off) - c.on
         tapes = tuple([t for t in open if t not in off])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
-        self.only = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
+        self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
+        self.only = NONE if self.sole.apart else self.sole
         self.open, self.changes = open, changes
 
 
@@ -55,6 +61,13 @@ def enter(tape: Tape) -> None:
     """Open `tape` in this thread or task."""
     now = active()
     _active.set(Mode((*now.open, tape), now.changes))
+
+
+def leave(tape: Tape) -> None:
+    """Close `tape`, once of the times that it was opened."""
+    now = active()
+    i = len(now.open) - 1 - now.open[::-1].index(tape)
+    _active.set(Mode(now.open[:i] + now.open[i + 1 :], now.changes))
 
 
 def replace(tape: Tape, *new: Tape) -> None:
@@ -147,27 +160,59 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     The general case; ops with one or two inputs and one tape have it written out.
     """
     t, now = wrap(out, None, kind), active()
-    tape, tapes = now.only, now.tapes
-    if not tapes:
-        return t
+    tape, tapes = now.sole, now.tapes
     live: Any
     for h in heads:
         if h is not None and h.tape is not tape and h not in tape.watched:
-            live, landed = _tracked(tapes, heads)
+            live, landed = _tracked(tapes, heads) if tapes else ([], [])
             break
     else:
         live, landed = heads, [tape]
     dtype = getattr(out, "dtype", None)
     if not landed or (dtype is not None and not is_inexact(dtype)):
+        if logs:
+            follow(t, op.name, heads, (), now, None if dtype is None or is_inexact(dtype) else INTEGER)
+        if INFERENCE in now.open:
+            inferred(t)
         return t
     saved = op.keep([h is not None for h in live])(values)
+    if marked:
+        _no_inferred(saved, heads)
+    if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
+        saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
     edges = tuple(live)
+    make = Followed if logs else Node
     for tape in landed:
-        t.node = n = make_node(tape, op, saved, edges, out, t.node)
+        t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
         if tape.nodes is not None:
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
                 compact(tape)
+    if logs:
+        follow(t, op.name, heads, landed, now)
+    return t
+
+
+def inferred(t: Tensor) -> None:
+    """Mark `t` as a tensor of inference_mode."""
+    leaf(t).tape = INFERENCE
+    marked.add(INFERENCE)
+
+
+def _no_inferred(saved: tuple, heads: Any) -> None:
+    for v, h in zip(saved, heads):
+        if h is not None and h.tape is INFERENCE and v is not None:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode "
+                "in computation tracked by autograd. To work around this, make a clone to get a normal tensor, or use "
+                "no_grad() instead of inference_mode()."
+            )
+
+
+def lost(t: Tensor, name: str, inputs: Iterable[Any], cause: str) -> Tensor:
+    """`t`, made of `inputs` in a way that no tape follows; `tape.explain` can, where it is asked for."""
+    if logs:
+        follow(t, name, [x.node for x in inputs if isinstance(x, Tensor)], (), active(), cause)
     return t
 
 

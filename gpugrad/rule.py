@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature
 from operator import itemgetter
 from typing import Any
@@ -104,13 +104,14 @@ def _quick(rule: Rule, index: list[int], wrapped: Rule) -> tuple[Rule, int]:
     return (rule, index[0]) if len(index) == 1 and index[0] >= 0 else (wrapped, -2)
 
 
-def signature(args: Sequence[str], static: dict[str, Any]) -> Signature:
-    """What `help` shows: arrays by position, static arguments by position or name."""
-    either = Parameter.POSITIONAL_OR_KEYWORD
+def signature(args: Sequence[str], static: dict[str, Any], named: bool, ignored: Iterable[str]) -> Signature:
+    """What `help` shows: arrays by position, and by name where there are so few that a path is written out."""
+    either, by_name = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
     return Signature(
         [
-            *[Parameter(a, Parameter.POSITIONAL_ONLY) for a in args],
+            *[Parameter(a, either if named else Parameter.POSITIONAL_ONLY) for a in args],
             *[Parameter(n, either, default=v) for n, v in static.items()],
+            *[Parameter(n, by_name, default=None) for n in ignored],
         ]
     )
 

@@ -12,8 +12,11 @@ import optree
 
 from .array import is_inexact, library, xp
 from .backprop import backprop
-from .core import Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .explain import explain
+from .jacobian import batch_jacobian, jacobian
 from .ops.shape import broadcast_to
+from .origin import Log
 from .recording import active, enter, replace, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
@@ -35,17 +38,21 @@ class GradientTape:
 
     persistent                 keep what was saved after `gradient`, until the tape is dropped
     watch_accessed_variables   watch trainable variables by themselves when an op reads them
+    explain                    from now on remember where tensors come from, so that `explain` can say why a gradient
+                               is None; costs at most 2 us an op
 
-    A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.
+    A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.  A tape that is
+    dropped frees what is left.
     """
 
-    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
-        if type(persistent) is not bool or type(watch_accessed_variables) is not bool:
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True, explain: bool = False) -> None:
+        given = persistent, watch_accessed_variables, explain
+        if any(type(v) is not bool for v in given):
             raise TypeError(
-                "GradientTape: persistent and watch_accessed_variables are True or False, "
-                f"not {persistent!r} and {watch_accessed_variables!r}"
+                f"GradientTape: persistent, watch_accessed_variables and explain are True or False, not {given}"
             )
         self._persistent, self._auto = persistent, watch_accessed_variables
+        self._log = Log() if explain else None
         self._tape: Tape | None = None
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
         self._spent = False
@@ -68,8 +75,13 @@ class GradientTape:
         if self._tape is not None:
             replace(self._tape)
 
+    def __del__(self) -> None:
+        tape = getattr(self, "_tape", None)  # an error in __init__ leaves none
+        if tape is not None:
+            tape.close()
+
     def _new(self) -> Tape:
-        return Tape(set(), self._auto, [], self._persistent)
+        return Tape(set(), self._auto, [], self._persistent, apart=self._log is not None)
 
     def _recording(self) -> Tape:
         if self._tape is None or self._tape not in active().tapes:
@@ -98,6 +110,8 @@ class GradientTape:
                     f"{t.prefix}{'string' if t.array.dtype.kind in 'SUO' else t.array.dtype}",
                     stacklevel=2,
                 )
+                if self._log is not None:
+                    self._log.refuse(t)
                 continue
             n = leaf(t)
             if n.op is None or on(n, self._tape) is None:  # what it has recorded itself is tracked already
@@ -143,12 +157,7 @@ class GradientTape:
 
         Each gradient has its source's shape and dtype.  RuntimeError on a tape that is used up.
         """
-        if self._tape is None or self._spent:
-            raise RuntimeError(
-                f"{_SPENT}. Write GradientTape(persistent=True) to ask several times."
-                if self._spent
-                else f"{_SPENT}; this one has never been entered. Compute the target inside `with tape:`."
-            )
+        self._usable()
         zero = self._zero(unconnected_gradients)
         if target is None:
             raise TypeError(
@@ -158,34 +167,123 @@ class GradientTape:
         targets = self._tensors(target, "target")
         asked, restore = self._sources(sources)
         seeds = self._seeds(targets, output_gradients)
-        tape, inside = self._tape, self._tape in active().open
-        if inside and self._persistent:
-            warnings.warn(
-                "Calling GradientTape.gradient on a persistent tape inside its context records the gradient's own "
-                "ops on the tape, which costs time and memory. Call it after the `with` block unless you want "
-                "higher derivatives.",
-                stacklevel=2,
-            )
-        if inside and not self._persistent:
-            replace(tape)
+        self._begin()
         try:
-            out = backprop(targets, seeds, tape, asked, self._persistent, len(active().tapes) > 1) or []
-            for t, s in zip(targets, seeds, strict=True):
-                if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
-                    for i, a in enumerate(asked):
-                        if a is t and is_inexact(t.array.dtype):
-                            out[i] = wrap(xp(t.array).ones_like(t.array), None, t.kind) if s is None else s
+            out = self._pull(targets, seeds, asked, self._persistent)
         finally:
-            if not self._persistent:
-                self._spent = True
-                self._seen = tape.watched  # which close() replaces
-                tape.close()
+            self._end()
         if zero:
             out = [
                 wrap(xp(s.array).zeros_like(s.array), None, s.kind) if g is None else g
                 for g, s in zip(out, asked, strict=True)
             ]
         return restore(out)
+
+    def jacobian(
+        self,
+        target: Any,
+        sources: Any,
+        unconnected_gradients: str = UnconnectedGradients.NONE,
+        parallel_iterations: int | None = None,
+        experimental_use_pfor: bool = True,
+    ) -> Any:
+        """The derivative of each element of `target` with respect to each element of `sources`, nested like sources.
+
+        target   one tensor.  Each answer has the target's shape, then its source's, and its source's dtype
+        The pass back is made once an element of target.  `parallel_iterations` changes nothing; without
+        `experimental_use_pfor` the tape must be persistent, as in TensorFlow.
+        TypeError if target is no tensor; RuntimeError on a tape that is used up.
+        """
+        self._loops(experimental_use_pfor, "jacobian")
+        zero = self._zero(unconnected_gradients)
+        t = self._one(target, "target")
+        asked, restore = self._sources(sources)
+        self._begin()
+        try:
+            return restore(jacobian(lambda seed: self._pull([t], [seed], asked, True), t, asked, zero))
+        finally:
+            self._end()
+
+    def batch_jacobian(
+        self,
+        target: Any,
+        source: Any,
+        unconnected_gradients: str = UnconnectedGradients.NONE,
+        parallel_iterations: int | None = None,
+        experimental_use_pfor: bool = True,
+    ) -> Any:
+        """The Jacobian of each example: target[i] with respect to source[i], whose first axes are the batch.
+
+        Answers shape (batch, *target.shape[1:], *source.shape[1:]); zeros where target does not depend on source.  An
+        element of target that depends on other examples than its own has the sum of their derivatives.
+        ValueError if the first axes differ; RuntimeError on a tape that is used up.
+        """
+        self._loops(experimental_use_pfor, "batch_jacobian")
+        self._zero(unconnected_gradients)
+        t, s = self._one(target, "target"), self._one(source, "source")
+        a, b = t.array.shape, s.array.shape
+        if a[:1] != b[:1] or not a:
+            raise ValueError(
+                f"Need first dimension of target shape ({a}) and source shape ({b}) to match. The first axis is the "
+                "batch; for one example write tape.jacobian."
+            )
+        self._begin()
+        try:
+            return batch_jacobian(lambda seed: self._pull([t], [seed], [s], True), t, s)
+        finally:
+            self._end()
+
+    @staticmethod
+    def _one(t: Any, what: str) -> Tensor:
+        if not isinstance(t, Tensor):
+            raise TypeError(
+                f"the {what} is one tensor, not {t!r:.60} of type {type(t).__name__}; call for each of them"
+            )
+        return t
+
+    def _loops(self, vectorized: bool, what: str) -> None:
+        self._usable()
+        if not vectorized and not self._persistent:
+            raise RuntimeError(
+                f"GradientTape must be created with persistent=True to compute the {what} with eager execution "
+                "enabled and with experimental_use_pfor set to False."
+            )
+
+    def _usable(self) -> None:
+        if self._tape is None or self._spent:
+            raise RuntimeError(
+                f"{_SPENT}. Write GradientTape(persistent=True) to ask several times."
+                if self._spent
+                else f"{_SPENT}; this one has never been entered. Compute the target inside `with tape:`."
+            )
+
+    def _begin(self) -> None:
+        if self._tape in active().open:
+            if self._persistent:
+                warnings.warn(
+                    "Calling GradientTape.gradient on a persistent tape inside its context records the gradient's "
+                    "own ops on the tape, which costs time and memory. Call it after the `with` block unless you "
+                    "want higher derivatives.",
+                    stacklevel=3,
+                )
+            else:
+                replace(self._tape)
+
+    def _pull(self, targets: list[Tensor], seeds: list[Any], asked: list[Tensor], retain: bool) -> list[Any]:
+        tape: Any = self._tape
+        out = backprop(targets, seeds, tape, asked, retain, len(active().tapes) > 1) or []
+        for t, s in zip(targets, seeds, strict=True):
+            if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
+                for i, a in enumerate(asked):
+                    if a is t and is_inexact(t.array.dtype):
+                        out[i] = wrap(xp(t.array).ones_like(t.array), None, t.kind) if s is None else s
+        return out
+
+    def _end(self) -> None:
+        if not self._persistent and self._tape is not None:
+            self._spent = True
+            self._seen = self._tape.watched  # which close() replaces
+            self._tape.close()
 
     @staticmethod
     def _zero(unconnected: Any) -> bool:
@@ -241,6 +339,25 @@ class GradientTape:
             raise ValueError(f"gradient: {len(targets)} targets need as many output_gradients, given {len(found)}")
         return [seed_for(t, s) for t, s in zip(targets, found, strict=False)]
 
+    def explain(self, target: Any, source: Any) -> Any:
+        """Why the gradient of `target` with respect to `source` is None, and the line where the path broke.
+
+        target   what `gradient` was given, or would be: a tensor, nested tensors, or an array that was meant as one
+        source   a tensor, or nested tensors: then the answers are nested alike
+        Answers an Explanation, which prints as a sentence.  Works after `gradient`, too.
+        RuntimeError on a tape made without explain=True.
+        """
+        tape, log = self._tape, self._log
+        if log is None or tape is None:
+            raise RuntimeError(
+                "tape.explain tells from what the tape remembered, and this one was "
+                + ("not asked to: write GradientTape(explain=True)." if log is None else "never entered.")
+            )
+        targets = optree.tree_leaves(target, namespace="gpugrad")
+        watched = self._seen | set(tape.watched)
+        say = lambda s: explain(targets, s, tape, watched, self._auto, log)
+        return say(source) if isinstance(source, Tensor) else optree.tree_map(say, source, namespace="gpugrad")
+
     # ------------------------------------------------------------------------------------ memory
     def nbytes(self) -> int:
         """Bytes of the distinct arrays that this tape keeps for its backward pass.  Views count as their base."""
@@ -251,7 +368,7 @@ def saved_arrays(nodes: list[Any]) -> dict[int, int]:
     """Bytes of each distinct memory block that `nodes` keep, by the id of the array that owns it."""
     blocks: dict[int, int] = {}
     for n in nodes:
-        for v in n.saved:
+        for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
             if library(v) is not None:
                 base = owner_of(v)
                 blocks[id(base)] = base.nbytes

@@ -13,6 +13,8 @@ from .array import Device, DTypeLike, as_dtype, asarray, default_device, default
 from .core import Tensor, raw, wrap
 from .forward import explain, pair
 from .ops import index, linalg, math, reduce, shape
+from .origin import BRANCH, LEFT, STOPPED, left, logs
+from .recording import lost
 
 
 # ---------------------------------------------------------------------------------------------- creation
@@ -24,13 +26,14 @@ def tensor(
     Python floats become float32, integers int32; arrays keep their dtype.  An array of the right dtype and device is
     shared, not copied.  `requires_grad`: a leaf of the graph, whose `.grad` backward() fills.
     """
+    given: Any = value
     if isinstance(value, Tensor):
         value = math.view(value.array)
     elif isinstance(value, (list, tuple)) and _has_tensor(value):
         value = np.stack([to_numpy(tensor(v)) for v in value])
     data = asarray(value, dtype, device)
     # A tape tells values apart by the array object: two tensors of one array must not share it.
-    t = wrap(math.view(data) if data is value else data)
+    t = lost(wrap(math.view(data) if data is value else data), "tensor", (given,), STOPPED)
     return autograd.require_grad(t) if requires_grad else t
 
 
@@ -120,6 +123,8 @@ def full_like(x: Any, fill_value: float, dtype: DTypeLike = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- leaving
 def to_numpy(t: Any) -> np.ndarray:
     """The values as a NumPy array; they leave the graph."""
+    if logs:
+        left(t, LEFT)
     return _array.to_host(raw(t))
 
 
@@ -146,11 +151,13 @@ def _leave(t: Tensor, func: Any, types: Any, args: tuple, kw: dict[str, Any]) ->
 def _bool(t: Tensor) -> bool:
     if t.array.size != 1:
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous; use gg.any(t) or gg.all(t)")
-    return bool(to_numpy(t).item())
+    if logs:
+        left(t, BRANCH)
+    return bool(_array.to_host(t.array).item())
 
 
 def _repr(t: Tensor) -> str:
-    values = to_numpy(t)
+    values = _array.to_host(t.array)
     if values.dtype == _array.bfloat16:  # NumPy prints its whole numbers as if they were integers
         values = values.astype(np.float32)
     body = np.array2string(values, separator=", ", prefix="tensor(", threshold=1000)

@@ -11,7 +11,8 @@ from . import array as _array, autograd
 from .array import Device, DTypeLike, asarray, is_inexact, library
 from .core import Tensor, make_node, raw, trainable as _trainable, wrap
 from .ops import index, math
-from .tensor import tensor, to_numpy
+from .origin import logs, stored
+from .tensor import tensor
 
 _number = count()
 
@@ -50,7 +51,8 @@ class Variable(Tensor):
             self.node.grad = None
 
     def __repr__(self) -> str:
-        return f"<Variable {self.name!r} shape={self.array.shape} dtype={self.array.dtype}, numpy={to_numpy(self)!r}>"
+        values = _array.to_host(self.array)
+        return f"<Variable {self.name!r} shape={self.array.shape} dtype={self.array.dtype}, numpy={values!r}>"
 
     def __iadd__(self, other: Any) -> Any:
         raise RuntimeError(
@@ -99,15 +101,23 @@ class Variable(Tensor):
         if _array.device_of(new) != _array.device_of(self.array):
             new = raw(math.to_device(wrap(new), self.device))
         self.array = _array.xp(new).array(new, self.array.dtype)
+        if logs:
+            stored(self, value)
         return self
 
     def assign_add(self, delta: Any) -> Variable:
         """Add `delta`, which broadcasts to this shape."""
-        return self.assign(self.array + self._delta(delta))
+        self.assign(self.array + self._delta(delta))
+        if logs:
+            stored(self, delta)
+        return self
 
     def assign_sub(self, delta: Any) -> Variable:
         """Subtract `delta`, which broadcasts to this shape."""
-        return self.assign(self.array - self._delta(delta))
+        self.assign(self.array - self._delta(delta))
+        if logs:
+            stored(self, delta)
+        return self
 
     def _delta(self, delta: Any) -> Any:
         d = raw(delta)
@@ -135,6 +145,8 @@ class _Slice(Tensor):
         v = self.variable
         new = _array.xp(v.array).array(v.array)
         target = index._raw_key(self.key)
+        if logs:
+            stored(v, value)
         value = raw(value)
         try:
             new[target] = value if library(value) is not None else asarray(value, v.array.dtype, v.device)

@@ -143,3 +143,10 @@ def test_what_the_gradient_needs_is_freed_with_the_tape():
         assert alive() is None
     finally:
         gc.enable()
+
+
+def test_of_untracked_tensors_nothing_is_recorded():
+    f = gg.custom_gradient(lambda x: (x * 2.0, lambda g: g * 2.0))
+    pair = gg.custom_gradient(lambda x: ((x * 2.0, x * 3.0), lambda g, h: g * 2.0 + h * 3.0))
+    for y in (f(gg.tensor(1.0)), *pair(gg.tensor(1.0)), gg.grad_pass_through(gg.sign)(gg.tensor(1.0))):
+        assert not y.requires_grad and y.is_leaf

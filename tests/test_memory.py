@@ -310,3 +310,26 @@ def test_a_mode_set_inside_a_tape_does_not_hold_it():
         assert alive() is None
     finally:
         gg.set_grad_enabled(True)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_dropped_tape_frees_what_it_saved_while_its_results_live(persistent):
+    x = gg.Variable(np.ones(1000, np.float32))
+    with gg.GradientTape() as outer:
+        with gg.GradientTape(persistent=persistent) as tape:
+            h = gg.exp(x)
+            y = gg.sum(h * h)
+        saved = weakref.ref(h.array)
+        del h
+        assert saved() is not None and tape.nbytes() == 4000
+        del tape
+        assert outer.nbytes() == 4000 and saved() is not None
+    assert outer.gradient(y, x).tolist() == pytest.approx([2 * np.exp(2.0)] * 1000)
+    with gg.GradientTape(persistent=persistent) as tape:
+        h = gg.exp(x)
+        y = gg.sum(h * h)
+    saved = weakref.ref(h.array)
+    del h, tape
+    assert saved() is None
+    with pytest.raises(RuntimeError, match="when the tape that recorded them is dropped"):
+        y.backward()

@@ -1,5 +1,7 @@
 """What ops make of numbers, lists and NumPy scalars, alone and beside arrays."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -258,3 +260,13 @@ def test_clip_with_a_bound_that_is_nan():
     x, bound = gg.tensor([1.0, 5.0]), np.float32([np.nan, 2.0])
     assert np.array_equal(gg.clip(x, gg.tensor(bound), None).numpy(), [np.nan, 5], equal_nan=True)
     assert np.array_equal(gg.clip(x, None, gg.tensor(bound)).numpy(), [np.nan, 2], equal_nan=True)
+
+
+def test_arrays_by_name():
+    a = gg.tensor([1.0, 2.0])
+    assert gg.multiply(y=2.0, x=a).tolist() == [2, 4] and gg.sum(x=a, axis=0).item() == 3
+    assert gg.exp(x=gg.zeros(1)).tolist() == [1]
+    for f in (lambda: gg.multiply(a, z=a), lambda: gg.exp(a, name="e"), lambda: gg.sum(a, name="s")):
+        with pytest.raises(TypeError, match="'z'|'name'"):
+            f()
+    assert str(inspect.signature(gg.multiply)) == "(x, y)"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gpugrad import explain
+
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCK = re.compile(r"^(<!-- no test -->\s*\n)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ARROW = re.compile(r"# -> (.*?)\s*$")
@@ -86,3 +88,19 @@ def test_an_error_names_the_line_of_the_file():
     with pytest.raises(ZeroDivisionError) as caught:
         run("one\n\n" + fence("a = 1", "1 / 0"))
     assert caught.traceback[-1].lineno == 4  # counted from 0
+
+
+@pytest.mark.filterwarnings("ignore:The dtype of the watched tensor")
+def test_the_page_on_none_prints_what_it_says(capsys):
+    """Each block prints what stands in the block of text after it."""
+    page = README.parent / "docs" / "none.md"
+    text = page.read_text(encoding="utf-8")
+    found = list(re.finditer(r"^```python\n(.*?)^```\n+```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    namespace: dict = {}
+    for m in found:
+        source = "\n" * text.count("\n", 0, m.start(1)) + m[1]
+        exec(compile(source, str(page), "exec"), namespace)
+        assert capsys.readouterr().out.split() == m[2].split(), m[2]
+    assert len(found) == text.count("```python") >= 12
+    told = set(re.findall(r"^## (.*)$", text, re.MULTILINE))
+    assert told == set(explain.ADVICE) - {explain.CONNECTED}

@@ -501,7 +501,7 @@ def test_bad_arguments_leave_the_tape_usable():
     with pytest.raises(TypeError, match="gradients can be either Tensors or None"):
         tape.gradient(y, x, output_gradients=["s"])
     assert float(tape.gradient(y, x)) == 6
-    with pytest.raises(TypeError, match="persistent and watch_accessed_variables are True or False"):
+    with pytest.raises(TypeError, match="persistent, watch_accessed_variables and explain are True or False"):
         gg.GradientTape(persistent=float("nan"))
 
 

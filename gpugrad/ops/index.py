@@ -10,6 +10,8 @@ from ..array import as_dtype, default_float, wide, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..forward import boxed
 from ..op import op
+from ..origin import CONSTANT
+from ..recording import lost
 from .math import const
 
 
@@ -37,6 +39,7 @@ def getitem(x: Any, key: Any) -> Any:
     IndexError for an index out of bounds.  The gradient of an element selected twice is the sum of both.
     """
     x = boxed(x, "getitem")
+    by = [k for k in (key if isinstance(key, tuple) else (key,)) if isinstance(k, Tensor)]
     key = _raw_key(key)
     if isinstance(key, list):
         key = xp_of(raw(x)).asarray(key, None if key else int)  # which nobody can change later
@@ -44,7 +47,8 @@ def getitem(x: Any, key: Any) -> Any:
     for k in parts:
         if isinstance(k, (str, float)):
             raise IndexError(f"getitem: {k!r} is no index; integers, slices, None, ... and integer or bool arrays are")
-    return _getitem(x, key=key)
+    out = _getitem(x, key=key)
+    return lost(out, "getitem", by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
 @op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
@@ -77,7 +81,7 @@ def put(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """The slices of x at `indices` along `axis` (None: of the flattened array)."""
-    x, indices = boxed(x, "take"), raw(indices)
+    x = boxed(x, "take")
     if isinstance(indices, (list, tuple)):
         indices = xp_of(raw(x)).asarray(indices, None if len(indices) else int)
     if axis is None:
@@ -134,4 +138,4 @@ def one_hot(indices: Any, num_classes: int, dtype: Any = None) -> Any:
     indices = boxed(indices, "one_hot")
     i = raw(indices)
     out = (i[..., None] == xp_of(i).arange(num_classes)).astype(default_float() if dtype is None else as_dtype(dtype))
-    return wrap(out, None, indices.kind) if isinstance(indices, Tensor) else out
+    return lost(wrap(out, None, indices.kind), "one_hot", (indices,), CONSTANT) if isinstance(indices, Tensor) else out

@@ -31,6 +31,8 @@ from ..core import Tensor, raw, wrap
 from ..forward import as_float, boxed, number, operand, pair, ufunc
 from ..kernels import kernel
 from ..op import op
+from ..origin import CONSTANT, INTEGER, STOPPED
+from ..recording import lost
 
 LN2, LN10 = 0.6931471805599453, 2.302585092994046
 
@@ -47,7 +49,7 @@ def const(f: Any) -> Any:
         out = f(*args, **static)
         for a in args:
             if isinstance(a, Tensor):
-                return wrap(raw(out), None, a.kind)
+                return lost(wrap(raw(out), None, a.kind), f.__name__, args, CONSTANT)
         return out
 
     call.__name__ = call.__qualname__ = f.__name__
@@ -228,7 +230,10 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     elif isinstance(x, np.generic) and isinstance(y, Tensor):
         x = operand(x, y.array)
     out = _where(mask, x, y)
-    return wrap(out, None, condition.kind) if isinstance(condition, Tensor) and not isinstance(out, Tensor) else out
+    if isinstance(condition, Tensor):
+        out = out if isinstance(out, Tensor) else wrap(out, None, condition.kind)
+        lost(out, "where", (condition,), CONSTANT)
+    return out
 
 
 @op(mask=None, x=lambda g, mask: _where(mask, g, 0), y=lambda g, mask: _where(mask, 0, g))
@@ -335,11 +340,9 @@ def astype(x: Any, dtype: DTypeLike) -> Any:
     x = boxed(x, "astype")
     if raw(x).dtype == d:
         return x
-    return (
-        _astype(x, dtype=d)
-        if is_inexact(d) or not isinstance(x, Tensor)
-        else wrap(_astype(x.array, dtype=d), None, x.kind)
-    )
+    if is_inexact(d) or not isinstance(x, Tensor):
+        return _astype(x, dtype=d)
+    return lost(wrap(_astype(x.array, dtype=d), None, x.kind), "astype", (x,), INTEGER)
 
 
 @op(x=lambda g, target, source: _to_device(g, target=source, source=target))
@@ -358,7 +361,7 @@ def to_device(x: Any, device: str | Device) -> Any:
 
 def stop_gradient(x: Any) -> Any:
     """The values of x, which no tape follows back.  Shares memory with x."""
-    return wrap(view(x.array), None, x.kind) if isinstance(x, Tensor) else x
+    return lost(wrap(view(x.array), None, x.kind), "stop_gradient", (x,), STOPPED) if isinstance(x, Tensor) else x
 
 
 def view(x: Any) -> Any:

@@ -24,7 +24,9 @@ from ..array import (
 )
 from ..autograd import (
     enable_grad as enable_grad,
+    inference_mode as inference_mode,
     is_grad_enabled as is_grad_enabled,
+    is_inference_mode_enabled as is_inference_mode_enabled,
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
 )
@@ -35,5 +37,5 @@ from .tensor import Size as Size, Tensor as Tensor, tensor as tensor
 
 globals().update({**TABLE, **CREATION})
 bool, double, half, float, int, long, short = bool_, float64, float16, float32, int32, int64, int16
-device, inference_mode, get_default_dtype = _device, no_grad, _default_float
+device, get_default_dtype = _device, _default_float
 cuda = _Namespace(is_available=lambda: _device_count("cuda") > 0, device_count=lambda: _device_count("cuda"))

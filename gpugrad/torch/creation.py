@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd, random
+from .. import random
 from ..adapt import adapted
 from ..array import int64
 from ..core import Tensor as CoreTensor, wrap
@@ -15,7 +15,7 @@ from ..op import findable
 from ..ops import math
 from ..tensor import arange as _arange, eye, full as _full, linspace, ones, zeros
 from .functions import kept, shape_of
-from .tensor import Tensor, as_torch, tensor
+from .tensor import Tensor, created, tensor
 
 
 def _creation(f: Callable[..., Any], sized: bool = False, doc: str | None = None) -> Callable[..., Any]:
@@ -23,8 +23,7 @@ def _creation(f: Callable[..., Any], sized: bool = False, doc: str | None = None
 
     def call(*args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         given = (shape_of(args),) if sized else args
-        out = as_torch(f(*given, dtype=dtype, device=device))
-        return autograd.require_grad(out) if requires_grad else out  # type: ignore[return-value]
+        return created(f(*given, dtype=dtype, device=device), requires_grad)
 
     call.__name__, call.__doc__ = f.__name__, doc or f.__doc__
     return call

@@ -12,9 +12,10 @@ from .. import autograd as _autograd
 from ..array import bfloat16, bool_, device_of, float16, float32, int64, library, xp
 from ..core import Tensor as CoreTensor, raw, trainable, wrap
 from ..forward import explain, pair
-from ..graph import GradFn, backward_name
+from ..graph import GradFn as CoreGradFn, backward_name
 from ..inplace import category, get_item, set_item
 from ..printing import text
+from ..recording import inferred
 from ..tensor import tensor as core_tensor, to_numpy
 from ..variable import Parameter as CoreParameter
 
@@ -41,6 +42,12 @@ def promoted(x: Any, y: Any) -> np.dtype:
     if bool(x.ndim) != bool(y.ndim):
         return x.dtype if x.ndim else y.dtype
     return float32 if {x.dtype, y.dtype} == {float16, bfloat16} else np.result_type(x.dtype, y.dtype)
+
+
+class GradFn(CoreGradFn):
+    """The op that made a tensor, as `grad_fn` shows it."""
+
+    kind = CoreTensor  # PyTorch's Tensor, once it is there
 
 
 class Tensor(CoreTensor):
@@ -152,6 +159,10 @@ class Tensor(CoreTensor):
         """Whether the dtype is a real floating one."""
         return category(self.array.dtype) == 2
 
+    def is_inference(self) -> bool:
+        """Whether it was made under inference_mode."""
+        return _autograd.is_inference(self)
+
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
@@ -160,7 +171,7 @@ class Tensor(CoreTensor):
     __getitem__, __setitem__ = get_item, set_item  # type: ignore[assignment]
 
 
-Tensor.kind = Tensor
+Tensor.kind = GradFn.kind = Tensor
 _LONG = {
     "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
     "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
@@ -198,5 +209,12 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     if dtype is None and not isinstance(data, CoreTensor) and library(data) is None:
         dtype = int64 if raw(core_tensor(data, device="cpu")).dtype.kind == "i" else None
     array = raw(core_tensor(data, dtype, device))
-    out = wrap(xp(array).array(array), None, Tensor)
+    return created(wrap(xp(array).array(array), None, Tensor), requires_grad)
+
+
+def created(t: CoreTensor, requires_grad: bool = False) -> Tensor:
+    """A new tensor, a leaf where asked for, marked under inference_mode."""
+    out = as_torch(t)
+    if _autograd.is_inference_mode_enabled():
+        inferred(out)
     return _autograd.require_grad(out) if requires_grad else out  # type: ignore[return-value]

@@ -31,7 +31,8 @@ def test_names_are_the_core_ops():
         core = {id(v.op) for m in (math, reduce, activation, gg) for v in vars(m).values() if hasattr(v, "op")}
         assert len(shared) > 40 and all(id(f.op) in core for f in shared)
     assert tf.multiply.op is torch.mul.op is gg.multiply.op
-    assert tf.multiply.__code__ is torch.mul.__code__ is gg.multiply.__code__
+    codes = {f.__code__.co_code for f in (tf.multiply, torch.mul, gg.multiply)}
+    assert len(codes) == 1  # the same path, of other names
 
 
 def test_ops_of_the_doors_are_found_by_pickle():

@@ -184,7 +184,8 @@ def test_the_gradient_of_the_sum_of_a_target(tf):
 
 
 def test_an_element_wise_target_and_its_picture(tf):
-    plt = pytest.importorskip("matplotlib.pyplot")
+    import matplotlib.pyplot as plt
+
     plt.switch_backend("Agg")
     x = tf.linspace(-10.0, 10.0, 200 + 1)
 
