@@ -9,7 +9,7 @@ from weakref import ref
 
 from .array import is_inexact, xp
 from .autograd import is_grad_enabled, no_grad, requires_grad
-from .backprop import FREED
+from .backprop import FREED, _since_watched as since_watched, alive
 from .core import Node, Tensor, raw, trainable, wrap
 from .custom import attach
 from .inplace import remember
@@ -18,23 +18,33 @@ from .recording import record
 
 
 class _Saved:
-    """What a context keeps for `backward`; it lives as long as the node does."""
+    """Where a context finds what it saved: the arrays are in the node, which a walk frees, and some hooks pack.
 
-    __slots__ = ("__weakref__", "entries", "kind", "node", "several")
+    For each tensor (its history, its class); for an output of the call itself its number in the place of the history.
+    """
 
-    def __init__(self, entries: list[Any], kind: type[Tensor], node: Node | None, several: bool) -> None:
-        self.entries, self.kind, self.several = entries, kind, several
-        self.node = (lambda: None) if node is None else ref(node)  # weak: the node holds this
+    __slots__ = ("entries", "node", "several")
+
+    def __init__(self, entries: list[tuple[Node | int | None, type[Tensor]] | None], node: Node, several: bool) -> None:
+        self.entries, self.several = entries, several
+        self.node = ref(node)  # weak: the node holds the context
 
     def tensors(self) -> tuple[Any, ...]:
-        """Inputs with the history they had; outputs, kept as (array, number), with that of this call."""
-        return tuple([self._output(*e) if isinstance(e, tuple) else e for e in self.entries])
-
-    def _output(self, array: Any, i: int) -> Tensor:
+        """The tensors with the history they had.  RuntimeError once they are freed."""
         node = self.node()
-        if node is None or not self.several:
-            return wrap(array, node, self.kind)
-        return record(PICK, array, (None, None, i, None), (node,), self.kind)
+        n = None if node is None else alive(node)
+        if n is None or n.saved is None:
+            raise RuntimeError(FREED)
+        arrays = iter(n.saved[len(n.edges) + 2 :])
+        return tuple([None if e is None else self._tensor(next(arrays), node, *e) for e in self.entries])
+
+    def _tensor(self, array: Any, node: Any, history: Node | int | None, kind: type[Tensor]) -> Tensor:
+        if history is None:  # a tape may have watched it since
+            found = since_watched(array)
+            return wrap(array, found.node if isinstance(found, Tensor) else None, kind)
+        if isinstance(history, int) and self.several:
+            return record(PICK, array, (None, None, history, None), (node,), kind)
+        return wrap(array, node if isinstance(history, int) else history, kind)
 
 
 class Context:
@@ -49,7 +59,7 @@ class Context:
         self._dirty: tuple[Any, ...] = ()
         self.materialize_grads = True
         self._constant: set[int] = set()
-        self._saved: Callable[[], _Saved | None] | None = None
+        self._saved: _Saved | None = None
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors, or None, for `backward`, where they are `saved_tensors`."""
@@ -58,12 +68,7 @@ class Context:
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What `save_for_backward` kept.  RuntimeError once the graph has been freed."""
-        if self._saved is None:
-            return ()
-        saved = self._saved()
-        if saved is None:
-            raise RuntimeError(FREED)
-        return saved.tensors()
+        return () if self._saved is None else self._saved.tensors()
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """These outputs have no gradient."""
@@ -166,22 +171,19 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
         for i, o in enumerate(outs)
         if isinstance(o, Tensor) and is_inexact(o.array.dtype) and id(o) not in ctx._constant
     ]
-    places = {i: n for n, i in enumerate(live)}
-    entries = [
-        t if t is None else (t.array, places[own[id(t)]]) if own.get(id(t)) in places else _as_it_is(t)
-        for t in ctx._to_save
-    ]
     made: tuple[Tensor, ...] = ()
-    saved = _Saved(entries, kind, None, len(live) > 1)
     if live:
-        back = _backward(cls, ctx, args, outs, live, saved)
+        back = _backward(cls, ctx, args, outs, live, kind)
         some = tuple([wrap(outs[i].array if id(outs[i]) in dirty else answers[i].array, None, kind) for i in live])
-        reads = [t.array for t in ctx._to_save if t is not None]
+        kept = [t for t in ctx._to_save if t is not None]
+        reads = [t.array for t in kept]
         found = attach(cls.__name__, some if len(live) > 1 else some[0], inputs, back, reads, ctx.materialize_grads)
         made = found if len(live) > 1 else (found,)
-        if (node := made[0].node) is not None:
-            saved.node = ref(node.edges[0] if len(live) > 1 else node)  # type: ignore[type-var]
-    ctx._saved, ctx._to_save, ctx._dirty = ref(saved), (), ()
+        if kept and (node := made[0].node) is not None:
+            places = {i: n for n, i in enumerate(live)}
+            entries = [None if t is None else (places.get(own.get(id(t), -1), t.node), t.kind) for t in ctx._to_save]
+            ctx._saved = _Saved(entries, node.edges[0] if len(live) > 1 else node, len(live) > 1)  # type: ignore[arg-type]
+    ctx._to_save, ctx._dirty = (), ()
     for i, t in zip(live, made):
         if id(outs[i]) not in dirty:
             answers[i] = t
@@ -194,18 +196,13 @@ def _view(o: Tensor) -> Any:
     return o.array.view() if hasattr(o.array, "view") else o.array
 
 
-def _as_it_is(t: Tensor) -> Tensor:
-    """t, which a change in place may give another history later."""
-    return t if t.node is None else wrap(t.array, t.node, t.kind)
-
-
 def _backward(
-    cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: list[Any], live: list[int], saved: _Saved
+    cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: list[Any], live: list[int], kind: type[Tensor]
 ) -> Callable[[list[Any]], list[Any]]:
-    """`backward` as the engine calls it: with the cotangents of `live` outputs, checked.  It keeps `saved` alive."""
+    """`backward` as the engine calls it: with the cotangents of `live` outputs, checked."""
     like = [(o.array.shape, o.array.dtype, xp(o.array)) if isinstance(o, Tensor) else None for o in outs]
     shapes = [raw(a).shape if isinstance(a, Tensor) else None for a in args]
-    name, count, kind = f"{cls.__name__}Backward", len(args), saved.kind
+    name, count = f"{cls.__name__}Backward", len(args)
 
     def zeros(i: int) -> Any:
         if like[i] is None or not ctx.materialize_grads:
@@ -213,7 +210,7 @@ def _backward(
         shape, dtype, lib = like[i]  # type: ignore[misc]
         return wrap(lib.zeros(shape, dtype), None, kind)
 
-    def back(gs: list[Any], saved: _Saved = saved) -> list[Any]:
+    def back(gs: list[Any]) -> list[Any]:
         given = dict(zip(live, gs))
         found = cls.backward(ctx, *[given[i] if i in given else zeros(i) for i in range(len(like))])
         grads = list(found) if isinstance(found, tuple) else [found]

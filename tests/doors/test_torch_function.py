@@ -85,6 +85,18 @@ def test_double_backward_through_what_was_saved(torch, make, x):
         assert values(y) == pytest.approx(np.exp([1, 2, 3]).tolist())
 
 
+def test_hooks_on_what_is_saved(torch, make, x):
+    log = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(
+        lambda t: log.append("in") or t * 10, lambda t: log.append("out") or t / 10
+    )
+    with hooks:
+        y = make(forward=square, backward=square_backward).apply(x)
+    assert log == ["in"]
+    y.sum().backward()
+    assert log == ["in", "out"] and values(x.grad) == [2, 4, 6]
+
+
 def test_a_saved_tensor_that_is_changed_in_place(torch, make, x):
     z = x * 1
     y = make(forward=square, backward=square_backward).apply(z)
