@@ -19,7 +19,7 @@ MISSING = {
         tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
         tf.keras.metrics tf.keras.initializers tf.zeros_initializer tf.math.xlogy tf.autodiff""".split(),
     "torch": """torch.autograd.forward_ad
-        torch.func torch.nn.Conv2d torch.nn.Dropout torch.nn.BatchNorm1d torch.nn.Embedding
+        torch.func torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm torch.nn.Embedding
         torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
         torch.jit torch.distributed""".split(),
 }
@@ -45,12 +45,16 @@ DIFFERS = {
         "A change through `.data` counts as a change: a backward pass that needs the old value says so.",
         "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
         "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",
-        "`SGD(dampening=)` other than 0 is refused; `gradcheck` uses random directions and raises AssertionError.",
+        "`gradcheck` has no options for batched, forward-mode, undefined or nondeterministic gradients.",
+        "An optimizer refuses a negative or NaN option, and a tensor that neither requires grad nor is a Parameter.",
     ],
 }
 
 
-INTERNAL = {"Any", "Callable", "Iterable", "Iterator", "annotations", "pick", "spoken", "under"}
+INTERNAL = {
+    "Any", "Callable", "Iterable", "Iterator", "adapted", "annotations", "findable", "kept", "pick", "row", "spoken",
+    "under",
+}  # fmt: skip
 
 
 def place(root: Any, name: str) -> Any:
@@ -106,7 +110,7 @@ def text() -> str:
             "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
-            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint",
+            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint", "nn.utils",
         ]),
     }  # fmt: skip
     for title, (root, key, short, modules) in doors.items():

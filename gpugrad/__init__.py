@@ -37,6 +37,7 @@ from .custom import (
     recompute_grad as recompute_grad,
 )
 from .forward import ufunc as ufunc
+from .function import Function as Function
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (
@@ -55,6 +56,7 @@ from .ops.linalg import (
     outer as outer,
     tensordot as tensordot,
     vecdot as vecdot,
+    vector_norm as vector_norm,
 )
 from .ops.math import (
     abs as abs,

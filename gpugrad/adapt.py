@@ -7,7 +7,11 @@ from typing import Any
 
 
 def adapted(
-    f: Callable[..., Any], parameters: str, box: Callable[[Any], Any] | None = None, doc: str | None = None
+    f: Callable[..., Any],
+    parameters: str,
+    box: Callable[[Any], Any] | None = None,
+    doc: str | None = None,
+    **turned: Callable[[Any], Any],
 ) -> Any:
     """`f`, called by the names of another library.
 
@@ -18,6 +22,7 @@ def adapted(
                 ignored; `*name` takes the rest.  The first goes to f by position, the others by name
     box         what the first one becomes before f sees it
     doc         the docstring; None: that of f
+    turned      what another parameter becomes before f sees it, by its name
     """
     heads, tails = [], []
     for word in parameters.split(", "):
@@ -26,11 +31,13 @@ def adapted(
         bare = name.lstrip("-*")
         heads.append(name.lstrip("-") + (f"={default}" if default else ""))
         if not name.startswith("-"):
-            tails.append(f"{own or bare}={bare}" if tails else f"box({bare})" if box else bare)
+            value = f"_{bare}({bare})" if bare in turned else bare
+            tails.append(f"{own or bare}={value}" if tails else f"box({bare})" if box else value)
     # Written out, as dataclasses are: a wrapper that sorts its arguments at every call takes a microsecond.
     source = f"def call({', '.join(heads)}): return f({', '.join(tails)})"
     made: dict[str, Any] = {}
-    exec(source, {"f": f, "box": box, "__name__": __name__}, made)
+    given = {f"_{name}": g for name, g in turned.items()}
+    exec(source, {"f": f, "box": box, "__name__": __name__, **given}, made)
     call = made["call"]
     call.__name__, call.__qualname__, call.__doc__ = f.__name__, f.__name__, doc or f.__doc__
     return call

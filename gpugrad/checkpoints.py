@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .array import bfloat16, device_of, wide, xp
+from .array import bfloat16, device_of, library, wide, xp
 from .core import Tensor, trainable
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
@@ -98,8 +98,8 @@ def gather(objects: Any) -> dict[str, Any]:
         out[f"{path}.iterations"] = np.array(o.iterations, np.int64)
         out[f"{path}.learning_rate"] = np.array(o.learning_rate, np.float64)
         for name, v in _known(o, variables):
-            for slot, value in _state(o, v).items():
-                out[f"{path}.state.{name}.{slot}"] = np.array(value, np.int64) if isinstance(value, int) else value
+            for slot, value in o.state.by_id.get(id(v), (v, {}))[1].items():
+                out[f"{path}.state.{name}.{slot}"] = value if library(value) else np.array(value)
     return out
 
 
@@ -125,11 +125,8 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
             start = f"{path}.state.{name}."
             saved = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
             if saved and not (o._fixed and all([v is not w for w in o.variables])):
-                state = _fresh(o, v)
-                for slot in [slot for slot in state if slot in saved]:
-                    taken.add(start + slot)
-                    old, new = state[slot], saved[slot]
-                    state[slot] = int(new) if isinstance(old, int) else _fitted(start + slot, new, old)
+                state = {slot: _entry(start + slot, a, v) for slot, a in saved.items()}
+                taken |= {start + slot for slot in saved}
                 changes.append(partial(_adopt, o, v, state))
     for change in changes:
         change()
@@ -147,21 +144,21 @@ def _fitted(name: str, value: Any, old: Any) -> Any:
     return xp(new).array(new)
 
 
-def _state(o: Any, v: Tensor) -> dict[str, Any]:
-    """What an optimizer keeps for v."""
-    return o._state.get(id(v)) or {}
-
-
-def _fresh(o: Any, v: Tensor) -> dict[str, Any]:
-    """What it keeps when it begins."""
-    return o.init(v.array.astype(wide(v.array.dtype), copy=False))
+def _entry(name: str, value: Any, v: Tensor) -> Any:
+    """An entry of an optimizer's state for v: an array like v, or a number."""
+    wider = v.array.astype(wide(v.array.dtype), copy=False)
+    return (
+        value.item()
+        if np.ndim(value) == 0 and (wider.ndim or value.dtype.kind in "iu")
+        else _fitted(name, value, wider)
+    )
 
 
 def _adopt(o: Any, v: Tensor, state: dict[str, Any]) -> None:
     """Make `state` the optimizer's state for v."""
-    if id(v) not in o._state:
-        o._meet([v])
-    o._state[id(v)] = state
+    if all([v is not w for w in o.variables]):
+        o.param_groups[0]["params"].append(v)
+    o.state[v] = state
 
 
 def _known(o: Any, variables: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

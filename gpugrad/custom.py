@@ -24,11 +24,13 @@ class CustomOp:
     In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
     """
 
-    __slots__ = ("joint", "kind", "like", "name", "quick", "saves", "several")
+    __slots__ = ("joint", "kind", "like", "materialize", "name", "quick", "saves", "several")
 
-    def __init__(self, name: str, inputs: int, out: Any, kind: type[Tensor]) -> None:
-        self.name, self.kind = name, kind
-        self.quick, self.saves, self.joint = [(None, -1)] * inputs, True, self._pull
+    def __init__(
+        self, name: str, inputs: int, out: Any, kind: type[Tensor], saves: bool = True, materialize: bool = True
+    ) -> None:
+        self.name, self.kind, self.materialize = name, kind, materialize
+        self.quick, self.saves, self.joint = [(None, -1)] * inputs, saves, self._pull
         self.several = isinstance(out, tuple)
         self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
 
@@ -41,14 +43,15 @@ class CustomOp:
     def _pull(self, g: Any, saved: tuple, shape: None) -> list[Any]:
         parts = [g.get(i) for i in range(len(self.like))] if self.several else [g]
         lift = any([isinstance(p, Tensor) for p in parts])
-        gs = [
-            wrap(lib.zeros(shape, dtype), None, self.kind) if p is None else self._outward(p)
-            for p, (shape, dtype, lib) in zip(parts, self.like)
-        ]
+        back = saved[len(self.quick) + 1]
+        gs = [self._zeros(*like) if p is None else self._outward(p) for p, like in zip(parts, self.like)]
         if lift:
-            return [None if d is None else self._inward(d, True) for d in saved[-1](gs)]
+            return [None if d is None else self._inward(d, True) for d in back(gs)]
         with no_grad():
-            return [None if d is None else self._inward(d, False) for d in saved[-1](gs)]
+            return [None if d is None else self._inward(d, False) for d in back(gs)]
+
+    def _zeros(self, shape: Any, dtype: Any, lib: Any) -> Tensor | None:
+        return wrap(lib.zeros(shape, dtype), None, self.kind) if self.materialize else None
 
     def _outward(self, g: Any) -> Tensor:
         g = conj(g) if g.dtype.kind == "c" else g
@@ -60,19 +63,29 @@ class CustomOp:
         return d if lift else raw(d)
 
 
-def attach(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any]) -> Any:
+def attach(
+    name: str,
+    outputs: Any,
+    inputs: list[Any],
+    back: Callable[..., Any],
+    reads: list[Any] | None = None,
+    materialize: bool = True,
+) -> Any:
     """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
 
     back([cotangent of each output]) -> [cotangent or None for each input].
+    reads        the arrays that back reads, where they are known: a change of them in place is an error, and where
+                 there are none the history can be walked again
+    materialize  whether the cotangent of an output that nobody used is zeros, or None
     """
     several = isinstance(outputs, tuple)
     kind = (outputs[0] if several else outputs).kind
     arrays = tuple([o.array for o in outputs]) if several else outputs.array
     heads: list[Node | None] = [x.node if isinstance(x, Tensor) and is_inexact(x.array.dtype) else None for x in inputs]
-    if any([h is not None for h in heads]):
-        t = record(CustomOp(name, len(inputs), arrays, kind), arrays, (back,), heads, kind)
-    else:
-        t = wrap(arrays, None, kind)
+    if not any([h is not None for h in heads]):
+        return tuple([wrap(a, None, kind) for a in arrays]) if several else wrap(arrays, None, kind)
+    op = CustomOp(name, len(inputs), arrays, kind, reads is None or bool(reads), materialize)
+    t = record(op, arrays, (back, *(reads or ())), heads, kind)
     if not several:
         return t
     if t.node is None:

@@ -6,7 +6,7 @@ which the change is recorded, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,16 +90,16 @@ def change(t: Tensor, out: Any) -> Tensor:
     a[...] = raw(out)
     writes.add(a)
     if autograd.is_grad_enabled() and not trainable(t):
-        _remember(t, out)
+        remember(t, out)
     return t
 
 
-def _remember(t: Tensor, out: Any) -> None:
+def remember(t: Tensor, out: Any) -> None:
     """Give t, and the tensors it is a view of, the history of the change; their memory has the values already."""
     t.node = out.node if isinstance(out, Tensor) else None
     base, back = getattr(t, "view_of", _ALONE)
     if base is not None and (t.node is not None or base.node is not None):
-        _remember(base, back(base, t))
+        remember(base, back(base, t))
 
 
 def set_item(t: Tensor, key: Any, value: Any) -> None:
@@ -117,3 +117,20 @@ def get_item(t: Tensor, key: Any) -> Tensor:
     if parts and all([type(k) is int for k in parts]):
         key = (*parts, ...)  # NumPy answers a view, not a scalar
     return view(t, index.getitem(t, key), lambda base, part: index.put(base, part, key=key))
+
+
+# ---------------------------------------------------------------------------------------------- views with an owner
+def folded(x: Tensor, out: Tensor) -> Tensor:
+    """`out`, the elements of x in another shape, as a view of x."""
+    return view(x, out, lambda base, part: shape.reshape(part, base.array.shape))
+
+
+def permuted(x: Tensor, axes: Sequence[int]) -> Tensor:
+    """The axes in another order, as a view of x."""
+    back = [int(i) for i in np.argsort([a % len(axes) for a in axes])]
+    return view(x, shape.permute_dims(x, axes), lambda base, part: shape.permute_dims(part, back))
+
+
+def swapped(x: Tensor, axis1: int, axis2: int) -> Tensor:
+    """Two axes exchanged, as a view of x."""
+    return view(x, shape.swapaxes(x, axis1, axis2), lambda base, part: shape.swapaxes(part, axis1, axis2))

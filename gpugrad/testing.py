@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .array import bfloat16, is_inexact
+from .array import bfloat16, float64, is_inexact, xp
+from .autograd import enable_grad, grad, require_grad, requires_grad
 from .core import Tensor, raw, wrap
+from .ops import math
 from .ops.reduce import sum
+from .random import generator
 from .tape import GradientTape
 from .tensor import tensor, to_numpy
 
@@ -144,3 +148,134 @@ def _agree(analytic: Any, numeric: Any, rtol: float, atol: float, mode: str, whe
         raise AssertionError(
             f"check_grads: the {mode} gradient of {where} is wrong:\n  analytic {a}\n  central differences {n}"
         )
+
+
+# ---------------------------------------------------------------------------------------------- whole Jacobians
+class GradcheckError(RuntimeError):
+    """A gradient is not that of central differences."""
+
+
+def gradcheck(
+    func: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:
+    """Whether the Jacobians of func, element by element, are those of central differences.
+
+    inputs           a tensor or a tuple; those that require grad are checked, and should be float64 or complex128
+    raise_exception  False: answer False instead of raising GradcheckError, which numbers tensors that require grad
+    ValueError if no input requires grad.
+    """
+    xs = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    checked = [i for i, x in enumerate(xs) if isinstance(x, Tensor) and requires_grad(x)]
+    if not checked:
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
+        )
+    for i in checked:
+        if xs[i].array.dtype not in (float64, np.dtype("complex128")):
+            warnings.warn(
+                f"Input #{i} requires gradient and is not a double precision floating point or complex. This check "
+                "will likely fail if all the inputs are not of double precision floating point or complex.",
+                stacklevel=2,
+            )
+    try:
+        outs = _outputs(func(*xs))
+        live = [out for out in outs if requires_grad(out)]
+        for o, out in enumerate(live or outs):
+            for part in ("real", "imag") if out.array.dtype.kind == "c" else ("real",):
+                _check_jacobians(func, xs, checked, o, out, part, eps, atol, rtol)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
+    return True
+
+
+def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = None, **options: Any) -> bool:
+    """gradcheck of the gradient of func, in `inputs` and in the cotangents `grad_outputs` (None: random ones)."""
+    xs = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    live = [i for i, x in enumerate(xs) if isinstance(x, Tensor) and requires_grad(x)]
+    if grad_outputs is None:
+        seeds = [require_grad(_drawn(o)) for o in _outputs(func(*xs)) if requires_grad(o)]
+    else:
+        seeds = list(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else [grad_outputs]
+
+    def pull(*args: Any) -> tuple[Any, ...]:
+        given = args[: len(xs)]
+        outs = [o for o in _outputs(func(*given)) if requires_grad(o)]
+        found = grad(outs, [given[i] for i in live], list(args[len(xs) :]), create_graph=True, allow_unused=True)
+        return tuple([g for g in found if g is not None])
+
+    return gradcheck(pull, (*xs, *seeds), **options)
+
+
+def _outputs(found: Any) -> list[Tensor]:
+    outs = found if isinstance(found, (tuple, list)) else [found]
+    return [o for o in outs if isinstance(o, Tensor) and is_inexact(o.array.dtype)]
+
+
+def _drawn(o: Tensor) -> Tensor:
+    """Random numbers in [-1, 1) like o."""
+    draw = lambda: generator(o.device).random(o.array.shape) * 2 - 1
+    values = draw() + 1j * draw() if o.array.dtype.kind == "c" else draw()
+    return wrap(xp(o.array).asarray(values).astype(o.array.dtype), None, o.kind)
+
+
+def _check_jacobians(
+    func: Any, xs: list[Any], checked: list[int], o: int, out: Tensor, part: str, eps: float, atol: float, rtol: float
+) -> None:
+    real, live = getattr(math, part), requires_grad(out)
+    analytic = _by_rows(real(out), [xs[i] for i in checked]) if live else []
+
+    def moved(i: int, x: Tensor) -> Tensor:
+        outs = _outputs(func(*xs[:i], x, *xs[i + 1 :]))
+        return real([out for out in outs if requires_grad(out) or not live][o])
+
+    for j, i in enumerate(checked):
+        columns = list(_by_columns(lambda x, i=i: moved(i, x), xs[i], eps))
+        numeric = np.stack(columns) if columns else np.zeros((0, out.array.size))
+        if live and not np.allclose(analytic[j], numeric, rtol, atol):
+            complex_part = {"real": "real", "imag": "imaginary"}[part] if out.array.dtype.kind == "c" else ""
+            raise GradcheckError(
+                (complex_part and f"While considering the {complex_part} part of complex outputs only, ")
+                + f"Jacobian mismatch for output {o} with respect to input {j},\n"
+                f"numerical:{wrap(numeric, None, out.kind)!r}\nanalytical:{wrap(analytic[j], None, out.kind)!r}\n"
+            )
+        if not live and not np.allclose(numeric, 0, rtol, atol):
+            raise GradcheckError(
+                f"Numerical gradient for function expected to be zero. Output {o} requires no gradient and changes "
+                f"with input {j}:\n{numeric}"
+            )
+
+
+def _by_rows(out: Tensor, xs: list[Tensor]) -> list[np.ndarray]:
+    """d out / d x, (elements of x, elements of out), by one walk back for each element of out."""
+    rows: list[list[Any]] = [[] for _ in xs]
+    for k in range(out.array.size):
+        seed = xp(out.array).zeros(out.array.shape, out.array.dtype)
+        seed.reshape(-1)[k] = 1
+        found = grad(out, xs, wrap(seed, None, out.kind), retain_graph=True, allow_unused=True)
+        for row, x, g in zip(rows, xs, found):
+            row.append(np.zeros(x.array.size, x.array.dtype) if g is None else to_numpy(g).reshape(-1))
+    return [np.stack(row, 1) if row else np.zeros((x.array.size, 0)) for row, x in zip(rows, xs)]
+
+
+def _by_columns(f: Callable[[Tensor], Tensor], x: Tensor, eps: float) -> Iterator[np.ndarray]:
+    """The same by central differences, one element of x after the other; of a complex one, d/d re + i d/d im."""
+    own = x.array
+    for k in range(own.size):
+        total: Any = 0
+        for unit in (1, 1j) if own.dtype.kind == "c" else (1,):
+            ends = []
+            for sign in (1, -1):
+                moved = xp(own).array(own, order="C")  # of which reshape is a view
+                moved.reshape(-1)[k] += sign * eps * unit
+                with enable_grad():
+                    ends.append(to_numpy(f(require_grad(wrap(moved, None, x.kind)))).reshape(-1))
+            total = total + (ends[0] - ends[1]) / (2 * eps) * unit
+        yield total

@@ -134,7 +134,7 @@ def test_optimizer_errors_change_nothing():
     for bad in (-0.1, float("nan"), "a"):
         with pytest.raises(ValueError, match="Invalid learning rate"):
             gg.optim.SGD([v], bad)
-    with pytest.raises(ValueError, match="Invalid beta 1"):
+    with pytest.raises(ValueError, match="Invalid beta parameter at index 0: 1.0"):
         gg.optim.Adam([v], betas=(1.0, 0.9))
     with pytest.raises(ValueError, match="Nesterov momentum requires"):
         gg.optim.SGD([v], nesterov=True)

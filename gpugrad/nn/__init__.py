@@ -12,10 +12,28 @@ from ..ops.activation import (
     softmax as softmax,
     softplus as softplus,
 )
-from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
+from ..ops.loss import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    cross_entropy as cross_entropy,
+    huber_loss as huber_loss,
+    l1_loss as l1_loss,
+    mse_loss as mse_loss,
+    nll_loss as nll_loss,
+    smooth_l1_loss as smooth_l1_loss,
+)
 from ..ops.math import tanh as tanh
 from ..variable import Parameter as Parameter
 from . import init as init
-from .layers import Linear as Linear, Sequential as Sequential, dropout as dropout, linear as linear
+from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
+from .layers import (
+    Dropout as Dropout,
+    Linear as Linear,
+    Sequential as Sequential,
+    dropout as dropout,
+    layer_norm as layer_norm,
+    layer_of as layer_of,
+    linear as linear,
+)
 from .lazy import LazyModule as LazyModule
 from .module import Module as Module

@@ -1,9 +1,11 @@
-"""Linear and Sequential."""
+"""Linear, Sequential, Dropout."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from inspect import Signature, signature
 from typing import Any
 
 from .. import random
@@ -12,7 +14,8 @@ from ..core import raw
 from ..forward import boxed
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import add, multiply, tanh
+from ..ops.math import add, divide, multiply, sqrt, square, subtract, tanh
+from ..ops.reduce import mean
 from ..variable import Parameter
 from .module import Module
 
@@ -73,7 +76,7 @@ class Linear(Module):
         self.bias = Parameter(draw((out_features,)), name="bias", device=device) if bias else None
         self.activation = activation
 
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         return linear(x, self.weight, self.bias, self.activation)
 
 
@@ -86,7 +89,7 @@ class Sequential(Module):
                 raise TypeError(f"Sequential: layer {i} is a {type(f).__name__}, which cannot be called")
         self.layers = list(layers)
 
-    def __call__(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Any:
         for f in self.layers:
             x = f(x)
         return x
@@ -96,3 +99,53 @@ class Sequential(Module):
 
     def __getitem__(self, i: int) -> Any:
         return self.layers[i]
+
+
+class Dropout(Module):
+    """In training, each element is zero with probability p and the others are larger by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+        self.p = p
+
+    def forward(self, x: Any) -> Any:
+        if not self.training:
+            return x
+        return dropout(x, self.p) if self.p < 1 else multiply(x, 0.0)
+
+
+def layer_norm(x: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """x with mean 0 and variance 1 over its last axes (Ba et al. 2016), times weight, plus bias.
+
+    ValueError unless the last axes of x have the lengths `normalized_shape`.
+    """
+    shape = tuple(normalized_shape)
+    if raw(x).shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm: the last axes of {raw(x).shape} are not {shape}")
+    axes = tuple(range(-len(shape), 0))
+    x = subtract(x, mean(x, axis=axes, keepdims=True))
+    y = divide(x, sqrt(add(mean(square(x), axis=axes, keepdims=True), eps)))
+    y = y if weight is None else multiply(y, weight)
+    return y if bias is None else add(y, bias)
+
+
+def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Module] = Module) -> Any:
+    """A class of modules that call f: the options with which one is made are what f takes after its inputs."""
+    options = Signature(list(signature(f).parameters.values())[inputs:])
+    shown = [k for k in options.parameters if inputs == 1 and k != "inplace"]
+
+    def __init__(self: Any, *args: Any, **given: Any) -> None:
+        bound = options.bind(*args, **given)
+        bound.apply_defaults()
+        vars(self).update(bound.arguments)
+
+    body = {
+        "__init__": __init__,
+        "__signature__": options,
+        "__doc__": f.__doc__,
+        "__module__": sys._getframe(1).f_globals["__name__"],  # where pickle finds it
+        "forward": lambda self, *given: f(*given, **{k: getattr(self, k) for k in options.parameters}),
+        "extra_repr": lambda self: ", ".join(f"{k}={getattr(self, k)!r}" for k in shown),
+    }
+    return type(name, (base,), body)

@@ -7,11 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_inexact, xp
+from ..array import as_dtype, is_inexact, xp
 from ..autograd import zero_grad
 from ..core import Tensor, raw, trainable
+from ..hooks import Handle
 from ..tensor import tensor, to
 from ..variable import Variable
+
+
+class _Own:
+    """What a module knows beside its attributes; the walk for variables does not look into it."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, bool] = {}  # name -> whether it is saved with the model
+        self.before: dict[int, Callable[..., Any]] = {}
+        self.after: dict[int, Callable[..., Any]] = {}
 
 
 class Module:
@@ -20,12 +30,40 @@ class Module:
         class Net(gg.nn.Module):
             def __init__(self):
                 self.layers = [gg.nn.Linear(64, 32), gg.nn.Linear(32, 10)]
-            def __call__(self, x):
+            def forward(self, x):
                 for layer in self.layers: x = gg.nn.relu(layer(x))
                 return x
 
-    Nothing is registered; a variable that is shared is counted once, under the name it has first.
+    Variables need no registration; one that is shared is counted once, under the name it has first.
     """
+
+    def forward(self, *args: Any, **kw: Any) -> Any:
+        """The output.  NotImplementedError where a subclass does not say."""
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    def __call__(self, *args: Any, **kw: Any) -> Any:
+        own = vars(self).get("_own")
+        if own is None or not (own.before or own.after):
+            return self.forward(*args, **kw)
+        for f in list(own.before.values()):
+            if (new := f(self, args)) is not None:
+                args = new if isinstance(new, tuple) else (new,)
+        out = self.forward(*args, **kw)
+        for f in list(own.after.values()):
+            if (new := f(self, args, out)) is not None:
+                out = new
+        return out
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, args) before forward; what it answers, unless None, takes the place of args."""
+        return Handle(self._mine().before, hook)
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, args, output) after forward; what it answers, unless None, is the output."""
+        return Handle(self._mine().after, hook)
+
+    def _mine(self) -> _Own:
+        return vars(self).setdefault("_own", _Own())
 
     def named_variables(self) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for all variables and trainable tensors, in the order of the attributes."""
@@ -49,7 +87,7 @@ class Module:
 
     def parameters(self) -> Iterator[Tensor]:
         """The trainable variables, one after the other (PyTorch's name)."""
-        return iter(self.trainable_variables)
+        return (v for _, v in self.named_parameters())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for the trainable variables."""
@@ -63,6 +101,37 @@ class Module:
     def modules(self) -> Iterator[Module]:
         """This module and every module inside it, each once."""
         return (m for _, m in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) for the modules that are attributes, or in lists and dicts that are."""
+        return (found for name, x in vars(self).items() for found in _nearest(x, name))
+
+    def children(self) -> Iterator[Module]:
+        """The modules that are attributes, or in lists and dicts that are."""
+        return (m for _, m in self.named_children())
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Make a module an attribute."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        setattr(self, name, module)
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a path such as "body.0".  AttributeError if there is none."""
+        at: Any = self
+        for name in target.split(".") if target else ():
+            at = _at(at, name)
+        if not isinstance(at, Module):
+            raise AttributeError(f"`{target}` is not an nn.Module")
+        return at
+
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter at a path such as "body.0.weight".  AttributeError if there is none."""
+        path, _, name = target.rpartition(".")
+        found = _at(self.get_submodule(path), name)
+        if not isinstance(found, Tensor):
+            raise AttributeError(f"`{name}` is not an nn.Parameter")
+        return found
 
     @property
     def submodules(self) -> tuple[Module, ...]:
@@ -99,19 +168,65 @@ class Module:
                 v.requires_grad_(requires_grad)
         return self
 
-    def to(self, where: Any = None, dtype: Any = None) -> Any:
-        """Move every variable to a device, cast the floating ones to a dtype, or both."""
-        for v in self.state().values():
-            v.array = to(v.detach(), where).array
+    def register_parameter(self, name: str, param: Tensor | None) -> None:
+        """A parameter, or None in its place."""
+        setattr(self, name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """A tensor that no optimizer changes, moved with the model and, unless persistent is False, saved with it."""
+        self._mine().buffers[name] = persistent
+        setattr(self, name, tensor)
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """(path, buffer)."""
+        return ((path, b) for path, b, _ in self._buffers())
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The buffers."""
+        return (b for _, b, _ in self._buffers())
+
+    def _buffers(self) -> Iterator[tuple[str, Tensor, bool]]:
+        for path, m in self.named_modules():
+            own = vars(m).get("_own")
+            for name, persistent in own.buffers.items() if own is not None else ():
+                if (buffer := getattr(m, name)) is not None:
+                    yield f"{path}.{name}" if path else name, buffer, persistent
+
+    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Any:
+        """Move all variables and buffers to a device, cast the floating ones to a dtype, or both."""
+        for w in where:
+            dtype, device = (w, device) if isinstance(w, np.dtype) else (dtype, w)
+        for v in (*self.variables, *self.buffers()):
+            v.array = to(v.detach(), device).array
             if dtype is not None and is_inexact(v.array.dtype):
                 v.array = to(v.detach(), dtype=dtype).array
             if v.node is not None:
                 v.node.dtype = v.array.dtype
         return self
 
+    def cuda(self, device: int = 0) -> Any:
+        """On a GPU."""
+        return self.to(f"cuda:{device}")
+
+    def cpu(self) -> Any:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def double(self) -> Any:
+        """In float64."""
+        return self.to(as_dtype("float64"))
+
+    def float(self) -> Any:
+        """In float32."""
+        return self.to(as_dtype("float32"))
+
+    def half(self) -> Any:
+        """In float16."""
+        return self.to(as_dtype("float16"))
+
     def state(self) -> dict[str, Tensor]:
-        """The tensors that are saved with the model, by path."""
-        return dict(self.named_variables())
+        """The tensors that are saved with the model, by path: its variables and persistent buffers."""
+        return {**dict(self.named_variables()), **{path: b for path, b, persistent in self._buffers() if persistent}}
 
     def state_dict(self) -> dict[str, Tensor]:
         """path -> values of all variables."""
@@ -169,6 +284,22 @@ def _walk(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     seen.add(id(x))
     for name, child in _children(x):
         yield from _walk(child, f"{path}.{name}" if path else str(name), seen)
+
+
+def _at(x: Any, name: str) -> Any:
+    """The attribute or entry of this name."""
+    for key, child in _children(x):
+        if str(key) == name:
+            return child
+    raise AttributeError(f"{type(x).__name__} has no attribute `{name}`")
+
+
+def _nearest(x: Any, path: str) -> Iterator[tuple[str, Module]]:
+    if isinstance(x, Module):
+        yield path, x
+    elif not isinstance(x, Tensor):
+        for name, child in _children(x):
+            yield from _nearest(child, f"{path}.{name}")
 
 
 def _modules(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:

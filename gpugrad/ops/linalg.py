@@ -16,8 +16,8 @@ from ..core import raw
 from ..forward import fit
 from ..op import op
 from .index import getitem
-from .math import multiply
-from .reduce import sum
+from .math import abs, equal, multiply, pow, sqrt, square, where
+from .reduce import max as largest, sum
 from .shape import broadcast_to, expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
 
@@ -207,3 +207,19 @@ def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
         raise ValueError(f"einsum: index {c!r} of {term!r} has lengths {[x.shape[p] for p in places]}")
     steps = np.arange(n)
     return getitem(permute_dims(x, places + rest), (steps,) * len(places)), c + "".join([term[i] for i in rest])
+
+
+def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
+    """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), or with inf the largest |x|.
+
+    The gradient of the 2-norm of zeros is zero.
+    """
+    size = abs(x)
+    over = {"axis": axis, "keepdims": keepdims}
+    if ord == 1 or ord == math.inf:
+        return (sum if ord == 1 else largest)(size, **over)
+    total = sum(square(size) if ord == 2 else pow(size, ord), **over)
+    if ord != 2:
+        return pow(total, 1 / ord)
+    zero = equal(total, 0)
+    return where(zero, 0.0, sqrt(where(zero, 1.0, total)))

@@ -14,7 +14,8 @@ from ..core import raw
 from ..forward import boxed
 from ..op import op
 from .activation import log_softmax, softmax, softplus
-from .math import abs, add, astype, clip, log, multiply, negative, square, subtract
+from .index import take_along_axis
+from .math import abs, add, astype, clip, equal, log, multiply, negative, square, subtract, where
 from .reduce import mean, sum
 from .shape import expand_dims
 
@@ -176,3 +177,53 @@ def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
         labels = labels[..., 0]
     labels = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
     return cross_entropy(_logits(prediction, logits), labels, "none")
+
+
+# ---------------------------------------------------------------------------------------------- element by element
+def squared_error(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+    """(prediction - target)², of shapes that the caller has compared."""
+    return reduce(square(subtract(prediction, target)), reduction)
+
+
+def l1_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+    """|prediction - target|."""
+    return reduce(abs(subtract(prediction, target)), reduction)
+
+
+def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """½ d² for distances d below delta, delta (d - ½ delta) above (Huber 1964).  ValueError unless delta > 0."""
+    if not delta > 0:
+        raise ValueError(f"huber_loss does not support non-positive values for delta: {delta}")
+    d = abs(subtract(prediction, target))
+    return reduce(where(d < delta, square(d) * 0.5, (d - 0.5 * delta) * delta), reduction)
+
+
+def smooth_l1_loss(prediction: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """½ d² / beta for distances d below beta, d - ½ beta above; |d| for beta = 0.  ValueError unless beta >= 0."""
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss does not support negative values for beta: {beta}")
+    if beta == 0:
+        return l1_loss(prediction, target, reduction)
+    return huber_loss(prediction, target, reduction, beta) / beta
+
+
+def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+    """The cross-entropy of yes-or-no answers with their probabilities; a logarithm counts as -100 at least."""
+    yes, no = multiply(_log(prediction), target), multiply(_log(1 - prediction), 1 - target)
+    return reduce(negative(yes + no), reduction)
+
+
+def _log(x: Any) -> Any:
+    zero = equal(x, 0)
+    return clip(where(zero, -100.0, log(where(zero, 1.0, x))), -100.0, None)
+
+
+def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = "mean") -> Any:
+    """The cross-entropy of yes-or-no answers: softplus(x) - x target, without overflow."""
+    return reduce(sigmoid_xent(logits, target), reduction)
+
+
+def nll_loss(log_probabilities: Any, labels: Any, reduction: str = "mean") -> Any:
+    """The negative of the log-probability of the right class: (..., classes) with integer labels (...)."""
+    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    return reduce(negative(take_along_axis(log_probabilities, labels[..., None])[..., 0]), reduction)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check, decayed, root
+from .optimizer import Group, Optimizer, option, root
 
 
 class Adagrad(Optimizer):
     """x ← x - lr g / (√v + eps), with v ← v + g² (Duchi et al. 2011).
 
     initial_accumulator_value is where v starts; lr_decay divides lr by 1 + lr_decay (step - 1); weight_decay adds
-    weight_decay x to the gradient.  ValueError for an option out of range or NaN.
+    weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
     eps_inside = False  # √(v + eps), as Keras has it
+    numbers = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+    lr_decay, eps = option("lr_decay"), option("eps")
 
     def __init__(
         self,
@@ -25,18 +28,21 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        maximize: bool = False,
+        **clipping: float | None,
     ) -> None:
-        super().__init__(variables, learning_rate)
-        self.lr_decay, self.weight_decay = check("lr_decay", lr_decay), check("weight_decay", weight_decay)
-        self.initial_accumulator_value = check("initial_accumulator_value", initial_accumulator_value)
-        self.eps = check("eps", eps)
+        options = {
+            "lr": learning_rate, "lr_decay": lr_decay, "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value, "eps": eps, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(variables, options, **clipping)
 
-    def init(self, x: Array) -> dict[str, Array]:
-        return {"v": xp(x).full_like(x, self.initial_accumulator_value)}
+    def init(self, x: Array, group: Group) -> dict[str, Any]:
+        return {"step": 0, "sum": xp(x).full_like(x, group["initial_accumulator_value"])}
 
-    def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
-        kind = x.dtype.type
-        g = decayed(x, g, self.weight_decay)
-        v = state["v"]
+    def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
+        v = state["sum"]
         v += g * g
-        return x - g / root(v, self.eps, self.eps_inside) * kind(self.learning_rate / (1 + self.lr_decay * (step - 1)))
+        rate = group["lr"] / (1 + group["lr_decay"] * state["step"])
+        state["step"] += 1
+        return x - g / root(v, group["eps"], self.eps_inside) * x.dtype.type(rate)

@@ -7,17 +7,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check, decayed
+from .optimizer import Group, Optimizer, number, option
+from .state import kept
 
 
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2014): x ← x - lr m̂ / (sqrt(v̂) + eps), with bias-corrected running means of g and g².
 
-    weight_decay adds weight_decay x to the gradient.  ValueError for an option out of range or NaN.
+    weight_decay adds weight_decay x to the gradient; amsgrad takes the largest v so far (Reddi et al. 2018); maximize
+    goes uphill.  ValueError for an option out of range or NaN.
     """
 
-    decoupled = False  # whether weight_decay shrinks x itself, instead of adding to the gradient
     eps_unscaled = False  # x ← x - lr' m / (√v + eps), with the bias corrections in lr' alone, as Keras has it
+    numbers = ("lr", "eps", "weight_decay")
+    betas, eps, weight_decay = option("betas"), option("eps"), option("weight_decay")
 
     def __init__(
         self,
@@ -26,42 +29,50 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        **clipping: float | None,
     ) -> None:
-        super().__init__(variables, learning_rate)
+        options = {
+            "lr": learning_rate, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(variables, options, **clipping)
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise TypeError(f"Adam: betas is a pair of numbers, such as (0.9, 0.999), not {betas!r}")
-        self.betas = check("beta_1", betas[0], high=1.0), check("beta_2", betas[1], high=1.0)
-        self.eps = check("eps", eps)
-        self.weight_decay = check("weight_decay", weight_decay)
+        group["betas"] = tuple([number(f"beta parameter at index {i}", b, 1.0) for i, b in enumerate(betas)])
 
-    def init(self, x: Array) -> dict[str, Array]:
+    def init(self, x: Array, group: Group) -> dict[str, Any]:
         if x.dtype.kind == "c":
             raise TypeError(
                 "Adam: complex variables are not supported; keep real and imaginary part in two, or use SGD"
             )
-        return {"m": xp(x).zeros_like(x), "v": xp(x).zeros_like(x), "step": 0}
+        return {"step": 0, "exp_avg": xp(x).zeros_like(x), "exp_avg_sq": xp(x).zeros_like(x)}
 
-    def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
-        b1, b2 = self.betas
+    def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
+        b1, b2 = group["betas"]
         kind = x.dtype.type
-        if self.weight_decay and self.decoupled:
-            x = x * kind(1 - self.learning_rate * self.weight_decay)
-        else:
-            g = decayed(x, g, self.weight_decay)
         state["step"] += 1
-        m, v = state["m"], state["v"]
+        m, v = state["exp_avg"], state["exp_avg_sq"]
         m *= kind(b1)
         m += g * kind(1 - b1)
         v *= kind(b2)
         v += g * g * kind(1 - b2)
-        size = self.learning_rate / (1 - b1 ** state["step"])
+        if group["amsgrad"]:
+            top = kept(state, "max_exp_avg_sq", x)
+            v = xp(x).maximum(top, v, out=top)
+        size = group["lr"] / (1 - b1 ** state["step"])
         scale = math.sqrt(1 - b2 ** state["step"])
         root = xp(x).sqrt(v)
         if self.eps_unscaled:
             size *= scale
         else:
             root *= kind(1 / scale)
-        root += kind(self.eps)
+        root += kind(group["eps"])
         return x - m / root * kind(size)
 
 
@@ -77,5 +88,8 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        **clipping: float | None,
     ) -> None:
-        super().__init__(variables, learning_rate, betas, eps, weight_decay)
+        super().__init__(variables, learning_rate, betas, eps, weight_decay, amsgrad, maximize, **clipping)

@@ -1,70 +1,128 @@
-"""What optimizers share: their variables, their state, and two ways of stepping."""
+"""What optimizers share: groups of variables with options, state, and two ways of stepping."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, ClassVar
 
 from ..array import Array, device_of, library, wide, xp
-from ..autograd import zero_grad
+from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
+from . import clip
+from .state import States, restored, saved
+
+Group = dict[str, Any]
+_SHORT = {"variables": "params", "learning_rate": "lr"}
+_NAMES = {"lr": "learning rate", "eps": "epsilon value"}
+
+
+def option(name: str) -> Any:
+    """An option as an attribute of the optimizer: that of the first group; set, that of all of them."""
+
+    def get(self: Optimizer) -> Any:
+        return self.param_groups[0][name]
+
+    def change(self: Optimizer, value: Any) -> None:
+        self.check({**self.param_groups[0], name: value})
+        self.defaults[name] = value
+        for group in self.param_groups:
+            group[name] = value
+
+    return property(get, change, doc=f"The option {name}: that of the first group; set, that of all groups.")
 
 
 class Optimizer:
-    """An optimizer over `variables`.
+    """An optimizer over variables, or over groups: dicts of `params` and of options that differ from the defaults.
+
+        gg.optim.SGD([{"params": body, "lr": 1e-3}, {"params": head}], learning_rate=0.1)
+
+    variables  a list; None: those that `apply_gradients` meets first
+    defaults   the options of groups that do not say otherwise
+    clipnorm, clipvalue, global_clipnorm   a limit for the length of each gradient, for each element, for the length
+               of all gradients together; one of them
+    `param_groups`, a list of such dicts, may be changed between steps, and so may options as attributes, which are
+    those of all groups.
 
     Two ways of stepping: `apply_gradients(zip(grads, variables))` after a tape, or `zero_grad()`, `backward()`,
-    `step()`.  Both do the same update.  A subclass gives `init(array)`, the state of one variable, and
-    `update(array, gradient, state, step)`, its new array.  The state is updated in place where nothing else can
-    see it; the variable's array always anew if a tape or a view may hold it.
+    `step()`.  Both do the same update.  A subclass gives `init(array, group)`, the state of one variable, and
+    `update(array, gradient, state, group)`, its new array; weight_decay and maximize are dealt with before.  The
+    state is updated in place; the variable's array always anew, since a tape or a view may hold it.
     """
 
-    def __init__(self, variables: Iterable[Any] | None = None, learning_rate: float = 1e-3) -> None:
-        self.learning_rate = learning_rate
-        self.iterations = 0
-        self.variables: list[Tensor] = []
-        self._state: dict[int, Any] = {}
-        if variables is not None:
-            if isinstance(variables, Tensor):
-                variables = [variables]
-            elif isinstance(variables, (str, dict)) or not hasattr(variables, "__iter__"):
-                raise TypeError(
-                    f"{type(self).__name__}: the first argument is the variables to optimize, for example "
-                    f"model.parameters(), not {variables!r:.40}; the learning rate is learning_rate="
-                )
-            variables = list(variables)
-            if not variables:
-                raise ValueError("optimizer got an empty parameter list")
-            for v in variables:
-                self._add(v)
-        self._fixed = variables is not None
+    decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
+    numbers: ClassVar[tuple[str, ...]] = ()  # the options that are numbers from 0
+
+    def __init__(
+        self,
+        variables: Iterable[Any] | None,
+        defaults: dict[str, Any],
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        self.limits = {k: number(k, v) for k, v in limits.items() if v is not None}
+        if len(self.limits) > 1:
+            raise ValueError(
+                f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {self.limits}."
+            )
+        self.defaults, self.iterations, self._fixed = dict(defaults), 0, variables is not None
+        self.param_groups: list[Group] = []
+        self.state = States()
+        self._checked: list[list[Any]] = []  # the options of the last step, which were in range
+        for group in [{"params": []}] if variables is None else _groups(type(self).__name__, variables):
+            self.add_param_group(group)
+
+    learning_rate = option("lr")
 
     @property
-    def learning_rate(self) -> float:
-        """The length of a step.  ValueError if it is set to a negative number or NaN."""
-        return self._learning_rate
+    def variables(self) -> list[Tensor]:
+        """The variables of all groups."""
+        return [v for group in self.param_groups for v in group["params"]]
 
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = check("learning_rate", value)
+    # ------------------------------------------------------------------------------------ groups
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """More variables, with options of their own.  After an error nothing has changed."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        group = {**self.defaults, **{_SHORT.get(k, k): v for k, v in param_group.items()}}
+        if isinstance(group["params"], set):
+            raise TypeError("optimizer parameters need to be organized in ordered collections; write a list, not a set")
+        group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        self._accept(group["params"])
+        self.check(group)
+        self.param_groups.append(group)
 
-    def _add(self, v: Any) -> None:
-        if not isinstance(v, Tensor):
-            raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(v).__name__}")
-        if v.node is not None and v.node.op is not None:
+    def _accept(self, new: list[Any], later: bool = False) -> None:
+        """An error for what cannot be optimized, or is already; `later`: by an optimizer that was made for others."""
+        for v in new:
+            if not isinstance(v, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(v).__name__}")
+            if v.node is not None and v.node.op is not None:
+                raise ValueError(
+                    "can't optimize a non-leaf Tensor; give Variables, or tensors made with requires_grad=True"
+                )
+            if not trainable(v) and not getattr(v, "trainable", False):  # a frozen Parameter may thaw
+                raise ValueError(
+                    "can't optimize a tensor that does not require a gradient; give trainable Variables, or tensors "
+                    "made with requires_grad=True"
+                )
+        if len({id(v) for v in (*new, *self.variables)}) < len(new) + len(self.variables):
+            raise ValueError("some parameters appear in more than one parameter group, or twice in one")
+        if later and self._fixed and new:
             raise ValueError(
-                "can't optimize a non-leaf Tensor; give Variables, or tensors made with requires_grad=True"
+                f"Unknown variable: {new[0]!r:.80}. This optimizer can only be called for the variables it was made "
+                "with. Make a new optimizer for a new set of variables."
             )
-        if not trainable(v):
-            raise ValueError(
-                "can't optimize a tensor that does not require a gradient; give trainable Variables, or tensors made "
-                "with requires_grad=True"
-            )
-        if id(v) in self._state:
-            raise ValueError("some parameters appear twice in the optimizer's list")
-        self.variables.append(v)
-        self._state[id(v)] = None
+
+    def check(self, group: Group) -> None:
+        """ValueError for an option out of range or NaN."""
+        for name in self.numbers:
+            value = group[name]
+            if type(value) is not float or not 0.0 <= value < _INF:
+                group[name] = float(number(_NAMES.get(name, f"{name} value"), value))
 
     # ------------------------------------------------------------------------------------ stepping
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
@@ -76,121 +134,199 @@ class Optimizer:
         pairs = list(grads_and_vars)
         if not pairs:
             raise ValueError("apply_gradients: the list of (gradient, variable) pairs is empty")
-        known = self._state
+        seen, only = self.state.by_id, self.param_groups[0] if len(self.param_groups) == 1 else None
+        homes: dict[int, Group] | None = None
         todo, without, new = [], [], []
         for pair in pairs:
             if type(pair) is not tuple or len(pair) != 2:
                 raise TypeError("apply_gradients takes (gradient, variable) pairs: zip(grads, variables)")
             g, v = pair
-            if id(v) not in known:
-                new.append(v)
+            if only is not None and id(v) in seen:  # as a rule
+                group = only
+            else:
+                homes = homes or {id(v): group for group in self.param_groups for v in group["params"]}
+                if (group := homes.get(id(v))) is None:
+                    new.append(v)
+                    group = self.param_groups[0]
             if g is None:
                 without.append(getattr(v, "name", "a tensor"))
             elif isinstance(g, Tensor):
-                todo.append((g.array, v))
+                todo.append((g.array, v, group))
             elif library(g) is not None:
-                todo.append((g, v))
+                todo.append((g, v, group))
             else:
                 raise TypeError(f"apply_gradients: a gradient is a Tensor, an array or None, not {g!r:.40}")
         if not todo:
             raise ValueError(
                 "No gradients provided for any variable. Was the loss computed inside the tape, from these variables?"
             )
-        self._check(todo)
-        self._meet(new)
+        if new:
+            self._accept(new, later=True)
+        _fitting(todo)
+        self.param_groups[0]["params"] += new
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
         self._step(todo)
 
-    def _meet(self, new: list[Any]) -> None:
-        """Adopt variables that the optimizer sees for the first time: all, or after an error none."""
-        if new and self._fixed:
-            v = new[0]
-            raise ValueError(
-                f"Unknown variable: {v!r:.80}. This optimizer can only be called for the variables it was "
-                "made with. Make a new optimizer for a new set of variables."
-            )
-        before = len(self.variables)
-        try:
-            for v in new:
-                self._add(v)
-        except (TypeError, ValueError):
-            for v in self.variables[before:]:
-                del self._state[id(v)]
-            del self.variables[before:]
-            raise
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_state": list(self._state.values())}  # ids are for this process
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._state = {id(v): s for v, s in zip(self.variables, state["_state"], strict=True)}
+    def adopt(self, variables: Iterable[Tensor]) -> None:
+        """Take up variables that it has not seen.  ValueError if it was made for others."""
+        new = list(variables)
+        self._accept(new, later=True)
+        self.param_groups[0]["params"] += new
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set `.grad` of every variable to None, or to zeros."""
         zero_grad(self.variables, set_to_none)
 
-    def step(self) -> None:
-        """One update from the `.grad` of every variable; those without are skipped."""
-        if not self.variables:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update from the `.grad` of every variable; those without are skipped.
+
+        `closure` computes the loss and its gradients first; the loss is the answer.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        todo, some = [], False
+        for group in self.param_groups:
+            for v in group["params"]:
+                some = True
+                n = v.node
+                if n is not None and n.op is None and isinstance(n.grad, Tensor):
+                    todo.append((n.grad.array, v, group))
+        if not some:
             raise ValueError(
                 f"step() needs the optimizer to be made with variables: {type(self).__name__}(model.parameters())"
             )
-        gradients = [(v.node.grad if trainable(v) else None, v) for v in self.variables]  # type: ignore[union-attr]
-        pairs = [(g.array, v) for g, v in gradients if g is not None]  # a frozen variable has none
-        self._check(pairs)
-        if pairs:
-            self._step(pairs)
+        _fitting(todo)
+        if todo:
+            self._step(todo)
+        return loss
 
-    @staticmethod
-    def _check(pairs: list[tuple[Array, Tensor]]) -> None:
-        for g, v in pairs:
-            if not isinstance(v, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(v).__name__}")
-            if g.shape != v.array.shape:
-                name = getattr(v, "name", "a tensor")
-                raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.array.shape}")
-            if type(g) is not type(v.array) and device_of(g) != device_of(v.array):
-                raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.array)}")
-
-    def _step(self, pairs: list[tuple[Array, Tensor]]) -> None:
-        states = self._state
-        pairs = self.clipped(pairs)
-        for _, v in pairs:  # all of them before the first change, since init may refuse one
-            if states[id(v)] is None:
-                states[id(v)] = self.init(v.array.astype(wide(v.array.dtype), copy=False))
+    def _step(self, todo: list[tuple[Array, Tensor, Group]]) -> None:
+        options = [[group[k] for k in self.defaults] for group in self.param_groups]
+        if options != self._checked:
+            for group in self.param_groups:
+                self.check(group)
+            self._checked = options
+        for name, limit in self.limits.items():
+            gradients = _CLIPS[name]([g for g, _, _ in todo], limit)
+            todo = [(g, v, group) for g, (_, v, group) in zip(gradients, todo)]
+        states = self.state.by_id
+        for _, v, group in todo:  # all of them before the first change, since init may refuse one
+            if id(v) not in states:
+                states[id(v)] = v, self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
         self.iterations += 1
-        for g, v in pairs:
-            x, state = v.array, states[id(v)]
+        kind: Any = None
+        at = before = maximize = decay = None
+        for g, v, group in todo:
+            if group is not at:
+                at, maximize, decay = group, group.get("maximize"), group.get("weight_decay")
+            x = v.array
             own = x.dtype
-            kind = wide(own)  # half types are updated in float32, where a small eps is not 0
+            if own is not before:  # half types are updated in float32, where a small eps is not 0
+                before, kind = own, wide(own)
             if kind is not own:
                 x = x.astype(kind)
             if g.dtype is not kind:
                 g = g.astype(kind)
-            new = self.update(x, g, state, self.iterations)
+            if maximize:
+                g = -g
+            if decay:
+                if self.decoupled:
+                    x = x * kind.type(1 - group["lr"] * decay)
+                else:
+                    g = g + x * kind.type(decay)
+            new = self.update(x, g, states[id(v)][1], group)
             if kind is not own:
                 new = new.astype(own)
             v.array = new if new.ndim else xp(x).asarray(new)  # of 0-d arrays NumPy makes scalars
 
+    # ------------------------------------------------------------------------------------ state
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": state by the number of its variable, "param_groups": groups with numbers for variables}.
+
+        The state's tensors share the optimizer's memory, as PyTorch's do: copy them to keep them.
+        """
+        numbers = {id(v): i for i, v in enumerate(self.variables)}
+        return {
+            "state": {numbers[id(v)]: {k: saved(a, v) for k, a in s.items()} for v, s in self.state.items()},
+            "param_groups": [{**g, "params": [numbers[id(v)] for v in g["params"]]} for g in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take state and options from a state_dict, this optimizer's or PyTorch's.
+
+        ValueError where groups, their sizes, shapes or options do not fit; then nothing has changed.
+        """
+        given, own = state_dict["param_groups"], self.param_groups
+        if len(given) != len(own):
+            raise ValueError(
+                f"loaded state dict has a different number of parameter groups: {len(given)}, here {len(own)}"
+            )
+        sizes = [(len(g["params"]), len(o["params"])) for g, o in zip(given, own)]
+        if any([g != o for g, o in sizes]):
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
+                f"(theirs, here) {sizes}"
+            )
+        groups = [{**o, **deepcopy({**g, "params": []}), "params": o["params"]} for g, o in zip(given, own)]
+        for group in groups:
+            self.check(group)
+        places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
+        states = States()
+        for i, state in state_dict["state"].items():
+            states[places[i]] = {k: restored(k, value, places[i]) for k, value in state.items()}
+        self.param_groups[:], self.state = groups, states
+
+    def __repr__(self) -> str:
+        lines = [
+            line
+            for i, group in enumerate(self.param_groups)
+            for line in (f"Parameter Group {i}", *[f"    {k}: {group[k]}" for k in sorted(group) if k != "params"])
+        ]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
     # ------------------------------------------------------------------------------------ for subclasses
-    def clipped(self, pairs: list[tuple[Array, Tensor]]) -> list[tuple[Array, Tensor]]:
-        """The (gradient, variable) pairs that the update takes."""
-        return pairs
-
-    def init(self, x: Array) -> Any:
+    def init(self, x: Array, group: Group) -> dict[str, Any]:
         """The state for one variable."""
-        raise TypeError(f"{type(self).__name__} has no init(array)")
+        return {}
 
-    def update(self, x: Array, g: Array, state: Any, step: int) -> Array:
+    def update(self, x: Array, g: Array, state: Any, group: Group) -> Array:
         """The new array of one variable."""
-        raise TypeError(f"{type(self).__name__} has no update(array, gradient, state, step)")
+        raise TypeError(f"{type(self).__name__} has no update(array, gradient, state, group)")
 
 
-def decayed(x: Array, g: Array, weight_decay: float) -> Array:
-    """g + weight_decay x, the gradient with the penalty's."""
-    return g + x * x.dtype.type(weight_decay) if weight_decay else g
+_INF = float("inf")
+_CLIPS = {"clipnorm": clip.by_norm, "clipvalue": clip.by_value, "global_clipnorm": clip.by_global_norm}
+
+
+def _groups(name: str, variables: Any) -> list[Group]:
+    """What the first argument of an optimizer says, as groups."""
+    if isinstance(variables, Tensor):
+        raise TypeError(
+            "params argument given to the optimizer should be an iterable of Tensors or dicts, but got one tensor; "
+            "write [v]"
+        )
+    if isinstance(variables, (str, dict)) or not hasattr(variables, "__iter__"):
+        raise TypeError(
+            f"{name}: the first argument is the variables to optimize, for example model.parameters(), not "
+            f"{variables!r:.40}; the learning rate is learning_rate="
+        )
+    given = list(variables)
+    if not given:
+        raise ValueError("optimizer got an empty parameter list")
+    return given if isinstance(given[0], dict) else [{"params": given}]
+
+
+def _fitting(todo: list[tuple[Array, Tensor, Group]]) -> None:
+    """An error for a gradient that is not its variable's."""
+    for g, v, _ in todo:
+        if g.shape != v.array.shape:
+            name = getattr(v, "name", "a tensor")
+            raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.array.shape}")
+        if type(g) is not type(v.array) and device_of(g) != device_of(v.array):
+            raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.array)}")
 
 
 def root(v: Array, eps: float, inside: bool) -> Array:
@@ -199,10 +335,10 @@ def root(v: Array, eps: float, inside: bool) -> Array:
     return xp(v).sqrt(v + small) if inside else xp(v).sqrt(v) + small
 
 
-def check(name: str, value: float, low: float = 0.0, high: float = float("inf")) -> float:
-    """`value`, if low <= value < high.  ValueError otherwise, for NaN too."""
+def number(name: str, value: Any, high: float = _INF) -> Any:
+    """`value`, if it is a number with 0 <= value < high.  ValueError otherwise, for NaN too."""
     if isinstance(value, Tensor):
         value = float(value)
-    if not isinstance(value, (int, float)) or not low <= value < high:
-        raise ValueError(f"Invalid {name.replace('_', ' ')}: {value!r}; it must be a number from {low} to below {high}")
+    if not isinstance(value, (int, float)) or not 0 <= value < high:
+        raise ValueError(f"Invalid {name}: {value!r}; it must be a number from 0 to below {high}")
     return value

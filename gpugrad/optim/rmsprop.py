@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..array import Array, xp
-from .optimizer import Optimizer, check, decayed, root
+from ..array import Array
+from .optimizer import Group, Optimizer, option, root
+from .state import kept
 
 
 class RMSprop(Optimizer):
     """x ← x - lr g / (√v + eps), with v ← alpha v + (1 - alpha) g² (Hinton 2012, lecture 6).
 
     centered subtracts the square of the running mean of g from v; momentum gathers the steps; weight_decay adds
-    weight_decay x to the gradient.  ValueError for an option out of range or NaN.
+    weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
     eps_inside = False  # √(v + eps), as Keras has it
+    numbers = ("lr", "alpha", "eps", "weight_decay", "momentum")
+    alpha, eps, momentum = option("alpha"), option("eps"), option("momentum")
 
     def __init__(
         self,
@@ -26,31 +29,29 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        maximize: bool = False,
+        **clipping: float | None,
     ) -> None:
-        super().__init__(variables, learning_rate)
-        self.alpha, self.eps = check("alpha", alpha), check("eps", eps)
-        self.weight_decay, self.momentum = check("weight_decay", weight_decay), check("momentum", momentum)
-        self.centered = centered
+        options = {
+            "lr": learning_rate, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
+            "centered": centered, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(variables, options, **clipping)
 
-    def init(self, x: Array) -> dict[str, Array]:
-        names = ["v", *["mean"] * self.centered, *["momentum"] * bool(self.momentum)]
-        return {n: xp(x).zeros_like(x) for n in names}
-
-    def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
-        kind = x.dtype.type
-        g = decayed(x, g, self.weight_decay)
-        v = state["v"]
-        v *= kind(self.alpha)
-        v += g * g * kind(1 - self.alpha)
-        if self.centered:
-            mean = state["mean"]
-            mean *= kind(self.alpha)
-            mean += g * kind(1 - self.alpha)
+    def update(self, x: Array, g: Array, state: dict[str, Array], group: Group) -> Array:
+        kind, rate, alpha = x.dtype.type, group["lr"], group["alpha"]
+        v = kept(state, "square_avg", x)
+        v *= kind(alpha)
+        v += g * g * kind(1 - alpha)
+        if group["centered"]:
+            mean = kept(state, "grad_avg", x)
+            mean *= kind(alpha)
+            mean += g * kind(1 - alpha)
             v = v - mean * mean
-        delta = g / root(v, self.eps, self.eps_inside)
-        if self.momentum:
-            m = state["momentum"]
-            m *= kind(self.momentum)
-            m += delta * kind(self.learning_rate) if self.eps_inside else delta
-            return x - m if self.eps_inside else x - m * kind(self.learning_rate)
-        return x - delta * kind(self.learning_rate)
+        delta = g / root(v, group["eps"], self.eps_inside)
+        if group["momentum"]:
+            m = kept(state, "momentum_buffer", x)
+            m *= kind(group["momentum"])
+            m += delta * kind(rate) if self.eps_inside else delta
+            return x - m if self.eps_inside else x - m * kind(rate)
+        return x - delta * kind(rate)

@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Optimizer, check, decayed
+from .optimizer import Group, Optimizer, option
 
 
 class SGD(Optimizer):
     """x ← x - lr v, with v the gradient, or its running sum v ← momentum v + g (Sutskever et al. 2013 for nesterov).
 
-    weight_decay adds weight_decay x to the gradient.  ValueError for a negative or NaN option, and for nesterov
-    without momentum.
+    weight_decay adds weight_decay x to the gradient; from the second step on, dampening makes g smaller in the sum;
+    maximize goes uphill.  ValueError for a negative or NaN option, and for nesterov without momentum.
     """
+
+    numbers = ("lr", "momentum", "dampening", "weight_decay")
+    momentum, dampening, weight_decay = option("momentum"), option("dampening"), option("weight_decay")
 
     def __init__(
         self,
@@ -23,24 +26,30 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        dampening: float = 0.0,
+        maximize: bool = False,
+        **clipping: float | None,
     ) -> None:
-        super().__init__(variables, learning_rate)
-        self.momentum = check("momentum", momentum)
-        self.weight_decay = check("weight_decay", weight_decay)
-        self.nesterov = nesterov
-        if nesterov and not momentum:
-            raise ValueError("Nesterov momentum requires a momentum: write SGD(..., momentum=0.9, nesterov=True)")
+        options = {
+            "lr": learning_rate, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+            "nesterov": nesterov, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(variables, options, **clipping)
 
-    def init(self, x: Array) -> dict[str, Array]:
-        return {"momentum": xp(x).zeros_like(x)} if self.momentum else {}
+    def check(self, group: Group) -> None:
+        super().check(group)
+        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+            raise ValueError(
+                "Nesterov momentum requires a momentum and zero dampening: write SGD(..., momentum=0.9, nesterov=True)"
+            )
 
-    def update(self, x: Array, g: Array, state: dict[str, Array], step: int) -> Array:
-        g = decayed(x, g, self.weight_decay)
-        if self.momentum:
-            v = state.get("momentum")
-            if v is None:  # set after a step without
-                v = state["momentum"] = xp(x).zeros_like(x)
-            v *= v.dtype.type(self.momentum)
-            v += g
-            g = g + v * v.dtype.type(self.momentum) if self.nesterov else v
-        return x - g * g.dtype.type(self.learning_rate)
+    def update(self, x: Array, g: Array, state: dict[str, Array], group: Group) -> Array:
+        if momentum := group["momentum"]:
+            v = state.get("momentum_buffer")
+            if v is None:
+                v = state["momentum_buffer"] = xp(g).array(g)
+            else:
+                v *= v.dtype.type(momentum)
+                v += g * g.dtype.type(1 - group["dampening"]) if group["dampening"] else g
+            g = g + v * v.dtype.type(momentum) if group["nesterov"] else v
+        return x - g * g.dtype.type(group["lr"])

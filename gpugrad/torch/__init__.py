@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace as _Namespace
 
 from ..array import (
     bfloat16 as bfloat16,
@@ -37,23 +37,5 @@ from .tensor import Size as Size, Tensor as Tensor, tensor as tensor
 
 globals().update({**TABLE, **CREATION})
 bool, double, half, float, int, long, short = bool_, float64, float16, float32, int32, int64, int16
-device = _device
-
-
-class cuda:
-    """torch.cuda."""
-
-    @staticmethod
-    def is_available() -> Any:
-        """Whether there is a GPU."""
-        return _device_count("cuda") > 0
-
-    @staticmethod
-    def device_count() -> Any:
-        """The number of GPUs."""
-        return _device_count("cuda")
-
-
-def get_default_dtype() -> Any:
-    """The dtype of Python floats."""
-    return _default_float()
+device, get_default_dtype = _device, _default_float
+cuda = _Namespace(is_available=lambda: _device_count("cuda") > 0, device_count=lambda: _device_count("cuda"))

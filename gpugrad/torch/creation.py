@@ -7,46 +7,49 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd, random as _random
+from .. import random
+from ..adapt import adapted
 from ..array import int64
 from ..core import Tensor as CoreTensor, wrap
+from ..op import findable
 from ..ops import math
-from ..tensor import (
-    arange as _arange,
-    eye as _eye,
-    full as _full,
-    linspace as _linspace,
-    ones as _ones,
-    ones_like as _ones_like,
-    zeros as _zeros,
-    zeros_like as _zeros_like,
-)
-from .functions import _shape_of
-from .tensor import Tensor, as_torch, created, tensor
+from ..tensor import arange as _arange, eye, full as _full, linspace, ones, zeros
+from .functions import kept, shape_of
+from .tensor import Tensor, created, tensor
 
 
-def _creation(f: Callable[..., Any], shaped: bool = False) -> Callable[..., Any]:
+def _creation(f: Callable[..., Any], sized: bool = False, doc: str | None = None) -> Callable[..., Any]:
+    """f(*args), or f(shape), as PyTorch's users call it."""
+
     def call(*args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-        given = (_shape_of(args),) if shaped else args
+        given = (shape_of(args),) if sized else args
         return created(f(*given, dtype=dtype, device=device), requires_grad)
 
-    call.__name__, call.__doc__ = f.__name__, f.__doc__
+    call.__name__, call.__doc__ = f.__name__, doc or f.__doc__
     return call
 
 
-def _arange64(*args: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
+def arange(*args: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
     """start, start + step, … up to but without stop; int64 unless an argument is a float."""
     whole = not any([isinstance(a, float) for a in args])
     return _arange(*args, dtype=dtype or (int64 if whole else None), device=device)
 
 
-_arange64.__name__ = "arange"
+def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
+    """A tensor filled with one number; int64 for a whole one."""
+    return _full(size, fill_value, dtype or (int64 if type(fill_value) is int else None), device)
 
 
-def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor filled with one number."""
-    out = as_torch(_full(size, fill_value, dtype or (int64 if type(fill_value) is int else None), device))
-    return autograd.require_grad(out) if requires_grad else out  # type: ignore[return-value]
+def randint(low: int, high: Any = None, size: Any = None, dtype: Any = None, device: Any = None) -> CoreTensor:
+    """Uniform integers in low .. high - 1, or with two arguments in 0 .. low - 1."""
+    if size is None:
+        low, high, size = 0, low, high
+    return math.astype(random.randint(low, high, size, device), dtype or int64)
+
+
+def randperm(n: int, dtype: Any = None, device: Any = None) -> CoreTensor:
+    """0 .. n - 1 in random order."""
+    return math.astype(random.permutation(n, device), dtype or int64)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -64,46 +67,30 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return from_numpy(data) if shared else tensor(data, dtype, device)
 
 
-def _normal(shape: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
-    """Normal numbers."""
-    return _random.normal(shape, dtype=dtype, device=device)
-
-
-def _uniform(shape: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
-    """Uniform numbers in [0, 1)."""
-    return _random.uniform(shape, dtype=dtype, device=device)
-
-
-def randint(low: int, high: Any = None, size: Any = None, dtype: Any = None, device: Any = None) -> Tensor:
-    """Uniform integers in low .. high - 1, or with two arguments in 0 .. low - 1."""
-    if size is None:
-        low, high, size = 0, low, high
-    return as_torch(math.astype(_random.randint(low, high, size, device), dtype or int64))
-
-
-def randperm(n: int, device: Any = None) -> Tensor:
-    """0 .. n - 1 in random order."""
-    return as_torch(_random.permutation(n, device))
-
-
-def manual_seed(seed: int) -> None:
-    """Start the generators anew."""
-    _random.seed(seed)
-
-
 def is_tensor(obj: Any) -> bool:
     """Whether obj is a tensor."""
     return isinstance(obj, Tensor)
 
 
+def _like(f: Callable[..., Any]) -> Callable[..., Any]:
+    made = _creation(f, doc=f"{f.__doc__}  In the shape, dtype and device of a tensor, unless said otherwise.")
+
+    def call(input: Any, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+        own = kept(input).array
+        return made(
+            own.shape, *args, dtype=dtype or own.dtype, device=device or input.device, requires_grad=requires_grad
+        )
+
+    call.__name__, call.__doc__ = f"{f.__name__}_like", made.__doc__
+    return call
+
+
+_SIZED = {"zeros": zeros, "ones": ones, "empty": zeros, "randn": random.normal, "rand": random.uniform}
 CREATION: dict[str, Any] = {
-    "zeros": _creation(_zeros, True), "ones": _creation(_ones, True), "eye": _creation(_eye),
-    "arange": _creation(_arange64), "linspace": _creation(_linspace), "randn": _creation(_normal, True),
-    "rand": _creation(_uniform, True), "empty": _creation(_zeros, True), "zeros_like": _zeros_like,
-    "ones_like": _ones_like, "full": full, "from_numpy": from_numpy, "as_tensor": as_tensor, "randint": randint,
-    "randperm": randperm, "manual_seed": manual_seed, "is_tensor": is_tensor,
+    **{name: _creation(f, sized=True) for name, f in _SIZED.items()},
+    **{f"{name}_like": _like(f) for name, f in {**_SIZED, "full": full}.items()},
+    **{f.__name__: _creation(f) for f in (eye, linspace, arange, full, randint, randperm)},
+    "from_numpy": from_numpy, "as_tensor": as_tensor, "is_tensor": is_tensor,
+    "manual_seed": adapted(random.seed, "seed"),
 }  # fmt: skip
-for _name, _like in (("randn_like", _normal), ("rand_like", _uniform)):
-    CREATION[_name] = lambda input, dtype=None, device=None, f=_like: as_torch(
-        f(input.array.shape, dtype or input.array.dtype, device or input.device)
-    )
+findable(CREATION, "gpugrad.torch")

@@ -13,8 +13,7 @@ from ..core import Tensor as CoreTensor
 from ..inplace import in_place
 from ..ops import math, shape as _shape
 from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros
-from . import functions
-from .functions import METHODS, SAME, TABLE, _shape_of
+from .functions import METHODS, SAME, TABLE, expand, shape_of
 from .tensor import Tensor, as_torch, tensor
 
 
@@ -50,21 +49,18 @@ def to(
     return math.positive(out) if copy and out is self else out
 
 
-def _method(f: Callable[..., Any]) -> Any:
-    return f if hasattr(f, "op") else lambda self, *args, **kw: f(self, *args, **kw)
-
-
 _CASTS = {
     "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "int": "int32", "long": "int64",
     "bool": "bool", "short": "int16",
 }  # fmt: skip
 _IN_PLACE = (
-    "mul div pow exp sqrt abs neg sigmoid tanh relu clamp round floor ceil masked_fill square log sin cos"
+    "mul div pow exp sqrt abs neg sigmoid tanh relu clamp round floor ceil masked_fill square log sin cos "
+    "reciprocal rsqrt trunc lerp addmm"
 ).split()
 
 
 def _like(f: Callable[..., Any]) -> Callable[..., Tensor]:
-    return lambda self, *size, dtype=None: as_torch(f(_shape_of(size), dtype or self.array.dtype, self.device))
+    return lambda self, *size, dtype=None: as_torch(f(shape_of(size), dtype or self.array.dtype, self.device))
 
 
 def _drawn(f: Callable[..., Any]) -> Callable[..., Tensor]:
@@ -80,8 +76,9 @@ def _detach_(self: Tensor) -> Tensor:
 
 def _bind() -> None:
     T: Any = Tensor
-    for name, f in {**SAME, **{n: getattr(functions, n) for n in METHODS}, "clip": functions.clamp}.items():
-        setattr(T, name, _method(f))
+    for name in (*SAME, *METHODS, "clip", "swapaxes", "baddbmm"):
+        setattr(T, name, TABLE[name])
+    T.view, T.expand = TABLE["reshape"], expand
     for operator, name in OPERATORS.items():
         setattr(T, f"__{operator}__", SAME[name])
     for name in _IN_PLACE:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math as _math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import autograd as _autograd
 from ..array import bfloat16, bool_, device_of, float16, float32, int64, library, xp
-from ..core import Node, Tensor as CoreTensor, raw, trainable, wrap
-from ..custom import CustomOp
+from ..core import Tensor as CoreTensor, raw, trainable, wrap
 from ..forward import explain, pair
-from ..hooks import Handle, arriving
+from ..graph import GradFn as CoreGradFn, backward_name
 from ..inplace import category, get_item, set_item
-from ..paths import PICK
+from ..printing import text
 from ..recording import inferred
 from ..tensor import tensor as core_tensor, to_numpy
 from ..variable import Parameter as CoreParameter
-
-_NAMES = {"subtract": "Sub", "multiply": "Mul", "divide": "Div", "matmul": "Mm", "negative": "Neg"}
 
 
 class Size(tuple):
@@ -47,85 +44,10 @@ def promoted(x: Any, y: Any) -> np.dtype:
     return float32 if {x.dtype, y.dtype} == {float16, bfloat16} else np.result_type(x.dtype, y.dtype)
 
 
-def _backward_name(node: Node) -> str:
-    if node.op is PICK and node.edges:
-        (node,) = node.edges  # type: ignore[assignment]
-    name = node.op.name
-    if isinstance(node.op, CustomOp):
-        return f"{name}Backward"
-    return _NAMES.get(name, "".join([w.title() for w in name.split("_")])) + "Backward0"
-
-
-class GradFn:
+class GradFn(CoreGradFn):
     """The op that made a tensor, as `grad_fn` shows it."""
 
-    def __init__(self, node: Node) -> None:
-        self._made = node
-        self._node = node.edges[0] or node if node.op is PICK and node.edges else node
-
-    def name(self) -> str:
-        """PyTorch's name of the op."""
-        return "AccumulateGrad" if self._node.op is None else _backward_name(self._node)
-
-    @property
-    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
-        """The ops that made its inputs, as (grad_fn, 0); None for an input that requires no gradient."""
-        return tuple([(None if e is None else GradFn(e), 0) for e in self._node.edges])
-
-    @property
-    def variable(self) -> Any:
-        """The leaf into whose .grad gradients go."""
-        if self._node.op is not None:
-            raise AttributeError("only AccumulateGrad, the end of the graph, has a variable")
-        return self._node.saved()
-
-    def register_hook(self, fn: Callable[[tuple, tuple], Any]) -> Handle:
-        """Call fn(grad_inputs, grad_outputs) after the op's pullback; other grad_inputs may be answered."""
-        if self._node.op is None:  # a leaf has no inputs
-            return self.register_prehook(lambda grad_outputs: (fn((), grad_outputs), None)[1])
-        return _autograd.register_node_hook(self._node, fn, Tensor)
-
-    def register_prehook(self, fn: Callable[[tuple], Any]) -> Handle:
-        """Call fn(grad_outputs) before the op's pullback; other grad_outputs may be answered."""
-
-        def call(g: CoreTensor) -> Any:
-            new = fn((wrap(g.array, g.node, Tensor),))
-            return new if new is None else new[0]
-
-        return arriving.add(self._made, call)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GradFn) and self._node is other._node
-
-    def __hash__(self) -> int:
-        return id(self._node)
-
-    def __repr__(self) -> str:
-        return f"<{self.name()} object at {hex(id(self._node))}>"
-
-
-# ---------------------------------------------------------------------------------------------- printing
-def _number(values: np.ndarray) -> Callable[[Any], str]:
-    """How PyTorch prints floats: 4 decimals, "2." where all are whole, exponents where sizes differ by 1,000."""
-    finite = np.abs(values[np.isfinite(values) & (values != 0)].astype(np.float64))
-    low, high = (finite.min(), finite.max()) if finite.size else (1.0, 1.0)
-    whole, wide = bool((finite == np.ceil(finite)).all()), high / low > 1000 or high > 1e8
-    if whole:
-        form = "{:.4e}".format if wide else "{:.0f}.".format
-    else:
-        form = "{:.4e}".format if wide or low < 1e-4 else "{:.4f}".format
-    plain = lambda v: form(v) if np.isfinite(v) else str(float(v))
-    width = max([len(plain(v)) for v in values.ravel()[:1000] if np.isfinite(v)], default=0)
-    return lambda v: plain(v).rjust(width)
-
-
-def _text(t: CoreTensor) -> str:
-    values = to_numpy(t)
-    values = values.astype(np.float32) if values.dtype == bfloat16 else values
-    if not values.ndim:
-        return (_number(values.reshape(1))(values) if values.dtype.kind == "f" else str(values)).strip()
-    options: Any = {"formatter": {"float_kind": _number(values)}} if values.dtype.kind == "f" else {}
-    return np.array2string(values, separator=", ", prefix="tensor(", threshold=1000, max_line_width=80, **options)
+    kind = CoreTensor  # PyTorch's Tensor, once it is there
 
 
 class Tensor(CoreTensor):
@@ -186,10 +108,10 @@ class Tensor(CoreTensor):
         if device_of(self.array).kind != "cpu":
             extra += f", device='{device_of(self.array)}'"
         if self.node is not None and self.node.op is not None:
-            extra += f", grad_fn=<{_backward_name(self.node)}>"
+            extra += f", grad_fn=<{backward_name(self.node)}>"
         elif _autograd.requires_grad(self):
             extra += ", requires_grad=True"
-        return f"tensor({_text(self)}{extra})"
+        return f"tensor({text(self)}{extra})"
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.array.size == 1 else format(str(self), spec)
@@ -228,6 +150,11 @@ class Tensor(CoreTensor):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype=dtype)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        if _autograd.requires_grad(self):
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return CoreTensor.__dlpack__(self, **options)  # type: ignore[attr-defined]
+
     def is_floating_point(self) -> bool:
         """Whether the dtype is a real floating one."""
         return category(self.array.dtype) == 2
@@ -244,7 +171,7 @@ class Tensor(CoreTensor):
     __getitem__, __setitem__ = get_item, set_item  # type: ignore[assignment]
 
 
-Tensor.kind = Tensor
+Tensor.kind = GradFn.kind = Tensor
 _LONG = {
     "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
     "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",

@@ -6,37 +6,27 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import optim
-from ...optim import clip
-from ...optim.optimizer import check
+from ...adapt import adapted
 from ...tape import GradientTape
+
+_REST = "weight_decay=None, clipnorm=None, clipvalue=None, global_clipnorm=None, name=None"
+_ADAM = "beta_1=0.9, beta_2=0.999, epsilon:eps=1e-7, amsgrad=False"
 
 
 class Keras:
-    """What Keras's optimizers share: gradient clipping, `minimize`, a learning rate with two names."""
+    """What Keras's optimizers share: `minimize`, a learning rate with two names, decoupled weight decay."""
 
+    decoupled = True
     learning_rate: Any
-    iterations: Any
     apply_gradients: Callable[..., Any]
-    _clip: tuple[str, float] | None = None
 
-    def _options(self, options: dict[str, Any]) -> None:
-        self.name = options.pop("name", None) or type(self).__name__.lower()
-        limits = {k: options.pop(k, None) for k in _CLIPS}
-        given = {k: v for k, v in limits.items() if v is not None}
-        if options:
-            raise TypeError(f"{type(self).__name__}: unexpected argument {min(options)!r}")
-        if len(given) > 1:
-            raise ValueError(
-                f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {given}."
-            )
-        for k, v in given.items():
-            self._clip = k, check(k, v)
-
-    def clipped(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        if self._clip is None:
-            return pairs
-        name, limit = self._clip
-        return list(zip(_CLIPS[name]([g for g, _ in pairs], limit), [v for _, v in pairs]))
+    def __init__(self, name: str | None = None, weight_decay: float | None = None, **options: Any) -> None:
+        if "beta_1" in options:
+            options["betas"] = options.pop("beta_1"), options.pop("beta_2")
+        if "nesterov" in options:  # without momentum it says nothing, and is allowed
+            options["nesterov"] = options["nesterov"] and bool(options["momentum"])
+        super().__init__(None, weight_decay=weight_decay or 0.0, **options)  # type: ignore[call-arg]
+        self.name = name or type(self).__name__.lower()
 
     @property
     def lr(self) -> float:
@@ -61,68 +51,45 @@ class Keras:
         self.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
 
-_CLIPS = {"clipnorm": clip.by_norm, "clipvalue": clip.by_value, "global_clipnorm": clip.by_global_norm}
-
-
 class SGD(Keras, optim.SGD):
-    """Gradient descent; momentum keeps a velocity v ← momentum v - lr g."""
+    """Gradient descent; momentum gathers the steps."""
 
-    def __init__(
-        self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
-        weight_decay: float | None = None, **options: Any,
-    ) -> None:  # fmt: skip
-        optim.SGD.__init__(self, None, learning_rate, momentum, nesterov and bool(momentum), weight_decay or 0.0)
-        self._options(options)
+    __init__ = adapted(Keras.__init__, f"self, learning_rate=0.01, momentum=0.0, nesterov=False, {_REST}")
 
 
 class Adam(Keras, optim.Adam):
     """Adam, with epsilon added before the bias correction."""
 
     eps_unscaled = True
-
-    def __init__(
-        self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
-        weight_decay: float | None = None, **options: Any,
-    ) -> None:  # fmt: skip
-        optim.Adam.__init__(self, None, learning_rate, (beta_1, beta_2), epsilon, weight_decay or 0.0)
-        self.decoupled = True  # in Keras every weight decay is
-        self._options(options)
+    __init__ = adapted(Keras.__init__, f"self, learning_rate=0.001, {_ADAM}, {_REST}")
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay."""
+    """Adam with a weight decay of 0.004."""
 
-    def __init__(self, learning_rate: float = 0.001, weight_decay: float = 0.004, **options: Any) -> None:
-        super().__init__(learning_rate, weight_decay=weight_decay, **options)
+    __init__ = adapted(
+        Keras.__init__,
+        f"self, learning_rate=0.001, weight_decay=0.004, {_ADAM}, {_REST.removeprefix('weight_decay=None, ')}",
+    )
 
 
 class RMSprop(Keras, optim.RMSprop):
     """RMSprop, with epsilon under the root."""
 
     eps_inside = True
-
-    def __init__(
-        self, learning_rate: float = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
-        centered: bool = False, **options: Any,
-    ) -> None:  # fmt: skip
-        optim.RMSprop.__init__(self, None, learning_rate, rho, epsilon, 0.0, momentum, centered)
-        self._options(options)
+    __init__ = adapted(
+        Keras.__init__,
+        f"self, learning_rate=0.001, rho:alpha=0.9, momentum=0.0, epsilon:eps=1e-7, centered=False, {_REST}",
+    )
 
 
 class Adagrad(Keras, optim.Adagrad):
     """Adagrad, with epsilon under the root."""
 
     eps_inside = True
-
-    def __init__(
-        self,
-        learning_rate: float = 0.001,
-        initial_accumulator_value: float = 0.1,
-        epsilon: float = 1e-7,
-        **options: Any,
-    ) -> None:
-        optim.Adagrad.__init__(self, None, learning_rate, 0.0, 0.0, initial_accumulator_value, epsilon)
-        self._options(options)
+    __init__ = adapted(
+        Keras.__init__, f"self, learning_rate=0.001, initial_accumulator_value=0.1, epsilon:eps=1e-7, {_REST}"
+    )
 
 
 NAMES = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "adagrad": Adagrad}

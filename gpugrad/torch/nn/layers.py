@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
+from ... import nn as core
+from ...adapt import adapted
 from ...random import uniform
 from .. import functions as T
 from ..tensor import Parameter
@@ -35,76 +37,59 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class Sequential(Module):
+class ModuleList(core.ModuleList, Module):
+    """A list of modules."""
+
+
+class ModuleDict(core.ModuleDict, Module):
+    """Modules by name."""
+
+
+class ParameterList(core.ParameterList, Module):
+    """A list of parameters."""
+
+
+class Sequential(ModuleList):
     """Modules, one after the other."""
 
     def __init__(self, *args: Any) -> None:
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], dict) else enumerate(args)
-        for name, m in named:
-            if not isinstance(m, Module):
-                raise TypeError(f"{type(m).__name__} is not a Module subclass")
-            setattr(self, str(name), m)
+        if len(args) == 1 and isinstance(args[0], dict):
+            for name, module in args[0].items():
+                self.add_module(name, module)
+        else:
+            super().__init__(args)
 
-    def append(self, module: Module) -> Any:
-        """Put a module at the end."""
-        setattr(self, str(len(self)), module)
-        return self
+    def _entries(self) -> dict[str, Any]:
+        return dict(self.named_children())
+
+    def __getitem__(self, i: Any) -> Any:
+        return Sequential(*list(self)[i]) if isinstance(i, slice) else super().__getitem__(i)
 
     def forward(self, input: Any) -> Any:
-        for m in self.children():
+        for m in self:
             input = m(input)
         return input
 
-    def __len__(self) -> int:
-        return len(list(self.children()))
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
+class Dropout(core.Dropout, Module):
+    """In training, each element is zero with probability p, the others are larger by 1 / (1 - p)."""
 
-    def __getitem__(self, i: Any) -> Any:
-        found = list(self.children())[i]
-        return Sequential(*found) if isinstance(i, slice) else found
+    __init__ = adapted(core.Dropout.__init__, "self, p=0.5, -inplace=False")
 
-
-class ModuleList(Sequential):
-    """A list of modules."""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__(*modules)
-
-    def forward(self, *args: Any) -> Any:
-        """A list is not called: NotImplementedError."""
-        return Module.forward(self, *args)
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace=False"
 
 
-def _activation(name: str, f: Callable[..., Any], **defaults: Any) -> type[Module]:
-    def __init__(self: Any, *args: Any, inplace: bool = False, **options: Any) -> None:
-        self.options = {**defaults, **dict(zip(defaults, args)), **options}
-        if unknown := set(options) - set(defaults):
-            raise TypeError(f"{name}: unexpected argument {min(unknown)!r}; it takes {sorted(defaults)}")
-
-    forward = lambda self, input: f(input, **self.options)
-    extra = lambda self: ", ".join(f"{k}={v}" for k, v in self.options.items() if v is not None)
-    return type(name, (Module,), {"__init__": __init__, "forward": forward, "extra_repr": extra, "__doc__": f.__doc__})
-
-
-ReLU, Sigmoid, Tanh = _activation("ReLU", F.relu), _activation("Sigmoid", F.sigmoid), _activation("Tanh", F.tanh)
-GELU, SiLU = _activation("GELU", F.gelu, approximate="none"), _activation("SiLU", F.silu)
-ELU, Softplus = _activation("ELU", F.elu), _activation("Softplus", F.softplus)
-LeakyReLU = _activation("LeakyReLU", F.leaky_relu, negative_slope=0.01)
-Softmax, LogSoftmax = _activation("Softmax", T.softmax, dim=None), _activation("LogSoftmax", T.log_softmax, dim=None)
-Flatten = _activation("Flatten", T.flatten, start_dim=1, end_dim=-1)
-Identity = _activation("Identity", lambda x: x)
-
-
-def _loss(name: str, f: Callable[..., Any]) -> type[Module]:
-    def __init__(self: Any, reduction: str = "mean") -> None:
-        self.reduction = reduction
-
-    forward = lambda self, input, target: f(input, target, self.reduction)
-    return type(name, (Module,), {"__init__": __init__, "forward": forward, "__doc__": f.__doc__})
-
-
-MSELoss, L1Loss = _loss("MSELoss", F.mse_loss), _loss("L1Loss", F.l1_loss)
-CrossEntropyLoss = _loss("CrossEntropyLoss", F.cross_entropy)
-BCEWithLogitsLoss = _loss("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits)
+_of = partial(core.layer_of, base=Module)
+ReLU, Sigmoid, Tanh = _of("ReLU", F.relu), _of("Sigmoid", F.sigmoid), _of("Tanh", F.tanh)
+GELU, SiLU, ELU = _of("GELU", F.gelu), _of("SiLU", F.silu), _of("ELU", F.elu)
+LeakyReLU, Softplus = _of("LeakyReLU", F.leaky_relu), _of("Softplus", F.softplus)
+Softmax = _of("Softmax", adapted(T.softmax, "input, dim=None"))
+LogSoftmax = _of("LogSoftmax", adapted(T.log_softmax, "input, dim=None"))
+Flatten = _of("Flatten", adapted(T.flatten, "input, start_dim=1, end_dim=-1"))
+Identity = _of("Identity", lambda input: input)
+MSELoss, L1Loss = _of("MSELoss", F.mse_loss, 2), _of("L1Loss", F.l1_loss, 2)
+HuberLoss, SmoothL1Loss = _of("HuberLoss", F.huber_loss, 2), _of("SmoothL1Loss", F.smooth_l1_loss, 2)
+BCELoss, NLLLoss = _of("BCELoss", F.binary_cross_entropy, 2), _of("NLLLoss", F.nll_loss, 2)
+BCEWithLogitsLoss = _of("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, 2)
+CrossEntropyLoss = _of("CrossEntropyLoss", F.cross_entropy, 2)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..autograd import register_multi_grad_hook as _register
-from ..hooks import Handle
-from ..saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
-from .tensor import GradFn as Node
+from ...autograd import register_multi_grad_hook as _register
+from ...hooks import Handle
+from ...saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
+from ..tensor import GradFn as Node
 
 
 def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all") -> Handle:

@@ -1,0 +1,269 @@
+"""Floor 6: Function, a function with a gradient of its own, as a class with a context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from weakref import ref
+
+from .array import is_inexact, xp
+from .autograd import is_grad_enabled, no_grad, requires_grad
+from .backprop import FREED, _since_watched as since_watched, alive
+from .core import Node, Tensor, raw, trainable, wrap
+from .custom import attach
+from .inplace import remember
+from .paths import PICK
+from .recording import record
+
+
+class _Saved:
+    """Where a context finds what it saved: the arrays are in the node, which a walk frees, and some hooks pack.
+
+    For each tensor (its history, its class); for an output of the call itself its number in the place of the history.
+    """
+
+    __slots__ = ("entries", "node", "several")
+
+    def __init__(self, entries: list[tuple[Node | int | None, type[Tensor]] | None], node: Node, several: bool) -> None:
+        self.entries, self.several = entries, several
+        self.node = ref(node)  # weak: the node holds the context
+
+    def tensors(self) -> tuple[Any, ...]:
+        """The tensors with the history they had.  RuntimeError once they are freed."""
+        node = self.node()
+        n = None if node is None else alive(node)
+        if n is None or n.saved is None:
+            raise RuntimeError(FREED)
+        arrays = iter(n.saved[len(n.edges) + 2 :])
+        return tuple([None if e is None else self._tensor(next(arrays), node, *e) for e in self.entries])
+
+    def _tensor(self, array: Any, node: Any, history: Node | int | None, kind: type[Tensor]) -> Tensor:
+        if history is None:  # a tape may have watched it since
+            found = since_watched(array)
+            return wrap(array, found.node if isinstance(found, Tensor) else None, kind)
+        if isinstance(history, int) and self.several:
+            return record(PICK, array, (None, None, history, None), (node,), kind)
+        return wrap(array, node if isinstance(history, int) else history, kind)
+
+
+class Context:
+    """What `forward` leaves for `backward`: attributes of its own, and tensors by `save_for_backward`.
+
+    needs_input_grad  for each argument of forward, whether its gradient may be asked for
+    """
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self.needs_input_grad = tuple([isinstance(a, Tensor) and a.node is not None for a in args])
+        self._to_save: tuple[Any, ...] = ()
+        self._dirty: tuple[Any, ...] = ()
+        self.materialize_grads = True
+        self._constant: set[int] = set()
+        self._saved: _Saved | None = None
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors, or None, for `backward`, where they are `saved_tensors`."""
+        self._to_save = _only_tensors(tensors, TypeError, "save_for_backward can only save variables", allow_none=True)
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` kept.  RuntimeError once the graph has been freed."""
+        return () if self._saved is None else self._saved.tensors()
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """These outputs have no gradient."""
+        self._constant = {id(t) for t in tensors}
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """These inputs are changed in place; forward answers them."""
+        self._dirty = _only_tensors(tensors, RuntimeError, "mark_dirty can only accept variables")
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether the cotangent of an output that nobody used is zeros, or None."""
+        self.materialize_grads = value
+
+
+def _only_tensors(ts: tuple[Any, ...], error: type[Exception], what: str, allow_none: bool = False) -> tuple[Any, ...]:
+    for i, t in enumerate(ts):
+        if not isinstance(t, Tensor) and not (allow_none and t is None):
+            raise error(f"{what}, but argument {i} is of type {type(t).__name__}. Keep it as an attribute: ctx.x = ...")
+    return ts
+
+
+class Function:
+    """A function with a gradient of its own, used as `MyFunction.apply(*args)`.
+
+        class Exp(gg.Function):
+            @staticmethod
+            def forward(ctx, x):
+                y = gg.exp(x)
+                ctx.save_for_backward(y)
+                return y
+
+            @staticmethod
+            def backward(ctx, g):
+                (y,) = ctx.saved_tensors
+                return g * y
+
+    forward(ctx, *args), or forward(*args) and setup_context(ctx, inputs, output), answers a tensor or a tuple; what it
+    computes is not recorded.  backward(ctx, *cotangents) answers the gradient of each argument, None for those that
+    have none; what it computes is recorded where somebody differentiates it, so higher orders work.
+    """
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """The values."""
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """The gradient of each argument of forward, None for those that have none."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd "
+            f"function with static forward method: {type(self).__name__}.apply(...), without an instance."
+        )
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """The values of forward, with the gradient of backward."""
+        ctx = Context(args)
+        with no_grad():
+            setup = getattr(cls, "setup_context", None)
+            if setup is None:
+                out = cls.forward(ctx, *args, **kwargs)
+            else:
+                out = cls.forward(*args, **kwargs)
+                setup(ctx, args, out)
+        outs = list(out) if isinstance(out, tuple) else [out]
+        _check_dirty(ctx, outs)
+        answers = _connected(cls, ctx, args, outs)
+        return tuple(answers) if isinstance(out, tuple) else answers[0]
+
+
+def _check_dirty(ctx: Context, outs: list[Any]) -> None:
+    for t in ctx._dirty:
+        if not any([t is o for o in outs]):
+            raise RuntimeError(
+                "Some elements marked as dirty during the forward method were not returned as output. The inputs that "
+                "are modified inplace must all be outputs of the Function."
+            )
+        if is_grad_enabled() and trainable(t) and requires_grad(t):
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation. Give the function x.clone()"
+            )
+
+
+def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: list[Any]) -> list[Any]:
+    """The outputs as the user gets them: new Tensors with a history, and inputs that were changed in place."""
+    inputs = [a for a in args if isinstance(a, Tensor)]
+    kind = inputs[0].kind if inputs else Tensor
+    dirty = {id(t) for t in ctx._dirty}
+    own = {id(o): i for i, o in enumerate(outs) if id(o) in dirty or all([o is not a for a in inputs])}
+    answers = [wrap(_view(o), None, kind) if isinstance(o, Tensor) and id(o) not in dirty else o for o in outs]
+    live = [
+        i
+        for i, o in enumerate(outs)
+        if isinstance(o, Tensor) and is_inexact(o.array.dtype) and id(o) not in ctx._constant
+    ]
+    made: tuple[Tensor, ...] = ()
+    if live:
+        back = _backward(cls, ctx, args, outs, live, kind)
+        some = tuple([wrap(outs[i].array if id(outs[i]) in dirty else answers[i].array, None, kind) for i in live])
+        kept = [t for t in ctx._to_save if t is not None]
+        reads = [t.array for t in kept]
+        found = attach(cls.__name__, some if len(live) > 1 else some[0], inputs, back, reads, ctx.materialize_grads)
+        made = found if len(live) > 1 else (found,)
+        if kept and (node := made[0].node) is not None:
+            places = {i: n for n, i in enumerate(live)}
+            entries = [None if t is None else (places.get(own.get(id(t), -1), t.node), t.kind) for t in ctx._to_save]
+            ctx._saved = _Saved(entries, node.edges[0] if len(live) > 1 else node, len(live) > 1)  # type: ignore[arg-type]
+    ctx._to_save, ctx._dirty = (), ()
+    for i, t in zip(live, made):
+        if id(outs[i]) not in dirty:
+            answers[i] = t
+        elif t.node is not None:
+            remember(outs[i], t)
+    return answers
+
+
+def _view(o: Tensor) -> Any:
+    return o.array.view() if hasattr(o.array, "view") else o.array
+
+
+def _backward(
+    cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: list[Any], live: list[int], kind: type[Tensor]
+) -> Callable[[list[Any]], list[Any]]:
+    """`backward` as the engine calls it: with the cotangents of `live` outputs, checked."""
+    like = [(o.array.shape, o.array.dtype, xp(o.array)) if isinstance(o, Tensor) else None for o in outs]
+    shapes = [raw(a).shape if isinstance(a, Tensor) else None for a in args]
+    name, count = f"{cls.__name__}Backward", len(args)
+
+    def zeros(i: int) -> Any:
+        if like[i] is None or not ctx.materialize_grads:
+            return None
+        shape, dtype, lib = like[i]  # type: ignore[misc]
+        return wrap(lib.zeros(shape, dtype), None, kind)
+
+    def back(gs: list[Any]) -> list[Any]:
+        given = dict(zip(live, gs))
+        found = cls.backward(ctx, *[given[i] if i in given else zeros(i) for i in range(len(like))])
+        grads = list(found) if isinstance(found, tuple) else [found]
+        while len(grads) > count and grads[-1] is None:
+            grads.pop()
+        if len(grads) != count:
+            raise RuntimeError(
+                f"function {name} returned an incorrect number of gradients (expected {count}, got {len(grads)}). "
+                "Return one for each argument of forward, None for those that have none."
+            )
+        for i, (g, shape) in enumerate(zip(grads, shapes)):
+            if g is not None:
+                _check_gradient(name, i, g, shape)
+        return [g for g, shape in zip(grads, shapes) if shape is not None]
+
+    return back
+
+
+def _check_gradient(name: str, i: int, g: Any, shape: tuple[int, ...] | None) -> None:
+    if not isinstance(g, Tensor):
+        raise RuntimeError(f"expected Variable or None (got {type(g).__name__}). Return a Tensor, or None.")
+    if shape is None:
+        raise RuntimeError(
+            f"function {name} returned a gradient different than None at position {i + 1}, but the corresponding "
+            "forward input was not a Variable. Return None there."
+        )
+    own = g.array.shape
+    spread = len(own) >= len(shape) and all([n in (1, m) for n, m in zip(shape[::-1], own[::-1])])
+    if own != shape and not spread:
+        raise RuntimeError(
+            f"Function {name} returned an invalid gradient at index {i} - got {list(own)} but expected shape "
+            f"compatible with {list(shape)}"
+        )
+
+
+def once_differentiable(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A `backward` that is not to be differentiated itself: RuntimeError where somebody does."""
+
+    def refuse(gs: list[Any]) -> Any:
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable. Write its backward "
+            "with differentiable operations, and take the mark off."
+        )
+
+    @wraps(f)
+    def call(ctx: Any, *gs: Any) -> Any:
+        with no_grad():
+            found = f(ctx, *gs)
+        several = isinstance(found, tuple)
+        outs = list(found) if several else [found]
+        for i, o in enumerate(outs):
+            if isinstance(o, Tensor):
+                outs[i] = attach(f.__name__, wrap(_view(o), None, o.kind), [g for g in gs if g is not None], refuse)
+        return tuple(outs) if several else outs[0]
+
+    return call

@@ -1,0 +1,70 @@
+"""What an optimizer keeps for each variable, and how that is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..array import Array, library, wide, xp
+from ..core import Tensor, raw, wrap
+from ..tensor import tensor
+
+
+class States:
+    """A dict for each variable, by identity: equality of tensors is by element, and TensorFlow's do not hash.
+
+    `states[v]` makes an empty one where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, tuple[Tensor, dict[str, Any]]] = {}
+
+    def __getitem__(self, v: Tensor) -> dict[str, Any]:
+        return self.by_id.setdefault(id(v), (v, {}))[1]
+
+    def __setitem__(self, v: Tensor, state: dict[str, Any]) -> None:
+        self.by_id[id(v)] = v, state
+
+    def __contains__(self, v: object) -> bool:
+        return id(v) in self.by_id
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (v for v, _ in self.by_id.values())
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def items(self) -> list[tuple[Tensor, dict[str, Any]]]:
+        """(variable, its state)."""
+        return list(self.by_id.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"pairs": self.items()}  # ids are for this process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.by_id = {id(v): (v, s) for v, s in state["pairs"]}
+
+
+def kept(state: dict[str, Array], name: str, x: Array) -> Array:
+    """The entry of a state, zeros like x the first time."""
+    if name not in state:
+        state[name] = xp(x).zeros_like(x)
+    return state[name]
+
+
+def saved(value: Any, v: Tensor) -> Any:
+    """One entry of the state of v, as a state_dict has it."""
+    return wrap(value.view(), None, v.kind) if library(value) is not None else value
+
+
+def restored(name: str, value: Any, v: Tensor) -> Any:
+    """An entry of a state_dict, for v: an array of its own in v's shape, or a number.  ValueError if it has another."""
+    array = raw(value)
+    if library(array) is None:
+        return value
+    if name == "step":  # PyTorch's is a tensor
+        return int(array)
+    if array.shape != v.array.shape:
+        raise ValueError(f"loaded state dict has {name} of shape {array.shape} for a variable of {v.array.shape}")
+    own = raw(tensor(array, wide(v.array.dtype), v.device))
+    return xp(own).array(own)

@@ -1,0 +1,3 @@
+"""torch.autograd.gradcheck."""
+
+from ...testing import GradcheckError as GradcheckError, gradcheck as gradcheck, gradgradcheck as gradgradcheck

@@ -1,0 +1,137 @@
+"""Optimizers' groups, options and saved state; hooks of modules, dropout, losses."""
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad.testing import assert_close
+
+
+def test_groups_of_variables():
+    a, b = gg.Variable([1.0]), gg.Variable([1.0])
+    one = gg.ones(1)
+    optimizer = gg.optim.SGD([{"variables": [a]}, {"params": [b], "learning_rate": 0.5}], learning_rate=0.1)
+    optimizer.apply_gradients([(one, b), (one, a)])
+    assert_close(a, [0.9])
+    assert_close(b, [0.5])
+    optimizer.learning_rate = 0.2  # of all groups
+    assert [g["lr"] for g in optimizer.param_groups] == [0.2, 0.2] and optimizer.learning_rate == 0.2
+    optimizer.momentum = 0.5
+    assert [g["momentum"] for g in optimizer.param_groups] == [0.5, 0.5]
+    with pytest.raises(ValueError, match="Unknown variable"):
+        optimizer.apply_gradients([(one, gg.Variable([1.0]))])
+    optimizer.add_param_group({"variables": gg.Variable([2.0])})
+    assert [v.tolist() for v in optimizer.variables[2:]] == [[2.0]]
+
+
+@pytest.mark.parametrize("name, bad", [("lr", float("nan")), ("lr", -1.0), ("lr", "fast"), ("momentum", -0.5)])
+def test_an_option_out_of_range_changes_nothing(name, bad):
+    a, b = gg.Variable([1.0]), gg.Variable([1.0])
+    optimizer = gg.optim.SGD([{"params": [a]}, {"params": [b]}], 0.5, momentum=0.9)
+    optimizer.apply_gradients([(gg.ones(1), a), (gg.ones(1), b)])
+    optimizer.param_groups[1][name] = bad
+    with pytest.raises(ValueError, match="Invalid (learning rate|momentum value)"):
+        optimizer.apply_gradients([(gg.ones(1), a), (gg.ones(1), b)])
+    assert a.tolist() == b.tolist() == [0.5] and optimizer.iterations == 1
+    with pytest.raises(ValueError, match="Invalid"):
+        optimizer.add_param_group({"params": [gg.Variable(1.0)], name: bad})
+    assert len(optimizer.param_groups) == 2
+    saved = gg.optim.SGD([{"params": [a]}, {"params": [b]}], 0.25).state_dict()
+    saved["param_groups"][1][name] = bad
+    with pytest.raises(ValueError, match="Invalid"):
+        optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    saved = optimizer.state_dict()
+    saved["param_groups"][1][name], saved["state"][0]["momentum_buffer"] = 0.0, np.zeros(3)
+    with pytest.raises(ValueError, match="loaded state dict has momentum_buffer of shape"):
+        optimizer.load_state_dict(saved)
+
+
+def test_gradients_are_clipped_by_every_optimizer():
+    for options, wanted in [
+        ({"clipnorm": 1.0}, [0.4, 0.2, 0]), ({"clipvalue": 2.0}, [-1, -1, -1]),
+        ({"global_clipnorm": 6.5}, [-0.5, -1, -5]),
+    ]:  # fmt: skip
+        a, b = gg.Variable([1.0, 1.0]), gg.Variable([1.0])
+        optimizer = gg.optim.SGD([{"params": [a]}, {"params": [b]}], 1.0, **options)
+        optimizer.apply_gradients([(gg.tensor([3.0, 4.0]), a), (gg.tensor([12.0]), b)])
+        assert_close(np.concatenate([a.numpy(), b.numpy()]), wanted)
+    with pytest.raises(ValueError, match="Only one of"):
+        gg.optim.Adam(clipnorm=1.0, clipvalue=1.0)
+    with pytest.raises(ValueError, match="Invalid clipnorm"):
+        gg.optim.Adam(clipnorm=-1.0)
+
+
+def test_a_state_dict_crosses_dtypes_and_optimizers():
+    a = gg.Variable(np.ones(3, np.float32))
+    optimizer = gg.optim.Adam([a])
+    optimizer.apply_gradients([(gg.ones(3), a)])
+    b = gg.Variable(np.ones(3, np.float64))
+    other = gg.optim.Adam([b])
+    other.load_state_dict(optimizer.state_dict())
+    state = other.state[b]
+    assert state["exp_avg"].dtype == np.float64 and state["step"] == 1
+    assert not np.shares_memory(state["exp_avg"], optimizer.state[a]["exp_avg"])
+
+
+def test_a_number_as_variable_and_an_optimizer_that_adopts():
+    a = gg.Variable(1.0)
+    optimizer = gg.optim.Adam()
+    optimizer.adopt([a])
+    state = {"step": gg.tensor(3.0), "exp_avg": gg.tensor(0.5), "exp_avg_sq": np.float32(0.25)}
+    optimizer.load_state_dict({"state": {0: state}, "param_groups": [{"params": [0], "lr": 0.1}]})
+    assert optimizer.state[a]["step"] == 3 and optimizer.state[a]["exp_avg"].shape == ()
+    optimizer.apply_gradients([(gg.tensor(1.0), a)])
+    m, v = 0.5 * 0.9 + 0.1, 0.25 * 0.999 + 0.001
+    assert_close(a, 1 - 0.1 * (m / (1 - 0.9**4)) / (np.sqrt(v / (1 - 0.999**4)) + 1e-8))
+    for bad, error, text in [([a], ValueError, "more than one"), ([1.0], TypeError, "can only optimize Tensors")]:
+        with pytest.raises(error, match=text):
+            optimizer.adopt(bad)
+    with pytest.raises(ValueError, match="Unknown variable"):
+        gg.optim.SGD([a]).adopt([gg.Variable(2.0)])
+
+
+def test_hooks_of_modules():
+    layer, seen = gg.nn.Linear(2, 1), []
+    x = gg.ones((1, 2))
+    before = layer.register_forward_pre_hook(lambda m, args: seen.append(m) or (args[0] * 0,))
+    with layer.register_forward_hook(lambda m, args, out: out + 1):
+        assert_close(layer(x), layer.bias.numpy()[None] + 1)
+    assert_close(layer(x), layer.bias.numpy()[None])
+    before.remove()
+    assert_close(layer(x), x.numpy() @ layer.weight.numpy() + layer.bias.numpy())
+    assert seen == [layer, layer] and len(layer.variables) == 2
+    with pytest.raises(NotImplementedError, match='missing the required "forward" function'):
+        gg.nn.Module()(x)
+
+
+def test_dropout():
+    gg.random.seed(0)
+    layer, x = gg.nn.Dropout(0.25), gg.tensor(np.ones((100, 100)), requires_grad=True)
+    y = layer(x)
+    assert set(np.unique(y.numpy()).round(6)) == {0, 1.333333} and abs(y.numpy().mean() - 1) < 0.05
+    y.sum().backward()
+    assert_close(x.grad, y)
+    assert layer.eval()(x) is x and gg.nn.Dropout(1.0)(x).numpy().max() == 0
+    with pytest.raises(ValueError, match="dropout probability has to be between 0 and 1, but got 2"):
+        gg.nn.Dropout(2)
+
+
+def test_more_losses_have_their_gradients():
+    rng = np.random.default_rng(0)
+    x, y, p = rng.standard_normal((3, 4)), rng.standard_normal((3, 4)) * 3, rng.uniform(0.1, 0.9, (3, 4))
+    for f, a in [
+        (lambda v: gg.nn.huber_loss(v, y, delta=1.5), x), (lambda v: gg.nn.smooth_l1_loss(v, y, beta=0.5), x),
+        (lambda v: gg.nn.l1_loss(v, y), x), (lambda v: gg.nn.binary_cross_entropy(v, p), p[::-1].copy()),
+        (lambda v: gg.nn.binary_cross_entropy_with_logits(v, p), x), (lambda v: gg.nn.nll_loss(v, [0, 3, 1]), x),
+        (lambda v: gg.nn.layer_norm(v, (4,), p[0], p[1]), x), (lambda v: gg.vector_norm(v, axis=1), x),
+        (lambda v: gg.vector_norm(v, ord=3), x), (lambda v: gg.vector_norm(v, ord=1, axis=0, keepdims=True), x),
+    ]:  # fmt: skip
+        gg.testing.check_grads(f, [a], order=2)
+    z = gg.tensor([0.0, 0.0], requires_grad=True)
+    gg.vector_norm(z).backward()
+    assert z.grad.tolist() == [0, 0]
+    assert gg.nn.binary_cross_entropy(gg.tensor([0.0]), gg.tensor([1.0])).item() == 100
+    for f in (lambda: gg.nn.huber_loss(z, z, delta=0), lambda: gg.nn.smooth_l1_loss(z, z, beta=-1)):
+        with pytest.raises(ValueError, match="does not support"):
+            f()
