@@ -19,7 +19,7 @@ def adapted(
         # def sum(input, dim=None, keepdim=False, name=None): return f(input, axis=dim, keepdims=keepdim)
 
     parameters  in their order, with their defaults; `dim:axis` where f calls `dim` `axis`; `-name` is taken and
-                ignored; `*name` takes the rest.  The first goes to f by position, the others by name
+                ignored; `*name` takes the rest.  The first and `+name` go to f by position, the others by name
     box         what the first one becomes before f sees it
     doc         the docstring; None: that of f
     turned      what another parameter becomes before f sees it, by its name
@@ -28,11 +28,12 @@ def adapted(
     for word in parameters.split(", "):
         name, _, default = word.partition("=")
         name, _, own = name.partition(":")
-        bare = name.lstrip("-*")
-        heads.append(name.lstrip("-") + (f"={default}" if default else ""))
+        bare = name.lstrip("-*+")
+        heads.append(name.lstrip("-+") + (f"={default}" if default else ""))
         if not name.startswith("-"):
             value = f"_{bare}({bare})" if bare in turned else bare
-            tails.append(f"{own or bare}={value}" if tails else f"box({bare})" if box else value)
+            by_name = f"{own or bare}={value}" if tails and not name.startswith("+") else value
+            tails.append(f"box({bare})" if box and not tails else by_name)
     # Written out, as dataclasses are: a wrapper that sorts its arguments at every call takes a microsecond.
     source = f"def call({', '.join(heads)}): return f({', '.join(tails)})"
     made: dict[str, Any] = {}

@@ -27,26 +27,26 @@ from .errors import InvalidArgumentError
 from .tensor import Conventions, as_tf, convert_to_tensor, spoken
 
 # ---------------------------------------------------------------------------------------------- the same functions
+ELEMENTS = (
+    "abs acos acosh add asin asinh atan atan2 atanh conj cos cosh divide exp expm1 imag log log1p multiply negative "
+    "pow real reciprocal sin sinh sqrt square subtract tan tanh"
+).split()
 SAME: dict[str, Any] = {
-    **{n: getattr(math, n) for n in (
-        "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "conj", "cos", "cosh", "divide",
-        "equal", "exp", "expm1", "greater", "greater_equal", "imag", "less", "less_equal", "log", "log1p",
-        "logical_and", "logical_not", "logical_or", "logical_xor", "multiply", "negative", "not_equal", "pow", "real",
-        "reciprocal", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "subtract", "tan", "tanh",
+    **{n: spoken(getattr(math, n), *(("y", "x") if n == "atan2" else ())) for n in ELEMENTS},
+    **{f"reduce_{f.__name__}": spoken(f, "input_tensor") for f in (
+        reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.logsumexp
     )},
-    "erf": activation.erf, "floordiv": math.floor_divide, "floormod": math.remainder, "mod": math.remainder,
-    "identity": math.positive, "is_finite": math.isfinite, "is_inf": math.isinf, "is_nan": math.isnan,
-    "reduce_sum": reduce.sum, "reduce_mean": reduce.mean, "reduce_max": reduce.max, "reduce_min": reduce.min,
-    "reduce_prod": reduce.prod, "reduce_logsumexp": reduce.logsumexp, "reduce_any": reduce.any,
-    "reduce_all": reduce.all, "sigmoid": activation.sigmoid, "softplus": activation.softplus,
-    "reshape": _shape.reshape, "broadcast_to": _shape.broadcast_to, "tensordot": linalg.tensordot,
-    "roll": _shape.roll, "reverse": _shape.flip,
+    "erf": spoken(activation.erf), "floordiv": spoken(math.floor_divide), "floormod": spoken(math.remainder),
+    "identity": spoken(math.positive, "input"), "mod": spoken(math.remainder), "reverse": spoken(_shape.flip, "tensor"),
+    "sigmoid": spoken(activation.sigmoid), "softplus": spoken(activation.softplus, "features"),
 }  # fmt: skip
-SAME = findable({n: spoken(f) for n, f in SAME.items()}, "gpugrad.tensorflow.math")
-NN_SAME = findable({n: spoken(f) for n, f in {
-    "relu": activation.relu, "sigmoid": activation.sigmoid, "tanh": math.tanh, "softplus": activation.softplus,
-    "silu": activation.silu, "swish": activation.silu, "elu": activation.elu,
-}.items()}, "gpugrad.tensorflow.nn")  # fmt: skip
+NN_SAME = {
+    **{n: SAME[n] for n in ("sigmoid", "softplus", "tanh")},
+    **{f.__name__: spoken(f, "features") for f in (activation.relu, activation.silu, activation.elu)},
+}
+NN_SAME["swish"] = NN_SAME["silu"]
+findable(NN_SAME, "gpugrad.tensorflow.nn")
+findable(SAME, "gpugrad.tensorflow.math")
 
 
 # ---------------------------------------------------------------------------------------------- other conventions
@@ -189,6 +189,10 @@ TABLE: dict[str, Any] = {
     "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
     "argsort": row(lambda x, axis, way: math.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
         "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
+    **{f"{n} math.{n}": row(getattr(math, n), "x, +y") for n in (
+        "equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "not_equal",
+    )},
+    "broadcast_to": row(_shape.broadcast_to, "input, shape"),
     "boolean_mask": row(index.boolean_mask, "tensor, mask, axis=None, -name='boolean_mask'"),
     "cast": row(math.astype, "x, dtype"),
     "math.ceil": row(_flat(math.ceil), "x", "The next integer from x up.  The gradient is None."),
@@ -208,8 +212,14 @@ TABLE: dict[str, Any] = {
     "linalg.global_norm": row(norms.global_norm, "t_list", box=_each),
     "math.l2_normalize linalg.l2_normalize nn.l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
     "linspace": row(_made(linspace), "start, stop, num", "`num` equally spaced numbers, both ends included.", None),
+    "math.is_finite": row(math.isfinite, "x"),
+    "math.is_inf": row(math.isinf, "x"),
+    "math.is_nan": row(math.isnan, "x"),
+    "logical_not math.logical_not": row(math.logical_not, "x"),
+    "math.logical_xor": row(math.logical_xor, "x, +y"),
     "math.log_sigmoid": row(activation.log_sigmoid, "x"),
     "matmul linalg.matmul": matmul,
+    "linalg.matrix_transpose": row(_shape.matrix_transpose, "a"),
     "linalg.matvec": row(lambda a, b, t: linalg.matvec(_shape.matrix_transpose(a) if t else a, convert_to_tensor(b)),
         "a, b, transpose_a:t=False", "The products of matrices a and vectors b."),
     "maximum math.maximum": maximum,
@@ -226,10 +236,17 @@ TABLE: dict[str, Any] = {
     "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
         "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
+    "reduce_all math.reduce_all": row(reduce.all, AXES),
+    "reduce_any math.reduce_any": row(reduce.any, AXES),
     "math.reduce_euclidean_norm": row(_norm, AXES, "The root of the sum of squares.  Of zero, the gradient is NaN."),
     "math.reduce_std": row(reduce.std, AXES),
     "math.reduce_variance": row(reduce.var, AXES),
     "repeat": row(index.repeat, "input, repeats, axis=None"),
+    "reshape": row(_shape.reshape, "tensor, shape"),
+    "roll": row(_shape.roll, "input, shift, axis"),
+    "sign math.sign": row(math.sign, "x"),
+    "stop_gradient": row(math.stop_gradient, "input"),
+    "tensordot linalg.tensordot": row(linalg.tensordot, "a, +b, axes"),
     "math.rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
     "round math.round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
     "math.rsqrt": row(math.rsqrt, "x"),

@@ -198,16 +198,9 @@ def as_tf(t: CoreTensor) -> EagerTensor:
     return t if type(t) is EagerTensor else wrap(t.array, t.node, EagerTensor)  # type: ignore[return-value]
 
 
-def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the core's for users of tf: its first argument may be a number, a list or an array."""
-    if hasattr(f, "op"):
-        return _spoken(f, EagerTensor)
-
-    def call(x: Any, *more: Any, **options: Any) -> Any:
-        return f(x if isinstance(x, CoreTensor) else convert_to_tensor(x), *more, **options)
-
-    call.__name__, call.__doc__, call.__wrapped__ = f.__name__, f.__doc__, f  # type: ignore[attr-defined]
-    return call
+def spoken(f: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    """An op of the core's for users of tf, who call its arrays `names`: numbers, lists and arrays are tensors to it."""
+    return _spoken(f, EagerTensor, names)
 
 
 def constant(value: Any, dtype: DTypeLike = None, shape: Any = None, name: str = "Const") -> EagerTensor:

@@ -20,7 +20,8 @@ Axes = int | Sequence[int] | None
 
 def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the core's that refuses what is no tensor."""
-    return _spoken(f, Tensor) if hasattr(f, "op") else f
+    call: Any = f
+    return _spoken(call, Tensor, ("input", "other")[: len(call.op.args)]) if hasattr(call, "op") else call
 
 
 # ---------------------------------------------------------------------------------------------- the same functions
@@ -38,8 +39,7 @@ SAME: dict[str, Any] = {
     "mv": linalg.matmul, "dot": linalg.matmul, "outer": linalg.outer, "sigmoid": activation.sigmoid,
     "relu": activation.relu, "erf": activation.erf,
 }  # fmt: skip
-SAME = {n: spoken(f) for n, f in SAME.items()}
-findable({n: f for n, f in SAME.items() if hasattr(f, "op")}, "gpugrad.torch")
+ALONE = ("isfinite", "isinf", "isnan", "logical_not", "sign")
 
 
 # ---------------------------------------------------------------------------------------------- other arguments
@@ -64,6 +64,12 @@ def row(f: Callable[..., Any], parameters: str, **turned: Any) -> Any:
     """A function of the core's under PyTorch's parameter names."""
     doc = (f.__doc__ or "").replace("`axis`", "`dim`")
     return adapted(spoken(f), parameters, None if hasattr(f, "op") else kept, doc, **turned)
+
+
+SAME = {
+    n: spoken(f) if hasattr(f, "op") else row(f, "input" if n in ALONE else "input, +other") for n, f in SAME.items()
+}
+findable(SAME, "gpugrad.torch")
 
 
 def _over(f: Callable[..., Any], more: str = "") -> Any:

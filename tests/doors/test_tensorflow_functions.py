@@ -214,3 +214,23 @@ def test_random_numbers_by_seed(tf):
     assert sorted(values(draws[4](5))) == list(range(20))
     with pytest.raises(ValueError, match="Must specify maxval for integer dtype"):
         tf.random.uniform((3,), dtype=tf.int32)
+
+
+def test_arrays_and_names_by_keyword(tf):
+    x, y = tf.constant([1.0, 4.0]), tf.constant([2.0, 2.0])
+    assert values(tf.add(x=x, y=y, name="sum")) == values(tf.add(x, y, name="sum")) == [3, 6]
+    assert values(tf.exp(x=tf.zeros(1), name="e")) == [1] and values(tf.sqrt(x=x, name="s")) == [1, 2]
+    assert values(tf.reduce_sum(input_tensor=x, axis=0, name="s")) == values(tf.reduce_sum(x, 0, name="s")) == 5
+    assert values(tf.reduce_max(input_tensor=x)) == 4 and values(tf.reduce_mean(x, keepdims=True, name="m")) == [2.5]
+    assert values(tf.nn.relu(features=x - 2.0, name="r")) == [0, 2]
+    assert values(tf.equal(x=x, y=y, name="q")) == [False, False] and values(tf.less(x, y)) == [True, False]
+    assert values(tf.reshape(tensor=x, shape=(2, 1), name="r")) == [[1], [4]]
+    assert values(tf.math.atan2(y=y, x=x))[0] == pytest.approx(np.arctan2(2.0, 1.0))
+    assert values(tf.tensordot(a=x, b=y, axes=1)) == 10 and values(tf.linalg.matrix_transpose(a=[[1.0, 2.0]])) == [
+        [1],
+        [2],
+    ]
+    assert values(tf.stop_gradient(input=x)) == [1, 4] and values(tf.identity(x, name="i")) == [1, 4]
+    for wrong in (lambda: tf.add(x, z=y), lambda: tf.exp(x, names="e"), lambda: tf.reduce_sum(x, axes=0)):
+        with pytest.raises(TypeError):
+            wrong()

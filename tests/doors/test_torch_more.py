@@ -274,3 +274,12 @@ def test_plain_tensors_are_no_parameters(torch, nn):
     m = nn.Linear(1, 1)
     m.extra = torch.ones(1, requires_grad=True)
     assert [n for n, _ in m.named_parameters()] == sorted(m.state_dict(), reverse=True) == ["weight", "bias"]
+
+
+def test_arrays_by_keyword(torch):
+    x, y = torch.tensor([1.0, 4.0]), torch.tensor([2.0, 2.0])
+    assert torch.mul(input=x, other=y).tolist() == torch.mul(x, other=y).tolist() == [2, 8]
+    assert torch.sqrt(input=x).tolist() == [1, 2] and torch.sum(input=x, dim=0).item() == 5
+    assert torch.eq(input=x, other=y).tolist() == [False, False] and torch.isnan(input=x).tolist() == [False, False]
+    with pytest.raises(TypeError):
+        torch.mul(x, factor=y)
