@@ -10,12 +10,13 @@ from typing import Any
 import optree
 
 from .array import is_inexact, xp
-from .autograd import no_grad
+from .autograd import grad, no_grad, requires_grad
 from .core import Node, Tape, Tensor, raw, wrap
 from .ops.math import conj, positive
 from .paths import PICK
-from .recording import enter, record, replace
+from .recording import active, enter, record, replace
 from .tape import GradientTape
+from .tensor import tensor
 
 
 class CustomOp:
@@ -24,18 +25,23 @@ class CustomOp:
     In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
     """
 
-    __slots__ = ("joint", "kind", "like", "materialize", "name", "quick", "saves", "several")
+    __slots__ = ("kind", "like", "materialize", "name", "quick", "saves", "several")
 
     def __init__(
         self, name: str, inputs: int, out: Any, kind: type[Tensor], saves: bool = True, materialize: bool = True
     ) -> None:
         self.name, self.kind, self.materialize = name, kind, materialize
-        self.quick, self.saves, self.joint = [(None, -1)] * inputs, saves, self._pull
+        self.quick, self.saves = [(None, -1)] * inputs, saves
         self.several = isinstance(out, tuple)
         self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
 
     def __repr__(self) -> str:
         return f"<custom op {self.name}>"
+
+    @property
+    def joint(self) -> Callable[..., Any]:
+        """The pullback of all inputs; made when it is asked for, since an op that held it would be a cycle."""
+        return self._pull
 
     def keep(self, tracked: Any) -> Callable[[tuple], tuple]:
         return lambda values: (None,) * (len(self.quick) + 1) + values
@@ -95,6 +101,7 @@ def attach(
 
 def _attach_nested(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any]) -> Any:
     flat, spec = optree.tree_flatten(outputs, namespace="gpugrad")
+    flat = [o if isinstance(o, Tensor) else tensor(o) for o in flat]
     if len(flat) == 1:
         return spec.unflatten([attach(name, flat[0], inputs, back)])
     return spec.unflatten(attach(name, tuple(flat), inputs, back))
@@ -108,7 +115,7 @@ def _reading(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple[An
         out = f(*args, **kw)
     finally:
         replace(probe)
-    given = {id(a) for a in args}
+    given = {id(a) for a in optree.tree_leaves(args, namespace="gpugrad")}
     leaves = [n.saved() for n in sorted(probe.watched, key=lambda n: n.seq)]
     return out, [v for v in leaves if v is not None and id(v) not in given]
 
@@ -136,7 +143,8 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
                 "@tf.custom_gradient grad_fn must accept keyword argument 'variables', since function uses variables: "
                 f"{variables}. Write def grad(g, variables=None), and return (gradients, [one for each variable])."
             )
-        tensors = [a for a in args if isinstance(a, Tensor)]
+        given: list[Any] = optree.tree_leaves(args, namespace="gpugrad")  # type: ignore[arg-type]
+        tensors = [a for a in given if isinstance(a, Tensor)]
 
         def back(gs: list[Any]) -> list[Any]:
             answer = grad_fn(*gs, variables=variables) if variables else grad_fn(*gs)
@@ -149,6 +157,8 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
                         f"variables, {len(more)} gradients."
                     )
             grads = list(answer) if isinstance(answer, (list, tuple)) else [answer]
+            if len(grads) == len(given):  # one for every argument, numbers too
+                grads = [g for g, a in zip(grads, given) if isinstance(a, Tensor)]
             if len(grads) != len(tensors):
                 raise ValueError(
                     f"custom_gradient function expected to return {len(tensors)} gradients, but returned {len(grads)} "
@@ -183,18 +193,33 @@ def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kw: Any) -> Any:
         with no_grad():
             outputs, variables = _reading(f, args, kw)
-        tensors = [a for a in args if isinstance(a, Tensor)]
+        given, spec = optree.tree_flatten(args, namespace="gpugrad")  # type: ignore[arg-type]
+        tensors = [a for a in given if isinstance(a, Tensor)]
+
+        def again(copies: list[Tensor]) -> list[Any]:
+            moved = iter(copies)
+            again = spec.unflatten([next(moved) if isinstance(a, Tensor) else a for a in given])
+            return optree.tree_leaves(f(*again, **kw), namespace="gpugrad")
 
         def back(gs: list[Any]) -> list[Any]:
+            copies = [positive(a) for a in tensors]
+            if len(active().tapes) == 1:  # the graph of tensors alone records this walk: so it must what is computed
+                return _on_graph(again(copies), [*copies, *variables], gs)
             with GradientTape() as tape:
-                copies = [positive(a) for a in tensors]
                 tape.watch([c for c in copies if is_inexact(c.array.dtype)])
-                moved = iter(copies)
-                again = optree.tree_leaves(
-                    f(*[next(moved) if isinstance(a, Tensor) else a for a in args], **kw), namespace="gpugrad"
-                )
-            return tape.gradient(again, [*copies, *variables], output_gradients=gs)
+                outs = again(copies)
+            return tape.gradient(outs, [*copies, *variables], output_gradients=gs)
 
         return _attach_nested(f.__name__, outputs, [*tensors, *variables], back)
 
     return call
+
+
+def _on_graph(outs: list[Any], sources: list[Tensor], gs: list[Any]) -> list[Any]:
+    """The gradients of the sources, with a history of their own; None for those that need none."""
+    pairs = [(o, g) for o, g in zip(outs, gs) if requires_grad(o)]
+    asked = [s for s in sources if requires_grad(s)]
+    if not (pairs and asked):
+        return [None] * len(sources)
+    found = iter(grad([o for o, _ in pairs], asked, [g for _, g in pairs], create_graph=True, allow_unused=True))
+    return [next(found) if requires_grad(s) else None for s in sources]

@@ -1,13 +1,15 @@
 """Floor 6: changes in place, on tensors whose front door has them.
 
-Views share memory: a change is written there, and `core.writes` remembers when.  A view knows its owner (`view_of`), on
-which the change is recorded, too.
+Views share memory: a change is written there, and `core.writes` remembers when.  A view knows its owner (`view_of`), and
+an owner its views: a change of one is recorded on all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from sys import getrefcount
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from .core import Tensor, raw, trainable, wrap, writes
 from .ops import index, math, shape
 
 _ALONE: tuple[Any, Any] = (None, None)
+# The views of an owner, by its id: (weak reference to the owner, [(weak reference to a view, the way to it)]).
+_views: dict[int, tuple[Any, list[tuple[Any, Callable[[Tensor], Tensor]]]]] = {}
 
 
 def category(dtype: np.dtype) -> int:
@@ -24,10 +28,18 @@ def category(dtype: np.dtype) -> int:
     return 2 if dtype == bfloat16 else {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}[dtype.kind]
 
 
-def view(base: Tensor, out: Tensor, back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """`out`, which may share the memory of `base`.  `back(base, out)` is base with out in its place."""
+def view(base: Tensor, forth: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """forth(base), which may share the memory of `base`.  `back(base, out)` is base with out in its place."""
+    out = forth(base)
     if not isinstance(out.array, np.generic) and out is not base and getattr(out.array, "base", None) is not None:
         out.view_of = base, back
+        key = id(base)
+        if key not in _views:
+            _views[key] = ref(base, lambda _: _views.pop(key, None)), []
+        known = _views[key][1]
+        if len(known) > 8 and not len(known) & (len(known) - 1):  # now and then, without the dead
+            known[:] = [entry for entry in known if entry[0]() is not None]
+        known.append((ref(out), forth))
     return out
 
 
@@ -87,19 +99,50 @@ def change(t: Tensor, out: Any) -> Tensor:
     out = math.astype(out, a.dtype)
     if isinstance(a, np.generic):
         t.array = a = np.asarray(a)
+    recorded = autograd.is_grad_enabled() and not trainable(t)
+    if not getattr(getattr(a, "flags", None), "writeable", True):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    if recorded and t.node is not None and getattr(t, "view_of", None) is None and _shared(a):
+        raise RuntimeError(
+            f"this tensor shares its memory with another one, of which {getattr(t.node.op, 'name', 'an op')} made it, "
+            "in a way that a change in place cannot be recorded for. Write t.clone() first, or y = ... for a new tensor."
+        )
     a[...] = raw(out)
     writes.add(a)
-    if autograd.is_grad_enabled() and not trainable(t):
+    if recorded:
         remember(t, out)
     return t
 
 
+def _shared(a: Any) -> bool:
+    """Whether another array object is in use that has the memory of `a`."""
+    return a.base is not None and getrefcount(a.base) > 2  # held by `a`, and by this call
+
+
 def remember(t: Tensor, out: Any) -> None:
-    """Give t, and the tensors it is a view of, the history of the change; their memory has the values already."""
+    """Give t, what it is a view of, and all views of that, the history of a change; memory has the values already."""
     t.node = out.node if isinstance(out, Tensor) else None
+    told = [t]
     base, back = getattr(t, "view_of", _ALONE)
-    if base is not None and (t.node is not None or base.node is not None):
-        remember(base, back(base, t))
+    while base is not None and (t.node is not None or base.node is not None):
+        base.node = back(base, t).node
+        told.append(base)
+        t, (base, back) = base, getattr(base, "view_of", _ALONE)
+    _renew(t, told)
+
+
+def _renew(base: Tensor, told: list[Tensor]) -> None:
+    """Give the views of `base` its history, but for those that have it."""
+    for known, forth in _views.get(id(base), (None, ()))[1]:
+        part = known()
+        if part is None:
+            continue
+        if all([part is not t for t in told]):
+            part.node = forth(base).node
+        _renew(part, told)
 
 
 def set_item(t: Tensor, key: Any, value: Any) -> None:
@@ -116,21 +159,23 @@ def get_item(t: Tensor, key: Any) -> Tensor:
     parts = key if isinstance(key, tuple) else (key,)
     if parts and all([type(k) is int for k in parts]):
         key = (*parts, ...)  # NumPy answers a view, not a scalar
-    return view(t, index.getitem(t, key), lambda base, part: index.put(base, part, key=key))
+    return view(t, lambda base: index.getitem(base, key), lambda base, part: index.put(base, part, key=key))
 
 
 # ---------------------------------------------------------------------------------------------- views with an owner
-def folded(x: Tensor, out: Tensor) -> Tensor:
-    """`out`, the elements of x in another shape, as a view of x."""
-    return view(x, out, lambda base, part: shape.reshape(part, base.array.shape))
+def folded(x: Tensor, forth: Callable[[Tensor], Tensor]) -> Tensor:
+    """forth(x), the elements of x in another shape, as a view of x."""
+    return view(x, forth, lambda base, part: shape.reshape(part, base.array.shape))
 
 
 def permuted(x: Tensor, axes: Sequence[int]) -> Tensor:
     """The axes in another order, as a view of x."""
     back = [int(i) for i in np.argsort([a % len(axes) for a in axes])]
-    return view(x, shape.permute_dims(x, axes), lambda base, part: shape.permute_dims(part, back))
+    return view(x, lambda base: shape.permute_dims(base, axes), lambda base, part: shape.permute_dims(part, back))
 
 
 def swapped(x: Tensor, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged, as a view of x."""
-    return view(x, shape.swapaxes(x, axis1, axis2), lambda base, part: shape.swapaxes(part, axis1, axis2))
+    return view(
+        x, lambda base: shape.swapaxes(base, axis1, axis2), lambda base, part: shape.swapaxes(part, axis1, axis2)
+    )

@@ -168,7 +168,7 @@ def shape_of(args: tuple) -> Any:
 
 def reshape(input: Any, *shape: Any) -> Any:
     """The same elements in another shape, in the same memory where NumPy can; -1 stands for the length that fits."""
-    return folded(input, _shape.reshape(kept(input), shape_of(shape)))
+    return folded(kept(input), lambda base: _shape.reshape(base, shape_of(shape)))
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
@@ -183,12 +183,12 @@ def squeeze(input: Any, dim: Axes = None) -> Any:
     x = kept(input)
     given = dim if isinstance(dim, (list, tuple)) else (dim,)
     axis = None if dim is None else tuple([d for d in given if x.array.shape[d] == 1])
-    return folded(x, _shape.squeeze(x, axis=axis))
+    return folded(x, lambda base: _shape.squeeze(base, axis=axis))
 
 
 def unsqueeze(input: Any, dim: int) -> Any:
     """With a new axis of length 1."""
-    return folded(input, _shape.expand_dims(kept(input), dim))
+    return folded(kept(input), lambda base: _shape.expand_dims(base, dim))
 
 
 def permute(input: Any, *dims: Any) -> Any:

@@ -1,0 +1,75 @@
+"""Views and their owners, changed in place in any order: against PyTorch's gradients."""
+
+import numpy as np
+import pytest
+
+
+def gradient(torch, program, start=((1.0, 2.0), (3.0, 4.0))):
+    x = torch.tensor(start, requires_grad=True)
+    y = x * 1.0
+    out = program(y)
+    (out.sum() + y.sum() * 0.0).backward()
+    return np.asarray(x.grad).tolist()
+
+
+BEFORE = {  # a view taken, then its owner changed
+    "view": (lambda y: y.view(4), [[2, 2], [2, 2]]),
+    "slice": (lambda y: y[:1], [[2, 2], [0, 0]]),
+    "slice of a slice": (lambda y: y[:1][0], [[2, 2], [0, 0]]),
+    "T": (lambda y: y.T, [[2, 2], [2, 2]]),
+    "transpose, view": (lambda y: y.transpose(0, 1).unsqueeze(0), [[2, 2], [2, 2]]),
+    "permute": (lambda y: y.permute(1, 0)[0], [[2, 0], [2, 0]]),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_view_sees_a_change_of_its_owner(torch, name):
+    take, wanted = BEFORE[name]
+
+    def program(y):
+        v = take(y)
+        y.mul_(2.0)
+        return v
+
+    assert gradient(torch, program) == wanted
+
+
+def test_views_see_changes_of_each_other(torch):
+    def program(y):
+        a, b, c = y[0], y.view(4), y[0][:1]
+        a.mul_(3.0)
+        b[3] = 0.0
+        return b + b + c.sum() * 0.0
+
+    assert gradient(torch, program) == [[6, 6], [2, 0]]
+
+
+def test_values_and_gradients_agree_after_many_changes(torch):
+    rng = np.random.default_rng(0)
+    views_of = lambda y, pair: [y, y.reshape(2, 2), y[1:], pair(y.reshape(2, 2))]
+    for _ in range(20):
+        x = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+        views = views_of(x * 1.0, lambda m: m.t())
+        mirror, scale = np.array([1.0, 2.0, 3.0, 4.0]), np.ones(4)
+        mirrors, scales = views_of(mirror, lambda m: m.T), views_of(scale, lambda m: m.T)
+        for which, factor in zip(rng.integers(0, 4, 6).tolist(), rng.integers(1, 4, 6).tolist()):
+            views[which].mul_(float(factor))
+            mirrors[which][...] *= factor
+            scales[which][...] *= factor
+        for i, v in enumerate(views):
+            (g,) = torch.autograd.grad(v.sum(), x, retain_graph=True)
+            assert np.asarray(g).tolist() == [0.0 if i == 2 and j == 0 else scale[j] for j in range(4)]
+            assert np.asarray(v.detach()).tolist() == mirrors[i].tolist()
+
+
+def test_what_cannot_be_recorded_is_refused(torch):
+    x = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    y = x * 1.0
+    with pytest.raises(
+        RuntimeError, match="more than one element of the written-to tensor refers to a single memory location"
+    ):
+        y.expand(2, 2).mul_(2.0)
+    a, _ = torch.split(y, 1, 1)
+    with pytest.raises(RuntimeError):
+        a.mul_(2.0)
+        y.sum().backward()
