@@ -25,19 +25,22 @@ class detect_anomaly:
 
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = check_nan
+        self._tapes: list[Tape] = []
 
     def __enter__(self) -> None:
-        self._tape = Tape(silent=True)
-        enter(self._tape)
-        logs[id(self)] = lambda: None
+        tape = Tape(silent=True)
+        self._tapes.append(tape)
+        enter(tape)
+        logs[id(tape)] = lambda: None
         suspecting.append(self)
         deep.append(self)
 
     def __exit__(self, *exc: object) -> None:
+        tape = self._tapes.pop()
         suspecting.remove(self)
         deep.remove(self)
-        del logs[id(self)]
-        replace(self._tape)
+        del logs[id(tape)]
+        replace(tape)
 
     def look(self, n: Node, i: int, d: Any) -> None:
         """RuntimeError if `d`, the cotangent of the i-th input of n, has a NaN."""

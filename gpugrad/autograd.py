@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from .array import is_inexact, xp
 from .backprop import backprop, deposit
 from .core import DROP, Tensor, leaf, trainable, wrap
-from .hooks import Handle, arriving, deposited, ended, leaving
+from .hooks import Handle, Handles, arriving, deposited, leaving, walks
 from .recording import AMBIENT, INFERENCE, Change, active, enter, leave, restore, scope, switch
 
 # The nodes of leaves that requires_grad_(False) took off, for as long as some graph leads to them: switched on again,
@@ -177,21 +177,20 @@ def register_multi_grad_hook(
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode!r}")
-    got: dict[int, Tensor] = {}
+    me = object()
 
     def arrive(i: int, g: Tensor) -> None:
+        got = walks.stack[-1].setdefault(me, (end, {}))[1]
         if mode == "any" and not got:
             f(g)  # type: ignore[arg-type]
         got[i] = g
 
-    def end() -> None:
-        grads = [got.get(i) for i in range(len(ts))]
-        got.clear()
-        if mode == "all" and any(g is not None for g in grads):
-            f(grads)
+    def end(got: dict[int, Tensor]) -> None:
+        if mode == "all":
+            f([got.get(i) for i in range(n)])
 
-    handles = [register_hook(t, lambda g, i=i: arrive(i, g)) for i, t in enumerate(ts)]
-    return Handle(ended, end, lambda: [h.remove() for h in handles])
+    n = len(ts)
+    return Handles([register_hook(t, lambda g, i=i: arrive(i, g)) for i, t in enumerate(ts)])
 
 
 def register_node_hook(node: Any, f: Callable[[tuple, tuple], Any], kind: type[Tensor] = Tensor) -> Handle:
@@ -285,12 +284,16 @@ def backward(
         if not inputs:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         _require_inputs(inputs)
-        for x, g in zip(inputs, backprop(targets, seeds, None, inputs, retain, create_graph) or [], strict=True):
-            if g is not None:
+        kept = [not is_leaf(x) and x.node.grad is not DROP for x in inputs]  # where the walk itself leaves a gradient
+        found = backprop(targets, seeds, None, inputs, retain, create_graph) or []
+        for x, g, done in zip(inputs, found, kept, strict=True):
+            if g is not None and not done:
                 n = leaf(x)
                 if n.grad is DROP:
                     n.grad = None
                 deposit(n, g if create_graph else g.array)
+                for f in deposited.of(n):
+                    f(x)
 
 
 def _recording(create_graph: bool) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .array import device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited, ended, leaving, suspecting
+from .hooks import arriving, deposited, leaving, suspecting, walks
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
 from .recording import active
@@ -52,6 +52,26 @@ def backprop(
     A tape's walk frees all that is upstream; on the graph of tensors only what has been walked through and had saved
     arrays is freed, so that what is left can be differentiated.
     """
+    if not arriving.by_node:
+        return _walk(targets, seeds, tape, sources, retain, lift)
+    walks.stack.append({})
+    try:
+        out = _walk(targets, seeds, tape, sources, retain, lift)
+    finally:
+        arrived = walks.stack.pop()
+    for end, got in arrived.values():
+        end(got)
+    return out
+
+
+def _walk(
+    targets: Sequence[Tensor],
+    seeds: Sequence[Any],
+    tape: Tape | None,
+    sources: Sequence[Any] | None,
+    retain: bool,
+    lift: bool,
+) -> list[Tensor | None] | None:
     grads: dict[Node, Any] = {}
     head: dict[Node, Node] = {}  # node -> head of its chain, where it is not one
     for t, s in zip(targets, seeds, strict=True):
@@ -93,7 +113,8 @@ def backprop(
                     shared = getrefcount(g) > 2 or getattr(g, "base", None) is not None
                     deposit(own, conj(g) if g.dtype.kind == "c" else g, shared)
                     for f in deposited.of(own) if deposited.by_node else ():
-                        f(own.saved())  # of a leaf, its tensor
+                        if (leaf := own.saved()) is not None:
+                            f(leaf)
             if n in asked:
                 answers[n] = g
             if mine:
@@ -140,8 +161,6 @@ def backprop(
         if sweep and mine:
             n.saved = None
             n.edges = ()
-    for f in list(ended.values()):
-        f()
     if wanted is None:
         return None
     given = {id(raw(s)) for s in seeds}
@@ -165,6 +184,9 @@ def _hooked(n: Node, g: Any) -> Any:
             )
         if new.array.shape != g.shape:
             raise RuntimeError(f"hook {getattr(f, '__name__', f)!r} has changed the size of value")
+        if new.array.dtype != g.dtype:
+            name, was, got = getattr(f, "__name__", f), g.dtype, new.array.dtype
+            raise RuntimeError(f"hook {name!r} has changed the type of value (was {was} got {got})")
         new = wrap(new.array, new.node) if lift else new.array
         g = conj(new) if new.dtype.kind == "c" else new
     return g
@@ -194,6 +216,8 @@ def _observed(n: Node, g: Any, s: tuple, need: set[Node] | None, alias: dict) ->
     for f in leaving.of(n):
         new = f(tuple(map(outward, out)), tuple(map(outward, _parts(g))))
         if new is not None:
+            if any(d is not None and e is not None and d.array.shape != e.shape for d, e in zip(new, n.edges)):
+                raise RuntimeError(f"hook {getattr(f, '__name__', f)!r} has changed the size of value")
             out = [None if d is None else conjugated(wrap(d.array, d.node) if lift else d.array) for d in new]
     return out
 

@@ -12,7 +12,7 @@ import optree
 
 from .core import Tensor, raw, wrap
 from .ops.math import view
-from .origin import STATE
+from .origin import STATE, left, logs
 from .recording import lost
 from .tensor import tensor
 
@@ -37,7 +37,9 @@ class Dataset:
     @classmethod
     def from_tensor_slices(cls, tensors: Any) -> Any:
         """The slices of nested tensors along their first axis.  ValueError if those differ in length."""
-        arrays = _map(lambda t: np.asarray(raw(t)), _leaves(tensors))
+        if logs:
+            _map(lambda t: left(t, STATE), tensors)
+        arrays = _map(lambda t: np.array(raw(t)), _leaves(tensors))  # copies: elements are views, and users change both
         lengths = {len(a) for a in optree.tree_leaves(arrays, namespace="gpugrad")}
         if len(lengths) != 1:
             raise ValueError(f"from_tensor_slices: the first axes have lengths {sorted(lengths)}; they must be as long")
@@ -141,13 +143,15 @@ class Dataset:
         )
 
     def take(self, count: int) -> Any:
-        """The first so many elements."""
-        return type(self)(
-            lambda: itertools.islice(iter(self), count), None if self._length is None else min(count, self._length)
-        )
+        """The first so many elements; -1: all."""
+        n, stop = self._length, None if count < 0 else count
+        fewer = n if stop is None or n is None else min(stop, n)
+        return type(self)(lambda: itertools.islice(iter(self), stop), fewer)
 
     def skip(self, count: int) -> Any:
-        """All but the first so many elements."""
+        """All but the first so many elements; -1: none of them."""
+        if count < 0:
+            return self.take(0)
         n = self._length
         return type(self)(lambda: itertools.islice(iter(self), count, None), None if n is None else max(n - count, 0))
 

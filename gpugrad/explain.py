@@ -30,7 +30,7 @@ ADVICE = {
     "op with no gradient": "Use another op, or give this step a gradient with custom_gradient.",
     "gradient stopped": "Leave out stop_gradient or detach, or what copies a tensor's values.",
     UNCONNECTED: "Nothing that the target was computed from, since the tape was made, leads to the source.",
-    CONNECTED: "Every op between them is on the tape.",
+    CONNECTED: "Every op between them is on the tape; if the gradient is None, a gradient function of yours says so.",
 }
 
 
@@ -65,7 +65,7 @@ def explain(
     if not isinstance(source, Tensor):
         return _because(UNWATCHED, f"The source is a {type(source).__name__}, not a tensor.")
     targets = list(targets)
-    if any(t is source for t in targets):
+    if any(t is source for t in targets) and is_inexact(source.array.dtype):
         return _because(CONNECTED)
     n = source.node
     if n is None or not (identity(n) in set(watched) or _recorded(n, tape)):
@@ -78,7 +78,10 @@ def explain(
     for f in found:
         if f.reason == CONNECTED:
             return f
-    return found[0] if found else trail.left(min([n.seq for n in nodes if type(n) is Followed], default=None))
+    if found:
+        return found[0]
+    late = "" if hasattr(source, "trainable") else "Ops on a tensor before tape.watch(tensor) leave no trace."
+    return trail.left(min([n.seq for n in nodes if type(n) is Followed], default=None), late)
 
 
 def _because(reason: str, text: str = "", place: Place | None = None) -> Explanation:
@@ -127,13 +130,16 @@ def _reads_variable(origin: Origin) -> bool:
     )
 
 
+_ASSIGNMENT = re.compile(r"(?<![\w.=!<>])([A-Za-z_][\w.\[\]'\"]*)\s*(?:([-+*/])=|=(?!=))(.*)")
+
+
 def _rebinds(place: Place) -> bool:
-    """Whether the line gives a name a value computed from what the name stood for, as `x = x + 1`."""
-    line = linecache.getline(place.file, place.line)
-    name, equals, value = line.partition("=")
-    name = name.rstrip("+-*/ ").strip()
-    augmented = bool(re.match(r"\s*[\w.\[\]'\"]+\s*[-+*/]=", line))
-    return augmented or bool(equals and name and re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", value))
+    """Whether the line gives a name a value computed from what the name stood for, as `x = x + 1` and `x += 1` do."""
+    found = _ASSIGNMENT.search(linecache.getline(place.file, place.line))
+    if found is None:
+        return False
+    name, augmented, value = found.groups()
+    return bool(augmented or re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", value))
 
 
 class Trail:
@@ -157,7 +163,7 @@ class Trail:
         if item.op is not None:
             text = f"{item.op.name} ran before the tape followed anything."
             found = None if _recorded(item, self.tape) else _because(OUTSIDE, text)
-            return [(parent(e), found) for e in item.edges if e is not None]
+            return [(e.origin if isinstance(e, Followed) else e, found) for e in item.edges if e is not None]
         name = getattr(item.saved(), "name", "a Variable")
         return [
             (p, _because(STATE, f"{name!r} took the value there.", place))
@@ -206,7 +212,7 @@ class Trail:
         state = good.get(id(target))
         return None if state is None else _because(CONNECTED) if state else first[id(target)]
 
-    def left(self, before: int | None) -> Explanation:
+    def left(self, before: int | None, otherwise: str) -> Explanation:
         """Where values computed from the source went out of sight, where no path leads to the target."""
         exits = [
             (how, place)
@@ -214,11 +220,11 @@ class Trail:
             if (before is None or age < before) and self.broken(p) is not None
         ]
         name = lambda p: f"{PurePath(p.file).name}:{p.line}"
-        gone = [place for how, place in exits if how == LEFT]
-        if gone:
-            more = ", ".join(sorted({name(p) for p in gone} - {name(gone[0])}))
-            text = f"Its values left the tape there, and at {more}." if more else "Its values left the tape there."
-            return _because(LEFT, text, gone[0])
+        for reason, text in ((LEFT, "Its values left the tape there"), (STATE, "Its values went into a dataset there")):
+            gone = [place for how, place in exits if how == reason]
+            if gone:
+                more = ", ".join(sorted({name(p) for p in gone} - {name(gone[0])}))
+                return _because(reason, f"{text}, and at {more}." if more else f"{text}.", gone[0])
         for _, place in exits:
             return _because(UNCONNECTED, f"Its value decided a branch at {name(place)}, which has no gradient.", place)
-        return _because(UNCONNECTED)
+        return _because(UNCONNECTED, otherwise)

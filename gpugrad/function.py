@@ -13,8 +13,9 @@ from .backprop import FREED, _since_watched as since_watched, alive
 from .core import Node, Tensor, raw, trainable, wrap
 from .custom import attach
 from .inplace import remember
+from .origin import CONSTANT
 from .paths import PICK
-from .recording import record
+from .recording import lost, record
 
 
 class _Saved:
@@ -183,6 +184,9 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
             places = {i: n for n, i in enumerate(live)}
             entries = [None if t is None else (places.get(own.get(id(t), -1), t.node), t.kind) for t in ctx._to_save]
             ctx._saved = _Saved(entries, node.edges[0] if len(live) > 1 else node, len(live) > 1)  # type: ignore[arg-type]
+    for i, o in enumerate(outs):
+        if i not in live and isinstance(o, Tensor) and id(o) in own:
+            lost(answers[i], cls.__name__, inputs, CONSTANT)
     ctx._to_save, ctx._dirty = (), ()
     for i, t in zip(live, made):
         if id(outs[i]) not in dirty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from threading import local
 from typing import Any
 from weakref import ref
 
@@ -34,26 +35,41 @@ class Hooks:
 class Handle:
     """What a registration answers: `remove()` ends it.  A context manager, too."""
 
-    def __init__(
-        self, functions: dict[int, Callable[..., Any]], f: Callable[..., Any], too: Callable[[], Any] = lambda: None
-    ) -> None:
-        self._functions, self._key, self._too = functions, next(_number), too
+    def __init__(self, functions: dict[int, Callable[..., Any]], f: Callable[..., Any]) -> None:
+        self._functions, self._key = functions, next(_number)
         functions[self._key] = f
 
     def remove(self) -> None:
         """Call the function no more."""
         self._functions.pop(self._key, None)
-        self._too()
 
-    def __enter__(self) -> Handle:
+    def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.remove()
 
 
+class Handles(Handle):
+    """Several registrations as one."""
+
+    def __init__(self, handles: list[Handle]) -> None:
+        self._handles = handles
+
+    def remove(self) -> None:
+        for h in self._handles:
+            h.remove()
+
+
+class Walks(local):
+    """Of each walk under way in this thread: by gatherer, (what to call in the end, what has arrived so far)."""
+
+    def __init__(self) -> None:
+        self.stack: list[dict[Any, tuple[Callable[[Any], Any], Any]]] = []
+
+
 arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at a tensor
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
-ended: dict[int, Callable[[], Any]] = {}  # called when a walk is over
+walks = Walks()
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error

@@ -1,7 +1,7 @@
 """Floor 6: changes in place, on tensors whose front door has them.
 
-Views share memory: a change is written there, and `core.writes` remembers when.  A view knows its owner (`view_of`), and
-an owner its views: a change of one is recorded on all of them.
+Views share memory: a change is written there, and `core.writes` remembers when.  A view knows its owner (`view_of`),
+and an owner its views: a change of one is recorded on all of them.
 """
 
 from __future__ import annotations
@@ -102,13 +102,13 @@ def change(t: Tensor, out: Any) -> Tensor:
     recorded = autograd.is_grad_enabled() and not trainable(t)
     if not getattr(getattr(a, "flags", None), "writeable", True):
         raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-            "Please clone() the tensor before performing the operation."
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
         )
     if recorded and t.node is not None and getattr(t, "view_of", None) is None and _shared(a):
         raise RuntimeError(
-            f"this tensor shares its memory with another one, of which {getattr(t.node.op, 'name', 'an op')} made it, "
-            "in a way that a change in place cannot be recorded for. Write t.clone() first, or y = ... for a new tensor."
+            f"this tensor shares its memory with another one, of which {getattr(t.node.op, 'name', 'an op')} made it; "
+            "a change in place of it cannot be recorded. Write t.clone() first, or y = ... for a new tensor."
         )
     a[...] = raw(out)
     writes.add(a)

@@ -90,17 +90,17 @@ class Log:
 # Who wants Origins, by id: a function that answers a Log that is alive, or None.  Empty as a rule: nothing is followed.
 logs: dict[int, Callable[[], Log | None]] = {}
 deep: list[Any] = []  # who wants the whole stack of every place
-_ours: dict[str, bool] = {}  # whether a module is one that programs call ops through, by its name
+_ours: dict[Any, bool] = {}  # whether a module is one that programs call ops through, by its name
 
 
 def find(place: Any) -> Any:
     """`place`, set to the line of the program that called gpugrad, maybe through NumPy or optree."""
     frame: Any = sys._getframe(3)
     while True:
-        name = frame.f_globals.get("__name__", "")
+        name = frame.f_globals.get("__name__")
         ours = _ours.get(name)
         if ours is None:
-            ours = _ours[name] = name.partition(".")[0] in ("gpugrad", "numpy", "optree")
+            ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree")
         if not ours or frame.f_back is None:
             place.code, place.offset = frame.f_code, frame.f_lasti
             if deep:

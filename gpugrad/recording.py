@@ -46,7 +46,7 @@ class Mode:
         off: frozenset[Tape] = frozenset()
         for c in changes:
             off = (off | c.off) - c.on
-        tapes = tuple([t for t in open if t not in off])
+        tapes = () if INFERENCE in open else tuple([t for t in open if t not in off])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
         self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
         self.only = NONE if self.sole.apart else self.sole
@@ -64,8 +64,10 @@ def enter(tape: Tape) -> None:
 
 
 def leave(tape: Tape) -> None:
-    """Close `tape`, once of the times that it was opened."""
+    """Close `tape`, once of the times that it was opened here."""
     now = active()
+    if tape not in now.open:
+        return
     i = len(now.open) - 1 - now.open[::-1].index(tape)
     _active.set(Mode(now.open[:i] + now.open[i + 1 :], now.changes))
 

@@ -16,7 +16,7 @@ from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
 from .explain import explain
 from .jacobian import batch_jacobian, jacobian
 from .ops.shape import broadcast_to
-from .origin import Log
+from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
@@ -276,7 +276,12 @@ class GradientTape:
             if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
                 for i, a in enumerate(asked):
                     if a is t and is_inexact(t.array.dtype):
-                        out[i] = wrap(xp(t.array).ones_like(t.array), None, t.kind) if s is None else s
+                        one = wrap(xp(t.array).ones_like(t.array), None, t.kind) if s is None else s
+                        out[i] = one if out[i] is None else out[i] + one
+        if logs:
+            for g in out:
+                if g is not None and g.node is None:
+                    follow(g, "gradient", [t.node for t in (*targets, *asked)], (), active())
         return out
 
     def _end(self) -> None:

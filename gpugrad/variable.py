@@ -44,6 +44,8 @@ class Variable(Tensor):
         self.trainable = trainable
         self.node = None
         self._watch()
+        if logs:
+            stored(self, initial_value)
 
     def _watch(self) -> None:
         if self.trainable and is_inexact(self.array.dtype):

@@ -266,6 +266,74 @@ def test_through_several_outputs_custom_gradients_and_changes_of_class():
     check(tape.explain(b, x), "recording stopped", at, "multiply")
 
 
+def test_values_that_go_through_variables_and_datasets():
+    x = gg.Variable([1.0, 2.0])
+    with gg.GradientTape(explain=True) as tape:
+        v, at = gg.Variable(x * 1.0), line()
+        y = v * 2.0
+        z = next(iter(Dataset.from_tensor_slices(x * 1.0))) * 2.0
+    check(tape.explain(y, x), "state assigned", at)
+    check(tape.explain(z, x), "state assigned", at + 2)
+
+
+def test_a_gradient_taken_too_late_for_an_outer_tape():
+    x = gg.Variable(2.0)
+    with gg.GradientTape(explain=True) as outer:
+        with gg.GradientTape() as inner:
+            y = x**3
+    dy, at = inner.gradient(y, x), line()
+    assert outer.gradient(dy, x) is None
+    check(outer.explain(dy, x), "computed outside the block", at, "gradient was called there")
+
+
+def test_gradient_functions_that_answer_none():
+    x = gg.Variable(2.0)
+    f = gg.custom_gradient(lambda v: (v * 2.0, lambda g: None))
+    with gg.GradientTape(explain=True) as tape:
+        y = f(x)
+    assert tape.gradient(y, x) is None
+    check(tape.explain(y, x), "connected", None, "a gradient function of yours says so")
+
+    class Sign(gg.Function):
+        @staticmethod
+        def forward(ctx, v):
+            out = gg.sign(v)
+            ctx.mark_non_differentiable(out)
+            return out
+
+    with gg.GradientTape(explain=True) as tape:
+        y, at = Sign.apply(x * 1.0) * 2.0, line()
+    check(tape.explain(y, x), "op with no gradient", at, "Sign")
+
+
+def test_a_tensor_watched_too_late():
+    c = gg.tensor(2.0)
+    with gg.GradientTape(explain=True) as tape:
+        y = c * c
+        tape.watch(c)
+    check(tape.explain(y, c), "not connected", None, "before tape.watch(tensor) leave no trace")
+    i = gg.tensor(3)
+    with gg.GradientTape(explain=True) as tape:
+        pass
+    check(tape.explain(i, i), "integer op", None)
+
+
+def test_programs_without_a_name():
+    namespace = {"__name__": None, "gg": gg, "x": gg.Variable(2.0)}
+    exec("with gg.GradientTape(explain=True) as tape:\n    y = x * x\nz = y * 2.0", namespace)
+    assert namespace["tape"].explain(namespace["z"], namespace["x"]).line == 3
+
+
+def test_a_name_rebound_in_one_line_with_its_condition():
+    w, g = gg.Variable(2.0), gg.tensor(1.0)
+    tape = gg.GradientTape(explain=True)
+    if g is not None: w = w - 0.1 * g  # fmt: skip
+    at = line(-1)
+    with tape:
+        y = w * 2.0
+    check(tape.explain(y, w), "name rebound to a tensor", at)
+
+
 def test_errors():
     with pytest.raises(RuntimeError, match=r"GradientTape\(explain=True\)"):
         gg.GradientTape().explain(1, 2)

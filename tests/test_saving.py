@@ -2,6 +2,7 @@
 
 import gc
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import gpugrad as gg
 from gpugrad.anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
 from gpugrad.autograd import inference_mode, is_inference, register_multi_grad_hook, register_node_hook
-from gpugrad.hooks import ended, suspecting
+from gpugrad.hooks import suspecting, walks
 from gpugrad.recording import packing
 
 
@@ -200,10 +201,64 @@ def test_hooks_of_several_tensors():
     for h in handles:
         h.remove()
     (x * w).backward()
-    assert len(every) == 3 and len(first) == 2 and not ended
+    assert len(every) == 3 and len(first) == 2 and not walks.stack
     with pytest.raises(ValueError, match="Expects mode"):
         register_multi_grad_hook([x], print, mode="some")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(RuntimeError, match="doesn't require gradient"):
             register_multi_grad_hook([gg.tensor(1.0)], print)
+
+
+def test_hooks_of_several_tensors_with_walks_in_one_another_and_failing_ones():
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    b = gg.recompute_grad(gg.exp)(x * 2.0)  # walks again inside the walk
+    c = b * 3.0
+    calls = []
+    register_multi_grad_hook([x, c], calls.append)
+    gg.sum(c).backward(retain_graph=True)
+    assert len(calls) == 1 and all(g is not None for g in calls[0])
+    with c.register_hook(lambda g: 1 / 0), pytest.raises(ZeroDivisionError):
+        gg.sum(c).backward(retain_graph=True)
+    z = gg.tensor(1.0, requires_grad=True)
+    (z * 2.0).backward()
+    assert len(calls) == 1 and not walks.stack
+    gone = gg.tensor([1.0], requires_grad=True)
+    register_multi_grad_hook([gone], calls.append)
+    watch = weakref.ref(gone)
+    del gone
+    assert watch() is None
+
+
+def test_hooks_see_what_they_should():
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+    x.register_post_accumulate_grad_hook(lambda t: seen.append(t.grad.tolist()))
+    y = x * x
+    y.retain_grad()
+    gg.sum(y * 2.0).backward(inputs=[x, y])
+    assert seen == [[4, 8]] and y.grad.tolist() == [2, 2] and x.grad.tolist() == [4, 8]
+    with x.register_hook(lambda g: gg.astype(g, gg.float64)), pytest.raises(RuntimeError, match="changed the type"):
+        gg.sum(x * 2.0).backward()
+    y = x * 3.0
+    with register_node_hook(y.node, lambda ins, outs: (gg.tensor(7.0), ins[1])):
+        with pytest.raises(RuntimeError, match="changed the size"):
+            gg.sum(y).backward()
+
+
+def test_modes_in_one_another():
+    w = gg.tensor([2.0], requires_grad=True)
+    with inference_mode(), gg.enable_grad():
+        y = w * 2.0
+    assert is_inference(y) and not y.requires_grad and (w * 2.0).requires_grad
+    d = detect_anomaly()
+    with d, d:
+        assert is_anomaly_enabled()
+    assert not is_anomaly_enabled()
+
+
+def test_a_target_given_twice_counts_twice():
+    c = gg.tensor(3.0)
+    with gg.GradientTape() as tape:
+        pass
+    assert float(tape.gradient([c, c], c)) == 2.0
