@@ -7,6 +7,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
@@ -96,7 +97,7 @@ def gather(objects: Any) -> dict[str, Any]:
     out: dict[str, Any] = {name: v.array for name, v in variables.items()}
     for path, o in optimizers.items():
         out[f"{path}.iterations"] = np.array(o.iterations, np.int64)
-        out[f"{path}.learning_rate"] = np.array(o.learning_rate, np.float64)
+        out[f"{path}.learning_rate"] = np.array([g["lr"] for g in o.param_groups], np.float64)
         for name, v in _known(o, variables):
             for slot, value in o.state.by_id.get(id(v), (v, {}))[1].items():
                 out[f"{path}.state.{name}.{slot}"] = value if library(value) else np.array(value)
@@ -117,10 +118,17 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
         taken.add(name)
         changes.append(partial(setattr, v, "array", _fitted(name, arrays[name], v.array)))
     for path, o in optimizers.items():
-        for key, kind in (("iterations", int), ("learning_rate", float)):
-            if (name := f"{path}.{key}") in arrays:
-                taken.add(name)
-                changes.append(partial(setattr, o, key, kind(arrays[name])))
+        if (name := f"{path}.iterations") in arrays:
+            taken.add(name)
+            changes.append(partial(setattr, o, "iterations", int(arrays[name])))
+        if (name := f"{path}.learning_rate") in arrays:
+            taken.add(name)
+            rates = np.ravel(arrays[name]).tolist()
+            if len(rates) != len(o.param_groups) or not all([0 <= r < float("inf") for r in rates]):
+                raise ValueError(
+                    f"{name} has {rates}, for {len(o.param_groups)} parameter groups; one for each it must be"
+                )
+            changes += [partial(g.__setitem__, "lr", r) for g, r in zip(o.param_groups, rates)]
         for name, v in _known(o, variables):
             start = f"{path}.state.{name}."
             saved = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
@@ -165,7 +173,7 @@ def _known(o: Any, variables: Mapping[str, Tensor]) -> Iterator[tuple[str, Tenso
     """The variables of an optimizer, or that it may adopt, by their names among `variables`, else by number."""
     named = {id(v) for v in variables.values()}
     yield from ((str(i), v) for i, v in enumerate(o.variables) if id(v) not in named)
-    yield from ((name, v) for name, v in variables.items() if trainable(v))
+    yield from ((name, v) for name, v in variables.items() if trainable(v) or v in o.state)
 
 
 def _found(objects: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -261,6 +269,8 @@ class Checkpoint(Module):
     def write(self, file_prefix: Any, options: Any = None) -> str:
         """Write the file, without a number.  Answers the prefix, for `read`."""
         prefix = os.fspath(file_prefix)
+        if not prefix.isprintable():
+            raise ValueError(f"a file name has no control characters, as {prefix!r} does")
         os.makedirs(os.path.dirname(prefix) or ".", exist_ok=True)
         save(prefix + _SUFFIX, gather(self))
         return prefix
@@ -317,7 +327,8 @@ class CheckpointManager:
         self.checkpoints = paths[first:]
         _note(self.checkpoints)  # before the others go, so that what is noted is always there
         for old in paths[:first]:
-            os.remove(old + _SUFFIX)
+            with suppress(FileNotFoundError):  # somebody may have tidied up
+                os.remove(old + _SUFFIX)
         return path
 
     def restore_or_initialize(self) -> str | None:
@@ -351,4 +362,5 @@ def _noted(folder: str, name: str = _STATE) -> list[str]:
         return []
     with open(os.path.join(folder, name), encoding="utf-8") as f:
         found = re.findall(r'^all_model_checkpoint_paths: "(.*)"$', f.read(), re.MULTILINE)
-    return [os.path.join(folder, n) for n in found if os.path.exists(os.path.join(folder, n) + _SUFFIX)]
+    here = [n for n in found if n == os.path.basename(n)]  # a path elsewhere is none of ours, to read or to delete
+    return [os.path.join(folder, n) for n in here if os.path.exists(os.path.join(folder, n) + _SUFFIX)]

@@ -115,7 +115,7 @@ def _reading(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple[An
         out = f(*args, **kw)
     finally:
         replace(probe)
-    given = {id(a) for a in optree.tree_leaves(args, namespace="gpugrad")}
+    given = {id(a) for a in optree.tree_leaves(args, namespace="gpugrad")}  # type: ignore[arg-type]
     leaves = [n.saved() for n in sorted(probe.watched, key=lambda n: n.seq)]
     return out, [v for v in leaves if v is not None and id(v) not in given]
 

@@ -46,7 +46,7 @@ class Mode:
         off: frozenset[Tape] = frozenset()
         for c in changes:
             off = (off | c.off) - c.on
-        tapes = () if INFERENCE in open else tuple([t for t in open if t not in off])
+        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
         self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
         self.only = NONE if self.sole.apart else self.sole

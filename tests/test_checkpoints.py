@@ -150,3 +150,42 @@ def test_names_and_copies():
     assert u.array.dtype == np.float64 and u.array is not saved["v"] and float(u) == float(v)
     with pytest.raises(ValueError, match="expecting x to be a trackable object"):
         checkpoints.Checkpoint(x="text")
+
+
+def test_every_group_gets_its_learning_rate_back(tmp_path):
+    def made():
+        a, b = gg.Parameter([1.0]), gg.Parameter([2.0])
+        return {"a": a, "b": b}, gg.optim.SGD([{"params": [a], "lr": 1e-3}, {"params": [b], "lr": 0.5}])
+
+    model, optimizer = made()
+    path = checkpoints.Checkpoint(model=model, optimizer=optimizer).save(tmp_path / "c")
+    model, optimizer = made()
+    for group in optimizer.param_groups:
+        group["lr"] = 9.0
+    checkpoints.Checkpoint(model=model, optimizer=optimizer).restore(path).assert_consumed()
+    assert [g["lr"] for g in optimizer.param_groups] == [1e-3, 0.5]
+    arrays = dict(checkpoints.load(path + ".safetensors"))
+    name = next(n for n in arrays if n.endswith("learning_rate"))
+    for bad in ([0.1], [-1.0, 0.5], [np.nan, 0.5]):
+        model["a"].assign([7.0])
+        with pytest.raises(ValueError, match="2 parameter groups"):
+            checkpoints.restore({"model": model, "optimizer": optimizer}, {**arrays, name: np.array(bad)})
+        assert model["a"].tolist() == [7.0] and optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_a_folders_notes_lead_nowhere_else(tmp_path):
+    outside = tmp_path / "precious.safetensors"
+    checkpoints.save(outside, {"x": np.ones(1)})
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in (str(tmp_path / "precious"), "../precious"):
+        (folder / "checkpoint").write_text(f'all_model_checkpoint_paths: "{name}"\n')
+        manager = checkpoints.CheckpointManager(checkpoints.Checkpoint(v=gg.Variable(1.0)), folder, max_to_keep=1)
+        assert manager.latest_checkpoint is None and checkpoints.latest_checkpoint(folder) is None
+        manager.save()
+    assert outside.exists()
+    os.remove(folder / "ckpt-1.safetensors")
+    manager.save()  # the one to delete is gone already
+    assert manager.latest_checkpoint is not None
+    with pytest.raises(ValueError, match="control characters"):
+        checkpoints.Checkpoint(v=gg.Variable(1.0)).save(folder / "a\nb")

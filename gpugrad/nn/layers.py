@@ -9,12 +9,12 @@ from inspect import Signature, signature
 from typing import Any
 
 from .. import random
-from ..array import device_of
+from ..array import device_of, is_inexact, wide
 from ..core import raw
 from ..forward import boxed
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
-from ..ops.math import add, divide, multiply, sqrt, square, subtract, tanh
+from ..ops.math import add, astype, divide, multiply, sqrt, square, subtract, tanh
 from ..ops.reduce import mean
 from ..variable import Parameter
 from .module import Module
@@ -123,9 +123,11 @@ def layer_norm(x: Any, normalized_shape: Sequence[int], weight: Any = None, bias
     shape = tuple(normalized_shape)
     if raw(x).shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: the last axes of {raw(x).shape} are not {shape}")
-    axes = tuple(range(-len(shape), 0))
+    axes, own = tuple(range(-len(shape), 0)), raw(x).dtype
+    x = astype(x, wide(own)) if is_inexact(own) else x  # the squares of half types would overflow
     x = subtract(x, mean(x, axis=axes, keepdims=True))
     y = divide(x, sqrt(add(mean(square(x), axis=axes, keepdims=True), eps)))
+    y = astype(y, own) if is_inexact(own) else y
     y = y if weight is None else multiply(y, weight)
     return y if bias is None else add(y, bias)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..array import float32, wide
+from ..array import float32, is_inexact, wide
 from ..core import raw
-from ..forward import fit
+from ..forward import boxed, fit
 from ..op import op
 from .index import getitem
-from .math import abs, equal, multiply, pow, sqrt, square, where
-from .reduce import max as largest, sum
+from .math import abs, astype, equal, multiply, not_equal, pow, sqrt, square, where
+from .reduce import max as largest, min as smallest, sum
 from .shape import broadcast_to, expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
 
@@ -210,16 +210,21 @@ def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
 
 
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
-    """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), or with inf the largest |x|.
+    """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
+    for -inf, how many are not 0 for 0.
 
-    The gradient of the 2-norm of zeros is zero.
+    The gradient of the 2-norm of zeros is zero.  Half types are computed in float32.
     """
-    size = abs(x)
-    over = {"axis": axis, "keepdims": keepdims}
-    if ord == 1 or ord == math.inf:
-        return (sum if ord == 1 else largest)(size, **over)
-    total = sum(square(size) if ord == 2 else pow(size, ord), **over)
-    if ord != 2:
-        return pow(total, 1 / ord)
-    zero = equal(total, 0)
-    return where(zero, 0.0, sqrt(where(zero, 1.0, total)))
+    x = boxed(x, "vector_norm")
+    size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}
+    if ord in (1, math.inf, -math.inf):
+        out = {1: sum, math.inf: largest, -math.inf: smallest}[ord](size, **over)
+    elif ord == 0:
+        out = sum(astype(not_equal(size, 0), size.dtype), **over)
+    elif ord == 2:
+        total = sum(square(size), **over)
+        zero = equal(total, 0)
+        out = where(zero, 0.0, sqrt(where(zero, 1.0, total)))
+    else:
+        out = pow(sum(pow(size, ord), **over), 1 / ord)
+    return astype(out, abs(raw(x)).dtype) if is_inexact(x.dtype) else out

@@ -5,29 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..array import is_inexact, wide
 from ..core import raw
 from ..forward import boxed
-from .math import abs, divide, maximum, minimum, multiply, rsqrt, sqrt, square, total, where
+from .math import abs, astype, divide, maximum, minimum, multiply, rsqrt, sqrt, square, total, where
 from .reduce import Axis, sum
+
+
+def _squares(x: Any, **over: Any) -> Any:
+    """The sum of |x|², of half types in float32."""
+    x = boxed(x, "norm")
+    return sum(square(abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x)), **over)
+
+
+def _like(out: Any, x: Any) -> Any:
+    return astype(out, raw(x).dtype) if is_inexact(raw(x).dtype) else out
 
 
 def normalize(x: Any, axis: Axis = None, epsilon: float = 1e-12) -> Any:
     """x over its Euclidean length along `axis` (None: all), which counts as √epsilon where it is shorter."""
-    return multiply(x, rsqrt(maximum(sum(square(abs(x)), axis=axis, keepdims=True), epsilon)))
+    x = boxed(x, "normalize")
+    return _like(multiply(x, rsqrt(maximum(_squares(x, axis=axis, keepdims=True), epsilon))), x)
 
 
 def clip_by_norm(x: Any, limit: Any, axis: Axis = None) -> Any:
     """x, scaled so that its Euclidean length along `axis` (None: all) is at most `limit`."""
     x = boxed(x, "clip_by_norm")
-    squares = sum(square(abs(x)), axis=axis, keepdims=True)
+    squares = _squares(x, axis=axis, keepdims=True)
     some = raw(squares) > 0
     length = where(some, sqrt(where(some, squares, 1)), 0)  # the gradient of a length of 0 is 0, not NaN
-    return divide(multiply(x, limit), maximum(length, limit))
+    return _like(divide(multiply(x, limit), maximum(length, limit)), x)
 
 
 def global_norm(xs: Sequence[Any]) -> Any:
     """The Euclidean length of all tensors together; None among them is left out.  ValueError if there is none."""
-    return sqrt(total([sum(square(abs(x))) for x in xs if x is not None]))
+    return sqrt(total([_squares(x) for x in xs if x is not None]))
 
 
 def clip_by_global_norm(xs: Sequence[Any], limit: Any, length: Any = None) -> tuple[list[Any], Any]:
@@ -37,4 +49,4 @@ def clip_by_global_norm(xs: Sequence[Any], limit: Any, length: Any = None) -> tu
     """
     length = global_norm(xs) if length is None else length
     scale = multiply(minimum(1 / length, 1 / limit), limit) + (length - length)
-    return [None if x is None else multiply(x, scale) for x in xs], length
+    return [None if x is None else _like(multiply(x, scale), x) for x in xs], length

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Group, Optimizer, option, root
+from .optimizer import Group, Optimizer, option, refuse_complex, root
 
 
 class Adagrad(Optimizer):
@@ -38,6 +38,7 @@ class Adagrad(Optimizer):
         super().__init__(variables, options, **clipping)
 
     def init(self, x: Array, group: Group) -> dict[str, Any]:
+        refuse_complex("Adagrad", x)
         return {"step": 0, "sum": xp(x).full_like(x, group["initial_accumulator_value"])}
 
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:

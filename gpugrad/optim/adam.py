@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Group, Optimizer, number, option
+from .optimizer import Group, Optimizer, number, option, refuse_complex
 from .state import kept
 
 
@@ -47,10 +47,7 @@ class Adam(Optimizer):
         group["betas"] = tuple([number(f"beta parameter at index {i}", b, 1.0) for i, b in enumerate(betas)])
 
     def init(self, x: Array, group: Group) -> dict[str, Any]:
-        if x.dtype.kind == "c":
-            raise TypeError(
-                "Adam: complex variables are not supported; keep real and imaginary part in two, or use SGD"
-            )
+        refuse_complex("Adam", x)
         return {"step": 0, "exp_avg": xp(x).zeros_like(x), "exp_avg_sq": xp(x).zeros_like(x)}
 
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:

@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..array import Array, xp
+from ..array import Array, wide, xp
 from ..core import Tensor, raw, wrap
 from ..ops.linalg import vector_norm
+from ..ops.math import astype
 from ..tensor import tensor
 
 
 def norm(gs: Sequence[Array]) -> float:
-    """The length of all gradients together: the root of the sum of all squares."""
-    return math.sqrt(sum([float(xp(g).vdot(g, g).real) for g in gs]))
+    """The length of all gradients together: the root of the sum of all squares, of half types in float32."""
+    wider = [g.astype(wide(g.dtype), copy=False) for g in gs]
+    return math.sqrt(sum([float(xp(g).vdot(g, g).real) for g in wider]))
 
 
 def by_value(gs: Sequence[Array], limit: float) -> list[Array]:
@@ -48,7 +50,7 @@ def clip_grad_norm_(
     grads = _grads(parameters)
     if norm_type not in (1, 2, math.inf):
         raise ValueError(f"clip_grad_norm_: norm_type is 1, 2 or inf, not {norm_type!r}")
-    each = [float(raw(vector_norm(g, ord=norm_type))) for g in grads]
+    each = [float(raw(vector_norm(astype(g, wide(g.array.dtype)), ord=norm_type))) for g in grads]
     total = math.hypot(*each) if norm_type == 2 else sum(each) if norm_type == 1 else max(each, default=0.0)
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(

@@ -335,6 +335,14 @@ def root(v: Array, eps: float, inside: bool) -> Array:
     return xp(v).sqrt(v + small) if inside else xp(v).sqrt(v) + small
 
 
+def refuse_complex(optimizer: str, x: Array) -> None:
+    """TypeError for a complex variable, whose g² is not |g|²."""
+    if x.dtype.kind == "c":
+        raise TypeError(
+            f"{optimizer}: complex variables are not supported; keep real and imaginary part in two, or use SGD"
+        )
+
+
 def number(name: str, value: Any, high: float = _INF) -> Any:
     """`value`, if it is a number with 0 <= value < high.  ValueError otherwise, for NaN too."""
     if isinstance(value, Tensor):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..array import Array
-from .optimizer import Group, Optimizer, option, root
+from .optimizer import Group, Optimizer, option, refuse_complex, root
 from .state import kept
 
 
@@ -37,6 +38,10 @@ class RMSprop(Optimizer):
             "centered": centered, "maximize": maximize,
         }  # fmt: skip
         super().__init__(variables, options, **clipping)
+
+    def init(self, x: Array, group: Group) -> dict[str, Any]:
+        refuse_complex("RMSprop", x)
+        return {}
 
     def update(self, x: Array, g: Array, state: dict[str, Array], group: Group) -> Array:
         kind, rate, alpha = x.dtype.type, group["lr"], group["alpha"]

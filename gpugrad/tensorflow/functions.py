@@ -76,6 +76,8 @@ _NORMS: dict[Any, Callable[..., Any]] = {
 
 
 def _norm_of(x: Any, ord: Any, axis: Any, keepdims: bool | None) -> Any:
+    if ord != "euclidean" and isinstance(axis, (list, tuple)) and len(axis) == 2:
+        raise ValueError(f"norm: matrix norms are not there yet, as of ord={ord!r}; 'euclidean' takes two axes")
     return chosen("norm", ord, _NORMS)(x, axis=axis, keepdims=bool(keepdims))
 
 
