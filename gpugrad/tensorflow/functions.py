@@ -29,7 +29,7 @@ from .tensor import Conventions, as_tf, convert_to_tensor, spoken
 # ---------------------------------------------------------------------------------------------- the same functions
 ELEMENTS = (
     "abs acos acosh add asin asinh atan atan2 atanh conj cos cosh divide exp expm1 imag log log1p multiply negative "
-    "pow real reciprocal sin sinh sqrt square subtract tan tanh"
+    "pow real reciprocal sin sinh square subtract tan tanh"
 ).split()
 SAME: dict[str, Any] = {
     **{n: spoken(getattr(math, n), *(("y", "x") if n == "atan2" else ())) for n in ELEMENTS},
@@ -61,8 +61,15 @@ def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
     )
 
 
+def _root(name: str, core: Any, rule: Callable[[Any, Any], Any]) -> Any:
+    """A root through which a cotangent of 0 comes as 0, where the slope is infinite, too."""
+    return spoken(op(lambda xp, x: core(x), name=name, args=["x"], x=rule))
+
+
 maximum, minimum = _tied("maximum", operator.ge), _tied("minimum", operator.le)
-findable({"maximum": maximum, "minimum": minimum}, __name__)
+sqrt = _root("sqrt", math.sqrt, lambda g, out: g * 0.5 / math.where(raw(g) == 0, 1, out))
+rsqrt = _root("rsqrt", math.rsqrt, lambda g, out: g * -0.5 * math.where(raw(g) == 0, 0, out) ** 3)
+findable({"maximum": maximum, "minimum": minimum, "sqrt": sqrt, "rsqrt": rsqrt}, __name__)
 
 
 def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -207,7 +214,7 @@ TABLE: dict[str, Any] = {
     "expand_dims": row(_shape.expand_dims, "input, axis"),
     "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
     "fill": row(_made(full), "dims, value:fill_value", "A tensor filled with one number.", _integers),
-    "math.floor": row(_flat(math.floor), "x", "The next integer from x down.  The gradient is None."),
+    "floor math.floor": row(_flat(math.floor), "x", "The next integer from x down.  The gradient is None."),
     "gather": row(lambda x, indices, axis: index.take(x, indices, axis or 0),
         "params, indices, -validate_indices=None, axis=None", "The slices of params at `indices` along `axis`."),
     "gather_nd": row(index.gather_nd, "params, indices"),
@@ -251,7 +258,7 @@ TABLE: dict[str, Any] = {
     "tensordot linalg.tensordot": row(linalg.tensordot, "a, +b, axes"),
     "math.rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
     "round math.round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
-    "math.rsqrt": row(math.rsqrt, "x"),
+    "math.rsqrt": row(rsqrt, "x", "1 / √x."),
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
@@ -260,6 +267,7 @@ TABLE: dict[str, Any] = {
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),
     "math.squared_difference": row(lambda x, y: math.square(math.subtract(x, y)), "x, y", "(x - y)²."),
+    "sqrt math.sqrt": sqrt,
     "squeeze": row(_shape.squeeze, "input, axis=None"),
     "stack": row(_shape.stack, "values, axis=0, -name='stack'", box=_each),
     "tile": row(_shape.tile, "input, multiples:repetitions"),

@@ -234,3 +234,16 @@ def test_arrays_and_names_by_keyword(tf):
     for wrong in (lambda: tf.add(x, z=y), lambda: tf.exp(x, names="e"), lambda: tf.reduce_sum(x, axes=0)):
         with pytest.raises(TypeError):
             wrong()
+
+
+@np.errstate(all="ignore")
+def test_roots_beside_a_condition(tf):
+    assert gradient(tf, lambda x: tf.where(x > 0, tf.sqrt(x), 0.0), [0.0, 4.0]) == [0.0, 0.25]
+    assert gradient(tf, lambda x: tf.where(x > 0, tf.math.rsqrt(x), 0.0), [0.0, 4.0]) == [0.0, -0.0625]
+    assert gradient(tf, tf.sqrt, [0.0, 4.0]) == [np.inf, 0.25]
+    x = tf.Variable([1.0, 4.0])
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            y = tf.sqrt(x)
+        g = inner.gradient(y, x)
+    assert values(outer.gradient(g, x)) == pytest.approx([-0.25, -0.03125])
