@@ -11,7 +11,7 @@ from sys import getrefcount
 from typing import Any
 
 from .array import device_of, library, xp
-from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
+from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
 from .hooks import arriving, deposited, leaving, suspecting, walks
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
@@ -229,7 +229,7 @@ def _parts(d: Any) -> list[Any]:
 
 def _unchanged(n: Node) -> None:
     """RuntimeError if memory that `n` saved has been written to since."""
-    for v in n.saved:
+    for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
         if library(v) is None:
             continue
         ages = writes.of(v)

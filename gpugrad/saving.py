@@ -9,7 +9,7 @@ from .array import Device
 from .autograd import no_grad
 from .core import Parcel, Tape, Tensor, raw, wrap
 from .ops.math import view
-from .recording import enter, packing, replace
+from .recording import active, enter, packing, replace
 from .tensor import to
 
 
@@ -23,18 +23,18 @@ class saved_tensors_hooks:
 
     def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
         self._pack, self._unpack = pack_hook, unpack_hook
-        self._tapes: list[Tape] = []
 
     def __enter__(self) -> None:
         tape = Tape(silent=True)
-        self._tapes.append(tape)
         packing[tape] = self._parcel
         enter(tape)
 
     def __exit__(self, *exc: object) -> None:
-        tape = self._tapes.pop()
-        replace(tape)
-        del packing[tape]
+        for tape in reversed(active().open):  # its own of this thread, wherever that is
+            if packing.get(tape) == self._parcel:
+                replace(tape)
+                del packing[tape]
+                return
 
     def _parcel(self, array: Any, kind: type[Tensor]) -> Parcel:
         with no_grad():

@@ -298,3 +298,19 @@ def test_a_watched_variable_that_is_not_trainable_stays_so():
     with gg.GradientTape() as tape:
         tape.watch(net.v)
     assert net.trainable_variables == [] and net.non_trainable_variables == [net.v]
+
+
+def test_modules_by_name_do_not_hide_methods():
+    modules = gg.nn.ModuleDict({"a": gg.nn.Linear(1, 1)})
+    for name in ("train", "keys", "forward"):
+        with pytest.raises(KeyError, match=f"attribute '{name}' already exists"):
+            modules[name] = gg.nn.Linear(1, 1)
+    assert list(modules) == ["a"] and modules.train() is modules
+
+
+def test_a_state_that_cannot_be_taken_changes_nothing():
+    layer = gg.nn.Linear(1, 1)
+    before = layer.weight.tolist()
+    with pytest.raises((TypeError, ValueError)):
+        layer.load_state_dict({"weight": [[5.0]], "bias": np.array(["x"])})
+    assert layer.weight.tolist() == before

@@ -1,6 +1,7 @@
 """What ops make of numbers, lists and NumPy scalars, alone and beside arrays."""
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -270,3 +271,21 @@ def test_arrays_by_name():
         with pytest.raises(TypeError, match="'z'|'name'"):
             f()
     assert str(inspect.signature(gg.multiply)) == "(x, y)"
+
+
+def test_one_number_for_all_axes():
+    x = gg.ones((2, 1))
+    assert (
+        gg.pad(x, 1).shape == (4, 3)
+        and gg.pad(x, (0, 2)).shape == (4, 3)
+        and gg.pad(x, [[1, 0], [0, 0]]).shape == (3, 1)
+    )
+    assert gg.tile(x, 2).shape == (2, 2)
+    for bad in ([[1, 2, 3]], [[1, 1]] * 3, -1):
+        with pytest.raises(ValueError, match="is not a pair of numbers"):
+            gg.pad(x, bad)
+
+
+def test_functions_without_a_gradient_are_pickled_by_name():
+    for f in (gg.argmax, gg.all, gg.equal, gg.isnan, gg.argsort, gg.sign, gg.count_nonzero):
+        assert pickle.loads(pickle.dumps(f)) is f

@@ -1,6 +1,7 @@
 """Saved values packed and unpacked; anomaly mode; inference mode; hooks of nodes and of several tensors."""
 
 import gc
+import threading
 import warnings
 import weakref
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+import gpugrad.torch as torch
 from gpugrad.anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
 from gpugrad.autograd import inference_mode, is_inference, register_multi_grad_hook, register_node_hook
 from gpugrad.hooks import suspecting, walks
@@ -262,3 +264,35 @@ def test_a_target_given_twice_counts_twice():
     with gg.GradientTape() as tape:
         pass
     assert float(tape.gradient([c, c], c)) == 2.0
+
+
+def test_one_context_in_two_threads():
+    x, log = gg.tensor([1.0], requires_grad=True), []
+    hooks = gg.saved_tensors_hooks(lambda t: log.append(threading.current_thread().name) or t, lambda t: t)
+    inside, go = threading.Event(), threading.Event()
+
+    def other():
+        with hooks:
+            inside.set()
+            go.wait(5)
+            gg.exp(x)
+
+    thread = threading.Thread(target=other, name="other")
+    thread.start()
+    inside.wait(5)
+    with hooks:
+        gg.exp(x)
+    go.set()
+    thread.join()
+    assert sorted(log) == ["MainThread", "other"] and not packing
+
+
+def test_values_are_unpacked_once_for_each_use_after_a_write_elsewhere():
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    reads = []
+    with gg.saved_tensors_hooks(lambda t: t, lambda t: reads.append(1) or t):
+        y = gg.sum(x * x)
+    elsewhere = torch.ones(3)
+    elsewhere.add_(1.0)
+    y.backward()
+    assert len(reads) == 2 and x.grad.tolist() == [2, 4]

@@ -100,6 +100,8 @@ class ModuleDict(Module):
         return vars(self)[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
+        if hasattr(type(self), name):
+            raise KeyError(f"attribute '{name}' already exists: another name for the module, please")
         self.add_module(name, module)
 
     def __delitem__(self, name: str) -> None:

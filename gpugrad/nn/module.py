@@ -252,10 +252,9 @@ class Module:
                 )
         if wrong:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(wrong))
-        for k, v in own.items():
-            if k in state_dict:
-                new = tensor(raw(state_dict[k]), v.array.dtype, v.device)
-                v.array = xp(new.array).array(new.array)
+        new = {k: tensor(raw(state_dict[k]), v.array.dtype, v.device).array for k, v in own.items() if k in state_dict}
+        for k, a in new.items():  # all of them before the first change
+            own[k].array = xp(a).array(a)
         return missing, unexpected
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ def const(f: Any) -> Any:
         return out
 
     call.__name__ = call.__qualname__ = f.__name__
-    call.__doc__ = f.__doc__
+    call.__module__, call.__doc__ = f.__module__, f.__doc__  # where pickle finds it
     return call
 
 

@@ -153,9 +153,9 @@ def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- repeating, padding
-def tile(x: Any, repetitions: Sequence[int]) -> Any:
+def tile(x: Any, repetitions: int | Sequence[int]) -> Any:
     """x so many times along each axis; fewer numbers than axes are for the last axes, more give new ones."""
-    x, last = boxed(x, "tile"), np.asarray(repetitions).tolist()
+    x, last = boxed(x, "tile"), np.atleast_1d(repetitions).tolist()
     n = max(len(last), raw(x).ndim)
     times = [1] * (n - len(last)) + last
     lengths = [1] * (n - raw(x).ndim) + list(raw(x).shape)
@@ -183,15 +183,18 @@ def _crop(xp: Any, x: Any, *, width: tuple[tuple[int, int], ...]) -> Any:
     return x[tuple([slice(a, n - b) for (a, b), n in zip(width, x.shape)])]
 
 
-def pad(x: Any, pad_width: Sequence[Sequence[int]], mode: str = "constant", constant_values: float = 0) -> Any:
-    """x with more elements around it: a pair (before, after) for each axis.
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
+    """x with more elements around it: a pair (before, after) for each axis, one pair for all, or one number.
 
     mode: "constant" has the number `constant_values` there, "reflect" mirrors x at its outermost elements,
     "symmetric" repeats those too; in capitals, too.  ValueError for another mode and for more than there is to mirror.
     """
     x, mode = boxed(x, "pad"), mode.lower()
     lengths = raw(x).shape
-    width = tuple([(a, b) for a, b in np.asarray(pad_width).tolist()])
+    given = np.asarray(pad_width)
+    if given.ndim < 2 and given.size in (1, 2):
+        given = np.broadcast_to(given, (len(lengths), 2))
+    width = tuple([tuple(pair) for pair in given.tolist()]) if given.ndim == 2 and given.shape[1] == 2 else ()
     if len(width) != len(lengths) or min([n for pair in width for n in pair], default=0) < 0:
         raise ValueError(f"pad: {pad_width} is not a pair of numbers from 0 on for each of {len(lengths)} axes")
     if mode == "constant":
