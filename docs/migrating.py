@@ -57,6 +57,22 @@ INTERNAL = {
 }  # fmt: skip
 
 
+# What modules import for themselves.
+HIDDEN = {
+    "tf": "EagerTensor ResourceVariable", "tf.data": "EagerTensor fresh",
+    "tf.queue": "OutOfRangeError Queue fresh refuse", "tf.train": "NotFoundError ResourceVariable",
+    "tf.keras.layers": "Counter LazyModule Module ResourceVariable by_name convert_to_tensor dropout refuse snake",
+    "tf.keras.losses": "chosen convert_to_tensor snake", "tf.keras.optimizers": "GradientTape Keras",
+    "torch": "bool_", "torch.nn.functional": "matmul", "torch.nn.init": "no_grad",
+    "torch.optim": "CoreAdagrad CoreAdam CoreAdamW CoreRMSprop CoreSGD", "torch.autograd": "Tensor backward_name",
+    "torch.utils.checkpoint": "recompute_grad",
+}  # fmt: skip
+CLASSES = {
+    "TensorFlow": ["tf.Tensor", "tf.Variable", "tf.GradientTape", "tf.Module", "tf.data.Dataset", "tf.keras.Model"],
+    "PyTorch": ["torch.Tensor", "torch.nn.Module", "torch.optim.Optimizer"],
+}
+
+
 def place(root: Any, name: str) -> Any:
     """The object of this dotted name under the front door, or None."""
     for part in name.split(".")[1:]:
@@ -79,8 +95,9 @@ def origin(f: Any) -> str:
 def table(module: Any, prefix: str) -> list[str]:
     """One row a kind: the public names of a module by what stands behind them."""
     rows: dict[str, list[str]] = {}
+    hidden = {*INTERNAL, *HIDDEN.get(prefix, "").split()}
     for name, f in sorted(vars(module).items()):
-        if name.startswith("_") or inspect.ismodule(f) or name in INTERNAL or (name.isupper() and len(name) > 1):
+        if name.startswith("_") or inspect.ismodule(f) or name in hidden or (name.isupper() and not callable(f)):
             continue
         rows.setdefault(origin(f), []).append(name)
     core = {kind[8:-1]: names for kind, names in rows.items() if kind.startswith("the op")}
@@ -94,6 +111,12 @@ def table(module: Any, prefix: str) -> list[str]:
     return lines
 
 
+def methods(cls: type, path: str) -> list[str]:
+    """The public methods and attributes of a class."""
+    names = [n for n in dir(cls) if not n.startswith("_")]
+    return [f"### `{path}`: methods and attributes", "", ", ".join(f"`{n}`" for n in names) + ".", ""]
+
+
 def text() -> str:
     """The whole page."""
     lines = [
@@ -101,7 +124,7 @@ def text() -> str:
         "",
         "Change the import line: `import gpugrad.tensorflow as tf`, `import gpugrad.torch as torch` (with",
         "`import gpugrad.torch.nn as nn`, `import gpugrad.torch.optim as optim`). This page is written by",
-        "`docs/migrating.py` from the tables that the front doors are made of.",
+        "`docs/migrating.py` from the tables that the front doors are made of; `help(f)` shows what a function takes.",
         "",
     ]
     doors = {
@@ -122,6 +145,8 @@ def text() -> str:
         for m in modules:
             path = f"{short}.{m}" if m else short
             lines += table(place(root, path), path)
+        for path in CLASSES[title]:
+            lines += methods(place(root, path), path)
     return "\n".join(lines).rstrip() + "\n"
 
 
