@@ -237,7 +237,7 @@ def require_grad(t: Tensor, flag: bool = True) -> Tensor:
         if not is_inexact(t.array.dtype):
             raise RuntimeError(
                 f"only Tensors of floating point and complex dtype can require gradients, got {t.array.dtype}; "
-                "make it floating first, for example gg.tensor(x, dtype=gg.float32)"
+                f"make it floating first, for example {t.prefix}tensor(x, dtype={t.prefix}float32)"
             )
         if t.node is None and (before := _frozen.pop(id(t), None)) is not None and before.saved() is t:
             t.node = before

@@ -123,7 +123,7 @@ def _refuse_tracked(x: Any) -> None:
             _refuse_tracked(y)
     elif isinstance(x, Tensor) and x.node is not None and any([on(x.node, t) for t in active().tapes]):
         raise TypeError(
-            "unsupported operand: a list of tracked Tensors; write gg.stack([...]), which keeps their history"
+            f"unsupported operand: a list of tracked Tensors; write {x.prefix}stack([...]), which keeps their history"
         )
 
 

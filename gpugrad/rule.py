@@ -166,7 +166,7 @@ def missing(name: str, arg: str) -> Rule:
     def rule(g: Any) -> Any:
         raise LookupError(
             f"gradient registry has no entry for: {name}. It has no rule for its argument {arg!r}: write this step "
-            "with other ops, or cut the path with gg.stop_gradient"
+            "with other ops, or cut the path with stop_gradient or detach"
         )
 
     return rule

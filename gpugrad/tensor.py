@@ -150,7 +150,8 @@ def _leave(t: Tensor, func: Any, types: Any, args: tuple, kw: dict[str, Any]) ->
 
 def _bool(t: Tensor) -> bool:
     if t.array.size != 1:
-        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous; use gg.any(t) or gg.all(t)")
+        p = t.prefix
+        raise RuntimeError(f"Boolean value of Tensor with more than one value is ambiguous; use {p}any(t) or {p}all(t)")
     if logs:
         left(t, BRANCH)
     return bool(_array.to_host(t.array).item())
@@ -202,7 +203,7 @@ def _len(t: Tensor) -> int:
 def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
     raise TypeError(
         f"'{type(t).__name__}' object does not support item assignment; tensors do not change. "
-        "Use gg.where(mask, new, t), or a Variable and v[key].assign(value)."
+        f"Use {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
     )
 
 
@@ -232,7 +233,7 @@ def _in_place(name: str, f: Any) -> Any:
         if autograd.is_grad_enabled():
             raise RuntimeError(
                 f"a leaf Variable that requires grad is being used in an in-place operation ({name}). Write "
-                f"`with gg.no_grad(): t {name} x` to change its value, or `y = t {name[0]} x` for a new tensor."
+                f"`with {t.prefix}no_grad(): t {name} x` to change its value, or `y = t {name[0]} x` for a new tensor."
             )
         _set_data(t, f(t, other))
         return t
@@ -336,7 +337,7 @@ def _set_data(t: Tensor, value: Any) -> None:
     if not autograd.is_leaf(t):
         raise RuntimeError(
             f"only a leaf's .data can be set; this tensor was computed by {t.node.op.name}. "  # type: ignore[union-attr]
-            "Write t = gg.tensor(value) for a new one"
+            f"Write t = {t.prefix}tensor(value) for a new one"
         )
     new = raw(tensor(value, None if isinstance(value, Tensor) else t.array.dtype, t.device))
     if new.shape != t.array.shape or new.dtype != t.array.dtype:

@@ -98,9 +98,7 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     logits = boxed(logits, "cross_entropy")
     index = np.asarray(labels) if isinstance(labels, (list, tuple, int)) else raw(labels)
     if not is_inexact(logits.dtype):
-        raise TypeError(
-            f"cross_entropy: needs floating logits, given {logits.dtype}; cast them, for example x.astype(gg.float32)"
-        )
+        raise TypeError(f"cross_entropy: needs floating logits, given {logits.dtype}; cast them to float32")
     if index.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels are integer class indices, given {index.dtype}")
     shape = logits.shape

@@ -178,7 +178,7 @@ def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> 
 def cumsum(xp: Any, x: Any, *, axis: int = -1) -> Any:
     """Running sums along `axis`, an integer."""
     if axis is None:
-        raise ValueError("axis is an integer; for the flattened array write gg.cumsum(x.reshape(-1))")
+        raise ValueError("axis is an integer; for the flattened array write cumsum(x.reshape(-1))")
     return _narrow(xp.cumsum(x, axis=axis, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
 
 
