@@ -16,6 +16,7 @@ from .array import bfloat16, device_of, library, wide, xp
 from .core import Tensor, trainable
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
+from .optim.state import Count
 from .tensor import tensor, to_numpy
 from .variable import Variable
 
@@ -117,7 +118,7 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
         taken.add(name)
         changes.append(partial(setattr, v, "array", _fitted(name, arrays[name], v.array)))
     for path, o in optimizers.items():
-        for key, kind in (("iterations", int), ("learning_rate", float)):
+        for key, kind in (("iterations", Count), ("learning_rate", float)):
             if (name := f"{path}.{key}") in arrays:
                 taken.add(name)
                 changes.append(partial(setattr, o, key, kind(arrays[name])))
