@@ -74,13 +74,13 @@ def split(arrays: Iterable[Any], share: float) -> tuple[list[Any], list[Any]]:
     return first, last
 
 
-def unknown(f: Callable[..., Any], options: Iterable[str]) -> None:
+def unknown(f: Callable[..., Any], options: Iterable[str], name: str | None = None) -> None:
     """TypeError, if there are any, for options that f does not have, with those that it has."""
     if names := sorted(options):
         taken = [p.name for p in signature(f).parameters.values() if p.name != "self" and p.kind is not p.VAR_KEYWORD]
         named = ", ".join(map(repr, names))
         raise TypeError(
-            f"{f.__name__}() got an unexpected keyword argument {named}; what it takes is {', '.join(taken)}"
+            f"{name or f.__name__}() got an unexpected keyword argument {named}; what it takes is {', '.join(taken)}"
         )
 
 

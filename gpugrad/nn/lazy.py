@@ -47,6 +47,13 @@ def _numbers(x: Any) -> bool:
     return isinstance(x, (int, float, np.generic))
 
 
+def _shapes(x: Any, name: str) -> Any:
+    """The shape of an input, or of each in a nest."""
+    if isinstance(x, dict):
+        return {k: _shapes(v, name) for k, v in x.items()}
+    return [_shapes(v, name) for v in x] if isinstance(x, (list, tuple)) else raw(boxed(x, name)).shape
+
+
 class LazyModule(Module):
     """`build(input_shape)` makes the variables at the first call, `call(inputs)` computes.
 
@@ -127,7 +134,7 @@ class LazyModule(Module):
             self.when_built = None
 
     def _before_call(self, inputs: Any) -> None:
-        self.build(raw(boxed(inputs, type(self).__name__)).shape)
+        self.build(_shapes(inputs, type(self).__name__))
 
     def taken(self, x: Any) -> Any:
         """An array as a tensor, of this layer's dtype if it is floating; also tensors, also in a nest."""

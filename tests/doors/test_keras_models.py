@@ -65,6 +65,22 @@ def test_a_layer_of_ones_own_is_given_tensors_of_its_dtype(tf):
     assert Note(dtype="float64")(both, np.ones(2, "float32")) == ([tf.float64, tf.int64], tf.float64)
 
 
+def test_inputs_in_a_list(tf):
+    shapes = []
+
+    class Total(tf.keras.layers.Layer):
+        def build(self, input_shape):
+            shapes.append([tuple(s) for s in input_shape])
+
+        def call(self, inputs):
+            return inputs[0] + inputs[1]
+
+    v = tf.Variable([[1.0, 2.0]])
+    with tf.GradientTape() as tape:
+        y = Total()([v * 2.0, np.ones((1, 2))])
+    assert shapes == [[(1, 2), (1, 2)]] and tape.gradient(y, v).numpy().tolist() == [[2, 2]]
+
+
 def test_losses_that_are_functions(tf):
     model, x, y = pair(tf)
     model.compile("sgd", lambda t, p: (t - p) ** 2)

@@ -34,7 +34,7 @@ class Layer(Module, LazyModule):
         self, name: str | None = None, trainable: bool = True, dtype: Any = None, input_shape: Any = None,
         input_dim: int | None = None, autocast: bool = True, **options: Any,
     ) -> None:  # fmt: skip
-        unknown(Layer, options)
+        unknown(Layer, options, type(self).__name__)
         if name is None:
             name = snake(type(self).__name__)
             _named[name] += 1
