@@ -17,7 +17,13 @@ MISSING = {
     "tensorflow": """tf.vectorized_map tf.while_loop tf.cond
         tf.raw_ops tf.sparse tf.ragged tf.strings tf.io tf.distribute tf.saved_model tf.keras.layers.Conv2D
         tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
-        tf.keras.metrics tf.keras.initializers tf.zeros_initializer tf.math.xlogy tf.autodiff""".split(),
+        tf.keras.metrics tf.keras.initializers tf.keras.regularizers tf.keras.optimizers.schedules
+        tf.keras.models.load_model tf.keras.utils tf.zeros_initializer tf.math.xlogy tf.autodiff
+        tf.keras.Model.save tf.keras.Model.get_config tf.keras.Model.add_loss tf.keras.Model.compute_loss
+        tf.keras.Model.fit(callbacks=) tf.keras.Model.fit(class_weight=) tf.keras.Model.fit(steps_per_epoch=)
+        tf.keras.Model.compile(loss_weights=) tf.keras.Model.compile(weighted_metrics=)
+        tf.keras.layers.Dense(kernel_regularizer=) tf.keras.layers.Dense(kernel_constraint=)
+        tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
     "torch": """torch.autograd.forward_ad
         torch.func torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm torch.nn.Embedding
         torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
@@ -36,6 +42,16 @@ DIFFERS = {
         "TensorFlow wrote are not read. They need `pip install gpugrad[train]`.",
         "`tf.RegisterGradient` names TensorFlow's ops (`Mul`, `AddV2`) where there is a like one; only ops without a "
         "rule take the function.",
+        "There is no functional API: `tf.keras.Input(...)` says the shape at the start of a `Sequential`, and is not "
+        "called on by layers. Subclass `Model`.",
+        "Tapes do not watch the variables of a layer with `trainable = False`; those of Keras 3 do.",
+        "`Model.build(input_shape)` builds a subclassed model too, by a call with zeros.",
+        "Weights are safetensors files: `model.save_weights('model.safetensors')`; `*.weights.h5` is refused.",
+        "`optimizer.iterations` is an integer, with `.numpy()`; it has no `assign`.",
+        "A `tf.Module` finds the variables of Keras layers inside it, too.",
+        "Metrics are those of each batch, averaged over the rows; `train_on_batch` answers those of its batch.",
+        "Options that Keras has in another place are taken by name alone in `compile`, `fit` and `evaluate`: "
+        "`metrics=`, `sample_weight=`, `initial_epoch=`, `return_dict=`.",
         "Variables that a Dense layer makes are called `dense/kernel:0`, as before Keras 3.",
         "Errors say what to write instead after the sentence that TensorFlow has.",
     ],
@@ -61,7 +77,7 @@ INTERNAL = {
 HIDDEN = {
     "tf": "EagerTensor ResourceVariable", "tf.data": "EagerTensor fresh",
     "tf.queue": "OutOfRangeError Queue fresh refuse", "tf.train": "NotFoundError ResourceVariable",
-    "tf.keras.layers": "Counter LazyModule Module ResourceVariable by_name convert_to_tensor dropout refuse snake",
+    "tf.keras.layers": "Counter KerasVariable as_dtype unknown LazyModule Module ResourceVariable by_name convert_to_tensor dropout refuse snake",
     "tf.keras.losses": "chosen convert_to_tensor snake", "tf.keras.optimizers": "GradientTape Keras",
     "torch": "bool_", "torch.nn.functional": "matmul", "torch.nn.init": "no_grad",
     "torch.optim": "CoreAdagrad CoreAdam CoreAdamW CoreRMSprop CoreSGD", "torch.autograd": "Tensor backward_name",

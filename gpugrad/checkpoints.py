@@ -17,6 +17,7 @@ from .array import bfloat16, device_of, library, wide, xp
 from .core import Tensor, trainable
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
+from .optim.state import Count
 from .tensor import tensor, to_numpy
 from .variable import Variable
 
@@ -120,14 +121,12 @@ def restore(objects: Any, arrays: Mapping[str, Any]) -> set[str]:
     for path, o in optimizers.items():
         if (name := f"{path}.iterations") in arrays:
             taken.add(name)
-            changes.append(partial(setattr, o, "iterations", int(arrays[name])))
+            changes.append(partial(setattr, o, "iterations", Count(arrays[name])))
         if (name := f"{path}.learning_rate") in arrays:
             taken.add(name)
             rates = np.ravel(arrays[name]).tolist()
             if len(rates) != len(o.param_groups) or not all([0 <= r < float("inf") for r in rates]):
-                raise ValueError(
-                    f"{name} has {rates}, for {len(o.param_groups)} parameter groups; one for each it must be"
-                )
+                raise ValueError(f"{name} has {rates}; it takes one for each of {len(o.param_groups)} parameter groups")
             changes += [partial(g.__setitem__, "lr", r) for g, r in zip(o.param_groups, rates)]
         for name, v in _known(o, variables):
             start = f"{path}.state.{name}."

@@ -106,7 +106,9 @@ def _unwatched(source: Tensor, tape: Tape, auto: bool, log: Log) -> Explanation 
     variable: Any = source
     if hasattr(variable, "trainable"):
         if not variable.trainable:
-            return _because(FROZEN, f"The source is the Variable {variable.name!r}, made with trainable=False.")
+            return _because(
+                FROZEN, f"The source is the Variable {variable.name!r}, made with trainable=False or frozen."
+            )
         if auto:
             return None
         return _because(UNWATCHED, "The tape was made with watch_accessed_variables=False.")

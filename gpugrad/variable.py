@@ -9,7 +9,7 @@ from weakref import ref
 
 from . import array as _array, autograd
 from .array import Device, DTypeLike, asarray, is_inexact, library
-from .core import Tensor, make_node, raw, trainable as _trainable, wrap
+from .core import DROP, Tensor, leaf, make_node, raw, trainable as _trainable, wrap
 from .ops import index, math
 from .origin import logs, stored
 from .tensor import tensor
@@ -26,7 +26,7 @@ class Variable(Tensor):
     Outside every tape, ops on a Variable record nothing.
     """
 
-    __slots__ = ("name", "trainable")
+    __slots__ = ("_frozen", "_trains", "name")  # _frozen: None, or of a frozen one, whether backward() reached it
 
     part: ClassVar[type[_Slice]]  # the class of v[key]
 
@@ -41,16 +41,36 @@ class Variable(Tensor):
         data = raw(tensor(initial_value, dtype, device))
         self.array = _array.xp(data).array(data)
         self.name = f"Variable:{next(_number)}" if name is None else name
-        self.trainable = trainable
+        self._trains, self._frozen = trainable, None
         self.node = None
         self._watch()
         if logs:
             stored(self, initial_value)
 
     def _watch(self) -> None:
-        if self.trainable and is_inexact(self.array.dtype):
+        if self._trains and is_inexact(self.array.dtype):
             self.node = make_node(None, None, ref(self), (), self.array)
             self.node.grad = None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether tapes watch it and optimizers change it: made so, and not frozen."""
+        return self._trains and self._frozen is None
+
+    def freeze(self, on: bool = True) -> None:
+        """Leave it as it is from here on, or with False train it again, if it was made trainable; `.grad` is lost."""
+        if not self._trains or on == (self._frozen is not None):
+            return
+        if on:
+            self._frozen = autograd.requires_grad(self)
+            if self.node is not None:
+                self.node.tape, self.node.grad = None, DROP
+            return
+        graph, self._frozen = self._frozen, None
+        if is_inexact(self.array.dtype):
+            leaf(self).grad = None
+            if graph:
+                autograd.require_grad(self)
 
     def __repr__(self) -> str:
         values = _array.to_host(self.array)
@@ -82,7 +102,7 @@ class Variable(Tensor):
         return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = (self.array, self.name, self.trainable, _trainable(self), autograd.requires_grad(self))
+        state = (self.array, self.name, self._trains, _trainable(self), autograd.requires_grad(self), self._frozen)
         return _restore, (type(self), *state), getattr(self, "__dict__", None) or None
 
     def value(self) -> Tensor:
@@ -127,11 +147,13 @@ class Variable(Tensor):
 
 
 def _restore(
-    kind: type[Variable], array: Any, name: str, trainable: bool, watched: bool, requires_grad: bool
-) -> Variable:
+    kind: type[Variable], array: Any, name: str, trainable: bool, watched: bool, requires_grad: bool,
+    frozen: bool | None = None,
+) -> Variable:  # fmt: skip
     """What pickle and copy make of a Variable: a copy on the same device, in the same standing."""
     v = kind.__new__(kind)
-    v.array, v.name, v.trainable, v.node = _array.xp(array).array(array), name, trainable, None
+    v.array, v.name, v.node = _array.xp(array).array(array), name, None
+    v._trains, v._frozen = trainable, frozen
     if watched and not requires_grad:
         v._watch()
     return autograd.require_grad(v) if requires_grad else v  # type: ignore[return-value]

@@ -36,4 +36,6 @@ from .layers import (
     linear as linear,
 )
 from .lazy import LazyModule as LazyModule
+from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
+from .order import OwnFirst as OwnFirst

@@ -28,6 +28,11 @@ class RowLoss:
             raise ValueError(f"Invalid value for argument `reduction`: {reduction!r}; known are {_REDUCTIONS}")
         self.reduction, self.options = reduction, options
 
+    @classmethod
+    def of(cls, f: Callable[..., Any]) -> Any:
+        """f as such a loss; one that is, as it is."""
+        return f if isinstance(f, RowLoss) else type(getattr(f, "__name__", "loss"), (cls,), {"f": staticmethod(f)})()
+
     def __call__(self, target: Any, prediction: Any, sample_weight: Any = None) -> Any:
         rows = type(self).f(target, prediction, **self.options)
         if sample_weight is not None:

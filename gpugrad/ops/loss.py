@@ -145,9 +145,15 @@ def sigmoid_xent(logits: Any, target: Any) -> Any:
     return subtract(softplus(logits), multiply(logits, target))
 
 
-def binary_rows(prediction: Any, target: Any, logits: bool = False) -> Any:
+def _smoothed(target: Any, smoothing: float, classes: int) -> Any:
+    """`smoothing` of each target spread evenly over all classes (Szegedy et al. 2016)."""
+    return add(multiply(target, 1.0 - smoothing), smoothing / classes) if smoothing else target
+
+
+def binary_rows(prediction: Any, target: Any, logits: bool = False, smoothing: float = 0.0) -> Any:
     """The mean cross-entropy of yes-or-no answers over the last axis; of probabilities, or of logits."""
     p, target = _fitted(prediction, target)
+    target = _smoothed(target, smoothing, 2)
     if logits:
         return mean(sigmoid_xent(p, target), axis=-1)
     p = clip(p, TINY, 1 - TINY)
@@ -158,9 +164,10 @@ def _logits(prediction: Any, logits: bool) -> Any:
     return prediction if logits else log(clip(prediction, TINY, 1 - TINY))
 
 
-def class_rows(prediction: Any, target: Any, logits: bool = False) -> Any:
+def class_rows(prediction: Any, target: Any, logits: bool = False, smoothing: float = 0.0) -> Any:
     """The cross-entropy of each row with its distribution; of numbers in proportion to probabilities, or of logits."""
     prediction, target = _fitted(prediction, target)
+    target = _smoothed(target, smoothing, raw(prediction).shape[-1])
     return negative(sum(multiply(log_softmax(_logits(prediction, logits)), target), axis=-1))
 
 

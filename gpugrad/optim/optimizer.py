@@ -11,7 +11,7 @@ from ..array import Array, device_of, library, wide, xp
 from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
 from . import clip
-from .state import States, restored, saved
+from .state import Count, States, restored, saved
 
 Group = dict[str, Any]
 _SHORT = {"variables": "params", "learning_rate": "lr"}
@@ -68,7 +68,7 @@ class Optimizer:
             raise ValueError(
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {self.limits}."
             )
-        self.defaults, self.iterations, self._fixed = dict(defaults), 0, variables is not None
+        self.defaults, self.iterations, self._fixed = dict(defaults), Count(0), variables is not None
         self.param_groups: list[Group] = []
         self.state = States()
         self._checked: list[list[Any]] = []  # the options of the last step, which were in range
@@ -216,7 +216,7 @@ class Optimizer:
         for _, v, group in todo:  # all of them before the first change, since init may refuse one
             if id(v) not in states:
                 states[id(v)] = v, self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
-        self.iterations += 1
+        self.iterations = Count(self.iterations + 1)
         kind: Any = None
         at = before = maximize = decay = None
         for g, v, group in todo:

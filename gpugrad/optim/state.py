@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..array import Array, library, wide, xp
 from ..core import Tensor, raw, wrap
 from ..tensor import tensor
+
+
+class Count(int):
+    """A number of steps, which can also be asked as a variable is."""
+
+    def numpy(self) -> np.int64:
+        """The number as NumPy's."""
+        return np.int64(self)
 
 
 class States:

@@ -6,15 +6,17 @@ import re
 from contextlib import nullcontext
 from typing import Any
 
-from ..nn import Module as CoreModule
+from ..nn import Module as CoreModule, OwnFirst
 
 
 def _tupled(lists: Any) -> Any:
     return property(lambda self: tuple(lists.fget(self)), doc=lists.__doc__)
 
 
-class Module(CoreModule):
-    """A model whose variables are gathered from attributes, lists and dicts."""
+class Module(OwnFirst):
+    """A model whose variables are gathered from attributes, lists and dicts, by their names."""
+
+    by_name = True
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and not name.isidentifier():

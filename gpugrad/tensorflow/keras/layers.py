@@ -5,31 +5,47 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from ...array import as_dtype
 from ...nn import LazyModule, dropout
 from ...nn.init import by_name
 from ...ops import linalg, math, shape
+from ...train import unknown
 from ..module import Module, snake
-from ..tensor import ResourceVariable, convert_to_tensor, refuse
+from ..tensor import ResourceVariable, convert_to_tensor
 from . import activations
 
 _named: Counter[str] = Counter()
 
 
+class KerasVariable(ResourceVariable):
+    """A variable of a layer, whose `trainable` can be set."""
+
+    __slots__ = ()
+    trainable = ResourceVariable.trainable.setter(lambda self, on: self.freeze(not on))
+
+
 class Layer(Module, LazyModule):
     """A layer: `build(input_shape)` makes its variables at the first call, `call(inputs)` computes."""
 
-    _made = ResourceVariable
+    _made = KerasVariable
+    by_name, dtype = False, as_dtype("float32")
 
-    def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
-        refuse(options, {"dtype", "input_shape", "input_dim", "autocast"})
+    def __init__(
+        self, name: str | None = None, trainable: bool = True, dtype: Any = None, input_shape: Any = None,
+        input_dim: int | None = None, autocast: bool = True, **options: Any,
+    ) -> None:  # fmt: skip
+        unknown(Layer, options, type(self).__name__)
         if name is None:
             name = snake(type(self).__name__)
             _named[name] += 1
             name = name if _named[name] == 1 else f"{name}_{_named[name] - 1}"
-        self._name, self.trainable = name, trainable
+        self._name, self._trains, self.autocast = name, trainable, autocast
+        self.dtype = as_dtype(dtype or "float32")
+        self.declared_shape = input_shape if input_dim is None else (input_dim,)
 
-    weights = Module.variables
-    trainable_weights = Module.trainable_variables
+    weights = variables = LazyModule.variables
+    trainable_weights = trainable_variables = LazyModule.trainable_variables
+    non_trainable_weights = non_trainable_variables = LazyModule.non_trainable_variables
 
 
 class Dense(Layer):
@@ -50,11 +66,12 @@ class Dense(Layer):
             by_name(identifier)  # an unknown name is an error here, not at the first call
 
     def build(self, input_shape: Any) -> None:
-        self.kernel = self.add_weight((input_shape[-1], self.units), self._initializers[0], "kernel")
-        self.bias = self.add_weight((self.units,), self._initializers[1], "bias") if self.use_bias else None
+        self.kernel = self.add_weight((input_shape[-1], self.units), self._initializers[0], name="kernel")
+        self.bias = self.add_weight((self.units,), self._initializers[1], name="bias") if self.use_bias else None
 
     def call(self, inputs: Any) -> Any:
-        y = linalg.matmul(convert_to_tensor(inputs), self.kernel)
+        x = convert_to_tensor(inputs)
+        y = linalg.matmul(math.astype(x, self.kernel.dtype) if x.dtype.kind in "iub" else x, self.kernel)
         return self.activation(y if self.bias is None else math.add(y, self.bias))
 
 
@@ -105,10 +122,12 @@ class Softmax(Activation):
 
 
 class InputLayer(Activation):
-    """Does nothing: layers are built on their first input."""
+    """Says the shape of the inputs, without the batch; a Sequential that starts with it is built at once."""
 
-    def __init__(self, shape: Any = None, **options: Any) -> None:
-        super().__init__(**options)
+    only_declares = True
+
+    def __init__(self, shape: Any = None, batch_size: int | None = None, **options: Any) -> None:
+        super().__init__(input_shape=shape, **options)
 
 
 Input = InputLayer

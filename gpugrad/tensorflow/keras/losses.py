@@ -21,10 +21,11 @@ def _rows(name: str, f: Callable[..., Any], more: str = "") -> Callable[..., Any
 
 
 _LOGITS = ", from_logits:logits=False"
+_SMOOTHED = f"{_LOGITS}, label_smoothing:smoothing=0.0"
 mean_squared_error = _rows("mean_squared_error", loss.squared_rows)
 mean_absolute_error = _rows("mean_absolute_error", loss.absolute_rows)
-binary_crossentropy = _rows("binary_crossentropy", loss.binary_rows, _LOGITS)
-categorical_crossentropy = _rows("categorical_crossentropy", loss.class_rows, _LOGITS)
+binary_crossentropy = _rows("binary_crossentropy", loss.binary_rows, _SMOOTHED)
+categorical_crossentropy = _rows("categorical_crossentropy", loss.class_rows, _SMOOTHED)
 sparse_categorical_crossentropy = _rows("sparse_categorical_crossentropy", loss.label_rows, _LOGITS)
 
 
@@ -45,9 +46,8 @@ class BinaryCrossentropy(Loss):
 
     f = staticmethod(binary_crossentropy)
 
-    def __init__(self, from_logits: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self.options["from_logits"] = from_logits
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0, **options: Any) -> None:
+        super().__init__(from_logits=from_logits, label_smoothing=label_smoothing, **options)
 
 
 class CategoricalCrossentropy(BinaryCrossentropy):
@@ -56,10 +56,13 @@ class CategoricalCrossentropy(BinaryCrossentropy):
     f = staticmethod(categorical_crossentropy)
 
 
-class SparseCategoricalCrossentropy(BinaryCrossentropy):
+class SparseCategoricalCrossentropy(Loss):
     """The cross-entropy of integer labels."""
 
     f = staticmethod(sparse_categorical_crossentropy)
+
+    def __init__(self, from_logits: bool = False, **options: Any) -> None:
+        super().__init__(from_logits=from_logits, **options)
 
 
 _KNOWN = MeanSquaredError, MeanAbsoluteError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy

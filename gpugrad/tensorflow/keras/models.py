@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...nn import LazyModel, LazySequential
 from ...tensor import to_numpy
-from ...train import Fitted, History as History, accuracy
+from ...train import Fitted, History as History, accuracy, unknown
 from ..data import fresh
-from ..tensor import convert_to_tensor
 from . import losses, optimizers
 from .layers import Layer
 
@@ -24,38 +24,26 @@ def _metric(m: Any) -> tuple[str, Any]:
     return (m if isinstance(m, str) else m.__name__), lambda y, p: float(np.mean(to_numpy(loss(y, p))))
 
 
-class Model(Fitted, Layer):
+class Model(Fitted, LazyModel, Layer):
     """A model: subclass it and write `call(inputs)`."""
 
-    built = True
-    _element = staticmethod(fresh)
+    def _element(self, x: Any) -> Any:
+        return fresh(self.taken(x))
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None) -> None:
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, *, metrics: Sequence[Any] | None = None,
+        run_eagerly: bool = False, jit_compile: Any = "auto", **options: Any,
+    ) -> None:  # fmt: skip
         """Say how to train: an optimizer, a loss and metrics, by name or as objects."""
+        unknown(Model.compile, options)
         self.optimizer = optimizers.get(optimizer)
-        self.loss_of = None if loss is None else losses.get(loss)
+        self.loss_of = None if loss is None else losses.Loss.of(losses.get(loss))
         self.measures = dict(map(_metric, metrics or ()))
 
 
-class Sequential(Model):
+class Sequential(LazySequential, Model):
     """Layers, one after the other."""
 
-    def __init__(self, layers: Sequence[Any] = (), name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.layers: list[Any] = []
-        for layer in layers:
-            self.add(layer)
-
-    def add(self, layer: Any) -> None:
-        """Put a layer at the end."""
-        if not callable(layer):
-            raise ValueError(
-                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer!r:.60}"
-            )
-        self.layers.append(layer)
-
-    def call(self, inputs: Any) -> Any:
-        x = convert_to_tensor(inputs)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def __init__(self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
+        Model.__init__(self, name, trainable)
+        LazySequential.__init__(self, layers or ())
