@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -226,7 +226,19 @@ class Module:
 
     def state(self) -> dict[str, Tensor]:
         """The tensors that are saved with the model, by path: its variables and persistent buffers."""
-        return {**dict(self.named_variables()), **{path: b for path, b, persistent in self._buffers() if persistent}}
+        kept = [(path, b) for path, b, persistent in self._buffers() if persistent]
+        return dict(self._by_module([*self.named_variables(), *kept]))
+
+    def _by_module(self, named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+        """Tensors by path: the module's own first, then those of the modules inside it, as these come."""
+        places = {path: i for i, (path, _) in enumerate(self.named_modules())}
+
+        def place(path: str) -> int:
+            while path not in places:
+                path = path.rpartition(".")[0]
+            return places[path]
+
+        return sorted(named, key=lambda item: place(item[0].rpartition(".")[0]))
 
     def state_dict(self) -> dict[str, Tensor]:
         """path -> values of all variables."""
