@@ -19,9 +19,10 @@ MISSING = {
         tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
         tf.keras.metrics tf.keras.initializers tf.zeros_initializer tf.math.xlogy tf.autodiff""".split(),
     "torch": """torch.autograd.forward_ad
-        torch.func torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm torch.nn.Embedding
-        torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
-        torch.jit torch.distributed""".split(),
+        torch.func torch.linalg torch.Generator torch.autocast torch.cumprod torch.multinomial torch.normal torch.cdist
+        torch.Tensor.scatter_ torch.Tensor.index_add torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm
+        torch.nn.PReLU torch.nn.Embedding torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
+        torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
 
 DIFFERS = {
@@ -41,7 +42,15 @@ DIFFERS = {
     ],
     "torch": [
         "Dtypes are NumPy's: `torch.float32` prints as `float32` (as `torch.float32` inside a tensor).",
-        "Optimizers give parameters new memory; a view taken of a parameter before `step()` keeps the old values.",
+        "Optimizers give parameters new memory: a view of a parameter, its `.data` or a `state_dict()` taken before "
+        "`step()` keeps the old values.",
+        "NumPy's `RuntimeWarning`s appear, for example at a division by zero.",
+        "Missing options: `autograd.grad(is_grads_batched=)`, `size_average=` and `reduce=` of losses, `out=`, "
+        "`Tensor.view(dtype)`, `Tensor.type` by a string; `axis=` works in reductions, `softmax`, `cumsum`, `cat`, "
+        "`stack`, `max` and `min`, elsewhere write `dim=`.",
+        "Labels may be of any integer dtype; `BCELoss` takes targets of any dtype and gives NaN outside 0..1.",
+        "`register_full_backward_hook` is for modules with one output and one input that requires grad.",
+        "`view` copies where memory is not contiguous; PyTorch refuses.",
         "A change through `.data` counts as a change: a backward pass that needs the old value says so.",
         "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
         "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",

@@ -224,3 +224,20 @@ def test_a_modules_own_state_comes_first(torch, nn):
     nested = nn.Sequential(net, nn.Linear(1, 1))
     nested.register_buffer("late", torch.zeros(1))
     assert [n for n, _ in nested.named_buffers()] == ["late", "0.mean"]
+
+
+def test_full_backward_hooks(torch, nn):
+    layer, seen = nn.Linear(2, 1, bias=False), []
+    x = torch.ones(1, 2, requires_grad=True)
+    handle = layer.register_full_backward_hook(lambda m, inner, outer: seen.append((m, inner, outer)))
+    (layer(x) * 3).sum().backward()
+    w = np.asarray(layer.weight.detach())
+    assert seen[0][0] is layer and values(seen[0][2][0]) == [[3]] and np.allclose(values(seen[0][1][0]), 3 * w)
+    assert values(layer.weight.grad) == [[3, 3]] and len(seen) == 1
+    handle.remove()
+    x.grad = None
+    with layer.register_full_backward_hook(lambda m, inner, outer: (inner[0] * 2,)):
+        layer(x).sum().backward()
+        with torch.no_grad():
+            assert not layer(x).requires_grad
+    assert np.allclose(values(x.grad), 2 * w) and len(seen) == 1
