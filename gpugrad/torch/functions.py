@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math as _math
 from collections.abc import Callable, Sequence
+from functools import reduce as _reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,8 +118,11 @@ clamp, clone = row(math.clip, "input, min=None, max=None"), row(math.positive, "
 
 
 def _parts(tensors: Any) -> list[Any]:
-    """Those to join: an empty vector beside others counts nothing."""
+    """Those to join, in the dtype in which they meet: an empty vector beside others counts for no more."""
     given = [kept(v) for v in tensors]
+    if len({v.array.dtype for v in given}) > 1:
+        dtype = _reduce(lambda a, b: promoted(np.empty(1, a), np.empty(1, b)), [v.array.dtype for v in given])
+        given = [math.astype(v, dtype) for v in given]
     return [v for v in given if v.array.shape != (0,)] or given
 
 

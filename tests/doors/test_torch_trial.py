@@ -119,6 +119,7 @@ def test_small_functions(torch, x):
         (torch.diag(i[:1], -1), [[0, 0], [1, 0]]), (torch.trace(x[:, :2]), 0.5),
     ]:  # fmt: skip
         assert values(got) == pytest.approx(wanted) if np.ndim(wanted) < 2 else values(got) == wanted
+    assert torch.cat([torch.tensor([]), i]).dtype == torch.cat([i, x[0]]).dtype == torch.float32
     torch.diag(x * 2, 1).sum().backward()
     assert values(x.grad) == [[0, 2, 0], [0, 0, 2]]
     with pytest.raises(RuntimeError, match="Number of dimensions of repeat dims can not be smaller than number of"):
