@@ -25,9 +25,10 @@ MISSING = {
         tf.keras.layers.Dense(kernel_regularizer=) tf.keras.layers.Dense(kernel_constraint=)
         tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
     "torch": """torch.autograd.forward_ad
-        torch.func torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm torch.nn.Embedding
-        torch.nn.LSTM torch.optim.lr_scheduler torch.optim.LBFGS torch.utils.data torch.save torch.load torch.compile
-        torch.jit torch.distributed""".split(),
+        torch.func torch.linalg torch.Generator torch.autocast torch.cumprod torch.multinomial torch.normal torch.cdist
+        torch.Tensor.scatter_ torch.Tensor.index_add torch.nn.Conv2d torch.nn.BatchNorm1d torch.nn.LayerNorm
+        torch.nn.PReLU torch.nn.Embedding torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
+        torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
 
 DIFFERS = {
@@ -57,7 +58,15 @@ DIFFERS = {
     ],
     "torch": [
         "Dtypes are NumPy's: `torch.float32` prints as `float32` (as `torch.float32` inside a tensor).",
-        "Optimizers give parameters new memory; a view taken of a parameter before `step()` keeps the old values.",
+        "Optimizers give parameters new memory: a view of a parameter, its `.data` or a `state_dict()` taken before "
+        "`step()` keeps the old values.",
+        "NumPy's `RuntimeWarning`s appear, for example at a division by zero.",
+        "Missing options: `autograd.grad(is_grads_batched=)`, `size_average=` and `reduce=` of losses, `out=`, "
+        "`Tensor.view(dtype)`, `Tensor.type` by a string; `axis=` works in reductions, `softmax`, `cumsum`, `cat`, "
+        "`stack`, `max` and `min`, elsewhere write `dim=`.",
+        "Labels may be of any integer dtype; `BCELoss` takes targets of any dtype and gives NaN outside 0..1.",
+        "`register_full_backward_hook` is for modules with one output and one input that requires grad.",
+        "`view` copies where memory is not contiguous; PyTorch refuses.",
         "A change through `.data` counts as a change: a backward pass that needs the old value says so.",
         "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
         "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",
@@ -77,9 +86,10 @@ INTERNAL = {
 HIDDEN = {
     "tf": "EagerTensor ResourceVariable", "tf.data": "EagerTensor fresh",
     "tf.queue": "OutOfRangeError Queue fresh refuse", "tf.train": "NotFoundError ResourceVariable",
-    "tf.keras.layers": "Counter KerasVariable as_dtype unknown LazyModule Module ResourceVariable by_name convert_to_tensor dropout refuse snake",
+    "tf.keras.layers": "Counter KerasVariable LazyModule Module ResourceVariable as_dtype by_name convert_to_tensor "
+    "dropout refuse snake unknown",
     "tf.keras.losses": "chosen convert_to_tensor snake", "tf.keras.optimizers": "GradientTape Keras",
-    "torch": "bool_", "torch.nn.functional": "matmul", "torch.nn.init": "no_grad",
+    "torch": "bool_ repeat", "torch.nn.functional": "matmul", "torch.nn.init": "no_grad",
     "torch.optim": "CoreAdagrad CoreAdam CoreAdamW CoreRMSprop CoreSGD", "torch.autograd": "Tensor backward_name",
     "torch.utils.checkpoint": "recompute_grad",
 }  # fmt: skip

@@ -11,6 +11,7 @@ def adapted(
     parameters: str,
     box: Callable[[Any], Any] | None = None,
     doc: str | None = None,
+    refused: Callable[[ValueError], Exception] | None = None,
     **turned: Callable[[Any], Any],
 ) -> Any:
     """`f`, called by the names of another library.
@@ -19,26 +20,40 @@ def adapted(
         # def sum(input, dim=None, keepdim=False, name=None): return f(input, axis=dim, keepdims=keepdim)
 
     parameters  in their order, with their defaults; `dim:axis` where f calls `dim` `axis`; `-name` is taken and
-                ignored; `*name` takes the rest.  The first and `+name` go to f by position, the others by name
+                ignored; `*name` takes the rest; `dim|axis` is called `axis` by keyword, too.  The first and `+name`
+                go to f by position, the others by name
     box         what the first one becomes before f sees it
     doc         the docstring; None: that of f
+    refused     what is raised in the place of a ValueError of f
     turned      what another parameter becomes before f sees it, by its name
     """
-    heads, tails = [], []
+    heads, tails, keywords, also = [], [], [], []
     for word in parameters.split(", "):
         name, _, default = word.partition("=")
         name, _, own = name.partition(":")
+        name, _, second = name.partition("|")
         bare = name.lstrip("-*+")
+        if second:
+            also.append(f"if {second} is not ...: {bare} = {second}")
+            keywords.append(f"{second}=...")
+            if not default:
+                default = "..."
+                also.append(f"if {bare} is ...: raise TypeError('missing required argument: {bare}')")
         heads.append(name.lstrip("-+") + (f"={default}" if default else ""))
         if not name.startswith("-"):
             value = f"_{bare}({bare})" if bare in turned else bare
             by_name = f"{own or bare}={value}" if tails and not name.startswith("+") else value
-            tails.append(f"box({bare})" if box and not tails else by_name)
+            tails.append(f"box({value})" if box and not tails else by_name)
     # Written out, as dataclasses are: a wrapper that sorts its arguments at every call takes a microsecond.
-    source = f"def call({', '.join(heads)}): return f({', '.join(tails)})"
+    if keywords and "*" not in heads:
+        heads.append("*")
+    lines = [*also, f"return f({', '.join(tails)})"]
+    if refused:
+        lines[-1:] = ["try:", f"    {lines[-1]}", "except ValueError as e:", "    raise refused(e) from None"]
+    source = "\n    ".join([f"def call({', '.join(heads + keywords)}):", *lines])
     made: dict[str, Any] = {}
     given = {f"_{name}": g for name, g in turned.items()}
-    exec(source, {"f": f, "box": box, "__name__": __name__, **given}, made)
+    exec(source, {"f": f, "box": box, "refused": refused, "__name__": __name__, **given}, made)
     call = made["call"]
     call.__name__, call.__qualname__, call.__doc__ = f.__name__, f.__name__, doc or f.__doc__
     return call

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import random
 from ..array import device_of, is_inexact, wide
-from ..core import raw
+from ..core import Tensor, raw
 from ..forward import boxed
 from ..ops.activation import gelu, relu, sigmoid, silu
 from ..ops.linalg import matmul
@@ -141,6 +141,9 @@ def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Modul
         bound = options.bind(*args, **given)
         bound.apply_defaults()
         vars(self).update(bound.arguments)
+        for k, v in bound.arguments.items():
+            if isinstance(v, Tensor):
+                self.register_buffer(k, v)
 
     body = {
         "__init__": __init__,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..array import as_dtype, is_inexact, xp
-from ..autograd import zero_grad
+from ..autograd import is_grad_enabled, register_hook, requires_grad, zero_grad
 from ..core import Tensor, raw, trainable
 from ..hooks import Handle
+from ..ops.math import positive
 from ..tensor import tensor, to
 from ..variable import Variable
 
@@ -22,6 +23,7 @@ class _Own:
         self.buffers: dict[str, bool] = {}  # name -> whether it is saved with the model
         self.before: dict[int, Callable[..., Any]] = {}
         self.after: dict[int, Callable[..., Any]] = {}
+        self.backward: dict[int, Callable[..., Any]] = {}
 
 
 class Module:
@@ -43,12 +45,16 @@ class Module:
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         own = vars(self).get("_own")
-        if own is None or not (own.before or own.after):
+        if own is None or not (own.before or own.after or own.backward):
             return self.forward(*args, **kw)
         for f in list(own.before.values()):
             if (new := f(self, args)) is not None:
                 args = new if isinstance(new, tuple) else (new,)
-        out = self.forward(*args, **kw)
+        if own.backward:
+            args, finish = self._watched(args, own)
+            out = finish(self.forward(*args, **kw))
+        else:
+            out = self.forward(*args, **kw)
         for f in list(own.after.values()):
             if (new := f(self, args, out)) is not None:
                 out = new
@@ -61,6 +67,39 @@ class Module:
     def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call hook(module, args, output) after forward; what it answers, unless None, is the output."""
         return Handle(self._mine().after, hook)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call hook(module, gradients of the inputs, of the output) in backward(); an answer replaces the former.
+
+        For modules with one output and at most one input that requires grad; NotImplementedError for others.
+        """
+        return Handle(self._mine().backward, hook)
+
+    def _watched(self, args: tuple, own: _Own) -> tuple[tuple, Callable[[Any], Any]]:
+        """The arguments, and what becomes of the output, so that the backward hooks hear of both gradients."""
+        tracked = [i for i, a in enumerate(args) if isinstance(a, Tensor) and requires_grad(a)]
+        arrived: list[Any] = []
+
+        def fire(g: Any) -> Any:
+            gradients = tuple([g if i in tracked else None for i in range(len(args))])
+            for f in list(own.backward.values()):
+                if (new := f(self, gradients, (arrived[-1],))) is not None:
+                    gradients = new if isinstance(new, tuple) else (new,)
+            return gradients[tracked[0]] if tracked else None
+
+        def finish(out: Any) -> Any:
+            if len(tracked) > 1 or not isinstance(out, Tensor):
+                raise NotImplementedError("full backward hooks are for one output and one input that requires grad")
+            if requires_grad(out):
+                out = positive(out)
+                register_hook(out, arrived.append if tracked else lambda g: (arrived.append(g), fire(None))[1])
+            return out
+
+        if tracked and is_grad_enabled():
+            inside = positive(args[tracked[0]])
+            register_hook(inside, fire)
+            args = (*args[: tracked[0]], inside, *args[tracked[0] + 1 :])
+        return args, finish
 
     def _mine(self) -> _Own:
         return vars(self).setdefault("_own", _Own())
@@ -226,7 +265,19 @@ class Module:
 
     def state(self) -> dict[str, Tensor]:
         """The tensors that are saved with the model, by path: its variables and persistent buffers."""
-        return {**dict(self.named_variables()), **{path: b for path, b, persistent in self._buffers() if persistent}}
+        kept = [(path, b) for path, b, persistent in self._buffers() if persistent]
+        return dict(self._by_module([*self.named_variables(), *kept]))
+
+    def _by_module(self, named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+        """Tensors by path: the module's own first, then those of the modules inside it, as these come."""
+        places = {path: i for i, (path, _) in enumerate(self.named_modules())}
+
+        def place(path: str) -> int:
+            while path not in places:
+                path = path.rpartition(".")[0]
+            return places[path]
+
+        return sorted(named, key=lambda item: place(item[0].rpartition(".")[0]))
 
     def state_dict(self) -> dict[str, Tensor]:
         """path -> values of all variables."""

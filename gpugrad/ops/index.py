@@ -159,6 +159,16 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     return take(x, xp_of(raw(x)).asarray(rows), axis)
 
 
+def diag(x: Any, k: int = 0) -> Any:
+    """The k-th diagonal of matrix x; of a vector, the matrix with it there and zeros elsewhere."""
+    x = boxed(x, "diag")
+    shape = raw(x).shape
+    n = shape[0] + abs(k) if len(shape) == 1 else max(0, min(shape[0] + min(k, 0), shape[1] - max(k, 0)))
+    rows = xp_of(raw(x)).arange(shape[0] if len(shape) == 1 else n)
+    key = (rows + max(-k, 0), rows + max(k, 0))
+    return put_add(x, key=key, shape=(n, n)) if len(shape) == 1 else getitem(x, key)
+
+
 def gather_nd(x: Any, indices: Any) -> Any:
     """The slices of x at the index vectors in the last axis of `indices`."""
     x, indices = boxed(x, "gather_nd"), raw(indices)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_inexact, wide
+from ..array import is_inexact, wide, xp as xp_of
 from ..core import raw
 from ..forward import boxed
 from ..op import op
@@ -90,8 +90,19 @@ def _softmax_vjp(h: Any, z: Any) -> Any:
     return p * (h - sum(h * p, axis=-1, keepdims=True))
 
 
-def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    reduction: str = "mean",
+    weight: Any = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Any:
     """Softmax cross-entropy of `logits` (..., classes) with integer `labels` (...), in natural units (nats).
+
+    weight           (classes,): how much a row with this label counts; "mean" divides by what all rows count
+    ignore_index     rows with this label count nothing
+    label_smoothing  this part of each label is spread evenly over all classes
 
     TypeError if the labels are not integers; ValueError if shapes do not fit or a label is out of range.
     """
@@ -107,15 +118,53 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
             f"cross_entropy: labels of shape {index.shape} do not fit logits of shape {shape}; "
             f"they must have the shape of logits without its last axis, {shape[:-1]}"
         )
-    classes = shape[-1]
-    # Read as unsigned, a negative label is a large one: one reduction instead of two.
-    if isinstance(index, np.ndarray) and index.size and index.view(f"u{index.itemsize}").max() >= classes:
-        raise ValueError(f"cross_entropy: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
+    ignored = _check_range(index, shape[-1], ignore_index)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
-    rows = logits if len(shape) == 2 else logits.reshape(-1, classes)
+    if ignored or weight is not None or label_smoothing:
+        return _weighted(log_softmax(logits), index, reduction, weight, ignore_index, label_smoothing)
+    rows = logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
     loss = softmax_xent(rows, index.reshape(-1), reduction=reduction)
     return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
+
+
+def _check_range(index: Any, classes: int, ignore_index: int | None = None) -> bool:
+    """Whether some labels are `ignore_index`.  ValueError if another one is out of range (not asked on a GPU)."""
+    host = isinstance(index, np.ndarray)
+    # Read as unsigned, a negative label is a large one: one reduction instead of two.
+    beyond = host and index.size and index.view(f"u{index.itemsize}").max() >= classes
+    ignored = False
+    if ignore_index is not None and (beyond or not host or 0 <= ignore_index < classes):
+        ignored = bool((index == ignore_index).any())
+        beyond = beyond and _check_range(index[index != ignore_index], classes)
+    if beyond:
+        raise ValueError(f"cross_entropy: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
+    return ignored
+
+
+def _weighted(
+    log_p: Any, index: Any, reduction: str, weight: Any, ignore_index: int | None, smoothing: float = 0.0
+) -> Any:
+    """The negative log-probabilities of the labels, each as much as it counts."""
+    xp, dtype = xp_of(index), raw(log_p).dtype
+    counted = xp.ones(index.shape, bool) if ignore_index is None else xp.asarray(index != ignore_index)
+    places = xp.where(counted, index, 0)
+    each = counted.astype(dtype) if weight is None else xp.where(counted, raw(weight)[places], 0).astype(dtype)
+    rows = where(counted, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
+    if smoothing:
+        even = sum(log_p if weight is None else multiply(log_p, raw(weight)), axis=-1)
+        rows = rows * (1 - smoothing) - where(counted, even, 0.0) * (smoothing / raw(log_p).shape[-1])
+    return sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction)
+
+
+def distribution_loss(
+    logits: Any, target: Any, reduction: str = "mean", weight: Any = None, label_smoothing: float = 0.0
+) -> Any:
+    """Softmax cross-entropy of `logits` (..., classes) with probabilities of the same shape; the mean is over rows."""
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / raw(target).shape[-1]
+    each = multiply(log_softmax(logits), target)
+    return reduce(negative(sum(each if weight is None else multiply(each, weight), axis=-1)), reduction)
 
 
 # ---------------------------------------------------------------------------------------------- a value a row
@@ -212,10 +261,10 @@ def smooth_l1_loss(prediction: Any, target: Any, reduction: str = "mean", beta: 
     return huber_loss(prediction, target, reduction, beta) / beta
 
 
-def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """The cross-entropy of yes-or-no answers with their probabilities; a logarithm counts as -100 at least."""
-    yes, no = multiply(_log(prediction), target), multiply(_log(1 - prediction), 1 - target)
-    return reduce(negative(yes + no), reduction)
+    rows = negative(multiply(_log(prediction), target) + multiply(_log(1 - prediction), 1 - target))
+    return reduce(rows if weight is None else multiply(rows, weight), reduction)
 
 
 def _log(x: Any) -> Any:
@@ -223,12 +272,31 @@ def _log(x: Any) -> Any:
     return clip(where(zero, -100.0, log(where(zero, 1.0, x))), -100.0, None)
 
 
-def binary_cross_entropy_with_logits(logits: Any, target: Any, reduction: str = "mean") -> Any:
-    """The cross-entropy of yes-or-no answers: softplus(x) - x target, without overflow."""
-    return reduce(sigmoid_xent(logits, target), reduction)
+def binary_cross_entropy_with_logits(
+    logits: Any, target: Any, reduction: str = "mean", weight: Any = None, pos_weight: Any = None
+) -> Any:
+    """The cross-entropy of yes-or-no answers: softplus(x) - x target, without overflow.
+
+    weight: how much each answer counts; pos_weight: how much a yes does.
+    """
+    if pos_weight is None:
+        rows = sigmoid_xent(logits, target)
+    else:
+        yes = multiply(subtract(pos_weight, 1), target) + 1
+        rows = multiply(subtract(1, target), logits) + multiply(softplus(negative(logits)), yes)
+    return reduce(rows if weight is None else multiply(rows, weight), reduction)
 
 
-def nll_loss(log_probabilities: Any, labels: Any, reduction: str = "mean") -> Any:
-    """The negative of the log-probability of the right class: (..., classes) with integer labels (...)."""
+def nll_loss(
+    log_probabilities: Any, labels: Any, reduction: str = "mean", weight: Any = None, ignore_index: int | None = None
+) -> Any:
+    """The negative of the log-probability of the right class: (..., classes) with integer labels (...).
+
+    weight, ignore_index as in `cross_entropy`.  ValueError for a label out of range.
+    """
     labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    if labels.dtype.kind in "iu":
+        ignored = _check_range(labels, raw(log_probabilities).shape[-1], ignore_index)
+        if ignored or weight is not None:
+            return _weighted(log_probabilities, labels, reduction, weight, ignore_index)
     return reduce(negative(take_along_axis(log_probabilities, labels[..., None])[..., 0]), reduction)

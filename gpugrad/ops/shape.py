@@ -72,7 +72,10 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 def _axes(name: str, axes: Any, ndim: int) -> list[int]:
     """Axes from 0 to ndim, each once.  ValueError otherwise."""
     given = [axes] if hasattr(axes, "__index__") else list(axes)
-    out = [a % ndim for a in given if -ndim <= a < ndim]
+    for a in given:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"{name}: axis {a} is out of bounds for an array of {ndim} axes")
+    out = [a % ndim for a in given]
     if len(set(out)) < len(given):
         raise ValueError(f"{name}: axes {given} are not distinct axes of an array with {ndim}")
     return out
@@ -289,6 +292,7 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """The slices of x along `axis`, without that axis."""
     x = boxed(x, "unstack")
+    _axes("unstack", axis, raw(x).ndim)
     return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import e as e, inf as inf, nan as nan, pi as pi
 from types import SimpleNamespace as _Namespace
+
+from numpy import dtype as dtype
 
 from ..array import (
     bfloat16 as bfloat16,

@@ -13,7 +13,7 @@ from ..array import int64
 from ..core import Tensor as CoreTensor, wrap
 from ..op import findable
 from ..ops import math
-from ..tensor import arange as _arange, eye, full as _full, linspace, ones, zeros
+from ..tensor import arange as _arange, eye, full as _full, linspace as _linspace, ones, zeros
 from .functions import kept, shape_of
 from .tensor import Tensor, created, tensor
 
@@ -21,18 +21,24 @@ from .tensor import Tensor, created, tensor
 def _creation(f: Callable[..., Any], sized: bool = False, doc: str | None = None) -> Callable[..., Any]:
     """f(*args), or f(shape), as PyTorch's users call it."""
 
-    def call(*args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-        given = (shape_of(args),) if sized else args
-        return created(f(*given, dtype=dtype, device=device), requires_grad)
+    def call(*args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, **named: Any) -> Tensor:
+        given = (shape_of(args, named.pop("size", None)),) if sized else args
+        return created(f(*given, dtype=dtype, device=device, **named), requires_grad)
 
     call.__name__, call.__doc__ = f.__name__, doc or f.__doc__
     return call
 
 
-def arange(*args: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
-    """start, start + step, … up to but without stop; int64 unless an argument is a float."""
-    whole = not any([isinstance(a, float) for a in args])
-    return _arange(*args, dtype=dtype or (int64 if whole else None), device=device)
+def arange(start: Any = None, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> CoreTensor:
+    """start, start + step, … up to but without end; int64 unless an argument is a float."""
+    start, end = (0, start) if end is None else (start or 0, end)
+    whole = not any([isinstance(a, float) for a in (start, end, step)])
+    return _arange(start, end, step, dtype=dtype or (int64 if whole else None), device=device)
+
+
+def linspace(start: float, end: float, steps: int, dtype: Any = None, device: Any = None) -> CoreTensor:
+    """`steps` equally spaced numbers from start to end, both included."""
+    return _linspace(start, end, steps, dtype, device)
 
 
 def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> CoreTensor:
@@ -40,10 +46,12 @@ def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> C
     return _full(size, fill_value, dtype or (int64 if type(fill_value) is int else None), device)
 
 
-def randint(low: int, high: Any = None, size: Any = None, dtype: Any = None, device: Any = None) -> CoreTensor:
+def randint(low: Any = None, high: Any = None, size: Any = None, dtype: Any = None, device: Any = None) -> CoreTensor:
     """Uniform integers in low .. high - 1, or with two arguments in 0 .. low - 1."""
     if size is None:
-        low, high, size = 0, low, high
+        high, size = None, high
+    if high is None or low is None:
+        low, high = 0, low if high is None else high
     return math.astype(random.randint(low, high, size, device), dtype or int64)
 
 

@@ -13,13 +13,9 @@ from ..core import Tensor as CoreTensor
 from ..inplace import in_place
 from ..ops import math, shape as _shape
 from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros
-from .functions import METHODS, SAME, TABLE, expand, shape_of
+from ..wording import scalar, type_of
+from .functions import ARITHMETIC, METHODS, SAME, TABLE, expand, reshape, shape_of
 from .tensor import Tensor, as_torch, tensor
-
-
-def _scaled(f: Callable[..., Any]) -> Callable[..., Any]:
-    """add and sub, whose second operand may be multiplied by alpha."""
-    return lambda self, other, alpha=1: f(self, other if alpha == 1 else math.multiply(other, alpha))
 
 
 def _fill(self: Tensor, value: Any) -> Any:
@@ -76,14 +72,14 @@ def _detach_(self: Tensor) -> Tensor:
 
 def _bind() -> None:
     T: Any = Tensor
-    for name in (*SAME, *METHODS, "clip", "swapaxes", "baddbmm"):
+    for name in (*SAME, *ARITHMETIC, *METHODS, "clip", "swapaxes", "baddbmm"):
         setattr(T, name, TABLE[name])
-    T.view, T.expand = TABLE["reshape"], expand
+    T.view, T.expand = lambda self, *shape, size=None: reshape(self, *shape, shape=size), expand
+    T.__float__, T.__int__, T.type = scalar(float), scalar(int), type_of
     for operator, name in OPERATORS.items():
-        setattr(T, f"__{operator}__", SAME[name])
+        setattr(T, f"__{operator}__", {**SAME, **ARITHMETIC}[name])
     for name in _IN_PLACE:
         setattr(T, f"{name}_", in_place(TABLE[name]))
-    T.add, T.sub = _scaled(math.add), _scaled(math.subtract)
     T.add_, T.sub_ = in_place(T.add), in_place(T.sub)
     T.fill_, T.copy_, T.zero_ = in_place(_fill), in_place(_copy), lambda self: self.fill_(0)
     T.uniform_, T.normal_ = _drawn(_random.uniform), _drawn(_random.normal)
@@ -93,6 +89,7 @@ def _bind() -> None:
     T.type_as = lambda self, other: math.astype(self, other.array.dtype)
     T.to, T.contiguous, T.detach_ = to, lambda self: self, _detach_
     T.view_as = lambda self, other: self.view(other.array.shape)
+    T.expand_as = lambda self, other: self.expand(other.array.shape)
     T.new_zeros, T.new_ones = _like(_zeros), _like(_ones)
     T.new_tensor = lambda self, data: tensor(data, self.array.dtype, self.device)
     T.T = property(lambda self: self.permute(*range(self.array.ndim)[::-1]), doc="The axes in reverse order.")

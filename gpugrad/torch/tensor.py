@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd as _autograd
-from ..array import bfloat16, bool_, device_of, float16, float32, int64, library, xp
+from ..array import as_dtype, bfloat16, bool_, device_of, float16, float32, int64, library, xp
 from ..core import Tensor as CoreTensor, raw, trainable, wrap
 from ..forward import explain, pair
 from ..graph import GradFn as CoreGradFn, backward_name
@@ -18,6 +18,7 @@ from ..printing import text
 from ..recording import inferred
 from ..tensor import tensor as core_tensor, to_numpy
 from ..variable import Parameter as CoreParameter
+from ..wording import axis_of, fits, name_of, refused
 
 
 class Size(tuple):
@@ -76,34 +77,25 @@ class Tensor(CoreTensor):
     def meet(name: str, x: Any, y: Any) -> tuple[Any, Any]:
         """PyTorch's promotion; RuntimeError for a product of matrices of two dtypes."""
         if name == "matmul" and x.dtype != y.dtype:
-            a, b = (_LONG.get(str(d), str(d)) for d in (x.dtype, y.dtype))
+            a, b = name_of(x.dtype), name_of(y.dtype)
             raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {a} and {b}. Write .to(dtype) on one.")
         d = promoted(x, y)
         return x.astype(d, copy=False), y.astype(d, copy=False)
 
     @staticmethod
     def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
-        """Shapes that do not fit, as PyTorch says it."""
-        shapes = [v.shape for v in values if library(v) is not None]
-        if isinstance(e, ValueError) and len(shapes) == 2:
-            a, b = shapes
-            if name == "matmul":
-                return RuntimeError(
-                    f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a))} and {'x'.join(map(str, b))}). "
-                    "The last axis of the first and the second last of the second must be as long."
-                )
-            for i in range(1, min(len(a), len(b)) + 1):
-                if a[-i] != b[-i] and 1 not in (a[-i], b[-i]):
-                    return RuntimeError(
-                        f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]}) at non-singleton "
-                        f"dimension {max(len(a), len(b)) - i}. Lengths must be equal or 1, matched from the last axis."
-                    )
-        return explain(name, e, values)
+        """What does not fit, as PyTorch says it."""
+        if (found := refused(name, e, values)) is not None:
+            return found
+        given = explain(name, e, values)
+        return RuntimeError(str(given)) if isinstance(given, ValueError) else given
 
     def __repr__(self) -> str:
         extra = ""
         d = self.array.dtype
-        if d not in (float32, bool_, int64, np.dtype("complex64")):
+        if not self.array.size and self.array.ndim > 1:
+            extra += f", size={self.array.shape}"
+        if d not in (float32, bool_, int64, np.dtype("complex64")) or (not self.array.size and d != float32):
             extra += f", dtype=torch.{d}"
         if device_of(self.array).kind != "cpu":
             extra += f", device='{device_of(self.array)}'"
@@ -129,7 +121,7 @@ class Tensor(CoreTensor):
 
     def size(self, dim: int | None = None) -> Any:  # type: ignore[override]
         """The shape, or the length of one axis."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[axis_of(dim, self.array.ndim)]
 
     def dim(self) -> int:
         """The number of axes."""
@@ -172,11 +164,6 @@ class Tensor(CoreTensor):
 
 
 Tensor.kind = GradFn.kind = Tensor
-_LONG = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
-    "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
-    "complex128": "ComplexDouble",
-}  # fmt: skip
 
 
 class Parameter(CoreParameter, Tensor):
@@ -206,8 +193,12 @@ def as_torch(t: CoreTensor) -> Tensor:
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of numbers, nested lists or an array: a copy.  Python floats are float32, integers int64."""
-    if dtype is None and not isinstance(data, CoreTensor) and library(data) is None:
-        dtype = int64 if raw(core_tensor(data, device="cpu")).dtype.kind == "i" else None
+    if not isinstance(data, CoreTensor) and library(data) is None:
+        host = raw(core_tensor(data, device="cpu"))
+        if dtype is None:
+            dtype = int64 if host.dtype.kind == "i" else None
+        else:
+            fits(host, as_dtype(dtype))
     array = raw(core_tensor(data, dtype, device))
     return created(wrap(xp(array).array(array), None, Tensor), requires_grad)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ... import nn as core
 from ...adapt import adapted
+from ...nn import classes
 from ...op import findable
 from ...ops import activation, index, loss, math
 from ...ops.linalg import matmul
@@ -48,45 +48,24 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- losses
-def _loss(f: Callable[..., Any], options: str = "") -> Any:
-    """A loss of the core's, with PyTorch's words where the sizes differ."""
-
-    def call(input: Any, target: Any, **options: Any) -> Any:
-        if input.shape != target.shape:
-            warnings.warn(
-                f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
-                "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-                stacklevel=3,
-            )
-        return f(input, target, **options)
-
-    call.__name__, call.__doc__ = f.__name__, f.__doc__
-    return adapted(call, f"input, target, reduction='mean'{options}", kept)
+def _loss(f: Callable[..., Any], options: str = "reduction='mean'", refused: str = "") -> Any:
+    return adapted(classes.same_sizes(f, refused), f"input, target, {options}", kept)
 
 
+_DEPRECATED = "Using a target size ({}) that is different to the input size ({}) is deprecated"
 mse_loss, l1_loss = _loss(loss.squared_error), _loss(core.l1_loss)
-huber_loss, smooth_l1_loss = _loss(core.huber_loss, ", delta=1.0"), _loss(core.smooth_l1_loss, ", beta=1.0")
-binary_cross_entropy = _loss(core.binary_cross_entropy)
-binary_cross_entropy_with_logits = _loss(core.binary_cross_entropy_with_logits)
+huber_loss = _loss(core.huber_loss, "reduction='mean', delta=1.0")
+smooth_l1_loss = _loss(core.smooth_l1_loss, "reduction='mean', beta=1.0")
+binary_cross_entropy = _loss(core.binary_cross_entropy, "weight=None, reduction='mean'", _DEPRECATED)
+binary_cross_entropy_with_logits = _loss(
+    core.binary_cross_entropy_with_logits, "weight=None, reduction='mean', pos_weight=None",
+    "Target size ({}) must be the same as input size ({})",
+)  # fmt: skip
+_LABELS = "input, +target, weight=None, ignore_index=-100, reduction='mean'"
+nll_loss = adapted(classes.nll_loss, _LABELS, kept)
+cross_entropy = adapted(classes.cross_entropy, f"{_LABELS}, label_smoothing=0.0", kept)
 ROWS = (
     "relu silu gelu elu leaky_relu layer_norm mse_loss l1_loss huber_loss smooth_l1_loss binary_cross_entropy "
-    "binary_cross_entropy_with_logits"
+    "binary_cross_entropy_with_logits nll_loss cross_entropy"
 ).split()
 findable({n: globals()[n] for n in ROWS}, __name__)
-
-
-def _classes_last(x: Any) -> Any:
-    return F.movedim(x, 1, -1) if x.array.ndim > 2 else x
-
-
-def cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """Softmax cross-entropy: input (rows, classes, ...), target integers (rows, ...), or a distribution like input."""
-    logits = _classes_last(kept(input))
-    if target.array.dtype.kind == "f":
-        return loss.reduce(-F.sum(_classes_last(target) * log_softmax(logits, -1), -1), reduction)
-    return core.cross_entropy(logits, target, reduction)
-
-
-def nll_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """The negative of the log-probability of the right class: input (rows, classes, ...), target (rows, ...)."""
-    return core.nll_loss(_classes_last(kept(input)), target, reduction)

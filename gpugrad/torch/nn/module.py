@@ -14,7 +14,7 @@ class Module(CoreModule):
 
     def named_variables(self) -> Iterator[tuple[str, Any]]:
         """(path, parameter), each once; tensors that require grad are none."""
-        return ((k, v) for k, v in super().named_variables() if isinstance(v, Parameter))
+        return iter(self._by_module([(k, v) for k, v in super().named_variables() if isinstance(v, Parameter)]))
 
     named_parameters = named_variables  # frozen ones too
 
