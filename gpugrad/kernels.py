@@ -28,7 +28,6 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "ACT": tuple(range(7)),  # kernels/activation.cuh
     "N": TABLES,
     "D": (float64,),
-    **dict.fromkeys(("LOG", "CENTER"), (False, True)),
 }
 _SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsigned long long": np.uint64}
 _SCALARS |= {"float": np.float32, "double": np.float64}

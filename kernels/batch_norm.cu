@@ -68,6 +68,7 @@ DEVICE void each_pack(T* out, long long n, long long channels, long long inner, 
     if (fast && inner % W == 0) {
         for (long long i = thread_id() * W; i < n; i += thread_count() * W) f(i / inner % channels, i, true);
     } else {
+#pragma unroll 1
         for (long long i = thread_id(); i < n; i += thread_count()) f(i / inner % channels, i, false);
     }
 }

@@ -32,7 +32,7 @@ template <typename T, typename C> DEVICE void store16(T* p, const C (&v)[Pack<T>
     T* t = reinterpret_cast<T*>(&bits);
 #pragma unroll
     for (int j = 0; j < Pack<T>::size; j++) t[j] = T(v[j]);
-    *reinterpret_cast<uint4*>(p) = bits;
+    __stwb(reinterpret_cast<uint4*>(p), bits);  // a plain store: in loops NVRTC makes it four of 4 bytes otherwise
 }
 
 template <typename C> DEVICE C infinity() { return C(__int_as_float(0x7f800000)); }
@@ -60,6 +60,7 @@ DEVICE void elementwise(F f, T* out, long long n, const In*... in) {
             store16(out + i, r);
         }
     }
+#pragma unroll 1  // the rare part: short code
     for (long long i = first + thread_id(); i < n; i += thread_count()) out[i] = T(f(C(in[i])...));
 }
 

@@ -1,11 +1,11 @@
-// layer_norm (CENTER) and rms_norm of rows, with a residual added before, and their pullbacks.
+// layer_norm and, where there is no place for a mean, rms_norm of rows, with a residual added before, and their pullbacks.
 #include "common.cuh"
 #include "columns.cuh"
 #include "row.cuh"
 
 // total = x + residual, rounded to T; out = (total - mean) rstd gamma + beta.  Rows beyond the registers are read
 // three times, from the second on as the total.
-template <typename T, int TEAM, bool CENTER>
+template <typename T, int TEAM>
 __global__ void norm(const T* __restrict__ x, const T* __restrict__ residual_or_null,
                      const T* __restrict__ gamma_or_null, const T* __restrict__ beta_or_null,
                      T* __restrict__ total_or_null, T* __restrict__ out, wide<T>* __restrict__ mean_or_null,
@@ -40,7 +40,7 @@ __global__ void norm(const T* __restrict__ x, const T* __restrict__ residual_or_
         });
         const T* again = other ? total : row;  // each thread reads what it wrote itself
         auto read = [&](long long p, C(&v)[S::W]) { s.load(again, p, v, C(0)); };
-        if (CENTER) mean = reduce<TEAM>(sum, Add()) / C(cols);
+        if (mean_or_null) mean = reduce<TEAM>(sum, Add()) / C(cols);
         s.each(held, read, [&](C(&v)[S::W], auto p) {
 #pragma unroll
             for (int j = 0; j < S::W; j++)
@@ -64,15 +64,15 @@ __global__ void norm(const T* __restrict__ x, const T* __restrict__ residual_or_
             s.store(out + r * cols, p, v);
         });
         if (s.me == 0) {
-            if (CENTER) mean_or_null[r] = mean;
+            if (mean_or_null) mean_or_null[r] = mean;
             rstd[r] = scale;
         }
     });
 }
 
-// With a = g gamma and n the normalized x: dx = rstd (a - mean(a) - n mean(a n)) + more, the first mean if CENTER.
+// With a = g gamma and n the normalized x: dx = rstd (a - mean(a) - n mean(a n)) + more, the first mean in layer_norm.
 // `more` is what reaches x + residual beside the norm.
-template <typename T, int TEAM, bool CENTER>
+template <typename T, int TEAM>
 __global__ void norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ gamma_or_null,
                           const wide<T>* __restrict__ mean_or_null, const wide<T>* __restrict__ rstd,
                           const T* __restrict__ more_or_null, T* __restrict__ dx, long long rows, long long cols) {
@@ -81,7 +81,7 @@ __global__ void norm_grad(const T* __restrict__ g, const T* __restrict__ x, cons
     S s(cols, aligned(g, x, gamma_or_null, more_or_null, dx));
     S::each_row(rows, [&](long long r) {
         C a[S::HELD][S::W], n[S::HELD][S::W], sum = 0, product = 0;
-        C mean = CENTER ? mean_or_null[r] : C(0), scale = rstd[r];
+        C mean = mean_or_null ? mean_or_null[r] : C(0), scale = rstd[r];
         auto adjust = [&](C(&v)[S::W], C(&w)[S::W], C(&by)[S::W]) {
 #pragma unroll
             for (int j = 0; j < S::W; j++) {
@@ -110,7 +110,7 @@ __global__ void norm_grad(const T* __restrict__ g, const T* __restrict__ x, cons
                 product += v[j] * w[j];
             }
         });
-        sum = CENTER ? reduce<TEAM>(sum, Add()) / C(cols) : C(0);
+        sum = mean_or_null ? reduce<TEAM>(sum, Add()) / C(cols) : C(0);
         product = reduce<TEAM>(product, Add()) / C(cols);
         s.each(a, n, read, [&](C(&v)[S::W], C(&w)[S::W], auto p) {
 #pragma unroll
@@ -125,8 +125,8 @@ __global__ void norm_grad(const T* __restrict__ g, const T* __restrict__ x, cons
     });
 }
 
-// The chunks' sums of g n, and with CENTER, behind them, those of g: what gamma and beta are to be given
-template <typename T, bool CENTER>
+// The chunks' sums of g n, and in layer_norm, behind them, those of g: the gradients of gamma and beta
+template <typename T>
 __global__ void norm_grad_columns(const T* __restrict__ g, const T* __restrict__ x,
                                   const wide<T>* __restrict__ mean_or_null, const wide<T>* __restrict__ rstd,
                                   wide<T>* __restrict__ partial, long long rows, long long cols) {
@@ -136,7 +136,7 @@ __global__ void norm_grad_columns(const T* __restrict__ g, const T* __restrict__
     s.each_row([&](long long r) {
         s.load(g + r * cols, v);
         s.load(x + r * cols, w);
-        C mean = CENTER ? mean_or_null[r] : C(0), scale = rstd[r];
+        C mean = mean_or_null ? mean_or_null[r] : C(0), scale = rstd[r];
 #pragma unroll
         for (int j = 0; j < s.W; j++) {
             scaled[j] += v[j] * ((w[j] - mean) * scale);
@@ -144,5 +144,5 @@ __global__ void norm_grad_columns(const T* __restrict__ g, const T* __restrict__
         }
     });
     s.leave_sums(scaled, partial);
-    if (CENTER) s.leave_sums(plain, partial + gridDim.y * cols);
+    if (mean_or_null) s.leave_sums(plain, partial + gridDim.y * cols);
 }

@@ -57,6 +57,7 @@ template <typename T, int TEAM> struct Span {
             if (p < kept) f(p);
     }
     template <typename F> DEVICE void each_other(F f) const {
+#pragma unroll 1
         for (long long p = kept; p < packs; p++) f(p);
     }
 

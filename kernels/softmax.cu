@@ -39,8 +39,8 @@ DEVICE void statistics(const Span<T, TEAM>& s, const T* row, wide<T> (&held)[Spa
     sum = reduce<TEAM>(sum, Add());
 }
 
-template <typename T, int TEAM, bool LOG>
-__global__ void softmax(const T* __restrict__ x, T* __restrict__ out, long long rows, long long cols) {
+template <typename T, int TEAM>
+__global__ void softmax(const T* __restrict__ x, T* __restrict__ out, int logarithm, long long rows, long long cols) {
     using S = Span<T, TEAM>;
     using C = wide<T>;
     S s(cols, aligned(x, out));
@@ -48,21 +48,21 @@ __global__ void softmax(const T* __restrict__ x, T* __restrict__ out, long long 
         C held[S::HELD][S::W], top, sum;
         const T* row = x + r * cols;
         statistics<T, TEAM>(s, row, held, top, sum);
-        C by = LOG ? log(sum) : C(1) / sum;
+        C by = logarithm ? log(sum) : C(1) / sum;
         s.each(
             held, [&](long long p, C(&v)[S::W]) { s.load(row, p, v, C(0)); },
             [&](C(&v)[S::W], auto p) {
 #pragma unroll
-                for (int j = 0; j < S::W; j++) v[j] = LOG ? v[j] - top - by : exp(v[j] - top) * by;
+                for (int j = 0; j < S::W; j++) v[j] = logarithm ? v[j] - top - by : exp(v[j] - top) * by;
                 s.store(out + r * cols, p, v);
             });
     });
 }
 
 // By the output y: softmax y (g - sum(g y)); log_softmax g - exp(y) sum(g)
-template <typename T, int TEAM, bool LOG>
-__global__ void softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx, long long rows,
-                             long long cols) {
+template <typename T, int TEAM>
+__global__ void softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx, int logarithm,
+                             long long rows, long long cols) {
     using S = Span<T, TEAM>;
     using C = wide<T>;
     S s(cols, aligned(g, y, dx));
@@ -78,12 +78,12 @@ __global__ void softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T
         });
         s.each(a, b, read, [&](C(&v)[S::W], C(&w)[S::W], auto) {
 #pragma unroll
-            for (int j = 0; j < S::W; j++) sum += LOG ? v[j] : v[j] * w[j];
+            for (int j = 0; j < S::W; j++) sum += logarithm ? v[j] : v[j] * w[j];
         });
         sum = reduce<TEAM>(sum, Add());
         s.each(a, b, read, [&](C(&v)[S::W], C(&w)[S::W], auto p) {
 #pragma unroll
-            for (int j = 0; j < S::W; j++) v[j] = LOG ? v[j] - exp(w[j]) * sum : w[j] * (v[j] - sum);
+            for (int j = 0; j < S::W; j++) v[j] = logarithm ? v[j] - exp(w[j]) * sum : w[j] * (v[j] - sum);
             s.store(dx + r * cols, p, v);
         });
     });

@@ -23,9 +23,9 @@ def test_signatures_come_from_the_source():
 
 
 def test_template_parameters_are_listed_by_name():
-    code = "template <typename T, bool LOG>\n__global__ void f(const T* __restrict__ x, wide<T> eps) {}"
+    code = "template <typename T, int TEAM>\n__global__ void f(const T* __restrict__ x, wide<T> eps) {}"
     names = kernels.instantiations(code)
-    assert len(names) == 8 and "f<float, false>" in names and "f<__nv_bfloat16, true>" in names
+    assert len(names) == 8 and "f<float, 32>" in names and "f<__nv_bfloat16, 256>" in names
     assert kernels.signatures(code)["f"].parameters == (Parameter("const T*", "x"), Parameter("wide<T>", "eps"))
 
 

@@ -30,7 +30,7 @@ def norm(
         mean = p.empty(x.shape[:-1], wide(x.dtype)) if center else None
         if x.size:
             team, grid, block = by_row(rows, cols)
-            run = p.get("norm", "norm", x.dtype, team, center)
+            run = p.get("norm", "norm", x.dtype, team)
             run(grid, block, x, residual, gamma, beta, total, out, mean, rstd, eps, rows, cols)
     return out, x if total is None else total, mean, rstd
 
@@ -54,11 +54,11 @@ def norm_grad(
             none = p.lib.xp.zeros((cols,), g.dtype)
             return dx, none, none if center else None
         team, grid, block = by_row(rows, cols)
-        run = p.get("norm", "norm_grad", g.dtype, team, center)
+        run = p.get("norm", "norm_grad", g.dtype, team)
         run(grid, block, g, total, gamma, mean, rstd, more, dx, rows, cols)
         sums, (grid2, block2) = 1 + center, by_column(rows, cols, g.dtype)
         partial = p.empty((sums, grid2[1], cols), wide(g.dtype))
-        run = p.get("norm", "norm_grad_columns", g.dtype, center)
+        run = p.get("norm", "norm_grad_columns", g.dtype)
         run(grid2, block2, g, total, mean, rstd, partial, rows, cols)
         both = fold(p, partial, g.dtype, sums, grid2[1], cols)
     return dx, both[0], both[1] if center else None

@@ -17,7 +17,7 @@ def softmax(x: Array, log: bool = False) -> Array:
         x, out = p.whole(x), p.empty(x.shape, x.dtype)
         if x.size:
             team, grid, block = by_row(rows, cols)
-            p.get("softmax", "softmax", x.dtype, team, log)(grid, block, x, out, rows, cols)
+            p.get("softmax", "softmax", x.dtype, team)(grid, block, x, out, int(log), rows, cols)
     return out
 
 
@@ -29,7 +29,7 @@ def softmax_grad(g: Array, y: Array, log: bool = False) -> Array:
         g, y, dx = whole(p, "g", g, y.shape), p.whole(y), p.empty(y.shape, y.dtype)
         if dx.size:
             team, grid, block = by_row(rows, cols)
-            p.get("softmax", "softmax_grad", y.dtype, team, log)(grid, block, g, y, dx, rows, cols)
+            p.get("softmax", "softmax_grad", y.dtype, team)(grid, block, g, y, dx, int(log), rows, cols)
     return dx
 
 

@@ -66,6 +66,7 @@ template <class T> inline T atomicCAS(T* p, std::common_type_t<T> expected, std:
     return old;
 }
 template <class T> inline T __ldg(const T* p) { return *p; }
+template <class T> inline void __stwb(T* p, T v) { *p = v; }
 
 static inline float __int_as_float(int x) {
     float r;
