@@ -130,6 +130,9 @@ class Instance:
         s = signature(name, kernel)
         if len(values) != len(s.template):
             raise TypeError(f"kernel {kernel} is a template of {s.template}, given {values}")
+        for t, v in zip(s.template, values):
+            if v not in VALUES[t]:
+                raise TypeError(f"kernel {kernel} is not made for {t} = {v}; it is for {[str(k) for k in VALUES[t]]}")
         self.name = expression(kernel, values)
         self._lib, self._device = lib, device
         bound = dict(zip(s.template, values))

@@ -1,40 +1,22 @@
-"""gpugrad's CUDA kernels on the CPU, against NumPy in float64: every dtype, odd sizes, four schedules, guarded arrays.
+"""gpugrad's CUDA kernels on the CPU, against NumPy in float64: every dtype, odd sizes, four schedules, guards."""
 
-A row of CASES is a function of (rng, shape) that gives the inputs, the call and the reference.  Inputs that are
-floats are rounded to the dtype first, so that the reference computes from what the kernel is given.
-"""
-
-import math
+import inspect
+from pathlib import Path
 
 import numpy as np
+import optimizer_cases  # noqa: F401  (adds its rows)
 import pytest
-from cudahost import SCHEDULES
+import standin
+from cudahost import SCHEDULES, HostLibrary
+from fused_cases import CASES, Fixed, Wide, rounds
 
+import gpugrad as gg
 from gpugrad import fused, kernels
-from gpugrad.array import bfloat16, float16, float32, float64, wide
+from gpugrad.array import bfloat16, float16, float32, float64, register, to_host, unregister, wide
+from gpugrad.ops.activation import log_softmax, softmax
 
 DTYPES = {"float32": float32, "float64": float64, "float16": float16, "bfloat16": bfloat16}
-SIZES = (0, 1, 31, 33, 255, 1000, 1009)
-FLAT = [(n,) for n in SIZES] + [(3, 4, 5)]
-# rows that a warp holds, that a block holds, that are longer than both, aligned and not
-ROWS = [(5, n) for n in SIZES] + [(0, 3), (70, 3), (2, 3, 16), (2, 4104), (2, 4999)]
-erf = np.vectorize(math.erf, otypes=[float])
-CASES = {}
-
-
-def case(shapes, order_matters=False):
-    def add(f):
-        CASES[f.__name__] = (f, shapes, order_matters)
-        return f
-
-    return add
-
-
-class Fixed:
-    """An input that is not rounded to the dtype: indices, for example."""
-
-    def __init__(self, value):
-        self.value = np.asarray(value)
+KERNELS = Path(__file__).parent.parent / "kernels"
 
 
 def ulp(x, dtype):
@@ -48,7 +30,7 @@ def assert_close(out, expected, dtype, label):
     assert out.shape == expected.shape, label
     if not expected.size:
         return
-    found = np.asarray(out).astype(np.float64)
+    found = out.astype(np.float64)
     bad = ~np.isfinite(expected)
     np.testing.assert_array_equal(found[bad], expected[bad], err_msg=label)
     expected, found = expected[~bad], found[~bad]
@@ -58,262 +40,6 @@ def assert_close(out, expected, dtype, label):
         allowed = allowed + 2 * ulp(expected, out.dtype)
     error = np.abs(found - expected)
     assert (error <= allowed).all(), f"{label}: off by {error.max():.3g} where the scale is {scale:.3g}"
-
-
-# ---------------------------------------------------------------------------------------------- activations
-def reference_act(act, z):
-    with np.errstate(over="ignore"):
-        s = 1 / (1 + np.exp(-z))
-    t = np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
-    phi, density = 0.5 * (1 + erf(z / math.sqrt(2))), np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z * z)
-    return {  # the value, and the derivative
-        "identity": (z, np.ones_like(z)),
-        "relu": (np.maximum(z, 0), (z > 0) * 1.0),
-        "gelu": (z * phi, phi + z * density),
-        "gelu_tanh": (0.5 * z * (1 + t), 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * inner),
-        "silu": (z * s, s * (1 + z * (1 - s))),
-        "sigmoid": (s, s * (1 - s)),
-        "tanh": (np.tanh(z), 1 - np.tanh(z) ** 2),
-    }[act]
-
-
-ACTS = fused.activation.ACTIVATIONS
-
-
-@case(ROWS)
-def bias_act(rng, shape):
-    x, b = 3 * rng.standard_normal(shape), rng.standard_normal(shape[-1:])
-    return (
-        [x, b],
-        lambda x, b: [fused.bias_act(x, b, act) for act in ACTS],
-        lambda x, b: [reference_act(act, x + b)[0] for act in ACTS],
-    )
-
-
-@case(ROWS)
-def bias_act_grad(rng, shape):
-    g, x, b = rng.standard_normal(shape), 3 * rng.standard_normal(shape), rng.standard_normal(shape[-1:])
-    y = np.abs(np.tanh(x))  # stands for an output: the pullbacks of relu, sigmoid and tanh by it
-    by_output = {"relu": lambda y: (y > 0) * 1.0, "sigmoid": lambda y: y * (1 - y), "tanh": lambda y: 1 - y * y}
-
-    def call(g, x, y, b):
-        return [
-            out for act in ACTS for out in fused.bias_act_grad(g, y if act in fused.activation.BY_OUTPUT else x, b, act)
-        ]
-
-    def reference(g, x, y, b):
-        slopes = [by_output[a](y) if a in by_output else reference_act(a, x + b)[1] for a in ACTS]
-        return [out for s in slopes for out in (g * s, (g * s).sum(tuple(range(g.ndim - 1))))]
-
-    return [g, x, y, b], call, reference
-
-
-@case([*ROWS, (3000, 5), (3001, 8)])
-def column_sums(rng, shape):
-    x = rng.standard_normal(shape)
-    return [x], lambda x: [fused.column_sums(x)], lambda x: [x.sum(tuple(range(x.ndim - 1)))]
-
-
-@case(FLAT)
-def relu_mask(rng, shape):
-    x, g = rng.standard_normal(shape), rng.standard_normal(shape)
-
-    def call(x, g):
-        out, bits = fused.relu_mask(x)
-        return [out, fused.relu_mask_grad(g, bits)]
-
-    return [x, g], call, lambda x, g: [np.maximum(x, 0), g * (x > 0)]
-
-
-@case(FLAT)
-def elementwise(rng, shape):
-    x, g = rng.standard_normal(shape), rng.standard_normal(shape)
-    y = np.abs(np.tanh(x)) * (x > -0.5)
-    never = lambda xp, *arrays: pytest.fail("the array functions stood in for a kernel")
-    one = [kernels.kernel("elementwise", k, never) for k in ("relu", "relu_grad", "sigmoid_grad", "tanh_grad")]
-    return (
-        [x, y, g],
-        lambda x, y, g: [one[0](None, x), *[f(None, g, y) for f in one[1:]]],
-        lambda x, y, g: [np.maximum(x, 0), g * (y > 0), g * y * (1 - y), g * (1 - y * y)],
-    )
-
-
-# ---------------------------------------------------------------------------------------------- softmax
-def reference_softmax(x):
-    if not x.size:
-        return x, x
-    z = x - x.max(-1, keepdims=True)
-    lse = np.log(np.exp(z).sum(-1, keepdims=True))
-    return np.exp(z - lse), z - lse
-
-
-@case(ROWS)
-def softmax(rng, shape):
-    x = 4 * rng.standard_normal(shape)
-    return [x], lambda x: [fused.softmax(x), fused.softmax(x, log=True)], reference_softmax
-
-
-@case(ROWS)
-def softmax_grad(rng, shape):
-    g, x = rng.standard_normal(shape), rng.standard_normal(shape)
-    y, log_y = reference_softmax(x)
-    return (
-        [g, y, log_y],
-        lambda g, y, z: [fused.softmax_grad(g, y), fused.softmax_grad(g, z, log=True)],
-        lambda g, y, z: [y * (g - (g * y).sum(-1, keepdims=True)), g - np.exp(z) * g.sum(-1, keepdims=True)],
-    )
-
-
-@case([s for s in ROWS if s[-1]])
-def softmax_xent(rng, shape):
-    z, rows = 4 * rng.standard_normal(shape), shape[:-1]
-    labels = rng.integers(0, shape[-1], rows)
-    g = rng.standard_normal(rows)
-
-    def call(z, g, labels):
-        loss, lse = fused.softmax_xent(z, labels)
-        one = g.reshape(-1)[:1] if g.size else g
-        return [
-            loss,
-            lse,
-            fused.softmax_xent_grad(g, z, labels, lse),
-            fused.softmax_xent_grad(one, z, labels, lse, 0.5),
-        ]
-
-    def reference(z, g, labels):
-        p, log_p = reference_softmax(z)
-        hot = np.arange(shape[-1]) == labels[..., None]
-        one = g.reshape(-1)[:1] if g.size else g[..., None]
-        top = z.max(-1, initial=-np.inf)
-        lse = np.log(np.exp(z - top[..., None]).sum(-1)) + top
-        return [-log_p[hot].reshape(rows), lse, g[..., None] * (p - hot), one * 0.5 * (p - hot)]
-
-    kind = np.int32 if len(shape) == 2 and shape[-1] % 2 else np.int64
-    return [z, g, Fixed(labels.astype(kind))], call, reference
-
-
-# ---------------------------------------------------------------------------------------------- norms
-def reference_norm(x, gamma, beta, center, eps=1e-5):
-    mean = x.mean(-1, keepdims=True) if center else 0
-    rstd = 1 / np.sqrt(((x - mean) ** 2).mean(-1, keepdims=True) + eps)
-    return (x - mean) * rstd * gamma + beta, mean, rstd
-
-
-def reference_norm_grad(g, x, gamma, center, eps=1e-5):
-    _, mean, rstd = reference_norm(x, gamma, 0, center, eps)
-    n, a = (x - mean) * rstd, g * gamma
-    down = tuple(range(x.ndim - 1))
-    c = a.mean(-1, keepdims=True) if center else 0
-    return rstd * (a - c - n * (a * n).mean(-1, keepdims=True)), (g * n).sum(down), g.sum(down)
-
-
-NONEMPTY = [s for s in ROWS if 0 not in s and s[-1] > 1]
-
-
-@case(NONEMPTY)
-def layer_norm(rng, shape):
-    x, gamma, beta = 2 + rng.standard_normal(shape), rng.standard_normal(shape[-1:]), rng.standard_normal(shape[-1:])
-
-    def reference(x, gamma, beta):
-        out, mean, rstd = reference_norm(x, gamma, beta, True)
-        plain = reference_norm(x, 1, 0, True)[0]
-        return [out, mean[..., 0], rstd[..., 0], plain]
-
-    def call(x, gamma, beta):
-        out, total, mean, rstd = fused.norm(x, gamma, beta)
-        assert total is x or total.tobytes() == x.tobytes()
-        return [out, mean, rstd, fused.norm(x)[0]]
-
-    return [x, gamma, beta], call, reference
-
-
-@case(NONEMPTY)
-def rms_norm_with_residual(rng, shape):
-    x, r, gamma = rng.standard_normal(shape), rng.standard_normal(shape), rng.standard_normal(shape[-1:])
-
-    def call(x, r, gamma):
-        out, total, mean, rstd = fused.norm(x, gamma, residual=r, center=False)
-        assert mean is None
-        np.testing.assert_array_equal(np.asarray(total), (np.asarray(x) + np.asarray(r)).astype(x.dtype))
-        return [out, rstd]
-
-    def reference(x, r, gamma, dtype):
-        out, _, rstd = reference_norm((x + r).astype(dtype).astype(float), gamma, 0, False)
-        return [out, rstd[..., 0]]
-
-    return [x, r, gamma], call, reference
-
-
-@case([*NONEMPTY, (300, 40)])
-def norm_grad(rng, shape):
-    g, x, more = (rng.standard_normal(shape) for _ in range(3))
-    gamma = rng.standard_normal(shape[-1:])
-
-    def call(g, x, more, gamma):
-        _, total, mean, rstd = fused.norm(x, gamma)
-        with_all = fused.norm_grad(g, total, mean, rstd, gamma, more)
-        _, total, mean, rstd = fused.norm(x, center=False)
-        plain = fused.norm_grad(g, total, mean, rstd)
-        assert plain[2] is None
-        return [*with_all, *plain[:2]]
-
-    def reference(g, x, more, gamma):
-        dx, dgamma, dbeta = reference_norm_grad(g, x, gamma, True)
-        return [dx + more, dgamma, dbeta, *reference_norm_grad(g, x, 1, False)[:2]]
-
-    return [g, x, more, gamma], call, reference
-
-
-@case([(4, 3), (5, 1, 33), (2, 7, 8, 4), (33, 31), (3, 2, 1000), (9, 300, 2), (700, 3, 4)])
-def batch_norm(rng, shape):
-    c = shape[1]
-    x, g = 5 + rng.standard_normal(shape), rng.standard_normal(shape)
-    gamma, beta, mean0, var0 = rng.standard_normal(c), rng.standard_normal(c), rng.standard_normal(c), rng.random(c)
-
-    def call(x, g, gamma, beta, mean0, var0):
-        moving = [a.copy() for a in (mean0, var0)]
-        out, mean, rstd = fused.batch_norm(x, gamma, beta, *moving)
-        plain = fused.batch_norm(x)[0]
-        return [out, mean, rstd, *moving, plain, *fused.batch_norm_grad(g, x, mean, rstd, gamma)]
-
-    def reference(x, g, gamma, beta, mean0, var0):
-        axes, shape1 = (0, *range(2, x.ndim)), (c, *[1] * (x.ndim - 2))
-        mean, var, count = x.mean(axes), x.var(axes), x.size // c
-        rstd = 1 / np.sqrt(var + 1e-5)
-        n = (x - mean.reshape(shape1)) * rstd.reshape(shape1)
-        moved = [0.9 * mean0 + 0.1 * mean, 0.9 * var0 + 0.1 * var * count / max(count - 1, 1)]
-        dgamma, dbeta = (g * n).sum(axes), g.sum(axes)
-        dx = g - (dbeta.reshape(shape1) + n * dgamma.reshape(shape1)) / count
-        dx = dx * (gamma * rstd).reshape(shape1)
-        return [n * gamma.reshape(shape1) + beta.reshape(shape1), mean, rstd, *moved, n, dx, dgamma, dbeta]
-
-    return [x, g, gamma, beta, Wide(mean0), Wide(var0)], call, reference
-
-
-class Wide:
-    """An input in the dtype that the kernel accumulates in."""
-
-    def __init__(self, value):
-        self.value = value
-
-
-# ---------------------------------------------------------------------------------------------- dropout
-def philox(counter, seed):
-    """The words of Philox 4x32-10 for each counter, (..., 4), in Python's integers."""
-    c = [counter & 0xFFFFFFFF, counter >> 32, np.zeros_like(counter), np.zeros_like(counter)]
-    k = [seed & 0xFFFFFFFF, seed >> 32]
-    return rounds(c, k)
-
-
-def rounds(c, k):
-    c, k = [np.asarray(w, np.uint64) for w in c], list(k)
-    for _ in range(10):
-        a, b = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
-        high, low = lambda v: v >> np.uint64(32), lambda v: v & np.uint64(0xFFFFFFFF)
-        c = [high(b) ^ c[1] ^ np.uint64(k[0]), low(b), high(a) ^ c[3] ^ np.uint64(k[1]), low(a)]
-        k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
-    return np.stack(c, -1)
 
 
 def test_philox_gives_the_published_words():
@@ -327,158 +53,8 @@ def test_philox_gives_the_published_words():
         assert rounds(c, k).tolist() == expected
 
 
-@case(FLAT)
-def dropout(rng, shape):
-    x, r = rng.standard_normal(shape), rng.standard_normal(shape)
-    seed, offset = 2**63 + 12345, 2**32 - 3
-
-    def call(x, r, more):
-        return [
-            fused.dropout(x, 0.3, seed, offset),
-            fused.dropout(x, 0.75, seed, offset, residual=r, more_offset=more),
-            fused.dropout(x, 0.0, seed, offset),
-            fused.dropout(x, 1.0, seed, offset, residual=r),
-            fused.dropout(x, 1.0, seed, offset),
-        ]
-
-    def reference(x, r, more):
-        def kept(rate, start):
-            counters = np.uint64(start) + np.arange(-(-x.size // 4), dtype=np.uint64)
-            return (philox(counters, seed).reshape(-1)[: x.size] >= round(rate * 2**32)).reshape(x.shape)
-
-        first, second = kept(0.3, offset), kept(0.75, offset + int(more[0]))
-        return [first * x / 0.7, second * x * 4 + r, x, r, 0 * x]
-
-    return [x, r, Fixed(np.array([1000], np.uint64))], call, reference
-
-
-# ---------------------------------------------------------------------------------------------- embedding
-@case([(n, c) for n in (0, 1, 31, 255) for c in (1, 8, 33, 520)], order_matters=True)
-def embedding(rng, shape):
-    n, cols = shape
-    table, g, index = rng.standard_normal((13, cols)), rng.standard_normal(shape), rng.integers(0, 12, n)
-
-    def call(table, g, index):
-        both = [fused.scatter_add(g, index, 13, deterministic=d) for d in (True, False)]
-        return [fused.gather(table, index), *both]
-
-    def reference(table, g, index):
-        total = np.zeros_like(table)
-        np.add.at(total, index, g)
-        return [table[index], total, total]
-
-    return [table, g, Fixed(index.astype(np.int32 if cols % 2 else np.int64))], call, reference
-
-
-# ---------------------------------------------------------------------------------------------- optimizers
-COUNTS = [(0,), (1,), (31,), (33,), (255,), (1000,), (1009,), (4096,), (8200,)]
-
-
-def parameters(rng):
-    return [rng.standard_normal(s) for _ in range(3) for s in COUNTS]
-
-
-@case([(1,)])
-def sgd(rng, shape):
-    xs, gs, vs = parameters(rng), parameters(rng), parameters(rng)
-    n = len(xs)
-
-    def call(*arrays):
-        xs, gs, vs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
-        control = fused.control(xs[0], 0.1)
-        control[fused.optimizer.LOSS_SCALE], control[fused.optimizer.CLIP] = 4.0, 0.5
-        plain, heavy, nesterov = ([x.copy() for x in xs] for _ in range(3))
-        moving, moving2 = ([v.copy() for v in vs] for _ in range(2))
-        fused.sgd(xs, plain, gs, None, control, decay=0.01)
-        fused.sgd(heavy, heavy, gs, moving, control, momentum=0.9)
-        fused.sgd(xs, nesterov, gs, moving2, control, momentum=0.9, decay=0.01, nesterov=True)
-        control[fused.optimizer.SKIP] = 1
-        skipped = [fresh(x) for x in xs]
-        fused.sgd(xs, skipped, gs, moving, control, momentum=0.9)
-        return [*plain, *heavy, *moving, *nesterov, *skipped]
-
-    def reference(*arrays):
-        xs, gs, vs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
-        gs = [g / 8 for g in gs]
-        decayed = [g + 0.01 * x for g, x in zip(gs, xs)]
-        moving, moving2 = ([0.9 * v + g for v, g in zip(vs, some)] for some in (gs, decayed))
-        return [
-            *[x - 0.1 * g for x, g in zip(xs, decayed)],
-            *[x - 0.1 * v for x, v in zip(xs, moving)],
-            *moving,
-            *[x - 0.1 * (g + 0.9 * v) for x, g, v in zip(xs, decayed, moving2)],
-            *xs,
-        ]
-
-    return [*xs, *gs, *map(Wide, vs)], call, reference
-
-
-def fresh(x):
-    return kernels.library(x).xp.empty(x.shape, x.dtype)
-
-
-@case([(1,)])
-def adam(rng, shape):
-    xs, gs, ms = parameters(rng), parameters(rng), parameters(rng)
-    vs, n = [m * m for m in parameters(rng)], len(xs)
-    variants = [{}, {"decay": 0.1}, {"decay": 0.1, "decoupled": True}, {"raw_eps": True, "eps": 1e-3}]
-
-    def call(*arrays):
-        xs, gs, ms, vs = (arrays[i * n : (i + 1) * n] for i in range(4))
-        control, out = fused.control(xs[0], 0.01, step=3), []
-        for options in variants:
-            m2, v2, y = [m.copy() for m in ms], [v.copy() for v in vs], [fresh(x) for x in xs]
-            fused.adam(xs, y, gs, m2, v2, control, **options)
-            out += [*y, *m2, *v2]
-        return out
-
-    def reference(*arrays):
-        out, all_of = [], list(zip(*(arrays[i * n : (i + 1) * n] for i in range(4))))
-        for options in variants:
-            new = [adam_step(*four, **options) for four in all_of]
-            out += [a for column in zip(*new) for a in column]
-        return out
-
-    return [*xs, *gs, *map(Wide, ms), *map(Wide, vs)], call, reference
-
-
-def adam_step(x, g, m, v, eps=1e-8, decay=0.0, decoupled=False, raw_eps=False, rate=0.01, step=3):
-    x, g = (x * (1 - rate * decay), g) if decoupled else (x, g + decay * x)
-    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-    c1, c2 = 1 - 0.9**step, 1 - 0.999**step
-    if raw_eps:
-        return x - rate * math.sqrt(c2) / c1 * m / (np.sqrt(v) + eps), m, v
-    return x - rate * (m / c1) / (np.sqrt(v / c2) + eps), m, v
-
-
-@case([(1,)])
-def global_norm(rng, shape):
-    gs = parameters(rng)
-
-    def call(*gs):
-        control = fused.control(gs[0], 0.1)
-        control[fused.optimizer.LOSS_SCALE] = 2.0
-        fused.global_norm(gs, control, limit=3.0, eps=1e-6)
-        clipped = control.copy()
-        fused.global_norm(gs, control)
-        free = control.copy()
-        gs[4][7] = np.inf
-        fused.global_norm(gs, control)
-        assert control[fused.optimizer.SKIP] == 1
-        gs[4][7] = 0.5  # as the reference has it
-        return [clipped[3:], free[3:]]
-
-    def reference(*gs):
-        gs[4][7] = 0.5
-        length = math.sqrt(sum((g * g).sum() for g in gs)) / 2
-        return [[3 / (length + 1e-6), 0, length], [1, 0, length]]
-
-    gs[4][7] = 0.5
-    return gs, call, reference
-
-
-# ---------------------------------------------------------------------------------------------- the test
-def run(host, name, dtype, shape):
+# ---------------------------------------------------------------------------------------------- against float64
+def run(lib, name, dtype, shape, orders):
     f, _, order_matters = CASES[name]
     inputs, call, reference = f(np.random.default_rng(sum(shape) + 1), shape)
     rounded = [
@@ -486,22 +62,22 @@ def run(host, name, dtype, shape):
         for a in inputs
     ]
     exact = [r if isinstance(a, Fixed) else r.astype(np.float64) for a, r in zip(inputs, rounded)]
-    more = {"dtype": dtype} if "dtype" in reference.__code__.co_varnames[: reference.__code__.co_argcount] else {}
+    more = {"dtype": dtype} if "dtype" in inspect.signature(reference).parameters else {}
     expected = reference(*exact, **more)
     first = None
-    for order in SCHEDULES:
-        host.order = order
-        given = [host.put(r) for r in rounded]
-        outputs = call(*given)
-        host.allocator.check()
+    for order in orders:
+        lib.order = order
+        given = [lib.put(r) for r in rounded]
+        outputs = [to_host(out) for out in call(*given)]
+        lib.check()
         assert len(outputs) == len(expected)
         for i, (out, e) in enumerate(zip(outputs, expected)):
             assert_close(out, e, dtype, f"{name} of {shape}, output {i}, schedule {order}")
-        bits = [np.asarray(out).tobytes() for out in outputs]
+        bits = [out.tobytes() for out in outputs]
         first = first or bits
         assert bits == first or order_matters, f"{name} of {shape}: schedule {order} gives other bits"
         for a, r in zip(given, rounded):
-            assert np.asarray(a).tobytes() == r.tobytes(), f"{name} changed what it was given"
+            assert to_host(a).tobytes() == r.tobytes(), f"{name} changed what it was given"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -509,5 +85,208 @@ def run(host, name, dtype, shape):
 def test_kernels(host, name, dtype):
     before = host.launches
     for shape in CASES[name][1]:
-        run(host, name, DTYPES[dtype], shape)
+        run(host, name, DTYPES[dtype], shape, SCHEDULES)
     assert host.launches > before
+
+
+class Gpu:
+    """A real GPU in the place of the host build."""
+
+    order = 0
+
+    def put(self, value):
+        return gg.tensor(value, device="cuda").array
+
+    def check(self):
+        pass
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_on_a_gpu(name, dtype):
+    for shape in CASES[name][1]:
+        run(Gpu(), name, DTYPES[dtype], shape, range(2))
+
+
+def test_every_kernel_has_a_row(host_library, monkeypatch):
+    """What the rows launch, by name, is what the sources have."""
+    launched = set()
+
+    class Noting(HostLibrary):
+        def compile(self, code, kernel, device):
+            launched.add(kernel.partition("<")[0])
+            return super().compile(code, kernel, device)
+
+    noting = Noting(host_library.folder)
+    register(noting, "standin")
+    try:
+        for name, (_, shapes, _) in CASES.items():
+            for shape in [s for s in shapes if 0 not in s][:4]:
+                run(noting, name, float32, shape, [0])
+    finally:
+        unregister("standin")
+    assert launched == {k for p in KERNELS.glob("*.cu") for k in kernels.signatures(kernels.source(p.name))}
+
+
+@pytest.mark.parametrize(
+    "row, shape, right, wrong",
+    [
+        ("softmax", (3, 600), "__syncthreads();\n        v = part[0];", "v = part[0];"),  # a barrier less
+        ("softmax", (5, 31), "column(p, j) < cols ? C(", "column(p, j) <= cols ? C("),  # reads one too far
+        (
+            "column_sums",
+            (70, 33),
+            "__syncthreads();\n            if ((int)threadIdx.y < half)",
+            "if (threadIdx.y < half)",
+        ),
+        ("column_sums", (70, 33), "if (column(j) < cols) partial", "if (column(j) <= cols) partial"),  # writes too far
+        ("elementwise", (1000,), "first = n / W * W;", "first = n;"),  # no tail
+        ("elementwise", (33,), "i = first + thread_id(); i < n", "i = first + thread_id(); i < n - 1"),  # one less
+    ],
+)
+def test_a_bug_in_a_kernel_is_noticed(host_library, monkeypatch, row, shape, right, wrong):
+    source = kernels.source.__wrapped__
+    found = [source(p.name).count(right) for p in KERNELS.glob("*.cu")]
+    assert max(found) == 1
+    monkeypatch.setattr(kernels, "source", lambda name: source(name).replace(right, wrong))
+    monkeypatch.setitem(kernels.VALUES, "T", (float32,))
+    broken = HostLibrary(host_library.folder)
+    register(broken, "standin")
+    try:
+        with pytest.raises((AssertionError, RuntimeError)):
+            for n in (0, 1, 3):  # at least one of them ends where its last 16 bytes do not
+                run(broken, row, float32, (*shape[:-1], shape[-1] + n), SCHEDULES)
+    finally:
+        unregister("standin")
+
+
+# ---------------------------------------------------------------------------------------------- odd values
+def ones(host, *shape, dtype=np.float32):
+    return host.put(np.ones(shape, dtype))
+
+
+@pytest.mark.parametrize("cols", [3, 8, 600, 5000])
+def test_rows_with_infinities_and_nan(host, cols):
+    x = np.zeros((5, cols), np.float32)
+    x[1], x[2, :2], x[3, 1], x[4, 2] = -np.inf, -np.inf, np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        expected = softmax(x), log_softmax(x)
+    for log, e in enumerate(expected):
+        np.testing.assert_allclose(to_host(fused.softmax(host.put(x), bool(log))), e, rtol=1e-5)
+    loss, lse = map(to_host, fused.softmax_xent(host.put(x), host.put(np.full(5, 2))))
+    np.testing.assert_allclose(loss[::2], [np.log(cols), np.log(cols - 2), np.nan][: len(loss[::2])], rtol=1e-5)
+    assert np.isnan(loss[[1, 3, 4]]).all() and np.isfinite(lse[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("label", [-1, 7, 2**31 + 3])
+def test_a_label_out_of_range_is_nan_and_nothing_is_read_there(host, label):
+    z, labels = ones(host, 3, 7), host.put(np.array([1, label, 2], np.int64))
+    loss, lse = fused.softmax_xent(z, labels)
+    dz = fused.softmax_xent_grad(ones(host, 3), z, labels, lse)
+    assert np.isnan(np.asarray(loss)).tolist() == [False, True, False]
+    assert np.isnan(np.asarray(dz)).all(1).tolist() == [False, True, False]
+    host.allocator.check()
+
+
+def test_an_index_out_of_range_is_nan_and_its_gradient_goes_nowhere(host):
+    table, index = ones(host, 5, 9), host.put(np.array([0, 5, -1, 4], np.int32))
+    assert np.isnan(np.asarray(fused.gather(table, index))).all(1).tolist() == [False, True, True, False]
+    for deterministic in (False, True):
+        out = fused.scatter_add(ones(host, 4, 9), index, 5, deterministic)
+        assert np.asarray(out).sum(1).tolist() == [9, 0, 0, 0, 9]
+    host.allocator.check()
+
+
+def test_more_than_2_to_the_31_elements(host):
+    """The last rows of a table of 4 GB of which no more than those are ever touched."""
+    entries = 2**31 // 8 + 5
+    table = np.zeros((entries, 8), np.float16).view(standin.Array)
+    table[-2:] = [[3] * 8, [4] * 8]
+    out = fused.gather(table, host.put(np.array([0, entries - 1, entries - 2])))
+    assert np.asarray(out)[:, 7].tolist() == [0, 4, 3]
+
+
+def test_random_bits_differ_and_repeat(host):
+    x = ones(host, 4000)
+    kept = lambda seed, offset: np.asarray(fused.dropout(x, 0.5, seed, offset)) > 0
+    first = kept(1, 0)
+    assert abs(first.mean() - 0.5) < 0.05 and (kept(1, 0) == first).all()
+    assert (kept(1, 1)[:-4] == first[4:]).all()  # an offset is four elements
+    assert abs((kept(2, 0) == first).mean() - 0.5) < 0.05 and abs((kept(1, 1000) == first).mean() - 0.5) < 0.05
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+def test_shapes_that_do_not_fit_are_errors(host):
+    x, b, n = ones(host, 4, 6), ones(host, 5), ones(host, 4)
+    labels = ones(host, 3, dtype=np.int64)
+    before = host.launches
+    for call, error in [
+        (lambda: fused.bias_act(x, b, "relu"), r"bias has shape \(5,\), and \(6,\) is needed"),
+        (lambda: fused.bias_act_grad(ones(host, 4, 5), x, ones(host, 6), "relu"), "g has shape"),
+        (lambda: fused.column_sums(host.put(np.float32(1))), "given a 0-d array"),
+        (lambda: fused.relu_mask_grad(x, ones(host, 3, dtype=np.uint32)), "bits has shape"),
+        (lambda: fused.softmax_grad(b, x), "g has shape"),
+        (lambda: fused.softmax_xent(x, labels), "labels has shape"),
+        (lambda: fused.softmax_xent(x[:, :0], labels), "no classes"),
+        (lambda: fused.softmax_xent_grad(b, x, ones(host, 4, dtype=np.int64), n), "g has shape"),
+        (lambda: fused.norm(x, gamma=b), "gamma has shape"),
+        (lambda: fused.norm(x, residual=b), "residual has shape"),
+        (lambda: fused.norm_grad(x, x, None, b), "rstd has shape"),
+        (lambda: fused.batch_norm(b), "batch_norm takes"),
+        (lambda: fused.batch_norm(x, running_mean=b), "running statistics"),
+        (lambda: fused.dropout(x, 1.5, 0, 0), "a probability"),
+        (lambda: fused.dropout(x, 0.5, 0, 0, residual=b), "residual has shape"),
+        (lambda: fused.gather(b, labels), "two axes"),
+        (lambda: fused.scatter_add(x, labels, 5), "g has shape"),
+        (lambda: fused.bias_act(x, ones(host, 6), "swish"), "swish"),
+    ]:
+        with pytest.raises(ValueError, match=error):
+            call()
+    assert host.launches == before
+
+
+def test_dtypes_that_do_not_fit_are_errors(host):
+    x, double = ones(host, 4, 6), ones(host, 6, dtype=np.float64)
+    for call in (
+        lambda: fused.bias_act(x, double, "relu"),
+        lambda: fused.softmax(ones(host, 4, 6, dtype=np.int32)),
+        lambda: fused.softmax_xent(x, ones(host, 4, dtype=np.int8)),
+        lambda: fused.gather(x, ones(host, 3)),
+        lambda: fused.softmax(np.ones((3, 4), np.float32)),
+        lambda: fused.bias_act(x, np.ones(6, np.float32), "relu"),
+    ):
+        with pytest.raises(TypeError, match="not made for|is to be an array of|no kernels for|one array is on"):
+            call()
+
+
+def test_more_arrays_than_a_launch_takes(host):
+    xs = [ones(host, 1 + i % 3) for i in range(700)]
+    before = host.launches
+    outs = [x.copy() for x in xs]
+    control = fused.control(xs[0], 0.5)
+    fused.sgd(xs, outs, xs, None, control)
+    assert host.launches == before + 2 and all((np.asarray(o) == 0.5).all() for o in outs)
+    fused.global_norm(xs, control)
+    assert abs(control[fused.optimizer.NORM] - np.sqrt(sum(x.size for x in xs))) < 1e-5
+    fused.global_norm([], control)
+    assert control[fused.optimizer.NORM] == 0
+
+
+def test_arrays_of_an_optimizer_are_checked(host):
+    x, control = ones(host, 6), fused.control(ones(host, 1), 0.1)
+    step = lambda *columns, **options: fused.sgd(*columns, control, **options)
+    for columns, error in [
+        (([x], [x], [x[::2]], None), ValueError),
+        (([x], [x], [ones(host, 5)], None), ValueError),
+        (([x], [x], [x, x], None), ValueError),
+        (([x], [x], [ones(host, 6, dtype=np.float64)], None), TypeError),
+        (([x], [x], [np.ones(6, np.float32)], None), TypeError),
+    ]:
+        with pytest.raises(error):
+            step(*columns)
+    with pytest.raises(ValueError, match="needs arrays that keep it"):
+        step([x], [x], [x], None, momentum=0.9)
+    half = ones(host, 6, dtype=np.float16)
+    with pytest.raises(TypeError, match="an array of float32"):  # states are wide
+        step([half], [half], [half], [half], momentum=0.9)

@@ -12,6 +12,12 @@ ACTIVATIONS = ("identity", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh
 BY_OUTPUT = {"relu", "sigmoid", "tanh"}  # whose pullback goes by the output
 
 
+def _number(act: str) -> int:
+    if act not in ACTIVATIONS:
+        raise ValueError(f"there is no activation {act!r}; known are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS.index(act)
+
+
 def bias_act(x: Array, bias: Array, act: str) -> Array:
     """act(x + bias), with a bias for each column of x (..., columns)."""
     p = place(x, bias)
@@ -21,7 +27,7 @@ def bias_act(x: Array, bias: Array, act: str) -> Array:
         out = p.empty(x.shape, x.dtype)
         if out.size:
             grid, block = by_column(rows, cols, x.dtype)
-            run = p.get("bias", "bias_act", x.dtype, ACTIVATIONS.index(act))
+            run = p.get("bias", "bias_act", x.dtype, _number(act))
             run(grid, block, x, bias, out, rows, cols)
     return out
 
@@ -37,7 +43,7 @@ def bias_act_grad(g: Array, saved: Array, bias: Array, act: str) -> tuple[Array,
             return dx, p.lib.xp.zeros((cols,), g.dtype)
         grid, block = by_column(rows, cols, g.dtype)
         partial = p.empty((grid[1], cols), wide(g.dtype))
-        run = p.get("bias", "bias_act_grad", g.dtype, ACTIVATIONS.index(act))
+        run = p.get("bias", "bias_act_grad", g.dtype, _number(act))
         run(grid, block, g, saved, bias, dx, partial, rows, cols)
         return dx, fold(p, partial, g.dtype, 1, grid[1], cols)[0]
 

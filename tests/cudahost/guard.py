@@ -1,7 +1,6 @@
 """Arrays whose neighbours are forbidden: memory that ends, or starts, at a page nobody may touch."""
 
 import ctypes
-import itertools
 import mmap
 
 import numpy as np
@@ -35,20 +34,20 @@ class Guarded:
 
 
 class Allocator:
-    """Makes guarded arrays, in turn against the page after and the page before, and looks after them.
+    """Makes guarded arrays, against the page after or (`at_start`) the page before, and looks after them.
 
     At the end of its pages an array of odd size is misaligned for 16-byte loads; at their start it is aligned and has
-    a tail.  Both ways of every kernel are taken.
+    a tail.  A kernel is to be run with its arrays at both.
     """
 
     def __init__(self) -> None:
-        self._turn = itertools.count()
+        self.at_start = False
         self._watched: list[Guarded] = []
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An array full of 0xFF: NaN, or -1.  What a kernel leaves out shows."""
         dtype = np.dtype(dtype)
-        memory = Guarded(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, at_start=next(self._turn) % 2 == 1)
+        memory = Guarded(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, self.at_start)
         memory.bytes[...] = 0xFF
         self._watched.append(memory)
         return np.ndarray(shape, dtype, memory.bytes)

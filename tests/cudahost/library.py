@@ -31,19 +31,37 @@ class Namespace(standin.Namespace):
 
 
 class HostLibrary(standin.StandIn):
-    """A stand-in for CuPy that compiles.  `order` is the schedule of the launches that follow; `launches` counts."""
+    """A stand-in for CuPy that compiles.
+
+    `order` is the schedule of what follows, with arrays at the start of their pages in every second one; `launches`
+    counts.
+    """
 
     compiles = True
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.order, self.launches = folder, SCHEDULES[0], 0
+        self.folder, self.launches = folder, 0
         self.allocator = Allocator()
+        self.order = SCHEDULES[0]
         self.xp = Namespace(self.allocator)
         self._modules: dict[str, HostModule] = {}
+
+    @property
+    def order(self) -> int:
+        return self._order
+
+    @order.setter
+    def order(self, order: int) -> None:
+        self._order = order
+        self.allocator.at_start = SCHEDULES.index(order) % 2 == 1
 
     def put(self, value: np.ndarray) -> standin.Array:
         """`value` on this library's device, guarded."""
         return self.allocator.put(np.asarray(value)).view(standin.Array)
+
+    def check(self) -> None:
+        """AssertionError if a kernel wrote beside an array."""
+        self.allocator.check()
 
     def compile(self, code: str, kernel: str, device: Any) -> Any:
         if code not in self._modules:  # every instantiation of a file at once: g++ reads the headers once
