@@ -79,6 +79,10 @@ class Library:
     def device_of(self, x: Array) -> Device:
         return CPU
 
+    def index(self, x: Array) -> int:
+        """The number of the device that `x` is on, among those of this library."""
+        return 0
+
     def address(self, x: Array) -> int:
         """Where the memory of `x` begins."""
         return x.ctypes.data
@@ -116,6 +120,9 @@ class CupyLibrary(Library):
 
     def device_of(self, x: Array) -> Device:
         return Device("cuda", x.device.id)
+
+    def index(self, x: Array) -> int:
+        return x.device.id
 
     def address(self, x: Array) -> int:
         return x.data.ptr

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,38 +134,43 @@ class Instance:
             if v not in VALUES[t]:
                 raise TypeError(f"kernel {kernel} is not made for {t} = {v}; it is for {[str(k) for k in VALUES[t]]}")
         self.name = expression(kernel, values)
-        self._lib, self._device = lib, device
         bound = dict(zip(s.template, values))
-        self._takes = [_expected(p.type, bound) for p in s.parameters]
-        self._parameters = s.parameters
+        self._takes = [self._taker(lib, device.index, p, *_expected(p.type, bound)) for p in s.parameters]
         self._function = lib.compile(source(name), self.name, device)
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], *args: Any) -> None:
         if len(args) != len(self._takes):
             raise TypeError(f"kernel {self.name} takes {len(self._takes)} arguments, given {len(args)}")
-        ready = [self._ready(i, a, *t) for i, (a, t) in enumerate(zip(args, self._takes))]
-        self._function(grid, block, tuple(ready))
+        self._function(grid, block, tuple([take(a) for take, a in zip(self._takes, args)]))
 
-    def _ready(self, i: int, a: Any, pointer: bool, dtype: Any) -> Any:
+    def _taker(self, lib: Library, index: int, parameter: Parameter, pointer: bool, dtype: Any) -> Callable[[Any], Any]:
+        """What a parameter takes: a function that answers what is handed over, or raises."""
         if not pointer:
-            if dtype is not None:
-                return dtype(a)
-            if not (isinstance(a, np.ndarray) and a.dtype.names):
-                raise TypeError(self._wrong(i, a, "a struct"))
+            return partial(self._struct, parameter) if dtype is None else dtype
+        types, address, where, size = lib.types, lib.address, lib.index, dtype.itemsize
+        nullable = parameter.name.endswith("_or_null")
+
+        def take(a: Any) -> Any:
+            if a is None or not isinstance(a, types) or a.dtype != dtype:
+                if a is None and nullable:
+                    return _NULL
+                raise TypeError(self._wrong(parameter, a, f"an array of {dtype}"))
+            if not a.flags.c_contiguous or address(a) % size:
+                raise TypeError(self._wrong(parameter, a, "a contiguous, aligned array"))
+            if where(a) != index:
+                raise TypeError(self._wrong(parameter, a, f"on device {index}, this one is on {where(a)}"))
             return a
-        if a is None and self._parameters[i].name.endswith("_or_null"):
-            return _NULL
-        if a is None or not isinstance(a, self._lib.types) or a.dtype != dtype:
-            raise TypeError(self._wrong(i, a, f"an array of {dtype}"))
-        if not a.flags.c_contiguous or self._lib.address(a) % dtype.itemsize:
-            raise TypeError(self._wrong(i, a, "a contiguous, aligned array"))
-        if (found := self._lib.device_of(a)) != self._device:
-            raise TypeError(self._wrong(i, a, f"an array on {self._device}, this one is on {found}"))
+
+        return take
+
+    def _struct(self, parameter: Parameter, a: Any) -> Any:
+        if not (isinstance(a, np.ndarray) and a.dtype.names):
+            raise TypeError(self._wrong(parameter, a, "a struct"))
         return a
 
-    def _wrong(self, i: int, a: Any, wanted: str) -> str:
+    def _wrong(self, parameter: Parameter, a: Any, wanted: str) -> str:
         shown = f"{type(a).__name__} of {a.dtype}" if hasattr(a, "dtype") else repr(a)
-        return f"kernel {self.name}: {self._parameters[i].name} is to be {wanted}; given {shown}"
+        return f"kernel {self.name}: {parameter.name} is to be {wanted}; given {shown}"
 
 
 def _expected(ctype: str, bound: dict[str, Any]) -> tuple[bool, Any]:
@@ -192,7 +197,7 @@ class Place:
 
     def whole(self, a: Any) -> Array:
         """`a` contiguous and aligned to its dtype: itself, or a copy."""
-        out = self.lib.xp.ascontiguousarray(a)
+        out = a if a.flags.c_contiguous else self.lib.xp.ascontiguousarray(a)
         return out.copy() if self.lib.address(out) % out.dtype.itemsize else out
 
     def get(self, name: str, kernel: str, *values: Any) -> Instance:
@@ -204,9 +209,7 @@ class Place:
         return found
 
 
-@cache
-def _place(lib: Library, device: Device) -> Place:
-    return Place(lib, device)
+_places: dict[tuple[Library, int], Place] = {}
 
 
 def place(*arrays: Any) -> Place:
@@ -214,17 +217,19 @@ def place(*arrays: Any) -> Place:
 
     TypeError for two devices, for what is no array, and for arrays whose library compiles no kernels.
     """
-    given = [a for a in arrays if a is not None]
-    lib = library(given[0])
+    lib = library(arrays[0])
     if lib is None or not lib.compiles:
-        raise TypeError(f"there are no kernels for {type(given[0]).__name__}; they run on arrays of a GPU")
-    device = lib.device_of(given[0])
-    for a in given[1:]:
-        if library(a) is None:
-            raise TypeError(f"a kernel takes arrays, given {type(a).__name__}")
-        if device_of(a) != device:
-            raise TypeError(f"one array is on {device}, another on {device_of(a)}")
-    return _place(lib, device)
+        raise TypeError(f"there are no kernels for {type(arrays[0]).__name__}; they run on arrays of a GPU")
+    index = lib.index(arrays[0])
+    for a in arrays[1:]:
+        if a is not None and (not isinstance(a, lib.types) or lib.index(a) != index):
+            if library(a) is None:
+                raise TypeError(f"a kernel takes arrays, given {type(a).__name__}")
+            raise TypeError(f"one array is on {device_of(arrays[0])}, another on {device_of(a)}")
+    found = _places.get((lib, index))
+    if found is None:
+        found = _places[lib, index] = Place(lib, lib.device_of(arrays[0]))
+    return found
 
 
 def usable(*arrays: Any) -> bool:
@@ -289,17 +294,15 @@ def kernel(name: str, kernel: str, otherwise: Callable[..., Array]) -> Callable[
     def forward(xp: Any, *arrays: Any) -> Array:
         if not usable(*arrays):
             return otherwise(xp, *arrays)
-        dtype = arrays[0].dtype
-        p = place(*arrays)
-        wanted = [q.name for q in signature(f"{name}.cu", kernel).parameters if q.type == "const T*"]
-        if len(arrays) != len(wanted):
-            raise TypeError(f"kernel {kernel} takes {len(wanted)} arrays, given {len(arrays)}")
-        shape = np.broadcast_shapes(*[a.shape for a in arrays])
+        p, dtype, shape = place(*arrays), arrays[0].dtype, arrays[0].shape
         with p.scope():
-            whole = [p.whole(a if a.shape == shape else p.lib.xp.broadcast_to(a, shape)) for a in arrays]
+            if any([a.shape != shape for a in arrays]):
+                shape = np.broadcast_shapes(*[a.shape for a in arrays])
+                arrays = tuple([p.lib.xp.broadcast_to(a, shape) for a in arrays])
             out = p.empty(shape, dtype)
             if out.size:
-                p.get(name, kernel, dtype)(*by_element(out.size, dtype), *whole, out, out.size)
+                run = p.get(name, kernel, dtype)
+                run(*by_element(out.size, dtype), *[p.whole(a) for a in arrays], out, out.size)
         return out
 
     forward.__name__ = kernel
