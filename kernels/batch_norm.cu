@@ -1,5 +1,6 @@
 // batch_norm of arrays (outer, channels, inner): the statistics of a channel are over outer and inner.
 #include "common.cuh"
+#include "columns.cuh"
 
 // f(i) for the elements of channel blockIdx.x that fall to this thread; blockIdx.y numbers the channel's chunks
 template <typename F> DEVICE void each_of_channel(long long outer, long long channels, long long inner, F f) {
@@ -36,6 +37,25 @@ __global__ void batch_sums(const T* __restrict__ x, wide<T>* __restrict__ partia
         C d = C(x[i]) - origin;
         a += d, b += d * d;
     });
+}
+
+// The same where inner is 1: channels are columns, and neighbouring threads read neighbouring ones
+template <typename T>
+__global__ void batch_sums_columns(const T* __restrict__ x, wide<T>* __restrict__ partial, long long outer,
+                                   long long channels) {
+    Stripe<T> s(outer, channels, aligned(x));
+    wide<T> origin[s.W] = {}, v[s.W] = {}, a[s.W] = {}, b[s.W] = {};
+    s.load(x, origin);
+    s.each_row([&](long long r) {
+        s.load(x + r * channels, v);
+#pragma unroll
+        for (int j = 0; j < s.W; j++) {
+            wide<T> d = v[j] - origin[j];
+            a[j] += d, b[j] += d * d;
+        }
+    });
+    s.leave_sums(a, partial);
+    s.leave_sums(b, partial + gridDim.y * channels);
 }
 
 // mean and rstd of each channel from the chunks' sums; the running ones move by `momentum` towards them (the variance
@@ -107,6 +127,24 @@ __global__ void batch_grad_sums(const T* __restrict__ g, const T* __restrict__ x
         C v = C(g[i]);
         a += v * ((C(x[i]) - m) * scale), b += v;
     });
+}
+
+template <typename T>
+__global__ void batch_grad_sums_columns(const T* __restrict__ g, const T* __restrict__ x,
+                                        const wide<T>* __restrict__ mean, const wide<T>* __restrict__ rstd,
+                                        wide<T>* __restrict__ partial, long long outer, long long channels) {
+    Stripe<T> s(outer, channels, aligned(g, x, mean, rstd));
+    wide<T> m[s.W] = {}, scale[s.W] = {}, v[s.W] = {}, w[s.W] = {}, a[s.W] = {}, b[s.W] = {};
+    s.load_wide(mean, m);
+    s.load_wide(rstd, scale);
+    s.each_row([&](long long r) {
+        s.load(g + r * channels, v);
+        s.load(x + r * channels, w);
+#pragma unroll
+        for (int j = 0; j < s.W; j++) a[j] += v[j] * ((w[j] - m[j]) * scale[j]), b[j] += v[j];
+    });
+    s.leave_sums(a, partial);
+    s.leave_sums(b, partial + gridDim.y * channels);
 }
 
 // dx = gamma rstd (g - sum(g)/count - n sum(g n)/count), with sums = (sum(g n), sum(g)) of each channel

@@ -18,15 +18,19 @@ template <typename T> struct Stripe {
     }
     DEVICE long long column(int j) const { return first + (long long)j * step; }
 
-    template <typename S> DEVICE void load(const S* row, C (&v)[W]) const {
-        if constexpr (sizeof(S) == sizeof(T))
-            if (fast) {
-                if (first < cols) load16(row + first, v);
-                return;
-            }
+    DEVICE void load(const T* row, C (&v)[W]) const {
+        if (fast) {
+            if (first < cols) load16(row + first, v);
+            return;
+        }
 #pragma unroll
         for (int j = 0; j < W; j++)
             if (column(j) < cols) v[j] = C(row[column(j)]);
+    }
+    DEVICE void load_wide(const C* row, C (&v)[W]) const {  // once a thread: an element at a time
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            if (column(j) < cols) v[j] = row[column(j)];
     }
     DEVICE void store(T* row, const C (&v)[W]) const {
         if (fast) {

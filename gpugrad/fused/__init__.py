@@ -12,7 +12,11 @@ from .activation import (
     relu_mask as relu_mask,
     relu_mask_grad as relu_mask_grad,
 )
-from .batch_norm import batch_norm as batch_norm, batch_norm_grad as batch_norm_grad
+from .batch_norm import (
+    batch_norm as batch_norm,
+    batch_norm_grad as batch_norm_grad,
+    batch_norm_inference as batch_norm_inference,
+)
 from .dropout import dropout as dropout
 from .embedding import gather as gather, scatter_add as scatter_add
 from .norm import norm as norm, norm_grad as norm_grad

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..array import Array, wide
-from ..kernels import BLOCK, MAX_GRID, Place, by_element, ceil, place
+from ..kernels import BLOCK, MAX_GRID, Place, by_column, by_element, ceil, place
 from .shape import fold, whole
 
 
@@ -15,9 +16,21 @@ def _channels(x: Array) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], math.prod(x.shape[2:])
 
 
-def _grid(outer: int, channels: int, inner: int) -> tuple[int, int]:
-    """Blocks for sums over each channel: some 1024 in all, each thread with four elements or more."""
-    return channels, max(1, min(ceil(outer * inner, 4 * BLOCK), ceil(1024, channels), 256))
+def _sums(p: Place, kernel: str, arrays: list[Array], outer: int, channels: int, inner: int) -> Array:
+    """(2, chunks, channels): two sums over each chunk of each channel of the first array, as the kernel makes them.
+
+    Some 1024 blocks in all, each thread with four elements or more; where channels are columns, grids by column.
+    """
+    dtype = arrays[0].dtype
+    if inner == 1:
+        grid, block = by_column(outer, channels, dtype)
+        partial = p.empty((2, grid[1], channels), wide(dtype))
+        p.get("batch_norm", f"{kernel}_columns", dtype)(grid, block, *arrays, partial, outer, channels)
+        return partial
+    grid = channels, max(1, min(ceil(outer * inner, 4 * BLOCK), ceil(1024, channels), 256))
+    partial = p.empty((2, grid[1], channels), wide(dtype))
+    p.get("batch_norm", kernel, dtype)(grid, (BLOCK,), *arrays, partial, outer, channels, inner)
+    return partial
 
 
 def batch_norm(
@@ -44,19 +57,33 @@ def batch_norm(
         out = p.empty(x.shape, x.dtype)
         if not x.size:
             return out, p.lib.xp.zeros((channels,), mean.dtype), p.lib.xp.zeros((channels,), mean.dtype)
-        grid = _grid(outer, channels, inner)
-        partial = p.empty((2, grid[1], channels), wide(x.dtype))
-        p.get("batch_norm", "batch_sums", x.dtype)(grid, (BLOCK,), x, partial, outer, channels, inner)
+        partial = _sums(p, "batch_sums", [x], outer, channels, inner)
         run, blocks = p.get("batch_norm", "batch_statistics", x.dtype), (min(ceil(channels, BLOCK), MAX_GRID),)
-        sizes = (grid[1], channels, inner, outer * inner)
+        sizes = (partial.shape[1], channels, inner, outer * inner)
         run(blocks, (BLOCK,), x, partial, mean, rstd, running_mean, running_var, momentum, eps, *sizes)
         _normalize(p, x, gamma, beta, mean, rstd, out, channels, inner)
     return out, mean, rstd
 
 
-def _normalize(p: Place, x: Array, gamma, beta, mean: Array, rstd: Array, out: Array, channels: int, inner: int):
-    run = p.get("batch_norm", "batch_norm", x.dtype)
-    run(*by_element(x.size, x.dtype), x, gamma, beta, mean, rstd, out, x.size, channels, inner)
+def batch_norm_inference(
+    x: Array, gamma: Array | None, beta: Array | None, running_mean: Array, running_var: Array, eps: float = 1e-5
+) -> Array:
+    """x normalized by the running statistics, which are wide."""
+    p = place(x, gamma, beta, running_mean, running_var)
+    _, channels, inner = _channels(x)
+    with p.scope():
+        x, gamma, beta = p.whole(x), whole(p, "gamma", gamma, (channels,)), whole(p, "beta", beta, (channels,))
+        mean = whole(p, "running_mean", running_mean, (channels,))
+        var = whole(p, "running_var", running_var, (channels,))
+        rstd, out = 1 / p.lib.xp.sqrt(var + eps), p.empty(x.shape, x.dtype)
+        if x.size:
+            _normalize(p, x, gamma, beta, mean, rstd, out, channels, inner)
+    return out
+
+
+def _normalize(p: Place, x: Array, *arguments: Any) -> None:
+    *arrays, channels, inner = arguments
+    p.get("batch_norm", "batch_norm", x.dtype)(*by_element(x.size, x.dtype), x, *arrays, x.size, channels, inner)
 
 
 def batch_norm_grad(
@@ -71,11 +98,8 @@ def batch_norm_grad(
         dx = p.empty(x.shape, x.dtype)
         if not x.size:
             return dx, p.lib.xp.zeros((channels,), mean.dtype), p.lib.xp.zeros((channels,), mean.dtype)
-        grid = _grid(outer, channels, inner)
-        partial = p.empty((2, grid[1], channels), wide(x.dtype))
-        sums = p.get("batch_norm", "batch_grad_sums", x.dtype)
-        sums(grid, (BLOCK,), g, x, mean, rstd, partial, outer, channels, inner)
-        both = fold(p, partial, wide(x.dtype), 2, grid[1], channels)
+        partial = _sums(p, "batch_grad_sums", [g, x, mean, rstd], outer, channels, inner)
+        both = fold(p, partial, wide(x.dtype), 2, partial.shape[1], channels)
         run, sizes = p.get("batch_norm", "batch_norm_grad", x.dtype), (x.size, channels, inner, outer * inner)
         run(*by_element(x.size, x.dtype), g, x, gamma, mean, rstd, both, dx, *sizes)
     return dx, both[0], both[1]
