@@ -61,14 +61,15 @@ __global__ void batch_sums_columns(const T* __restrict__ x, wide<T>* __restrict_
 // mean and rstd of each channel from the chunks' sums; the running ones move by `momentum` towards them (the variance
 // unbiased, as PyTorch has it)
 template <typename T>
-__global__ void batch_statistics(const T* __restrict__ x, const wide<T>* __restrict__ partial, wide<T>* __restrict__ mean,
-                                 wide<T>* __restrict__ rstd, wide<T>* __restrict__ running_mean_or_null,
+__global__ void batch_statistics(const T* __restrict__ x, const wide<T>* __restrict__ partial,
+                                 wide<T>* __restrict__ mean, wide<T>* __restrict__ rstd, wide<T>* __restrict__ running_mean_or_null,
                                  wide<T>* __restrict__ running_var_or_null, wide<T> momentum, wide<T> eps,
                                  long long chunks, long long channels, long long inner, long long count) {
     using C = wide<T>;
     for (long long c = thread_id(); c < channels; c += thread_count()) {
         C a = 0, b = 0;
-        for (long long k = 0; k < chunks; k++) a += partial[k * channels + c], b += partial[(chunks + k) * channels + c];
+        for (long long k = 0; k < chunks; k++)
+            a += partial[k * channels + c], b += partial[(chunks + k) * channels + c];
         C shift = a / C(count), var = b / C(count) - shift * shift, average = C(x[c * inner]) + shift;
         if (var < C(0)) var = C(0);
         mean[c] = average;

@@ -1,4 +1,4 @@
-// layer_norm and, where there is no place for a mean, rms_norm of rows, with a residual added before, and their pullbacks.
+// layer_norm of rows and, where there is no place for a mean, rms_norm; with a residual added before; their pullbacks.
 #include "common.cuh"
 #include "columns.cuh"
 #include "row.cuh"
