@@ -68,6 +68,7 @@ class Library:
     name = "numpy"
     xp: ModuleType = np
     types: tuple[type, ...] = (np.ndarray, np.generic)
+    compiles = False  # whether `compile` makes kernels
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
         return np.asarray(value, dtype)
@@ -78,6 +79,14 @@ class Library:
     def device_of(self, x: Array) -> Device:
         return CPU
 
+    def index(self, x: Array) -> int:
+        """The number of the device that `x` is on, among those of this library."""
+        return 0
+
+    def address(self, x: Array) -> int:
+        """Where the memory of `x` begins."""
+        return x.ctypes.data
+
     def scope(self, device: Device) -> Any:
         """A context manager inside which new arrays land on `device`."""
         return _Nothing()
@@ -86,14 +95,15 @@ class Library:
         return np.random.default_rng(seed)
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
-        """A CUDA kernel as a function of (grid, block, arguments); None where there is no compiler."""
-        return None
+        """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""
+        raise NotImplementedError(f"{self.name} compiles no kernels")
 
 
 class CupyLibrary(Library):
     """CuPy on an NVIDIA GPU."""
 
     name = "cupy"
+    compiles = True
 
     def __init__(self, cupy: Any) -> None:
         self.xp = cupy
@@ -111,6 +121,12 @@ class CupyLibrary(Library):
     def device_of(self, x: Array) -> Device:
         return Device("cuda", x.device.id)
 
+    def index(self, x: Array) -> int:
+        return x.device.id
+
+    def address(self, x: Array) -> int:
+        return x.data.ptr
+
     def scope(self, device: Device) -> Any:
         return self.xp.cuda.Device(device.index)
 
@@ -121,7 +137,7 @@ class CupyLibrary(Library):
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):
             module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
-            return module.get_function(kernel)
+            return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
 
 
 class _Nothing:

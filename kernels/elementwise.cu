@@ -1,46 +1,78 @@
-// Element-wise forward and backward kernels.  T is float, double, __half or __nv_bfloat16; half types compute in float.
-// One thread takes every (grid size)-th element, so any grid covers any n; indices are 64-bit.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+// Element-wise forward and backward kernels.
+#include "common.cuh"
+#include "activation.cuh"
 
-template <typename T> struct compute { using type = float; };
-template <> struct compute<double> { using type = double; };
-
-#define EACH(i, n)                                                                                        \
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x)
-
-// out = max(x, 0); NaN stays NaN, as in NumPy
 template <typename T> __global__ void relu(const T* __restrict__ x, T* __restrict__ out, long long n) {
-    using C = typename compute<T>::type;
-    EACH(i, n) {
-        C v = (C)x[i];
-        out[i] = v < C(0) ? T(C(0)) : x[i];
-    }
+    elementwise([](wide<T> v) { return activate<RELU>(v); }, out, n, x);
 }
 
-// out = g where y > 0, else 0: the pullback of relu by its output
+// The pullbacks of relu, sigmoid and tanh by their output y
 template <typename T>
 __global__ void relu_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
-    using C = typename compute<T>::type;
-    EACH(i, n) out[i] = (C)y[i] > C(0) ? g[i] : T(C(0));
+    elementwise([](wide<T> a, wide<T> b) { return pull<RELU>(a, b); }, out, n, g, y);
 }
 
-// out = g y (1 - y): the pullback of sigmoid by its output
 template <typename T>
 __global__ void sigmoid_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
-    using C = typename compute<T>::type;
-    EACH(i, n) {
-        C v = (C)y[i];
-        out[i] = T((C)g[i] * (v * (C(1) - v)));
+    elementwise([](wide<T> a, wide<T> b) { return pull<SIGMOID>(a, b); }, out, n, g, y);
+}
+
+template <typename T>
+__global__ void tanh_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
+    elementwise([](wide<T> a, wide<T> b) { return pull<TANH>(a, b); }, out, n, g, y);
+}
+
+// A warp takes a tile of 32 packs of W elements; bit `lane` of word k of the tile is element lane * W + k.
+// The forward and the pullback share this order, and nobody else reads the bits.
+template <typename T, typename F> DEVICE void tiles(long long n, F f) {
+    constexpr int W = Pack<T>::size;
+    long long warps = thread_count() / 32, count = (n + 32 * W - 1) / (32 * W);
+    for (long long tile = thread_id() / 32; tile < count; tile += warps) {
+        int lane = threadIdx.x % 32;
+        f(tile * W, lane, (tile * 32 + lane) * W);
     }
 }
 
-// out = g (1 - y²): the pullback of tanh by its output
+// relu that leaves one bit an element: 1 where the gradient passes
 template <typename T>
-__global__ void tanh_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
-    using C = typename compute<T>::type;
-    EACH(i, n) {
-        C v = (C)y[i];
-        out[i] = T((C)g[i] * (C(1) - v * v));
-    }
+__global__ void relu_mask(const T* __restrict__ x, T* __restrict__ out, unsigned* __restrict__ bits, long long n) {
+    using C = wide<T>;
+    constexpr int W = Pack<T>::size;
+    bool fast = aligned(x, out);
+    tiles<T>(n, [&](long long word, int lane, long long first) {
+        C v[W], r[W];
+        bool whole = fast && first + W <= n;
+        if (whole) load16(x + first, v);
+        else
+            for (int j = 0; j < W; j++) v[j] = first + j < n ? C(x[first + j]) : C(0);
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+            r[j] = activate<RELU>(v[j]);
+            unsigned vote = __ballot_sync(0xffffffffu, v[j] > C(0));
+            if (lane == j) bits[word + j] = vote;
+        }
+        if (whole) store16(out + first, r);
+        else
+            for (int j = 0; j < W && first + j < n; j++) out[first + j] = T(r[j]);
+    });
+}
+
+template <typename T>
+__global__ void relu_mask_grad(const T* __restrict__ g, const unsigned* __restrict__ bits, T* __restrict__ out,
+                               long long n) {
+    using C = wide<T>;
+    constexpr int W = Pack<T>::size;
+    bool fast = aligned(g, out);
+    tiles<T>(n, [&](long long word, int lane, long long first) {
+        C v[W];
+        bool whole = fast && first + W <= n;
+        if (whole) load16(g + first, v);
+        else
+            for (int j = 0; j < W; j++) v[j] = first + j < n ? C(g[first + j]) : C(0);
+#pragma unroll
+        for (int j = 0; j < W; j++) v[j] = bits[word + j] >> lane & 1 ? v[j] : C(0);
+        if (whole) store16(out + first, v);
+        else
+            for (int j = 0; j < W && first + j < n; j++) out[first + j] = T(v[j]);
+    });
 }

@@ -1,10 +1,13 @@
 """What all tests share: `cuda` tests need a GPU; the front doors, or with --against what they stand for."""
 
 import importlib
+import os
+import shutil
 
 import pytest
 
 import gpugrad as gg
+from gpugrad.array import register, unregister
 
 
 def pytest_addoption(parser):
@@ -28,6 +31,38 @@ def on_the_cpu(request):
     gg.set_default_device("cpu")
     yield
     gg.set_default_device(None)
+
+
+@pytest.fixture(scope="session")
+def build_folder(tmp_path_factory):
+    """Where the host build puts its libraries: one folder for all workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cudahost"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def host_library(build_folder):
+    """gpugrad's kernels on the CPU, one set for the session (tests/cudahost)."""
+    pytest.importorskip("cupy")  # its headers, and NVIDIA's that its extra brings
+    if shutil.which("g++") is None:
+        pytest.skip("the host build needs g++")
+    cudahost = importlib.import_module("cudahost")
+    try:
+        cudahost.module.include_folders()
+    except FileNotFoundError as e:
+        pytest.skip(str(e))
+    return cudahost.HostLibrary(build_folder)
+
+
+@pytest.fixture
+def host(host_library):
+    """`host_library` taking part in gpugrad's dispatch, as the device `standin`."""
+    host_library.order = 0
+    register(host_library, "standin")
+    yield host_library
+    unregister("standin")
 
 
 @pytest.fixture

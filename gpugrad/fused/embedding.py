@@ -1,0 +1,54 @@
+"""Rows of a table by index, and the gradient of the table."""
+
+from __future__ import annotations
+
+import math
+
+from ..array import Array, wide
+from ..kernels import by_row, place
+from .shape import whole
+
+
+def gather(table: Array, index: Array) -> Array:
+    """table[index] for a table (entries, columns) and int32 or int64 indices.  One out of range gives a row of NaN."""
+    p = place(table, index)
+    entries, cols = _matrix(table)
+    with p.scope():
+        table, index = p.whole(table), p.whole(index)
+        out = p.empty((*index.shape, cols), table.dtype)
+        if out.size:
+            team, grid, block = by_row(index.size, cols)
+            run = p.get("embedding", "gather", table.dtype, index.dtype, team)
+            run(grid, block, table, index, out, entries, index.size, cols)
+    return out
+
+
+def scatter_add(g: Array, index: Array, entries: int, deterministic: bool = False) -> Array:
+    """(entries, columns): each row of g (..., columns) added to the row that its index names, the others 0.
+
+    deterministic: the same bits on every run, by sorting the indices; without it by atomic additions.
+    """
+    p = place(g, index)
+    cols, rows = g.shape[-1], math.prod(index.shape)
+    with p.scope():
+        g, index = whole(p, "g", g, (*index.shape, cols)), p.whole(index).reshape(-1)
+        xp = p.lib.xp
+        team, grid, block = by_row(rows, cols)
+        if deterministic:
+            out = xp.zeros((entries, cols), g.dtype)
+            if g.size:
+                order = xp.argsort(index, kind="stable")
+                run = p.get("embedding", "scatter_add_sorted", g.dtype, index.dtype, team)
+                run(grid, block, g, order, index[order], out, entries, rows, cols)
+            return out
+        total = xp.zeros((entries, cols), wide(g.dtype))
+        if g.size:
+            run = p.get("embedding", "scatter_add", g.dtype, index.dtype, team)
+            run(grid, block, g, index, total, entries, rows, cols)
+        return total.astype(g.dtype, copy=False)
+
+
+def _matrix(table: Array) -> tuple[int, int]:
+    if table.ndim != 2:
+        raise ValueError(f"an embedding's table has two axes, given the shape {table.shape}")
+    return table.shape

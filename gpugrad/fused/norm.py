@@ -1,0 +1,64 @@
+"""layer_norm and rms_norm along the last axis, with the sum before it in the same pass."""
+
+from __future__ import annotations
+
+from ..array import Array, wide
+from ..kernels import by_column, by_row, place
+from .shape import fold, matrix, whole
+
+
+def norm(
+    x: Array,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    residual: Array | None = None,
+    eps: float = 1e-5,
+    center: bool = True,
+) -> tuple[Array, Array, Array | None, Array]:
+    """(out, total, mean, rstd) of x (..., columns); total is x + residual, or x itself, and what the pullback needs.
+
+    center: layer_norm (Ba et al. 2016); without it rms_norm (Zhang & Sennrich 2019), whose mean is None.
+    """
+    p = place(x, gamma, beta, residual)
+    rows, cols = matrix(x)
+    with p.scope():
+        x, residual = p.whole(x), whole(p, "residual", residual, x.shape)
+        gamma, beta = whole(p, "gamma", gamma, (cols,)), whole(p, "beta", beta, (cols,))
+        out = p.empty(x.shape, x.dtype)
+        total = None if residual is None else p.empty(x.shape, x.dtype)
+        rstd = p.empty(x.shape[:-1], wide(x.dtype))
+        mean = p.empty(x.shape[:-1], wide(x.dtype)) if center else None
+        if x.size:
+            team, grid, block = by_row(rows, cols)
+            run = p.get("norm", "norm", x.dtype, team)
+            run(grid, block, x, residual, gamma, beta, total, out, mean, rstd, eps, rows, cols)
+    return out, x if total is None else total, mean, rstd
+
+
+def norm_grad(
+    g: Array, total: Array, mean: Array | None, rstd: Array, gamma: Array | None = None, more: Array | None = None
+) -> tuple[Array, Array, Array | None]:
+    """The cotangents of total (that of x, and of the residual), of gamma, and with a mean of beta.
+
+    more: what reaches the total beside the norm, added in the same pass.
+    """
+    p = place(g, total, mean, rstd, gamma, more)
+    rows, cols = matrix(total)
+    center = mean is not None
+    with p.scope():
+        g, total, more = whole(p, "g", g, total.shape), p.whole(total), whole(p, "more", more, total.shape)
+        mean, rstd = whole(p, "mean", mean, total.shape[:-1]), whole(p, "rstd", rstd, total.shape[:-1])
+        gamma = whole(p, "gamma", gamma, (cols,))
+        dx = p.empty(g.shape, g.dtype)
+        if not dx.size:
+            none = p.lib.xp.zeros((cols,), g.dtype)
+            return dx, none, none if center else None
+        team, grid, block = by_row(rows, cols)
+        run = p.get("norm", "norm_grad", g.dtype, team)
+        run(grid, block, g, total, gamma, mean, rstd, more, dx, rows, cols)
+        sums, (grid2, block2) = 1 + center, by_column(rows, cols, g.dtype)
+        partial = p.empty((sums, grid2[1], cols), wide(g.dtype))
+        run = p.get("norm", "norm_grad_columns", g.dtype)
+        run(grid2, block2, g, total, mean, rstd, partial, rows, cols)
+        both = fold(p, partial, g.dtype, sums, grid2[1], cols)
+    return dx, both[0], both[1] if center else None

@@ -1,0 +1,165 @@
+// One launch for all parameters of a dtype: their addresses travel in a struct of the launch's arguments, so nothing is
+// copied to the device before.  What changes from step to step is read from device memory (CONTROL), so a captured
+// step need not be captured again.
+#include "common.cuh"
+
+// gpugrad/fused/optimizer.py has the same
+enum { RATE, STEP, LOSS_SCALE, CLIP, SKIP, NORM };
+enum { PARAMETER, UPDATED, GRADIENT, STATE, STATE2 };
+
+template <int N> struct Table {
+    void* arrays[5][N];  // the updated parameter may be the parameter itself
+    long long size[N];
+    int first[N + 1];  // block of the launch with which each begins, and the number of blocks
+    int count;
+};
+
+// Which array this block works on, and where in it.
+struct Part {
+    int k;
+    long long begin, end;
+};
+template <int N> DEVICE Part part(const Table<N>& table, long long chunk) {
+    int low = 0, high = table.count;  // first[low] <= block < first[high]
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (table.first[middle] <= (int)blockIdx.x) low = middle;
+        else high = middle;
+    }
+    long long begin = (blockIdx.x - table.first[low]) * chunk, end = begin + chunk;
+    return {low, begin, end < table.size[low] ? end : table.size[low]};
+}
+
+// n values of S from p, in 16-byte loads
+template <int n, typename S, typename C> DEVICE void load_many(const S* p, C (&v)[n]) {
+    constexpr int W = Pack<S>::size;
+#pragma unroll
+    for (int i = 0; i < n; i += W) load16(p + i, reinterpret_cast<C(&)[W]>(v[i]));
+}
+template <int n, typename S, typename C> DEVICE void store_many(S* p, const C (&v)[n]) {
+    constexpr int W = Pack<S>::size;
+#pragma unroll
+    for (int i = 0; i < n; i += W) store16(p + i, reinterpret_cast<const C(&)[W]>(v[i]));
+}
+
+// f(parameter, gradient, state, state2) on every element of this block's part, with STATES states that it changes
+template <typename T, int STATES, int N, typename F> DEVICE void update(const Table<N>& table, long long chunk, F f) {
+    using C = wide<T>;
+    constexpr int W = Pack<T>::size;
+    Part own = part(table, chunk);
+    const T* x = static_cast<const T*>(table.arrays[PARAMETER][own.k]);
+    const T* g = static_cast<const T*>(table.arrays[GRADIENT][own.k]);
+    T* out = static_cast<T*>(table.arrays[UPDATED][own.k]);
+    C* s = static_cast<C*>(table.arrays[STATE][own.k]);
+    C* t = static_cast<C*>(table.arrays[STATE2][own.k]);
+    long long i = own.begin + threadIdx.x * W;
+    bool fast = aligned(x, g, out) && (STATES < 1 || aligned(s)) && (STATES < 2 || aligned(t));
+    for (; i < own.end; i += blockDim.x * W) {
+        C v[W], d[W], a[W] = {}, b[W] = {};
+        if (fast && i + W <= own.end) {
+            load_many(x + i, v);
+            load_many(g + i, d);
+            if (STATES > 0) load_many(s + i, a);
+            if (STATES > 1) load_many(t + i, b);
+#pragma unroll
+            for (int j = 0; j < W; j++) f(v[j], d[j], a[j], b[j]);
+            store_many(out + i, v);
+            if (STATES > 0) store_many(s + i, a);
+            if (STATES > 1) store_many(t + i, b);
+        } else {
+            for (long long j = i; j < i + W && j < own.end; j++) {
+                C y = C(x[j]), m = STATES > 0 ? s[j] : C(0), n = STATES > 1 ? t[j] : C(0);
+                f(y, C(g[j]), m, n);
+                out[j] = T(y);
+                if (STATES > 0) s[j] = m;
+                if (STATES > 1) t[j] = n;
+            }
+        }
+    }
+}
+
+template <typename T, int N> DEVICE void copy_parameters(const Table<N>& table, long long chunk) {
+    Part own = part(table, chunk);
+    const T* x = static_cast<const T*>(table.arrays[PARAMETER][own.k]);
+    T* out = static_cast<T*>(table.arrays[UPDATED][own.k]);
+    for (long long i = own.begin + threadIdx.x; i < own.end; i += blockDim.x) out[i] = x[i];
+}
+
+// x -= lr v, with v = g + decay x, or its running sum; no state where momentum is 0
+template <typename T, int N>
+__global__ void sgd(const Table<N> __grid_constant__ table, const double* __restrict__ control, long long chunk,
+                    wide<T> momentum, wide<T> decay, int nesterov) {
+    using C = wide<T>;
+    if (control[SKIP] != 0) return copy_parameters<T>(table, chunk);
+    C rate = C(control[RATE]), scale = C(control[CLIP] / control[LOSS_SCALE]);
+    if (momentum == C(0))
+        update<T, 0>(table, chunk, [&](C& x, C g, C&, C&) { x -= rate * (g * scale + decay * x); });
+    else
+        update<T, 1>(table, chunk, [&](C& x, C g, C& v, C&) {
+            g = g * scale + decay * x;
+            v = momentum * v + g;
+            x -= rate * (nesterov ? g + momentum * v : v);
+        });
+}
+
+// Adam (Kingma & Ba 2014); decoupled: AdamW (Loshchilov & Hutter 2017); raw_eps: eps beside the uncorrected root
+template <typename T, int N>
+__global__ void adam(const Table<N> __grid_constant__ table, const double* __restrict__ control, long long chunk,
+                     double beta1, double beta2, wide<T> eps, wide<T> decay, int decoupled, int raw_eps) {
+    using C = wide<T>;
+    if (control[SKIP] != 0) return copy_parameters<T>(table, chunk);
+    __shared__ C corrected[2];  // the rate, and what the root is divided by: one thread takes the powers
+    if (threadIdx.x == 0) {
+        double root = sqrt(1 - pow(beta2, control[STEP])), size = control[RATE] / (1 - pow(beta1, control[STEP]));
+        corrected[0] = C(raw_eps ? size * root : size);
+        corrected[1] = C(raw_eps ? 1 : 1 / root);
+    }
+    __syncthreads();
+    C size = corrected[0], correction = corrected[1], scale = C(control[CLIP] / control[LOSS_SCALE]);
+    C shrink = decoupled ? C(1 - control[RATE] * decay) : C(1), add = decoupled ? C(0) : decay;
+    C b1 = C(beta1), b2 = C(beta2), c1 = C(1 - beta1), c2 = C(1 - beta2);
+    update<T, 2>(table, chunk, [&](C& x, C g, C& m, C& v) {
+        x *= shrink;
+        g = g * scale + add * x;
+        m = b1 * m + c1 * g;
+        v = b2 * v + c2 * g * g;
+        x -= size * m / (sqrt(v) * correction + eps);
+    });
+}
+
+// partial[start + block] = the sum of the squares of the block's part of the gradients
+template <typename T, int N>
+__global__ void squares(const Table<N> __grid_constant__ table, double* __restrict__ partial, long long start,
+                        long long chunk) {
+    using C = wide<T>;
+    constexpr int W = Pack<T>::size;
+    Part own = part(table, chunk);
+    const T* g = static_cast<const T*>(table.arrays[GRADIENT][own.k]);
+    C sum = 0;
+    bool fast = aligned(g);
+    for (long long i = own.begin + threadIdx.x * W; i < own.end; i += blockDim.x * W) {
+        C v[W];
+        if (fast && i + W <= own.end) load16(g + i, v);
+        else
+            for (int j = 0; j < W; j++) v[j] = i + j < own.end ? C(g[i + j]) : C(0);
+#pragma unroll
+        for (int j = 0; j < W; j++) sum += v[j] * v[j];
+    }
+    double total = reduce<256>((double)sum, Add());
+    if (threadIdx.x == 0) partial[start + blockIdx.x] = total;
+}
+
+// The length of all gradients together, the factor that clips it to `limit` (none if that is 0 or less), and whether
+// the step is to be skipped because the length is not finite.  One block.
+template <typename D>
+__global__ void global_norm(const D* __restrict__ partial, D* __restrict__ control, long long count, D limit, D eps) {
+    D sum = 0;
+    for (long long i = threadIdx.x; i < count; i += blockDim.x) sum += partial[i];
+    sum = reduce<256>(sum, Add());
+    if (threadIdx.x == 0) {
+        D length = sqrt(sum) / control[LOSS_SCALE];
+        control[NORM] = length;
+        control[CLIP] = limit > 0 && length > limit ? limit / (length + eps) : D(1);
+        control[SKIP] = length < infinity<D>() ? D(0) : D(1);
+    }
+}

@@ -1,0 +1,75 @@
+"""The host build behind gpugrad's array protocol: gpugrad's own dispatch, checks and launches, on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import standin
+
+from gpugrad import kernels
+
+from .guard import Allocator
+from .module import SCHEDULES, HostModule
+
+
+class Namespace(standin.Namespace):
+    """The stand-in's numpy, whose new arrays are guarded and poisoned."""
+
+    def __init__(self, allocator: Allocator) -> None:
+        self._allocator = allocator
+
+    def empty(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        return self._allocator.empty(shape, np.dtype(dtype)).view(standin.Array)
+
+    def zeros(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
+        out = self.empty(shape, dtype)
+        out[...] = 0
+        return out
+
+
+class HostLibrary(standin.StandIn):
+    """A stand-in for CuPy that compiles.
+
+    `order` is the schedule of what follows, with arrays at the start of their pages in every second one; `launches`
+    counts.
+    """
+
+    compiles = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.launches = folder, 0
+        self.allocator = Allocator()
+        self.order = SCHEDULES[0]
+        self.xp = Namespace(self.allocator)
+        self._modules: dict[str, HostModule] = {}
+
+    @property
+    def order(self) -> int:
+        return self._order
+
+    @order.setter
+    def order(self, order: int) -> None:
+        self._order = order
+        self.allocator.at_start = SCHEDULES.index(order) % 2 == 1
+
+    def put(self, value: np.ndarray) -> standin.Array:
+        """`value` on this library's device, guarded."""
+        return self.allocator.put(np.asarray(value)).view(standin.Array)
+
+    def check(self) -> None:
+        """AssertionError if a kernel wrote beside an array."""
+        self.allocator.check()
+
+    def compile(self, code: str, kernel: str, device: Any) -> Any:
+        if code not in self._modules:  # every instantiation of a file at once: g++ reads the headers once
+            self._modules[code] = HostModule(code, name_expressions=kernels.instantiations(code), folder=self.folder)
+        function = self._modules[code].get_function(kernel)
+
+        def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+            self.launches += 1
+            function(grid, block, args, order=self.order)
+
+        return launch
