@@ -46,6 +46,11 @@ class CustomOp:
     def keep(self, tracked: Any) -> Callable[[tuple], tuple]:
         return lambda values: (None,) * (len(self.quick) + 1) + values
 
+    @property
+    def whole(self) -> Callable[[tuple], tuple]:
+        """`keep` where all inputs are tracked: the same."""
+        return self.keep(())
+
     def _pull(self, g: Any, saved: tuple, shape: None) -> list[Any]:
         parts = [g.get(i) for i in range(len(self.like))] if self.several else [g]
         lift = any([isinstance(p, Tensor) for p in parts])

@@ -53,7 +53,7 @@ class Origin(Place):
     __slots__ = ("cause", "landed", "mode", "name", "parents")
 
     name: str
-    parents: tuple
+    parents: list[Any]
     landed: Iterable[Tape]
     mode: Any
     cause: str | None
@@ -93,9 +93,12 @@ deep: list[Any] = []  # who wants the whole stack of every place
 _ours: dict[Any, bool] = {}  # whether a module is one that programs call ops through, by its name
 
 
-def find(place: Any) -> Any:
-    """`place`, set to the line of the program that called gpugrad, maybe through NumPy or optree."""
-    frame: Any = sys._getframe(3)
+def find(place: Any, depth: int = 3) -> Any:
+    """`place`, set to the line of the program that called gpugrad, maybe through NumPy or optree.
+
+    depth   how many frames are gpugrad's for certain
+    """
+    frame: Any = sys._getframe(depth)
     while True:
         name = frame.f_globals.get("__name__")
         ours = _ours.get(name)
@@ -121,7 +124,7 @@ def follow(
 
     With a `cause`, of a tensor that has one already, this is one more of its parents.
     """
-    parents = tuple([h.origin if type(h) is Followed else parent(h) for h in heads if h is not None])
+    parents = [h.origin if type(h) is Followed else parent(h) for h in heads if h is not None]
     if not parents:
         return
     n: Any = t.node
@@ -130,10 +133,10 @@ def follow(
         n.tape = n.op = n.next = None
         n.saved, n.edges, n.grad, n.seq = ref(t), (), DROP, tick()
         n.shape, n.dtype = getattr(t.array, "shape", None), getattr(t.array, "dtype", None)
-    origin = find(Origin())
+    origin = find(Origin(), 4)  # this, record or lost, who called that, and an op
     origin.name, origin.parents, origin.landed, origin.mode, origin.cause = name, parents, landed, mode, cause
     if cause is not None and (own := getattr(n, "origin", None)) is not None:
-        own.parents = (*own.parents, origin)
+        own.parents.append(origin)
     else:
         n.origin = origin
 

@@ -82,7 +82,7 @@ def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
 
 def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input and static arguments: reductions, reshapes."""
-    keep = self.keep([True])
+    keep = self.keep((True,))
     defaults = self.static
     values = tuple(defaults.values())
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from .array import is_inexact, library
-from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on, wrap
+from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on
 from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
@@ -161,7 +161,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     `values`: inputs, out, static arguments, auxiliaries, None, as the op's `keep` picks from them.
     The general case; ops with one or two inputs and one tape have it written out.
     """
-    t, now = wrap(out, None, kind), active()
+    t, now = kind(), active()
+    t.array, t.node = out, None
     tape, tapes = now.sole, now.tapes
     live: Any
     for h in heads:
@@ -171,13 +172,13 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     else:
         live, landed = heads, [tape]
     dtype = getattr(out, "dtype", None)
-    if not landed or (dtype is not None and not is_inexact(dtype)):
+    if not landed or (dtype is not None and dtype.kind not in "fc" and not is_inexact(dtype)):
         if logs:
             follow(t, op.name, heads, (), now, None if dtype is None or is_inexact(dtype) else INTEGER)
         if INFERENCE in now.open:
             inferred(t)
         return t
-    saved = op.keep([h is not None for h in live])(values)
+    saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:

@@ -20,10 +20,23 @@ class Op:
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
     `saves` says whether any of them needs an array.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, None)` what the pullbacks of
-    the tracked inputs asked for, with None in the other places.
+    the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
 
-    __slots__ = ("_keep", "args", "asks", "joint", "name", "names", "needs", "quick", "rules", "saves", "static")
+    __slots__ = (
+        "_keep",
+        "args",
+        "asks",
+        "joint",
+        "name",
+        "names",
+        "needs",
+        "quick",
+        "rules",
+        "saves",
+        "static",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -58,6 +71,7 @@ class Op:
         arrays = {i for i, n in enumerate(self.names) if n not in static}
         self.saves = bool(arrays & set().union(*self.needs))
         self._keep: dict[tuple[bool, ...], Callable[[tuple], tuple]] = {}
+        self.whole = self.keep((True,) * len(self.args))
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.args)})>"
@@ -65,14 +79,14 @@ class Op:
     def _at(self, name: str) -> int:
         return -1 if name == "shape" else self.names.index(name)
 
-    def keep(self, tracked: Sequence[bool]) -> Callable[[tuple], tuple]:
-        key = tuple(tracked)
-        if key not in self._keep:
-            needed = set().union(*[need for need, t in zip(self.needs, key, strict=True) if t])
+    def keep(self, tracked: tuple[bool, ...]) -> Callable[[tuple], tuple]:
+        found = self._keep.get(tracked)
+        if found is None:
+            needed = set().union(*[need for need, t in zip(self.needs, tracked, strict=True) if t])
             last = len(self.names)  # where `values` has its None
             picks = [i if i in needed else last for i in range(last)]
-            self._keep[key] = itemgetter(*picks) if last > 1 else lambda v, i=picks[0]: (v[i],)
-        return self._keep[key]
+            found = self._keep[tracked] = itemgetter(*picks) if last > 1 else lambda v, i=picks[0]: (v[i],)
+        return found
 
 
 def _asks(rule: Any) -> list[str]:

@@ -107,15 +107,42 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
         raise ValueError(
             f"take_along_axis: indices have {indices.ndim} axes and x has {array.ndim}; they must have as many"
         )
-    n = array.ndim
-    axis = _checked("take_along_axis", axis, n)
-    key = []
-    for i, length in enumerate(array.shape):
-        if i == axis:
-            key.append(indices)
-        else:
-            key.append(xp_of(array).arange(length).reshape([length if j == i else 1 for j in range(n)]))
-    return getitem(x, tuple(key))
+    return _along(x, indices, _checked("take_along_axis", axis, array.ndim), array.shape)
+
+
+def gather(x: Any, indices: Any, axis: int) -> Any:
+    """out[i, j] = x[indices[i, j], j] along the first axis, and so on: `indices` may be shorter than x elsewhere.
+
+    IndexError for an index that is negative or out of bounds; ValueError for another number of axes, or longer ones.
+    """
+    x = boxed(x, "gather")
+    array = raw(x)
+    indices = xp_of(array).asarray(raw(indices))
+    axis = _checked("gather", axis, array.ndim)
+    elsewhere = [i for i in range(array.ndim) if i != axis]
+    if indices.ndim != array.ndim or any(indices.shape[i] > array.shape[i] for i in elsewhere):
+        raise ValueError(
+            f"gather: Expected index {list(indices.shape)} to be no larger than self {list(array.shape)} apart from "
+            f"dimension {axis}; as many axes, and no longer ones"
+        )
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < array.shape[axis]:
+        wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+        raise IndexError(f"gather: index {wrong} is out of bounds for dimension {axis} with size {array.shape[axis]}")
+    return _along(x, indices, axis, indices.shape)
+
+
+def _along(x: Any, indices: Any, axis: int, lengths: tuple[int, ...]) -> Any:
+    """One element of x for each of `indices` along `axis`; in the other axes, as many as `lengths` from the first."""
+    n, lib = len(lengths), xp_of(raw(x))
+    return getitem(
+        x,
+        tuple(
+            [
+                indices if i == axis else lib.arange(m).reshape([m if j == i else 1 for j in range(n)])
+                for i, m in enumerate(lengths)
+            ]
+        ),
+    )
 
 
 @const

@@ -100,7 +100,7 @@ softmax, log_softmax = [
 ]  # fmt: skip
 argsort = row(index.argsort, "input, dim:axis=-1, descending=False, -stable=False")
 index_select = row(index.take, "input, dim:axis, index:indices", index=raw)
-gather = row(index.take_along_axis, "input, dim:axis, index:indices", index=raw)
+gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")
 roll = row(_shape.roll, "input, shifts:shift, dims:axis=None", dims=_axis)
 tril, triu = row(_shape.tril, "input, diagonal:k=0"), row(_shape.triu, "input, diagonal:k=0")

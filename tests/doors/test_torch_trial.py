@@ -242,3 +242,18 @@ def test_full_backward_hooks(torch, nn):
         with torch.no_grad():
             assert not layer(x).requires_grad
     assert np.allclose(values(x.grad), 2 * w) and len(seen) == 1
+
+
+def test_gather_with_a_shorter_index(torch):
+    x = torch.tensor(np.arange(12.0).reshape(3, 4), requires_grad=True)
+    y = torch.gather(x, 1, torch.tensor([[1, 2]]))
+    assert y.tolist() == [[1, 2]] and torch.gather(x, 0, torch.tensor([[2, 0], [1, 1]])).tolist() == [[8, 1], [4, 5]]
+    y.sum().backward()
+    assert x.grad.sum() == 2 and x.grad[0].tolist() == [0, 1, 1, 0]
+    for bad in ([[4]], [[-1]]):
+        with pytest.raises(
+            (IndexError, RuntimeError), match="index -?[14] is out of bounds for dimension 1 with size 4"
+        ):
+            torch.gather(x, 1, torch.tensor(bad))
+    with pytest.raises(RuntimeError, match="Expected index|Index tensor must have the same number of dimensions"):
+        torch.gather(x, 1, torch.tensor([[0]] * 4))
