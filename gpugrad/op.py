@@ -100,9 +100,11 @@ def _finished(
 ) -> Any:
     call = make(self, host, run, own)
     code = call.__code__
-    n = code.co_argcount  # the parameters get the names by which users know them
-    ignored = {} if own.ignored else {"co_kwonlyargcount": 0}
-    call.__code__ = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]), **ignored)
+    n = code.co_argcount - bool(call.__defaults__)  # without `name`, which those have who ignore it
+    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]))  # parameters as users know them
+    if call.__defaults__ and not own.ignored:
+        code, call.__defaults__ = code.replace(co_argcount=n), None
+    call.__code__ = code
     call.__name__ = call.__qualname__ = self.name
     call.__doc__ = doc
     call.__module__ = next(m for m in _callers() if m != __name__)  # where pickle finds it

@@ -38,7 +38,7 @@ def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input, no static arguments: recorded without a call of our own."""
     keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
 
-    def call(a: Any, *, name: Any = None) -> Any:
+    def call(a: Any, name: Any = None) -> Any:
         kind = type(a)
         if kind is not own:
             if not isinstance(a, Tensor):
@@ -151,7 +151,7 @@ def binary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     bx, by, bz = 0 in both, 1 in both, 2 in both
     meets = own is not Tensor
 
-    def call(a: Any, b: Any, *, name: Any = None) -> Any:
+    def call(a: Any, b: Any, name: Any = None) -> Any:
         kind = type(a)
         if kind is own and (type(b) is own or isinstance(b, Tensor)):  # `is` takes 10 ns less than isinstance
             x = a.array

@@ -125,7 +125,7 @@ def signature(args: Sequence[str], static: dict[str, Any], named: bool, ignored:
         [
             *[Parameter(a, either if named else Parameter.POSITIONAL_ONLY) for a in args],
             *[Parameter(n, either, default=v) for n, v in static.items()],
-            *[Parameter(n, by_name, default=None) for n in ignored],
+            *[Parameter(n, by_name if static else either, default=None) for n in ignored],
         ]
     )
 
