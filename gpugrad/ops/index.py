@@ -119,12 +119,14 @@ def gather(x: Any, indices: Any, axis: int) -> Any:
     array = raw(x)
     indices = xp_of(array).asarray(raw(indices))
     axis = _checked("gather", axis, array.ndim)
-    elsewhere = [i for i in range(array.ndim) if i != axis]
-    if indices.ndim != array.ndim or any(indices.shape[i] > array.shape[i] for i in elsewhere):
-        raise ValueError(
-            f"gather: Expected index {list(indices.shape)} to be no larger than self {list(array.shape)} apart from "
-            f"dimension {axis}; as many axes, and no longer ones"
-        )
+    if indices.ndim != array.ndim:
+        raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {array.ndim}")
+    for i, (m, n) in enumerate(zip(indices.shape, array.shape)):
+        if i != axis and m > n:
+            raise ValueError(
+                f"Size does not match at dimension {i} expected index {list(indices.shape)} to be no larger than self "
+                f"{list(array.shape)} apart from dimension {axis}"
+            )
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < array.shape[axis]:
         wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
         raise IndexError(f"gather: index {wrong} is out of bounds for dimension {axis} with size {array.shape[axis]}")

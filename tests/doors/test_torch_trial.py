@@ -255,5 +255,7 @@ def test_gather_with_a_shorter_index(torch):
             (IndexError, RuntimeError), match="index -?[14] is out of bounds for dimension 1 with size 4"
         ):
             torch.gather(x, 1, torch.tensor(bad))
-    with pytest.raises(RuntimeError, match="Expected index|Index tensor must have the same number of dimensions"):
+    with pytest.raises(RuntimeError, match="Size does not match at dimension 0 expected index"):
         torch.gather(x, 1, torch.tensor([[0]] * 4))
+    with pytest.raises(RuntimeError, match="Index tensor must have the same number of dimensions as input tensor"):
+        torch.gather(x, 1, torch.tensor([0]))
