@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+import gpugrad.tensorflow as tf
 from gpugrad.testing import assert_close
 
 
@@ -314,3 +315,10 @@ def test_a_state_that_cannot_be_taken_changes_nothing():
     with pytest.raises((TypeError, ValueError)):
         layer.load_state_dict({"weight": [[5.0]], "bias": np.array(["x"])})
     assert layer.weight.tolist() == before
+
+
+def test_layers_built_on_their_first_input_have_forward_hooks():
+    layer, seen = tf.keras.layers.Dense(2), []
+    layer.register_forward_hook(lambda m, args, out: seen.append(out.shape))
+    layer(tf.ones((3, 4)))
+    assert seen == [(3, 2)]

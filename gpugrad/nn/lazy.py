@@ -155,7 +155,7 @@ class LazyModule(Module):
         """The layer's output."""
         raise NotImplementedError(f"{type(self).__name__} has no method call(inputs)")
 
-    def __call__(self, inputs: Any, *args: Any, training: bool | None = None, **kw: Any) -> Any:
+    def forward(self, inputs: Any, *args: Any, training: bool | None = None, **kw: Any) -> Any:
         inputs = self.taken(self._made.box(inputs) if isinstance(inputs, list) and _numbers(inputs) else inputs)
         if args or kw:
             args, kw = self.taken(args), self.taken(kw)
