@@ -12,7 +12,7 @@ from typing import Any
 
 from .array import device_of, library, xp
 from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited, leaving, suspecting, walks
+from .hooks import arriving, deposited, gathering, leaving, suspecting
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
 from .recording import active
@@ -35,6 +35,7 @@ def alive(n: Node) -> Node:
     return n
 
 
+@gathering
 def backprop(
     targets: Sequence[Tensor],
     seeds: Sequence[Any],
@@ -52,26 +53,6 @@ def backprop(
     A tape's walk frees all that is upstream; on the graph of tensors only what has been walked through and had saved
     arrays is freed, so that what is left can be differentiated.
     """
-    if not arriving.by_node:
-        return _walk(targets, seeds, tape, sources, retain, lift)
-    walks.stack.append({})
-    try:
-        out = _walk(targets, seeds, tape, sources, retain, lift)
-    finally:
-        arrived = walks.stack.pop()
-    for end, got in arrived.values():
-        end(got)
-    return out
-
-
-def _walk(
-    targets: Sequence[Tensor],
-    seeds: Sequence[Any],
-    tape: Tape | None,
-    sources: Sequence[Any] | None,
-    retain: bool,
-    lift: bool,
-) -> list[Tensor | None] | None:
     grads: dict[Node, Any] = {}
     head: dict[Node, Node] = {}  # node -> head of its chain, where it is not one
     for t, s in zip(targets, seeds, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from itertools import count
 from threading import local
 from typing import Any
@@ -73,3 +74,22 @@ deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
+
+
+def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
+    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not."""
+
+    @wraps(walk)
+    def call(*args: Any) -> Any:
+        if not arriving.by_node:
+            return walk(*args)
+        walks.stack.append({})
+        try:
+            out = walk(*args)
+        finally:
+            arrived = walks.stack.pop()
+        for end, got in arrived.values():
+            end(got)
+        return out
+
+    return call

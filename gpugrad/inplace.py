@@ -170,8 +170,11 @@ def folded(x: Tensor, forth: Callable[[Tensor], Tensor]) -> Tensor:
 
 def permuted(x: Tensor, axes: Sequence[int]) -> Tensor:
     """The axes in another order, as a view of x."""
-    back = [int(i) for i in np.argsort([a % len(axes) for a in axes])]
-    return view(x, lambda base: shape.permute_dims(base, axes), lambda base, part: shape.permute_dims(part, back))
+
+    def back(base: Tensor, part: Tensor) -> Tensor:
+        return shape.permute_dims(part, np.argsort([a % len(axes) for a in axes]).tolist())
+
+    return view(x, lambda base: shape.permute_dims(base, axes), back)
 
 
 def swapped(x: Tensor, axis1: int, axis2: int) -> Tensor:

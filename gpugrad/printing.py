@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .array import bfloat16
+from .array import bfloat16, to_host
 from .core import Tensor
-from .tensor import to_numpy
 
 
 def _number(values: np.ndarray) -> Callable[[Any], str]:
@@ -28,7 +27,7 @@ def _number(values: np.ndarray) -> Callable[[Any], str]:
 
 def text(t: Tensor) -> str:
     """The values of a tensor, as PyTorch prints them."""
-    values = to_numpy(t)
+    values = to_host(t.array)
     values = values.astype(np.float32) if values.dtype == bfloat16 else values
     if not values.ndim:
         return (_number(values.reshape(1))(values) if values.dtype.kind == "f" else str(values)).strip()

@@ -52,7 +52,10 @@ class saved_tensors_hooks:
 
 
 class save_on_cpu(saved_tensors_hooks):
-    """A context in which what ops save is kept in the CPU's memory and copied back when a pullback reads it."""
+    """A context in which what ops save is kept in the CPU's memory and copied back when a pullback reads it.
+
+    pin_memory, device_type   taken, to no effect: copies wait for each other, and the device is the array's own
+    """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
         super().__init__(self._leave, lambda packed: to(packed[0], packed[1]))
