@@ -16,7 +16,8 @@ from .recording import enter, replace
 class detect_anomaly:
     """A context in which a backward pass that makes a NaN is an error, and any error in one names its op.
 
-    Ops called in it remember their stack, which takes 10 to 40 us each, the deeper the longer; what was recorded before has none to show.
+    Ops called in it remember their stack, which takes 10 to 40 us each, the deeper the longer; what was recorded before
+    has none to show.
     check_nan   whether a NaN is an error
     RuntimeError from the backward pass, after a warning with the stack.
     """

@@ -19,6 +19,18 @@ from .tape import GradientTape
 from .tensor import tensor
 
 
+def outward(g: Any, kind: type[Tensor]) -> Tensor:
+    """A cotangent as users see it: the direction of steepest ascent; inside, nothing is conjugated."""
+    g = conj(g) if g.dtype.kind == "c" else g
+    return wrap(raw(g), g.node if isinstance(g, Tensor) else None, kind)
+
+
+def inward(d: Any) -> Any:
+    """What users answer, as a cotangent."""
+    d = wrap(d.array, d.node) if isinstance(d, Tensor) else d
+    return conj(d) if d.dtype.kind == "c" else d
+
+
 class CustomOp:
     """An op made for one call.  Its node saves `back(gs)`, which takes its outputs' cotangents to those of its inputs.
 
@@ -55,23 +67,14 @@ class CustomOp:
         parts = [g.get(i) for i in range(len(self.like))] if self.several else [g]
         lift = any([isinstance(p, Tensor) for p in parts])
         back = saved[len(self.quick) + 1]
-        gs = [self._zeros(*like) if p is None else self._outward(p) for p, like in zip(parts, self.like)]
+        gs = [self._zeros(*like) if p is None else outward(p, self.kind) for p, like in zip(parts, self.like)]
         if lift:
-            return [None if d is None else self._inward(d, True) for d in back(gs)]
+            return [None if d is None else inward(d) for d in back(gs)]
         with no_grad():
-            return [None if d is None else self._inward(d, False) for d in back(gs)]
+            return [None if d is None else raw(inward(d)) for d in back(gs)]
 
     def _zeros(self, shape: Any, dtype: Any, lib: Any) -> Tensor | None:
         return wrap(lib.zeros(shape, dtype), None, self.kind) if self.materialize else None
-
-    def _outward(self, g: Any) -> Tensor:
-        g = conj(g) if g.dtype.kind == "c" else g
-        return wrap(raw(g), g.node if isinstance(g, Tensor) else None, self.kind)
-
-    def _inward(self, d: Any, lift: bool) -> Any:
-        d = wrap(d.array, d.node) if isinstance(d, Tensor) else d
-        d = conj(d) if d.dtype.kind == "c" else d
-        return d if lift else raw(d)
 
 
 def attach(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .autograd import no_grad
 from .core import Tensor, raw, wrap
-from .ops.math import conj
+from .custom import inward, outward
 from .rule import Op, registered
 
 _places: dict[str, str] = {}  # where the function stands that is registered for an op
@@ -46,10 +46,12 @@ def register_gradient(
             return [None] * len(inputs)
         operation = Operation(name, [_boxed(x, kind) for x in inputs], [_boxed(out, kind)])
         if isinstance(g, Tensor):
-            return [_inward(d) for d in _answers(name, f(operation, _outward(g, kind)), len(inputs))]
+            return [
+                None if d is None else inward(d) for d in _answers(name, f(operation, outward(g, kind)), len(inputs))
+            ]
         with no_grad():
-            found = _answers(name, f(operation, _outward(g, kind)), len(inputs))
-        return [raw(_inward(d)) for d in found]
+            found = _answers(name, f(operation, outward(g, kind)), len(inputs))
+        return [None if d is None else raw(inward(d)) for d in found]
 
     registered[name] = back
 
@@ -63,16 +65,6 @@ def _place(f: Any) -> str:
 def _boxed(x: Any, kind: type[Tensor]) -> Any:
     """An input or output as the user's function sees it; a Python number that stood beside an array as it is."""
     return wrap(raw(x), getattr(x, "node", None), kind) if hasattr(x, "dtype") else x
-
-
-def _outward(g: Any, kind: type[Tensor]) -> Any:
-    """Inside, cotangents are not conjugated; users see the direction of steepest ascent."""
-    return _boxed(conj(g) if g.dtype.kind == "c" else g, kind)
-
-
-def _inward(d: Any) -> Any:
-    d = _boxed(d, Tensor)
-    return conj(d) if d is not None and d.dtype.kind == "c" else d
 
 
 def _answers(name: str, found: Any, inputs: int) -> list[Any]:

@@ -322,3 +322,9 @@ def test_layers_built_on_their_first_input_have_forward_hooks():
     layer.register_forward_hook(lambda m, args, out: seen.append(out.shape))
     layer(tf.ones((3, 4)))
     assert seen == [(3, 2)]
+
+
+def test_labels_do_not_broadcast():
+    log_p = gg.nn.log_softmax(gg.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"labels of shape \(1,\) do not fit log-probabilities of shape \(2, 3\)"):
+        gg.nn.nll_loss(log_p, np.array([0]))

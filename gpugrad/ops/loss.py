@@ -138,7 +138,7 @@ def _check_range(index: Any, classes: int, ignore_index: int | None = None) -> b
         ignored = bool((index == ignore_index).any())
         beyond = beyond and _check_range(index[index != ignore_index], classes)
     if beyond:
-        raise ValueError(f"cross_entropy: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
+        raise ValueError(f"labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
     return ignored
 
 
@@ -161,9 +161,7 @@ def distribution_loss(
     logits: Any, target: Any, reduction: str = "mean", weight: Any = None, label_smoothing: float = 0.0
 ) -> Any:
     """Softmax cross-entropy of `logits` (..., classes) with probabilities of the same shape; the mean is over rows."""
-    if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / raw(target).shape[-1]
-    each = multiply(log_softmax(logits), target)
+    each = multiply(log_softmax(logits), _smoothed(target, label_smoothing, raw(target).shape[-1]))
     return reduce(negative(sum(each if weight is None else multiply(each, weight), axis=-1)), reduction)
 
 
@@ -292,9 +290,14 @@ def nll_loss(
 ) -> Any:
     """The negative of the log-probability of the right class: (..., classes) with integer labels (...).
 
-    weight, ignore_index as in `cross_entropy`.  ValueError for a label out of range.
+    weight, ignore_index as in `cross_entropy`.  ValueError for another shape, and for a label out of range.
     """
     labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    if labels.shape != raw(log_probabilities).shape[:-1]:
+        raise ValueError(
+            f"nll_loss: labels of shape {labels.shape} do not fit log-probabilities of shape "
+            f"{raw(log_probabilities).shape}; they must have that shape without its last axis"
+        )
     if labels.dtype.kind in "iu":
         ignored = _check_range(labels, raw(log_probabilities).shape[-1], ignore_index)
         if ignored or weight is not None:

@@ -128,7 +128,8 @@ class Conventions:
                 f"Incompatible shapes: {shapes[0]} vs. {shapes[1]} [Op:{op_name(name)}]. Axes are matched from the "
                 "last; lengths must be equal or 1: tf.reshape or tf.expand_dims one of them."
             )
-        return explain(name, e, values)
+        told = explain(name, e, values)
+        return InvalidArgumentError(*told.args) if type(told) is ValueError else told
 
 
 def _dtype(t: Any) -> str:

@@ -401,3 +401,10 @@ def test_constants_of_tensors(tf):
     assert tape.gradient(same, x).numpy().tolist() == [6.0, 6.0]
     assert tape.gradient(value, x) is None and tape.gradient(column, x) is None
     assert value.numpy().tolist() == [3.0, 6.0] and column.numpy().tolist() == [[6.0], [12.0]]
+
+
+def test_shapes_that_do_not_fit_are_invalid_arguments(tf):
+    x = tf.reshape(tf.range(30.0), (5, 6))
+    for f in (lambda: tf.reshape(x, [7, -1]), lambda: tf.concat([x, tf.ones((2, 2))], 0)):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            f()
