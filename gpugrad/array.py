@@ -87,9 +87,23 @@ class Library:
         """Where the memory of `x` begins."""
         return x.ctypes.data
 
+    def ready(self, x: Any, dtype: np.dtype, index: int) -> bool:
+        """Whether a kernel on device `index` may be handed `x`: of this dtype, there, contiguous and aligned."""
+        return (
+            isinstance(x, self.types)
+            and x.dtype == dtype
+            and x.flags.c_contiguous
+            and self.index(x) == index
+            and not self.address(x) % dtype.itemsize
+        )
+
+    def empty(self, shape: Any, dtype: np.dtype) -> Array:
+        """A new array whose values are not set, on the device in whose scope this is asked."""
+        return self.xp.empty(shape, dtype)
+
     def scope(self, device: Device) -> Any:
         """A context manager inside which new arrays land on `device`."""
-        return _Nothing()
+        return _NOTHING
 
     def generator(self, seed: int | None, device: Device) -> Any:
         return np.random.default_rng(seed)
@@ -108,6 +122,8 @@ class CupyLibrary(Library):
     def __init__(self, cupy: Any) -> None:
         self.xp = cupy
         self.types = (cupy.ndarray,)
+        self.empty = cupy.ndarray  # what cupy.empty calls
+        self._current = cupy.cuda.runtime.getDevice
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
         with self.xp.cuda.Device(device.index):
@@ -122,13 +138,19 @@ class CupyLibrary(Library):
         return Device("cuda", x.device.id)
 
     def index(self, x: Array) -> int:
-        return x.device.id
+        return x.data.device_id
 
     def address(self, x: Array) -> int:
         return x.data.ptr
 
+    def ready(self, x: Any, dtype: np.dtype, index: int) -> bool:
+        if not isinstance(x, self.types):
+            return False
+        memory = x.data
+        return x.dtype == dtype and x._c_contiguous and memory.device_id == index and not memory.ptr % dtype.itemsize
+
     def scope(self, device: Device) -> Any:
-        return self.xp.cuda.Device(device.index)
+        return _NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)
 
     def generator(self, seed: int | None, device: Device) -> Any:
         with self.scope(device):
@@ -145,6 +167,7 @@ class _Nothing:
     def __exit__(self, *exc: object) -> None: ...
 
 
+_NOTHING = _Nothing()
 NUMPY = Library()
 _by_type: dict[type, Library] = {}
 _by_kind: dict[str, Library] = {}

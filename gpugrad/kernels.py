@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +30,20 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "N": TABLES,
     "D": (float64,),
 }
-_SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsigned long long": np.uint64}
-_SCALARS |= {"float": np.float32, "double": np.float64}
+# Scalars as a kernel gets them.  CuPy hands over a Python int as 8 bytes, a Python float as a double.
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "int": lambda a: np.int32(index(a)),
+    "unsigned": lambda a: np.uint32(index(a)),
+    "long long": index,
+    "unsigned long long": lambda a: np.uint64(index(a)),
+    "float": np.float32,
+    "double": float,
+}
+_DTYPES = {
+    "int": np.dtype("int32"), "unsigned": np.dtype("uint32"), "long long": np.dtype("int64"),
+    "unsigned long long": np.dtype("uint64"), "bool": np.dtype("bool"), "unsigned char": np.dtype("uint8"),
+    **{c: d for d, c in CTYPES.items()},
+}  # fmt: skip
 _NULL = np.uintp(0)
 _INCLUDE = re.compile(r'^\s*#include\s+"([\w.]+)"\s*$')
 _KERNEL = re.compile(
@@ -124,61 +137,77 @@ class Instance:
     """A compiled kernel: called with (grid, block, its arguments).
 
     TypeError for what would reach the kernel as garbage: another dtype, another device, strides, a missing argument.
+    `function(grid, block, arguments)` is the launch without these checks.
     """
 
-    def __init__(self, lib: Library, device: Device, name: str, kernel: str, values: tuple[Any, ...]) -> None:
-        s = signature(name, kernel)
+    def __init__(
+        self, lib: Library, device: Device, code: str, kernel: str, values: tuple[Any, ...], s: Signature
+    ) -> None:
         if len(values) != len(s.template):
             raise TypeError(f"kernel {kernel} is a template of {s.template}, given {values}")
         for t, v in zip(s.template, values):
-            if v not in VALUES[t]:
+            if t in VALUES and v not in VALUES[t]:
                 raise TypeError(f"kernel {kernel} is not made for {t} = {v}; it is for {[str(k) for k in VALUES[t]]}")
-        self.name = expression(kernel, values)
+        self.name, self.parameters = expression(kernel, values), s.parameters
         bound = dict(zip(s.template, values))
         self._takes = [self._taker(lib, device.index, p, *_expected(p.type, bound)) for p in s.parameters]
-        self._function = lib.compile(source(name), self.name, device)
+        self.function = lib.compile(code, self.name, device)
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], *args: Any) -> None:
         if len(args) != len(self._takes):
             raise TypeError(f"kernel {self.name} takes {len(self._takes)} arguments, given {len(args)}")
-        self._function(grid, block, tuple([take(a) for take, a in zip(self._takes, args)]))
+        self.function(grid, block, tuple([take(a) for take, a in zip(self._takes, args)]))
 
     def _taker(self, lib: Library, index: int, parameter: Parameter, pointer: bool, dtype: Any) -> Callable[[Any], Any]:
         """What a parameter takes: a function that answers what is handed over, or raises."""
         if not pointer:
-            return partial(self._struct, parameter) if dtype is None else dtype
-        types, address, where, size = lib.types, lib.address, lib.index, dtype.itemsize
-        nullable = parameter.name.endswith("_or_null")
+            return partial(self._struct, parameter) if dtype is None else _SCALARS[dtype]
+        ready, nullable = lib.ready, parameter.name.endswith("_or_null")
 
         def take(a: Any) -> Any:
-            if a is None or not isinstance(a, types) or a.dtype != dtype:
-                if a is None and nullable:
-                    return _NULL
-                raise TypeError(self._wrong(parameter, a, f"an array of {dtype}"))
-            if not a.flags.c_contiguous or address(a) % size:
-                raise TypeError(self._wrong(parameter, a, "a contiguous, aligned array"))
-            if where(a) != index:
-                raise TypeError(self._wrong(parameter, a, f"on device {index}, this one is on {where(a)}"))
-            return a
+            if ready(a, dtype, index):
+                return a
+            if a is None and nullable:
+                return _NULL
+            raise TypeError(self._wrong(lib, index, parameter, a, dtype))
 
         return take
 
     def _struct(self, parameter: Parameter, a: Any) -> Any:
         if not (isinstance(a, np.ndarray) and a.dtype.names):
-            raise TypeError(self._wrong(parameter, a, "a struct"))
+            raise TypeError(f"kernel {self.name}: {parameter.name} is to be a struct; given {_shown(a)}")
         return a
 
-    def _wrong(self, parameter: Parameter, a: Any, wanted: str) -> str:
-        shown = f"{type(a).__name__} of {a.dtype}" if hasattr(a, "dtype") else repr(a)
-        return f"kernel {self.name}: {parameter.name} is to be {wanted}; given {shown}"
+    def _wrong(self, lib: Library, index: int, parameter: Parameter, a: Any, dtype: np.dtype) -> str:
+        if not isinstance(a, lib.types) or a.dtype != dtype:
+            wanted = f"an array of {dtype}"
+        elif lib.index(a) != index:
+            wanted = f"on device {index}, this one is on {lib.index(a)}"
+        else:
+            wanted = "a contiguous, aligned array"
+        return f"kernel {self.name}: {parameter.name} is to be {wanted}; given {_shown(a)}"
+
+
+def _shown(a: Any) -> str:
+    return f"{type(a).__name__} of {a.dtype}" if hasattr(a, "dtype") else repr(a)
 
 
 def _expected(ctype: str, bound: dict[str, Any]) -> tuple[bool, Any]:
-    """(whether it is a pointer, the dtype of what it points to, or the NumPy type of the scalar)."""
-    pointer = ctype.endswith("*")
+    """(whether it is a pointer, the dtype of what it points to, or the name of the scalar; None for a struct)."""
     word = ctype.removesuffix("*").removeprefix("const ").strip()
-    kind = bound[word].type if word in bound else wide(bound["T"]).type if word == "wide<T>" else _SCALARS.get(word)
-    return pointer, np.dtype(kind) if pointer and kind else kind
+    if word in bound:
+        dtype = bound[word]
+    elif word == "wide<T>":
+        dtype = wide(bound["T"])
+    else:
+        dtype = _DTYPES.get(word)
+    if ctype.endswith("*"):
+        if not isinstance(dtype, np.dtype):
+            raise TypeError(
+                f"a kernel's parameter of type {ctype!r}: pointers are to {', '.join(_DTYPES)}, T or wide<T>"
+            )
+        return True, dtype
+    return False, None if dtype is None else CTYPES.get(dtype, word)
 
 
 class Place:
@@ -193,11 +222,14 @@ class Place:
         return self.lib.scope(self.device)
 
     def empty(self, shape: Any, dtype: Any) -> Array:
-        return self.lib.xp.empty(shape, dtype)
+        """A new array whose values are not set."""
+        return self.lib.empty(shape, dtype)
 
     def whole(self, a: Any) -> Array:
         """`a` contiguous and aligned to its dtype: itself, or a copy."""
-        out = a if a.flags.c_contiguous else self.lib.xp.ascontiguousarray(a)
+        if self.lib.ready(a, a.dtype, self.device.index):
+            return a
+        out = self.lib.xp.ascontiguousarray(a)
         return out.copy() if self.lib.address(out) % out.dtype.itemsize else out
 
     def get(self, name: str, kernel: str, *values: Any) -> Instance:
@@ -205,7 +237,9 @@ class Place:
         key = (name, kernel, *values)
         found = self._instances.get(key)
         if found is None:
-            found = self._instances[key] = Instance(self.lib, self.device, f"{name}.cu", kernel, values)
+            file = f"{name}.cu"
+            of = signature(file, kernel)
+            found = self._instances[key] = Instance(self.lib, self.device, source(file), kernel, values, of)
         return found
 
 
@@ -284,25 +318,49 @@ def by_column(rows: int, cols: int, dtype: np.dtype) -> tuple[tuple[int, int], t
 
 
 # ---------------------------------------------------------------------------------------------- element-wise forwards
-def kernel(name: str, kernel: str, otherwise: Callable[..., Array]) -> Callable[..., Array]:
-    """`kernel` of `kernels/NAME.cu` as an op's `gpu=` forward: arrays of one dtype in, a new array out, broadcast.
+def kernel(name: str, kernel: str, otherwise: Callable[..., Array], *values: Any) -> Callable[..., Array]:
+    """`kernel<dtype, *values>` of `kernels/NAME.cu` as an op's `gpu=` forward: arrays of one dtype in, a new one out.
 
-    Strided operands are copied to contiguous ones first.  `otherwise(xp, *arrays)`, the array functions, stands in for
-    dtypes that the kernel is not made for, and for libraries that compile none.
+    Arrays are broadcast, and copied where they are not contiguous.  `otherwise(xp, *arrays)`, the array functions,
+    stands in for dtypes that the kernel is not made for, and for libraries that compile none.
     """
+    # (where to be, the launch, elements that a block takes in one turn) by library, number of the dtype and device
+    found: dict[tuple[Any, ...], tuple[Device, Callable[..., None], int]] = {}
 
-    def forward(xp: Any, *arrays: Any) -> Array:
+    def prepared(arrays: tuple[Any, ...]) -> tuple[Device, Callable[..., None], int]:
+        p, dtype = place(*arrays), arrays[0].dtype
+        run = p.get(name, kernel, dtype, *values)
+        if [q.type for q in run.parameters] != ["const T*"] * len(arrays) + ["T*", "long long"]:
+            raise TypeError(f"kernel {run.name} takes {len(run.parameters) - 2} arrays, given {len(arrays)}")
+        made = found[p.lib, dtype.num, p.device.index] = p.device, run.function, BLOCK * pack(dtype)
+        return made
+
+    def made_fit(xp: Any, arrays: tuple[Any, ...]) -> Array:
         if not usable(*arrays):
             return otherwise(xp, *arrays)
-        p, dtype, shape = place(*arrays), arrays[0].dtype, arrays[0].shape
+        p = place(*arrays)
+        prepared(arrays)
         with p.scope():
-            if any([a.shape != shape for a in arrays]):
-                shape = np.broadcast_shapes(*[a.shape for a in arrays])
-                arrays = tuple([p.lib.xp.broadcast_to(a, shape) for a in arrays])
-            out = p.empty(shape, dtype)
-            if out.size:
-                run = p.get(name, kernel, dtype)
-                run(*by_element(out.size, dtype), *[p.whole(a) for a in arrays], out, out.size)
+            shape = np.broadcast_shapes(*[a.shape for a in arrays])
+            return forward(xp, *[p.whole(p.lib.xp.broadcast_to(a, shape)) for a in arrays])
+
+    def forward(xp: Any, *arrays: Any) -> Array:
+        first = arrays[0]
+        lib = library(first)
+        if lib is None or not lib.compiles:
+            return otherwise(xp, *arrays)
+        dtype, shape, at, ready = first.dtype, first.shape, lib.index(first), lib.ready
+        made = found.get((lib, dtype.num, at))
+        if made is None:
+            return made_fit(xp, arrays)
+        for a in arrays:
+            if not ready(a, dtype, at) or a.shape != shape:
+                return made_fit(xp, arrays)
+        device, launch, turn = made
+        with lib.scope(device):
+            out = lib.empty(shape, dtype)
+            if n := out.size:
+                launch((min(-(-n // turn), MAX_GRID),), (BLOCK,), (*arrays, out, n))
         return out
 
     forward.__name__ = kernel
