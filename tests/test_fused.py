@@ -13,7 +13,7 @@ from fused_cases import CASES, Fixed, Wide, rounds
 import gpugrad as gg
 from gpugrad import fused, kernels
 from gpugrad.array import bfloat16, float16, float32, float64, register, to_host, unregister, wide
-from gpugrad.fused.optimizer import GRADIENT, NORM, STATE, UPDATED
+from gpugrad.fused.optimizer import GRADIENT, NORM, PARAMETER, RATE, STATE, STATE2, UPDATED
 from gpugrad.ops.activation import log_softmax, softmax
 
 DTYPES = {"float32": float32, "float64": float64, "float16": float16, "bfloat16": bfloat16}
@@ -277,6 +277,41 @@ def test_more_arrays_than_a_launch_takes(host):
     assert abs(scaling[NORM] - np.linalg.norm(np.concatenate(outs))) < 1e-5
     fused.global_norm([], scaling)
     assert scaling[NORM] == 0
+
+
+def test_launches_of_a_step_can_be_repeated_as_they_are(host_library):
+    """As a CUDA graph repeats them: the rate, the number of steps and the clip factor are read when they run."""
+    log = []
+
+    class Noting(HostLibrary):
+        def compile(self, code, kernel, device):
+            run = super().compile(code, kernel, device)
+            return lambda *launch: (log.append((run, launch)), run(*launch))
+
+    noting = Noting(host_library.folder)
+    register(noting, "standin")
+    try:
+        rng = np.random.default_rng(0)
+        x, g = rng.standard_normal(5000), rng.standard_normal(5000)
+        xs, gs, ms, vs = ([noting.put(a)] for a in (x, g, 0 * x, 0 * x))
+        one, schedule, scaling = fused.Table(xs), fused.schedule(xs[0], 0.1), fused.scaling(xs[0])
+        for column, arrays in [(PARAMETER, xs), (UPDATED, xs), (GRADIENT, gs), (STATE, ms), (STATE2, vs)]:
+            one.set(column, arrays)
+        fused.global_norm([one], scaling, 2.0)
+        fused.adam(one, schedule, scaling)
+        assert len(log) == 3
+        m = v = 0
+        for step, rate in enumerate([0.1, 0.1, 0.1, 0.05, 0.05], 1):
+            if step > 1:
+                schedule[RATE], gs[0][...] = rate, g * step
+                for run, launch in list(log)[:3]:
+                    run(*launch)
+            now = g * step * min(1, 2 / np.linalg.norm(g * step))
+            x, m, v = optimizer_cases.adam_step(x, now, m, v, rate=rate, step=step)
+            np.testing.assert_allclose(np.asarray(xs[0]), x, rtol=1e-12, atol=1e-12)
+        assert schedule.tolist() == [0.05, 5, 0]
+    finally:
+        unregister("standin")
 
 
 def test_arrays_of_an_optimizer_are_checked(host):

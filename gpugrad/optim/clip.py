@@ -50,7 +50,7 @@ def by_kernels(gs: Sequence[Array], limit: float, eps: float = 0.0) -> tuple[lis
 
     Two launches for each dtype, and one.  None where kernels are not for all of them, or they are on several devices.
     """
-    if not all([usable(g) for g in gs]) or len({place(g) for g in gs}) != 1:
+    if not all(usable(g) for g in gs) or len({place(g) for g in gs}) != 1:  # on the CPU the first one says no
         return None
     parts = [[i for i, g in enumerate(gs) if g.dtype == dtype] for dtype in dict.fromkeys([g.dtype for g in gs])]
     tables = [fused.Table([gs[i] for i in part]) for part in parts]

@@ -93,9 +93,6 @@ class Launches:
         self._schedules: dict[int, Schedule] = {}  # by the id of their `step`
         self._scalings: dict[Place, Scaling] = {}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Launches, ()  # a plan is for these very arrays
-
     def skipped(self) -> int:
         """How many steps were skipped.  Waits for the device, which knows, if there was a loss scale."""
         return sum([int(s.array[SKIPPED]) for s in self._scalings.values() if s.skips])
