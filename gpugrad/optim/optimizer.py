@@ -110,11 +110,8 @@ class Optimizer:
         self._loss_scale = None if value is None else float(value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **self.__dict__,
-            "_done": int(self.iterations),
-            "_launches": Launches(),
-        }  # they are for these very arrays
+        done = int(self.iterations)
+        return {**self.__dict__, "_done": done, "_launches": Launches()}  # a plan is for these very arrays
 
     # ------------------------------------------------------------------------------------ groups
     def add_param_group(self, param_group: dict[str, Any]) -> None:
