@@ -60,7 +60,7 @@ def _gpu(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any,
     return fused.bias_act(product, bias, activation), product, bias
 
 
-def _column_sums(g: Any) -> Any:
+def column_sums(g: Any) -> Any:
     if type(g) is np.ndarray and g.dtype is wide(g.dtype):
         return np.add.reduce(_rows(g), axis=0)
     return sum(g, axis=tuple(range(g.ndim - 1)))
@@ -74,7 +74,7 @@ def _back(g: Any, out: Any, z: Any, offset: Any, activation: str) -> tuple[Any, 
     if offset is not None:
         z = add(z, offset)
     dz = ACTIVATIONS[activation].op.rules[0](g, (z, out), g.shape)
-    return dz, _column_sums(dz)
+    return dz, column_sums(dz)
 
 
 def _back_by_input(g: Any, x: Any, weight: Any, bias: Any, z: Any, offset: Any, activation: str) -> tuple[Any, Any]:
@@ -118,7 +118,7 @@ def _by_input(activation: str) -> Any:
 
 
 _LINEAR: dict[str | None, Any] = {
-    None: op(_affine, name="linear", via=lambda g: (g, _column_sums(g)), **_RULES),
+    None: op(_affine, name="linear", via=lambda g: (g, column_sums(g)), **_RULES),
     **{a: (_by_output if 1 in f.op.needs[0] else _by_input)(a) for a, f in ACTIVATIONS.items()},
 }
 
@@ -131,7 +131,7 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     made = _LINEAR.get(activation)
     if made is None:
         raise ValueError(f"linear: activation is one of {sorted(ACTIVATIONS)} or None, not {activation!r}")
-    if _fit(raw(x), raw(weight), raw(bias)):
+    if fitting(raw(x), raw(weight), raw(bias)):
         return made(x, weight, bias)
     y = matmul(x, weight)
     if bias is not None:
@@ -139,7 +139,7 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     return y if activation is None else ACTIVATIONS[activation](y)
 
 
-def _fit(x: Any, weight: Any, bias: Any) -> bool:
+def fitting(x: Any, weight: Any, bias: Any) -> bool:
     """Whether they are what the one op takes: rows, a matrix and a vector, of one real dtype."""
     try:
         d = x.dtype

@@ -1,0 +1,78 @@
+"""Two linear layers with an activation between, as one op: what is between them is one pass on the way back, too."""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from .. import gemm
+from ..core import Tensor, raw
+from ..op import op
+from .linalg import _matmul, _matmul_y, matmul
+from .linear import ACTIVATIONS, column_sums, fitting, linear
+from .math import add
+from .shape import matrix_transpose
+
+FUSED = ("gelu_tanh", "relu")  # those that a product takes along in both directions
+
+
+class _Parts(NamedTuple):
+    """What the pullbacks start from."""
+
+    g: Any
+    hidden: Any
+    dz: Any  # the cotangent of the first layer before its activation
+    dbias: Any
+
+
+def _forward(xp: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, bias2: Any, activation: str) -> tuple:
+    """(out, the output of the first layer, what its activation's pullback goes by, or None)."""
+    found = gemm.linear(x, weight1, bias1, activation) if gemm.usable(x) else None
+    hidden, saved = found or (linear(x, weight1, bias1, activation), None)
+    return linear(hidden, weight2, bias2), hidden, saved
+
+
+def _back(
+    g: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, hidden: Any, saved: Any, activation: str
+) -> _Parts:
+    if saved is not None and not isinstance(g, Tensor):
+        return _Parts(g, hidden, *gemm.linear_grad(g, weight2, saved, activation))
+    z = add(matmul(x, weight1), bias1)
+    hidden = ACTIVATIONS[activation](z)
+    dz = ACTIVATIONS[activation].op.rules[0](_matmul(g, matrix_transpose(weight2)), (z, hidden), z.shape)
+    return _Parts(g, hidden, dz, column_sums(dz))
+
+
+@cache
+def _made(activation: str) -> Any:
+    return op(
+        lambda xp, x, weight1, bias1, weight2, bias2: _forward(xp, x, weight1, bias1, weight2, bias2, activation),
+        name="feed_forward",
+        aux=("hidden", "saved"),
+        via=lambda g, x, weight1, bias1, weight2, hidden, saved: _back(
+            g, x, weight1, bias1, weight2, hidden, saved, activation
+        ),
+        x=lambda p, weight1: _matmul(p.dz, matrix_transpose(weight1)),
+        weight1=lambda p, x: _matmul_y(p.dz, x, (0, 0)),
+        bias1=lambda p: p.dbias,
+        weight2=lambda p: _matmul_y(p.g, p.hidden, (0, 0)),
+        bias2=lambda p: column_sums(p.g),
+    )
+
+
+def feed_forward(x: Any, weight1: Any, bias1: Any, weight2: Any, bias2: Any, activation: str = "relu") -> Any:
+    """linear(linear(x, weight1, bias1, activation), weight2, bias2), the block of a transformer (Vaswani et al. 2017).
+
+    x (..., in), weight1 (in, hidden), bias1 (hidden,), weight2 (hidden, out), bias2 (out,) -> (..., out).
+    With "relu" and "gelu_tanh" cuBLASLt takes the activation, its pullback and the gradient of bias1 along with the
+    products; otherwise it is the two layers.  ValueError for an unknown activation.
+    """
+    a = raw(x)
+    if activation in FUSED and gemm.usable(a) and fitting(a, raw(weight1), raw(bias1)):
+        b, c = raw(weight2), raw(bias2)
+        d = getattr(b, "dtype", None)
+        if d == a.dtype == getattr(c, "dtype", None) and b.ndim == 2 and b.shape == raw(bias1).shape + c.shape:
+            return _made(activation)(x, weight1, bias1, weight2, bias2)
+    return linear(linear(x, weight1, bias1, activation), weight2, bias2)
