@@ -130,6 +130,63 @@ def test_losses_that_differ_are_noticed(part, losses):
     assert not close(losses, [2.0, 1.9, 1.8], 1e-2) and not close([2.0, 1.9, 1.8], losses, 1e-2)
 
 
+@pytest.fixture
+def answered(part, monkeypatch):
+    """Parts whose libraries are a function of (library, request)."""
+    parts = part("parts")
+
+    def by(f):
+        class Libraries(parts.Libraries):
+            def ask(self, library, /, **request):
+                return f(library, request)
+
+        monkeypatch.setattr(parts, "Libraries", Libraries)
+        monkeypatch.setattr(parts.Options, "installed", lambda self, *libraries: list(libraries))
+        return parts
+
+    return by
+
+
+def test_other_losses_are_not_timed(answered):
+    def answer(library, request):
+        match request["do"]:
+            case "step":
+                return {
+                    "losses": [3.0, 2.0 + (library == "gpugrad" and request["model"] == "mlp"), 1.0],
+                    "first_s": 1.0,
+                }
+            case "program":
+                return {"gpugrad": 4.0, "torch": 5.0, "jax": 6.0, "compiled": 2.5}[library]
+        return {"peak": 1, "process": None}
+
+    rows = list(answered(answer).steps(answered(answer).Options(), float("inf")))
+    assert len(rows) == 3 * 3 * 4
+    for row in rows:
+        wrong = row["library"] == "gpugrad" and row["model"] == "mlp"
+        assert ("ms" in row) is not wrong and ("failed" in row) is wrong
+        assert wrong or row["ratio"] == row["ms"] / 5.0
+
+
+def test_rates_of_kernels_are_beside_the_copy_of_their_size(answered):
+    def answer(library, request):
+        if request["do"] == "rows":
+            return [["copy", False], ["softmax", True], ["adam", True]]
+        if request["do"] == "launch":
+            return 7.0
+        if request["name"] == "adam":
+            raise RuntimeError("OutOfMemoryError: too much")
+        return {"ms": 2.0 if request["name"] == "copy" else 4.0, "bytes": 2 * request["size"]}
+
+    parts = answered(answer)
+    rows = list(parts.kernels(parts.Options(), float("inf")))
+    assert [r["name"] for r in rows] == ["copy", "softmax", "adam"] * 4
+    assert rows[0]["sizes"][64]["GB/s"] == 2 * 64 * 2**20 / 2e-3 / 1e9
+    assert {s["of_copy"] for s in rows[1]["sizes"].values()} == {0.5} and rows[1]["host_us"] == 7
+    assert rows[2]["sizes"] == {} and rows[2]["failed"]["gpugrad"] == "OutOfMemoryError: too much"
+    late = list(parts.kernels(parts.Options(), 0.0))
+    assert [r["left"] for r in late if "left" in r] == [2] * 4
+
+
 def test_a_failure_stays_in_its_row(part):
     """A process that fails, one that answers nothing in time, and one that dies leave the others alone."""
     common = importlib.import_module("common")

@@ -7,7 +7,7 @@ from typing import Any
 
 from common import described, table, verdict
 
-from .inputs import TITLES
+from .inputs import PRECISIONS, TITLES
 
 Row = dict[str, Any]
 # (the least or the most, whether it is the least, what is held to it)
@@ -92,11 +92,12 @@ def _host(rows: list[Row]) -> Iterator[str]:
 
 
 def _steps(rows: list[Row]) -> Iterator[str]:
-    yield "All start from the same weights and data; a program is timed only if its first three losses are those of the"
-    yield "others. PyTorch attends with scaled_dot_product_attention, its optimizers are as it makes them by default. The"
-    yield "first step includes compiling. JAX's time is the host's, until the result is there."
+    yield "All start from the same weights and data; a program is timed only if its first three losses are PyTorch's."
+    yield "PyTorch attends with scaled_dot_product_attention; its optimizers are as it makes them by default. The first"
+    yield "step includes compiling. JAX's time is the host's, until the result is there."
     for model, title in TITLES.items():
-        some = [r for r in rows if r.get("model") == model]
+        place = lambda r: (list(PRECISIONS).index(r["precision"]), list(NAMES).index(r["library"]))
+        some = sorted([r for r in rows if r.get("model") == model], key=place)
         if not some:
             continue
         yield from ["", f"{title[0].upper()}{title[1:]}:", ""]
