@@ -218,7 +218,7 @@ def test_a_part_that_fails_does_not_lose_the_others(part, monkeypatch, tmp_path,
     assert results["host"][1]["broken"] == "RuntimeError: the device is gone" and results["tests"]
     text = capsys.readouterr().out
     assert "This part ended early: RuntimeError: the device is gone" in text
-    assert "| relu | bare | 3 | 2 | 1.50 | missed |" in text and "0 of 1" in text
+    assert "| relu | bare | 3 | 2 | 1.50 | missed |" in text and "| 0 of 1 | 1.50 | 0 |" in text
 
 
 def test_checks_tell_what_failed_and_end_in_time(part):
@@ -227,7 +227,8 @@ def test_checks_tell_what_failed_and_end_in_time(part):
         [sys.executable, "-c", "print('3 passed'); print('========= ERROR SUMMARY: 0 errors')"], float("inf")
     )
     assert told["ok"] and told["outcome"] == "3 passed; ERROR SUMMARY: 0 errors"
-    assert checked([sys.executable, "-c", "raise SystemExit(9)"], float("inf"))["ok"] is False
+    for code in ("print('3 passed'); raise SystemExit(9)", "print('121 skipped in 14 s')"):
+        assert checked([sys.executable, "-c", code], float("inf"))["ok"] is False
     stopped = checked([sys.executable, "-c", "import time; time.sleep(600)"], time.monotonic() - 1)
     assert stopped["ok"] is False and "stopped after" in stopped["outcome"]
 
@@ -274,8 +275,8 @@ def test_the_tables_show_every_figure(part):
     }
     text = report.report(about, results)
     for line in [
-        "| of the copy's bandwidth, at 64 MiB and more | at least 0.85 | 1 of 2 | 0.80 |",
-        "| of PyTorch eager's time a step | at most 1.0 | 1 of 1 | 0.90 |",
+        "| of the copy's bandwidth, at 64 MiB and more | at least 0.85 | 1 of 2 | 0.80 | 1 |",
+        "| of PyTorch eager's time a step | at most 1.0 | 1 of 1 | 0.90 | 0 |",
         "| memcheck | not run | compute-sanitizer is not installed |  |",
         "| softmax | float32 | 2,500 | 90% | 2,000 | 80% | 5 | missed |  |",
         "| adam | float32 |  |  |  |  |  |  | gpugrad: RuntimeError: x \\| y |",

@@ -21,13 +21,15 @@ NAMES = {"gpugrad": "gpugrad", "torch": "PyTorch eager", "compiled": "torch.comp
 TO_COPY, TO_TORCH = "of the copy", "gpugrad / PyTorch"
 
 
-def figures(part: str, rows: list[Row]) -> list[float]:
-    """What is held to the part's figure."""
+def figures(part: str, rows: list[Row]) -> tuple[list[float], int]:
+    """(what is held to the part's figure, how many rows have nothing to hold to it)."""
     if part == "kernels":
-        return [s["of_copy"] for r in rows if r.get("figure") for s in r["sizes"].values() if "of_copy" in s]
-    if part == "steps":
-        rows = [r for r in rows if r.get("library") == "gpugrad"]
-    return [r["ratio"] for r in rows if "ratio" in r]
+        rows = [r for r in rows if r.get("figure")]
+        found = [[s["of_copy"] for s in r["sizes"].values()] for r in rows]
+    else:
+        rows = [r for r in rows if r.get("library", "gpugrad") == "gpugrad" and not {"left", "broken"} & {*r}]
+        found = [[r["ratio"]] if "ratio" in r else [] for r in rows]
+    return [v for some in found for v in some], found.count([])
 
 
 def _judged(part: str, value: float | None) -> str:
@@ -128,12 +130,12 @@ def report(about: dict[str, Any], results: dict[str, list[Row]]) -> str:
              f"machine: {described(about)}  ", f"commit: {about['commit']}", ""]  # fmt: skip
     body = []
     for part, (limit, at_least, what) in FIGURES.items():
-        found = figures(part, results.get(part, []))
+        found, without = figures(part, results.get(part, []))
         if found:
             met = sum([verdict(v, limit, at_least) == "met" for v in found])
             body.append([what, f"{'at least' if at_least else 'at most'} {limit}", f"{met} of {len(found)}",
-                         f"{min(found) if at_least else max(found):.2f}"])  # fmt: skip
-    lines += [*table(["figure", "", "met by", "worst"], body), ""] if body else []
+                         f"{min(found) if at_least else max(found):.2f}", without])  # fmt: skip
+    lines += [*table(["figure", "", "met by", "worst", "rows without one"], body), ""] if body else []
     lines += [*_checks(results)]
     for part, (title, tabulate) in TABLES.items():
         rows = results.get(part)
