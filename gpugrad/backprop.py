@@ -79,6 +79,7 @@ def backprop(
     hooks, written = arriving.by_node, writes.ages  # empty dicts, as a rule
     observed = bool(leaving.by_node or suspecting)
     sweep, tidy = tape is not None and not retain, tape is None and not retain
+    direct = wanted is None and tape is None  # whether sums may be made in the `.grad` of leaves
     while order:
         n = order.pop()
         g = grads.pop(n, None)
@@ -103,6 +104,7 @@ def backprop(
                     _unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
                 ds = _observed(n, g, s, need, alias) if observed else None if op.joint is None else op.joint(g, s, None)
+                adds = None if lift or observed or hooks else op.adds
                 i = -1
                 for e in n.edges:
                     i += 1
@@ -114,6 +116,14 @@ def backprop(
                             continue
                     if need is not None and e not in need:
                         continue
+                    if adds is not None and adds[i] is not None:
+                        total = grads[e] if e in owned else _kept(head.get(e, e)) if direct and e not in grads else None
+                        if total is not None and _add(adds[i], g if ds is None else ds.g, s, total):
+                            grads[e] = total
+                            owned.add(e)
+                            total = None
+                            continue
+                        total = None
                     if ds is None:
                         rule, j = op.quick[i]
                         d = rule(g, s[j]) if j >= 0 else rule(g) if j == -1 else rule(g, s, e.shape)
@@ -320,11 +330,31 @@ def _since_watched(v: Any) -> Any:
 
 
 def deposit(n: Node, g: Any, shared: bool = True) -> None:
-    """Add to `.grad`, in an array of its own: users change gradients in place."""
+    """Add to `.grad`, in an array of its own: users change gradients in place.  The Tensor there stays the same."""
     with _deposit_lock:
         if isinstance(g, Tensor):
             n.grad = positive(g) if n.grad is None else n.grad + g
         elif n.grad is None:
             n.grad = wrap(g.copy() if shared else g)
-        else:
+        elif n.grad.node is not None:  # a gradient with a history
             n.grad = wrap(n.grad.array + g)
+        elif (total := _kept(n)) is None:
+            n.grad.array = n.grad.array + g
+        elif total is not g:  # else it was added up there
+            total += g
+
+
+def _kept(n: Node) -> Any:
+    """The array of the `.grad` of a leaf, if it is like the leaf and nobody else holds it; else None."""
+    t = n.grad
+    if n.op is not None or t is None or t is DROP or t.node is not None or not n.shape:  # 0-d: may be NumPy's scalar
+        return None
+    a = t.array
+    alone = getrefcount(a) == 3 and getattr(a, "base", None) is None  # t, a, and the call's own
+    return a if alone and a.shape == n.shape and a.dtype == n.dtype else None
+
+
+def _add(add: Any, g: Any, s: tuple, total: Any) -> bool:
+    """Whether the cotangent has been added to `total`, which may be the `.grad` of a leaf."""
+    with _deposit_lock:
+        return add(g, s, total) is not None

@@ -17,7 +17,7 @@ from .array import bfloat16, device_of, library, wide, xp
 from .core import Tensor, trainable
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
-from .optim.state import Count
+from .optim.state import Count, plain
 from .tensor import tensor, to_numpy
 from .variable import Variable
 
@@ -101,6 +101,7 @@ def gather(objects: Any) -> dict[str, Any]:
         out[f"{path}.learning_rate"] = np.array([g["lr"] for g in o.param_groups], np.float64)
         for name, v in _known(o, variables):
             for slot, value in o.state.by_id.get(id(v), (v, {}))[1].items():
+                value = plain(slot, value)
                 out[f"{path}.state.{name}.{slot}"] = value if library(value) else np.array(value)
     return out
 

@@ -27,7 +27,7 @@ from numpy import generic
 
 from .array import library
 from .core import Tensor
-from .paths import Parts as Parts, binary, general, unary, unary_static
+from .paths import Parts as Parts, binary, general, ternary, unary, unary_static
 from .rule import Op, Rule, checked_forward, checked_rule, missing, signature, unwritten
 
 
@@ -40,6 +40,8 @@ def op(
     args: Sequence[str] | None = None,
     aux: tuple[str, ...] = (),
     pull: Rule | None = None,
+    via: Rule | None = None,
+    adds: dict[str, Rule] | None = None,
     several: bool = False,
     differentiable: bool = True,
     checked: bool = False,
@@ -52,6 +54,9 @@ def op(
     name, args   the op's name and array arguments, where the forward's signature does not say them
     aux       names of values that the forward returns after its output, for pullbacks only: caches, not variables
     pull      one joint pullback, answering a tuple of the cotangents of all inputs, instead of a rule for each
+    via       the first step of all pullbacks, taken once: what it answers, they get in the place of the cotangent
+    adds      `f(g, ..., total)` for some inputs: adds the cotangent to the array `total` and answers it; or None,
+              where that is no better than a sum
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
               LookupError when somebody differentiates with respect to it, unless the op has no rule at all and a
@@ -63,6 +68,7 @@ def op(
     """
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
+        options |= {"via": via, "adds": adds}
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
     code = getattr(forward, "__code__", None)
     if code is None:
@@ -80,7 +86,7 @@ def op(
         rules = {**{a: missing(name, a) for a in args}, **rules}
     if checked:
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
-    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None})
+    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds)
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:
@@ -88,8 +94,8 @@ def op(
     simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         make = unary_static if static else unary
-    elif simple and len(self.rules) == 2 and not static:
-        make = binary
+    elif simple and len(self.rules) < 4 and not static:
+        make = binary if len(self.rules) == 2 else ternary
     else:
         make = partial(general, aux=aux, several=several)
     return _finished(make, self, host, run, Tensor, self.args, forward.__doc__)

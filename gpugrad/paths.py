@@ -17,6 +17,8 @@ from .origin import CONSTANT, logs
 from .recording import active, lost, record
 from .rule import Op
 
+_NOBODY = (None, None, None)  # tracks one of three
+
 
 def _unboxed(self: Op, call: Any, run: Any, args: tuple, static: dict[str, Any]) -> Any:
     """No argument is a Tensor: raw arrays give a raw array; numbers and lists are made Tensors first."""
@@ -225,6 +227,54 @@ def binary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
         return t
 
     bare, other = _untracked(self, call, host, run, own)
+    return call
+
+
+def ternary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
+    """Three inputs, each with a pullback, and no static arguments: a linear layer."""
+    other = general(self, host, run, own, (), False)
+    keep, whole = self.keep, self.whole
+
+    def call(a: Any, b: Any, c: Any) -> Any:
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor) and isinstance(c, Tensor)):
+            return other(a, b, c)
+        kind = a.kind
+        x, y, z = a.array, b.array, c.array
+        h, k, m = a.node, b.node, c.node
+        try:
+            out = host(x, y, z) if type(x) is ndarray else run(x, y, z)
+        except Exception as e:
+            raise kind.explain(self.name, e, (x, y, z)) from None
+        t = kind()
+        t.array = out
+        edges = (h, k, m)
+        if edges == _NOBODY:
+            t.node = None
+            return t
+        tape = active().only
+        for e in edges:
+            if e is not None and e.tape is not tape and e not in tape.watched and not joins(e, tape):
+                return record(self, out, (x, y, z, out, None), edges, kind)
+        n = Node()
+        n.tape = tape
+        n.op = self
+        n.saved = (keep((h is not None, k is not None, m is not None)) if None in edges else whole)(
+            (x, y, z, out, None)
+        )
+        n.edges = edges
+        n.shape = out.shape
+        n.dtype = out.dtype
+        n.seq = tick()
+        n.next = None
+        n.grad = DROP
+        t.node = n
+        nodes = tape.nodes
+        if nodes is not None:
+            nodes.append(ref(n))
+            if len(nodes) > tape.limit:
+                compact(tape)
+        return t
+
     return call
 
 

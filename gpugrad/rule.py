@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from inspect import Parameter, Signature
 from operator import itemgetter
 from typing import Any
@@ -18,6 +19,8 @@ class Op:
     """A differentiable op: its name, a pullback for each differentiable input, and what each pullback needs.
 
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
+    `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
+    `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
     `saves` says whether any of them needs an array.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, None)` what the pullbacks of
     the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
@@ -25,6 +28,7 @@ class Op:
 
     __slots__ = (
         "_keep",
+        "adds",
         "args",
         "asks",
         "joint",
@@ -46,6 +50,8 @@ class Op:
         aux: tuple[str, ...],
         pull: Rule | None,
         rules: Any,
+        via: Rule | None = None,
+        adds: dict[str, Rule] | None = None,
     ) -> None:
         self.name, self.args, self.static = name, list(args), static
         self.names = [*args, "out", *static, *aux]
@@ -68,6 +74,15 @@ class Op:
             for a, wrapped in zip(args, self.rules, strict=True)
         ]
         self.joint = self.rules[0] if pull else None
+        if via is not None:
+            shared = [self._at(n) for n in _asks(via)]
+            self.needs = [need | set(shared) if a in rules else need for a, need in zip(args, self.needs)]
+            self.joint = partial(_Shared, self.rules, _positional(via, shared))
+        asked = {a: [self._at(n) for n in _asks(r)[:-1]] for a, r in (adds or {}).items()}
+        self.adds = adds and [
+            (lambda g, s, total, r=adds[a], at=tuple(asked[a]): r(g, *[s[i] for i in at], total)) if a in adds else None
+            for a in args
+        ]
         arrays = {i for i, n in enumerate(self.names) if n not in static}
         self.saves = bool(arrays & set().union(*self.needs))
         self._keep: dict[tuple[bool, ...], Callable[[tuple], tuple]] = {}
@@ -110,6 +125,18 @@ def _positional(rule: Rule, index: list[int]) -> Rule:
             return lambda g, s, shape: rule(g, s[i], s[j])
         case _:
             return lambda g, s, shape: rule(g, *[shape if i < 0 else s[i] for i in index])
+
+
+class _Shared:
+    """The cotangents of inputs, each computed when the engine takes it, from what `via` answers once."""
+
+    __slots__ = ("g", "rules", "saved")
+
+    def __init__(self, rules: Sequence[Rule], via: Rule, g: Any, saved: tuple, shape: None) -> None:
+        self.rules, self.g, self.saved = rules, via(g, saved, shape), saved
+
+    def __getitem__(self, i: int) -> Any:
+        return self.rules[i](self.g, self.saved, None)
 
 
 def _quick(rule: Rule, index: list[int], wrapped: Rule) -> tuple[Rule, int]:

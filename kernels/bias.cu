@@ -17,13 +17,14 @@ __global__ void bias_act(const T* __restrict__ x, const T* __restrict__ bias, T*
     });
 }
 
-// dx from g and `saved`: the output for relu, sigmoid and tanh, else x; and the chunks' sums of dx
+// dx from g and `saved`: the output for relu, sigmoid and tanh, else x (without the bias: null where x has it already);
+// and the chunks' sums of dx
 template <typename T, int ACT>
-__global__ void bias_act_grad(const T* __restrict__ g, const T* __restrict__ saved, const T* __restrict__ bias,
+__global__ void bias_act_grad(const T* __restrict__ g, const T* __restrict__ saved, const T* __restrict__ bias_or_null,
                               T* __restrict__ dx, wide<T>* __restrict__ partial, long long rows, long long cols) {
-    Stripe<T> s(rows, cols, aligned(g, saved, bias, dx));
-    wide<T> b[s.W], sum[s.W] = {}, v[s.W], z[s.W];
-    s.load(bias, b);
+    Stripe<T> s(rows, cols, aligned(g, saved, bias_or_null, dx));
+    wide<T> b[s.W] = {}, sum[s.W] = {}, v[s.W], z[s.W];
+    if (!by_output<ACT> && bias_or_null != nullptr) s.load(bias_or_null, b);
     s.each_row([&](long long r) {
         s.load(g + r * cols, v);
         s.load(saved + r * cols, z);

@@ -1,10 +1,11 @@
 // One launch for all parameters of a dtype: their addresses travel in a struct of the launch's arguments, so nothing is
-// copied to the device before.  What changes from step to step is read from device memory (CONTROL), so a captured
-// step need not be captured again.
+// copied to the device before.  What changes from step to step is read from device memory (`schedule`, `scaling`), so a
+// captured step need not be captured again.
 #include "common.cuh"
 
 // gpugrad/fused/optimizer.py has the same
-enum { RATE, STEP, LOSS_SCALE, CLIP, SKIP, NORM };
+enum { RATE, STEP, TICKET };                      // schedule: the learning rate, steps done, blocks done in this one
+enum { LOSS_SCALE, CLIP, SKIP, NORM, SKIPPED };   // scaling: what global_norm leaves, and how many steps were skipped
 enum { PARAMETER, UPDATED, GRADIENT, STATE, STATE2 };
 
 template <int N> struct Table {
@@ -85,46 +86,76 @@ template <typename T, int N> DEVICE void copy_parameters(const Table<N>& table, 
     for (long long i = own.begin + threadIdx.x; i < own.end; i += blockDim.x) out[i] = x[i];
 }
 
-// x -= lr v, with v = g + decay x, or its running sum; no state where momentum is 0
+// Nobody asked for clipping or a loss scale where there is no scaling
+DEVICE bool skips(const double* scaling) { return scaling && scaling[SKIP] != 0; }
+DEVICE double scale_of(const double* scaling, int maximize) {
+    double scale = scaling ? scaling[CLIP] / scaling[LOSS_SCALE] : 1;
+    return maximize ? -scale : scale;
+}
+template <typename C> DEVICE C decayed(C g, C add, C x) { return add == C(0) ? g : g + add * x; }  // 0 * inf is NaN
+
+// x -= lr v, with v = g + decay x, or its running sum; no state where momentum is 0.  decoupled: x shrinks instead
 template <typename T, int N>
-__global__ void sgd(const Table<N> __grid_constant__ table, const double* __restrict__ control, long long chunk,
-                    wide<T> momentum, wide<T> decay, int nesterov) {
+__global__ void sgd(const Table<N> __grid_constant__ table, const double* __restrict__ schedule,
+                    const double* __restrict__ scaling_or_null, long long chunk, wide<T> momentum, double decay,
+                    int nesterov, int decoupled, int maximize) {
     using C = wide<T>;
-    if (control[SKIP] != 0) return copy_parameters<T>(table, chunk);
-    C rate = C(control[RATE]), scale = C(control[CLIP] / control[LOSS_SCALE]);
+    if (skips(scaling_or_null)) return copy_parameters<T>(table, chunk);
+    C rate = C(schedule[RATE]), scale = C(scale_of(scaling_or_null, maximize));
+    C shrink = decoupled ? C(1 - schedule[RATE] * decay) : C(1), add = decoupled ? C(0) : C(decay);
     if (momentum == C(0))
-        update<T, 0>(table, chunk, [&](C& x, C g, C&, C&) { x -= rate * (g * scale + decay * x); });
+        update<T, 0>(table, chunk, [&](C& x, C g, C&, C&) { x = shrink * x - rate * decayed(g * scale, add, x); });
     else
         update<T, 1>(table, chunk, [&](C& x, C g, C& v, C&) {
-            g = g * scale + decay * x;
+            g = decayed(g * scale, add, x);
             v = momentum * v + g;
-            x -= rate * (nesterov ? g + momentum * v : v);
+            x = shrink * x - rate * (nesterov ? g + momentum * v : v);
         });
 }
 
-// Adam (Kingma & Ba 2014); decoupled: AdamW (Loshchilov & Hutter 2017); raw_eps: eps beside the uncorrected root
+// Adam (Kingma & Ba 2014); decoupled: AdamW (Loshchilov & Hutter 2017); raw_eps: eps beside the uncorrected root.
+// advance: the last block of the launch to be done counts the step; all have read the count by then.
 template <typename T, int N>
-__global__ void adam(const Table<N> __grid_constant__ table, const double* __restrict__ control, long long chunk,
-                     double beta1, double beta2, wide<T> eps, wide<T> decay, int decoupled, int raw_eps) {
+__global__ void adam(const Table<N> __grid_constant__ table, double* schedule,
+                     const double* __restrict__ scaling_or_null, long long chunk, double beta1, double beta2,
+                     wide<T> eps, double decay, int decoupled, int raw_eps, int maximize, int advance) {
     using C = wide<T>;
-    if (control[SKIP] != 0) return copy_parameters<T>(table, chunk);
-    __shared__ C corrected[2];  // the rate, and what the root is divided by: one thread takes the powers
+    if (skips(scaling_or_null)) return copy_parameters<T>(table, chunk);
+    __shared__ C read[3];  // the rate, what the root is divided by, what x shrinks by: one thread takes the powers
     if (threadIdx.x == 0) {
-        double root = sqrt(1 - pow(beta2, control[STEP])), size = control[RATE] / (1 - pow(beta1, control[STEP]));
-        corrected[0] = C(raw_eps ? size * root : size);
-        corrected[1] = C(raw_eps ? 1 : 1 / root);
+        double rate = schedule[RATE], step = schedule[STEP] + 1;
+        double root = sqrt(1 - pow(beta2, step)), size = rate / (1 - pow(beta1, step));
+        read[0] = C(raw_eps ? size * root : size);
+        read[1] = C(raw_eps ? 1 : 1 / root);
+        read[2] = decoupled ? C(1 - rate * decay) : C(1);
+        if (advance) {
+            unsigned* done = reinterpret_cast<unsigned*>(schedule + TICKET);
+            __threadfence();
+            if (atomicAdd(done, 1u) == gridDim.x - 1) {
+                *done = 0;
+                schedule[STEP] = step;
+            }
+        }
     }
     __syncthreads();
-    C size = corrected[0], correction = corrected[1], scale = C(control[CLIP] / control[LOSS_SCALE]);
-    C shrink = decoupled ? C(1 - control[RATE] * decay) : C(1), add = decoupled ? C(0) : decay;
+    C size = read[0], correction = read[1], shrink = read[2], scale = C(scale_of(scaling_or_null, maximize));
+    C add = decoupled ? C(0) : C(decay);
     C b1 = C(beta1), b2 = C(beta2), c1 = C(1 - beta1), c2 = C(1 - beta2);
     update<T, 2>(table, chunk, [&](C& x, C g, C& m, C& v) {
         x *= shrink;
-        g = g * scale + add * x;
+        g = decayed(g * scale, add, x);
         m = b1 * m + c1 * g;
         v = b2 * v + c2 * g * g;
         x -= size * m / (sqrt(v) * correction + eps);
     });
+}
+
+// updated = the gradient times the factor that global_norm left
+template <typename T, int N>
+__global__ void clipped(const Table<N> __grid_constant__ table, const double* __restrict__ scaling, long long chunk) {
+    using C = wide<T>;
+    C clip = C(scaling[CLIP]);
+    update<T, 0>(table, chunk, [&](C& x, C g, C&, C&) { x = g * clip; });
 }
 
 // partial[start + block] = the sum of the squares of the block's part of the gradients
@@ -149,17 +180,20 @@ __global__ void squares(const Table<N> __grid_constant__ table, double* __restri
     if (threadIdx.x == 0) partial[start + blockIdx.x] = total;
 }
 
-// The length of all gradients together, the factor that clips it to `limit` (none if that is 0 or less), and whether
-// the step is to be skipped because the length is not finite.  One block.
+// The length of all gradients together, and the factor that clips it to `limit`: NaN for a length that is NaN.
+// skips: the step is skipped if the length is not finite.  One block.
 template <typename D>
-__global__ void global_norm(const D* __restrict__ partial, D* __restrict__ control, long long count, D limit, D eps) {
+__global__ void global_norm(const D* __restrict__ partial, D* __restrict__ scaling, long long count, D limit, D eps,
+                            int skips) {
     D sum = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) sum += partial[i];
     sum = reduce<256>(sum, Add());
     if (threadIdx.x == 0) {
-        D length = sqrt(sum) / control[LOSS_SCALE];
-        control[NORM] = length;
-        control[CLIP] = limit > 0 && length > limit ? limit / (length + eps) : D(1);
-        control[SKIP] = length < infinity<D>() ? D(0) : D(1);
+        D length = sqrt(sum) / scaling[LOSS_SCALE], clip = limit / (length + eps);
+        bool skip = skips && !(length < infinity<D>());
+        scaling[NORM] = length;
+        scaling[CLIP] = length + eps <= limit ? D(1) : clip;
+        scaling[SKIP] = skip;
+        scaling[SKIPPED] += skip;
     }
 }

@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 
 import numpy as np
-import optimizer_cases  # noqa: F401  (adds its rows)
+import optimizer_cases
 import pytest
 import standin
 from cudahost import SCHEDULES, HostLibrary
@@ -13,6 +13,7 @@ from fused_cases import CASES, Fixed, Wide, rounds
 import gpugrad as gg
 from gpugrad import fused, kernels
 from gpugrad.array import bfloat16, float16, float32, float64, register, to_host, unregister, wide
+from gpugrad.fused.optimizer import GRADIENT, NORM, PARAMETER, RATE, STATE, STATE2, UPDATED
 from gpugrad.ops.activation import log_softmax, softmax
 
 DTYPES = {"float32": float32, "float64": float64, "float16": float16, "bfloat16": bfloat16}
@@ -263,30 +264,77 @@ def test_dtypes_that_do_not_fit_are_errors(host):
 def test_more_arrays_than_a_launch_takes(host):
     xs = [ones(host, 1 + i % 3) for i in range(700)]
     before = host.launches
-    outs = [x.copy() for x in xs]
-    control = fused.control(xs[0], 0.5)
-    fused.sgd(xs, outs, xs, None, control)
+    one, outs = optimizer_cases.table(xs, xs)
+    fused.sgd(one, fused.schedule(xs[0], 0.5))
     assert host.launches == before + 2 and all((np.asarray(o) == 0.5).all() for o in outs)
-    fused.global_norm(xs, control)
-    assert abs(control[fused.optimizer.NORM] - np.sqrt(sum(x.size for x in xs))) < 1e-5
-    fused.global_norm([], control)
-    assert control[fused.optimizer.NORM] == 0
+    one, outs = optimizer_cases.table(xs, xs, xs, xs)
+    schedule = fused.schedule(xs[0], 0.5, 4)
+    fused.adam(one, schedule)
+    assert host.launches == before + 4 and schedule.tolist() == [0.5, 5, 0]  # one step
+    scaling = fused.scaling(xs[0])
+    one.set(GRADIENT, outs)
+    fused.global_norm([one], scaling)
+    assert abs(scaling[NORM] - np.linalg.norm(np.concatenate(outs))) < 1e-5
+    fused.global_norm([], scaling)
+    assert scaling[NORM] == 0
+
+
+def test_launches_of_a_step_can_be_repeated_as_they_are(host_library):
+    """As a CUDA graph repeats them: the rate, the number of steps and the clip factor are read when they run."""
+    log = []
+
+    class Noting(HostLibrary):
+        def compile(self, code, kernel, device):
+            run = super().compile(code, kernel, device)
+            return lambda *launch: (log.append((run, launch)), run(*launch))
+
+    noting = Noting(host_library.folder)
+    register(noting, "standin")
+    try:
+        rng = np.random.default_rng(0)
+        x, g = rng.standard_normal(5000), rng.standard_normal(5000)
+        xs, gs, ms, vs = ([noting.put(a)] for a in (x, g, 0 * x, 0 * x))
+        one, schedule, scaling = fused.Table(xs), fused.schedule(xs[0], 0.1), fused.scaling(xs[0])
+        for column, arrays in [(PARAMETER, xs), (UPDATED, xs), (GRADIENT, gs), (STATE, ms), (STATE2, vs)]:
+            one.set(column, arrays)
+        fused.global_norm([one], scaling, 2.0)
+        fused.adam(one, schedule, scaling)
+        assert len(log) == 3
+        m = v = 0
+        for step, rate in enumerate([0.1, 0.1, 0.1, 0.05, 0.05], 1):
+            if step > 1:
+                schedule[RATE], gs[0][...] = rate, g * step
+                for run, launch in list(log)[:3]:
+                    run(*launch)
+            now = g * step * min(1, 2 / np.linalg.norm(g * step))
+            x, m, v = optimizer_cases.adam_step(x, now, m, v, rate=rate, step=step)
+            np.testing.assert_allclose(np.asarray(xs[0]), x, rtol=1e-12, atol=1e-12)
+        assert schedule.tolist() == [0.05, 5, 0]
+    finally:
+        unregister("standin")
 
 
 def test_arrays_of_an_optimizer_are_checked(host):
-    x, control = ones(host, 6), fused.control(ones(host, 1), 0.1)
-    step = lambda *columns, **options: fused.sgd(*columns, control, **options)
-    for columns, error in [
-        (([x], [x], [x[::2]], None), ValueError),
-        (([x], [x], [ones(host, 5)], None), ValueError),
-        (([x], [x], [x, x], None), ValueError),
-        (([x], [x], [ones(host, 6, dtype=np.float64)], None), TypeError),
-        (([x], [x], [np.ones(6, np.float32)], None), TypeError),
+    x = ones(host, 6)
+    one = fused.Table([x])
+    for column, arrays, error in [
+        (UPDATED, [ones(host, 12)[::2]], ValueError),
+        (GRADIENT, [ones(host, 5)], ValueError),
+        (GRADIENT, [x, x], ValueError),
+        (GRADIENT, [ones(host, 6, dtype=np.float64)], TypeError),
+        (GRADIENT, [np.ones(6, np.float32)], TypeError),
+        (GRADIENT, [1.0], TypeError),
     ]:
         with pytest.raises(error):
-            step(*columns)
-    with pytest.raises(ValueError, match="needs arrays that keep it"):
-        step([x], [x], [x], None, momentum=0.9)
-    half = ones(host, 6, dtype=np.float16)
+            one.set(column, arrays)
     with pytest.raises(TypeError, match="an array of float32"):  # states are wide
-        step([half], [half], [half], [half], momentum=0.9)
+        fused.Table([ones(host, 6, dtype=np.float16)]).set(STATE, [ones(host, 6, dtype=np.float16)])
+    one, schedule = optimizer_cases.table([x], [x])[0], fused.schedule(x, 0.1)
+    with pytest.raises(ValueError, match=r"sgd needs the columns \[0, 1, 2, 3\] of its table; \[3\] are not set"):
+        fused.sgd(one, schedule, momentum=0.9)
+    fused.sgd(one, schedule)
+    with pytest.raises(ValueError, match="are not set"):  # they were of that step
+        fused.sgd(one, schedule)
+    one, (out,) = optimizer_cases.table([ones(host, 12)[::2]], [ones(host, 12)[::2]])
+    fused.sgd(one, schedule)  # what is only read may be strided
+    assert (np.asarray(out) == np.float32(0.9)).all()

@@ -238,7 +238,7 @@ def test_axes_and_sizes_out_of_bounds():
     with pytest.raises(ValueError, match="axis is an integer"):
         gg.cumsum(x, axis=None)
     three = gg.op(lambda xp, x, y, z: x + y + z, name="three", x=lambda g: g, y=lambda g: g, z=lambda g: g)
-    with pytest.raises(TypeError, match="three takes the arrays .* given 5"):
+    with pytest.raises(TypeError, match="three.. takes 3 positional arguments but 5 were given"):
         three(x, x, x, x, x)
 
 

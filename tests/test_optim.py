@@ -91,6 +91,16 @@ def test_a_number_as_variable_and_an_optimizer_that_adopts():
         gg.optim.SGD([a]).adopt([gg.Variable(2.0)])
 
 
+def test_a_state_may_be_looked_at_before_the_first_step():
+    v = gg.Variable([1.0])
+    for make in (gg.optim.Adam, gg.optim.Adagrad, gg.optim.RMSprop, lambda vs: gg.optim.SGD(vs, momentum=0.9)):
+        optimizer = make([v])
+        seen = optimizer.state[v]
+        assert seen == {}
+        optimizer.apply_gradients([(gg.ones(1), v)])
+        assert seen is optimizer.state[v] and seen
+
+
 def test_hooks_of_modules():
     layer, seen = gg.nn.Linear(2, 1), []
     x = gg.ones((1, 2))

@@ -20,7 +20,16 @@ from .batch_norm import (
 from .dropout import dropout as dropout
 from .embedding import gather as gather, scatter_add as scatter_add
 from .norm import norm as norm, norm_grad as norm_grad
-from .optimizer import adam as adam, control as control, global_norm as global_norm, sgd as sgd
+from .optimizer import (
+    Table as Table,
+    adam as adam,
+    clipped as clipped,
+    entry as entry,
+    global_norm as global_norm,
+    scaling as scaling,
+    schedule as schedule,
+    sgd as sgd,
+)
 from .softmax import (
     softmax as softmax,
     softmax_grad as softmax_grad,

@@ -32,8 +32,11 @@ def bias_act(x: Array, bias: Array, act: str) -> Array:
     return out
 
 
-def bias_act_grad(g: Array, saved: Array, bias: Array, act: str) -> tuple[Array, Array]:
-    """The cotangents of x and of the bias.  `saved` is the output for the activations in BY_OUTPUT, else x."""
+def bias_act_grad(g: Array, saved: Array, bias: Array | None, act: str) -> tuple[Array, Array]:
+    """The cotangents of x and of the bias.  `saved` is the output for the activations in BY_OUTPUT, else x.
+
+    bias: what is to be added to x first; None where x has it already, and for the activations in BY_OUTPUT.
+    """
     p = place(g, saved, bias)
     rows, cols = matrix(saved)
     with p.scope():

@@ -2,102 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from ..array import Array, float64, wide
-from ..kernels import BLOCK, TABLES, Place, ceil, place
+from ..array import Array, device_of, float64, library, wide
+from ..kernels import BLOCK, TABLES, ceil, place
 
 CHUNK = 16 * BLOCK  # elements of an array that a block takes; a multiple of every pack
-RATE, STEP, LOSS_SCALE, CLIP, SKIP, NORM = range(6)  # places in `control`, as in kernels/optimizer.cu
+RATE, STEP, TICKET = range(3)  # places in a schedule, as in kernels/optimizer.cu
+LOSS_SCALE, CLIP, SKIP, NORM, SKIPPED = range(5)  # places in a scaling
+PARAMETER, UPDATED, GRADIENT, STATE, STATE2 = range(5)  # columns of a table
 Arrays = Sequence[Array]
 
 
-def control(like: Array, rate: float, step: int = 1) -> Array:
-    """What a step reads when it runs, six float64 on the device of `like`.
+# ---------------------------------------------------------------------------------------------- read on the device
+def schedule(like: Array, rate: float, done: float = 0) -> Array:
+    """What a step reads when it runs, float64 on the device of `like`: [learning rate, steps done, 0].
 
-    [learning rate, step from 1, loss scale, clip factor, whether to skip, norm].  Write to it between steps; a step
-    captured in a CUDA graph stays as it is.
+    `adam` counts the steps itself.  Write to it between steps; a step captured in a CUDA graph stays as it is.
     """
+    return _on_device(like, [rate, done, 0.0])
+
+
+def scaling(like: Array, loss_scale: float = 1.0) -> Array:
+    """What `global_norm` leaves for the steps after it, float64 on the device of `like`.
+
+    [loss scale, clip factor, whether to skip, norm, how many were skipped so far]
+    """
+    return _on_device(like, [loss_scale, 1.0, 0.0, 0.0, 0.0])
+
+
+def _on_device(like: Array, values: list[float]) -> Array:
     p = place(like)
     with p.scope():
-        return p.lib.asarray([rate, step, 1.0, 1.0, 0.0, 0.0], float64, p.device)
+        return p.lib.asarray(values, float64, p.device)
 
 
-def sgd(
-    xs: Arrays,
-    outs: Arrays,
-    gs: Arrays,
-    momenta: Arrays | None,
-    control: Array,
-    momentum: float = 0.0,
-    decay: float = 0.0,
-    nesterov: bool = False,
-) -> None:
-    """outs = xs - rate v, with v = g + decay x, or its running sum v ← momentum v + g, which `momenta` keep (wide).
-
-    outs may be xs themselves.  Gradients are multiplied by the clip factor and divided by the loss scale.
-    """
-    if momentum and momenta is None:
-        raise ValueError("sgd with momentum needs arrays that keep it")
-    dtype = xs[0].dtype
-    states = [momenta if momentum else None, None]
-    _launch("sgd", dtype, [xs, outs, gs, *states], control, [momentum, decay, int(nesterov)])
+def entry(control: Array, i: int) -> Array:
+    """The value at `i` of a schedule or scaling as a 0-d array, a view: reading it as a number waits for the device."""
+    return control[i : i + 1].reshape(())
 
 
-def adam(
-    xs: Arrays,
-    outs: Arrays,
-    gs: Arrays,
-    ms: Arrays,
-    vs: Arrays,
-    control: Array,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    decay: float = 0.0,
-    decoupled: bool = False,
-    raw_eps: bool = False,
-) -> None:
-    """Adam, and with `decoupled` AdamW, by the step count in `control`.  ms and vs are wide, and updated in place.
-
-    raw_eps: eps beside the root before its bias is corrected, as Keras has it.
-    """
-    arguments = [*betas, eps, decay, int(decoupled), int(raw_eps)]
-    _launch("adam", xs[0].dtype, [xs, outs, gs, ms, vs], control, arguments)
-
-
-def global_norm(gs: Arrays, control: Array, limit: float = 0.0, eps: float = 0.0) -> None:
-    """Leaves in `control` the length of all gradients together, over the loss scale, and the factor to clip it.
-
-    The factor is limit / (length + eps), or 1 for a length within it or a limit of 0.  A length that is not finite
-    makes the next step skip.  Gradients may have several dtypes.
-    """
-    p = place(control, *gs)
-    kinds: dict[np.dtype, list[Array]] = {}
-    for g in gs:
-        kinds.setdefault(g.dtype, []).append(g)
-    with p.scope():
-        launches = [(d, t, b) for d, same in kinds.items() for t, b in _tables(p, d, [None, None, same, None, None])]
-        total = sum([blocks for _, _, blocks in launches])
-        partial, start = p.empty((total,), float64), 0
-        for dtype, table, blocks in launches:
-            p.get("optimizer", "squares", dtype, _size(table))((blocks,), (BLOCK,), table, partial, start, CHUNK)
-            start += blocks
-        run = p.get("optimizer", "global_norm", float64)
-        run((1,), (BLOCK,), partial, control, total, limit, eps)
-
-
-def _launch(kernel: str, dtype: np.dtype, arrays: list[Any], control: Array, arguments: list[Any]) -> None:
-    p = place(control, arrays[0][0])
-    with p.scope():
-        for table, blocks in _tables(p, dtype, arrays):
-            run = p.get("optimizer", kernel, dtype, _size(table))
-            run((blocks,), (BLOCK,), table, control, CHUNK, *arguments)
-
-
+# ---------------------------------------------------------------------------------------------- tables
 @cache
 def _layout(n: int) -> np.dtype:
     """struct Table<n> of kernels/optimizer.cu."""
@@ -105,40 +55,164 @@ def _layout(n: int) -> np.dtype:
     return np.dtype(fields, align=True)
 
 
-def _size(table: np.ndarray) -> int:
-    return table.dtype["size"].shape[0]
+class Table:
+    """Where the arrays of a step are: columns of addresses, for arrays of the sizes, dtype and device of `like`.
+
+    A kernel sees addresses only, so a column is checked as it is set; what stays is set once, for many steps.  States
+    are wide.  A table holds the arrays it points to, those of one step until the launch.
+    """
+
+    def __init__(self, like: Arrays) -> None:
+        self.place, self.dtype = place(*like), like[0].dtype
+        self.sizes = [a.size for a in like]
+        self.columns: dict[int, Arrays] = {}
+        self._parts: list[tuple[np.ndarray, np.ndarray, int]] = []  # (struct, its rows of addresses, blocks)
+        kept = [n for n in self.sizes if n]
+        for at in range(0, len(kept), TABLES[-1]):
+            sizes = kept[at : at + TABLES[-1]]
+            struct = np.zeros((), _layout(next(t for t in TABLES if len(sizes) <= t)))
+            blocks = np.cumsum([ceil(n, CHUNK) for n in sizes])
+            struct["size"][: len(sizes)], struct["first"][1 : len(sizes) + 1] = sizes, blocks
+            struct["count"] = len(sizes)
+            self._parts.append((struct, struct["arrays"][:, : len(sizes)], int(blocks[-1])))
+
+    def set(self, column: int, arrays: Arrays) -> None:
+        """Point a column at `arrays`: those that are only read may be strided, and are copied.
+
+        TypeError for another dtype, device or library; ValueError for other sizes and strided arrays to write to.
+        """
+        lib, dtype, own = self.place.lib, self.dtype if column < STATE else wide(self.dtype), self.place.device.index
+        types, address, index, itemsize = lib.types, lib.address, lib.index, dtype.itemsize
+        if len(arrays) != len(self.sizes):
+            raise ValueError(f"{len(self.sizes)} arrays to update, {len(arrays)} beside them")
+        arrays, addresses = list(arrays), []
+        for i, (a, size) in enumerate(zip(arrays, self.sizes)):
+            if not isinstance(a, types) or a.dtype != dtype or index(a) != own:
+                raise TypeError(f"an array of {dtype} on {self.place.device} is needed, given {_shown(a)}")
+            if a.size != size:
+                raise ValueError(f"an array of {size} elements is needed, given one of shape {a.shape}")
+            where = address(a)
+            if not a.flags.c_contiguous or where % itemsize:
+                if column not in (PARAMETER, GRADIENT):
+                    raise ValueError(f"a contiguous, aligned array is needed, given one of strides {a.strides}")
+                with self.place.scope():
+                    a = arrays[i] = self.place.whole(a)
+                where = address(a)
+            if size:
+                addresses.append(where)
+        self._point(column, arrays, addresses)
+
+    def allocate(self, like: Arrays) -> list[Array]:
+        """New arrays of the shapes of `like` for the results."""
+        p, dtype, address = self.place, self.dtype, self.place.lib.address
+        with p.scope():
+            outs = [p.empty(a.shape, dtype) for a in like]
+        self._point(UPDATED, outs, [address(a) for a, n in zip(outs, self.sizes) if n])
+        return outs
+
+    def _point(self, column: int, arrays: Arrays, addresses: list[int]) -> None:
+        at = 0
+        for _, rows, _ in self._parts:
+            end = at + rows.shape[1]
+            rows[column] = addresses[at:end]
+            at = end
+        self.columns[column] = arrays
+
+    def launches(self, kernel: str, columns: Sequence[int]) -> Iterator[tuple[Callable[..., None], int]]:
+        """(what launches a part of the table with the kernel's other arguments, how many blocks that has).
+
+        ValueError for a column that is not set: its addresses are of arrays that may be gone.
+        """
+        if missing := [c for c in columns if c not in self.columns]:
+            raise ValueError(f"{kernel} needs the columns {list(columns)} of its table; {missing} are not set")
+        for struct, _, blocks in self._parts:
+            run = self.place.get("optimizer", kernel, self.dtype, struct.dtype["size"].shape[0])
+            yield partial(run, (blocks,), (BLOCK,), struct), blocks
+
+    def forget(self) -> None:
+        """Let go of the arrays of one step."""
+        for column in (PARAMETER, UPDATED, GRADIENT):
+            self.columns.pop(column, None)
 
 
-def _tables(p: Place, dtype: np.dtype, columns: list[Arrays | None]) -> list[tuple[np.ndarray, int]]:
-    """(table, blocks) of each launch.  The arrays of a column are checked here: a kernel sees only their addresses."""
-    count = next(len(c) for c in columns if c is not None)
-    kinds = (dtype, dtype, dtype, wide(dtype), wide(dtype))
-    sizes = [a.size for a in next(c for c in columns if c is not None)]
-    for kind, column in zip(kinds, columns):
-        if column is not None:
-            _check(p, kind, column, sizes)
-    kept = [i for i in range(count) if sizes[i]]
-    out = []
-    for at in range(0, len(kept), TABLES[-1]):
-        some = kept[at : at + TABLES[-1]]
-        n = next(t for t in TABLES if len(some) <= t)
-        table = np.zeros((), _layout(n))
-        for row, column in zip(table["arrays"], columns):
-            if column is not None:
-                row[: len(some)] = [p.lib.address(column[i]) for i in some]
-        table["size"][: len(some)] = [sizes[i] for i in some]
-        blocks = np.cumsum([ceil(sizes[i], CHUNK) for i in some])
-        table["first"][1 : len(some) + 1] = blocks
-        table["count"] = len(some)
-        out.append((table, int(blocks[-1])))
-    return out
+def _shown(a: Any) -> str:
+    return f"one of {a.dtype} on {device_of(a)}" if library(a) is not None else type(a).__name__
 
 
-def _check(p: Place, dtype: np.dtype, column: Arrays, sizes: list[int]) -> None:
-    if len(column) != len(sizes):
-        raise ValueError(f"{len(sizes)} arrays to update, {len(column)} beside them")
-    for a, size in zip(column, sizes):
-        if not isinstance(a, p.lib.types) or a.dtype != dtype or p.lib.device_of(a) != p.device:
-            raise TypeError(f"an array of {dtype} on {p.device} is needed, given {a.dtype} on {p.lib.device_of(a)}")
-        if a.size != size or not a.flags.c_contiguous or p.lib.address(a) % dtype.itemsize:
-            raise ValueError(f"a contiguous, aligned array of {size} elements is needed, given one of shape {a.shape}")
+# ---------------------------------------------------------------------------------------------- steps
+def sgd(
+    table: Table,
+    schedule: Array,
+    scaling: Array | None = None,
+    momentum: float = 0.0,
+    decay: float = 0.0,
+    nesterov: bool = False,
+    decoupled: bool = False,
+    maximize: bool = False,
+) -> None:
+    """updated = x - rate v, with v = g + decay x, or its running sum v ← momentum v + g, which STATE keeps.
+
+    decoupled: x shrinks by rate decay x instead; maximize: uphill.  Gradients are multiplied by the clip factor and
+    divided by the loss scale, if there is a scaling.
+    """
+    columns = [PARAMETER, UPDATED, GRADIENT] + [STATE] * bool(momentum)
+    with table.place.scope():
+        for launch, _ in table.launches("sgd", columns):
+            launch(schedule, scaling, CHUNK, momentum, decay, int(nesterov), int(decoupled), int(maximize))
+    table.forget()
+
+
+def adam(
+    table: Table,
+    schedule: Array,
+    scaling: Array | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    decay: float = 0.0,
+    decoupled: bool = False,
+    raw_eps: bool = False,
+    maximize: bool = False,
+) -> None:
+    """Adam, and with `decoupled` AdamW; STATE and STATE2 keep the running means of g and g².  It counts the step.
+
+    raw_eps: eps beside the root before its bias is corrected, as Keras has it; maximize: uphill.
+    """
+    columns = (PARAMETER, UPDATED, GRADIENT, STATE, STATE2)
+    options = [*betas, eps, decay, int(decoupled), int(raw_eps), int(maximize)]
+    with table.place.scope():
+        launches = [launch for launch, _ in table.launches("adam", columns)]
+        for launch in launches:
+            launch(schedule, scaling, CHUNK, *options, int(launch is launches[-1]))
+    table.forget()
+
+
+def global_norm(
+    tables: Sequence[Table], scaling: Array, limit: float = math.inf, eps: float = 0.0, skips: bool = False
+) -> None:
+    """Leaves in `scaling` the length of all gradients together, over the loss scale, and the factor to clip it.
+
+    The factor is min(1, limit / (length + eps)), NaN for a length that is NaN.  skips: a length that is not finite
+    makes the steps after it leave everything as it is.  The tables may be of several dtypes.
+    """
+    p = place(scaling)
+    with p.scope():
+        launches = [found for table in tables for found in table.launches("squares", (GRADIENT,))]
+        total = sum([blocks for _, blocks in launches])
+        sums, start = p.empty((total,), float64), 0
+        for launch, blocks in launches:
+            launch(sums, start, CHUNK)
+            start += blocks
+        run = p.get("optimizer", "global_norm", float64)
+        run((1,), (BLOCK,), sums, scaling, total, limit, eps, int(skips))
+
+
+def clipped(table: Table, scaling: Array) -> list[Array]:
+    """New arrays: the gradients of a table times the factor that `global_norm` left in `scaling`."""
+    gs = table.columns[GRADIENT]
+    table.set(PARAMETER, gs)
+    outs = table.allocate(gs)
+    with table.place.scope():
+        for launch, _ in table.launches("clipped", (PARAMETER, UPDATED, GRADIENT)):
+            launch(scaling, CHUNK)
+    table.forget()
+    return outs

@@ -12,6 +12,7 @@ from ..ops.activation import (
     softmax as softmax,
     softplus as softplus,
 )
+from ..ops.linear import linear as linear
 from ..ops.loss import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
@@ -33,7 +34,6 @@ from .layers import (
     dropout as dropout,
     layer_norm as layer_norm,
     layer_of as layer_of,
-    linear as linear,
 )
 from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential

@@ -12,29 +12,11 @@ from .. import random
 from ..array import device_of, is_inexact, wide
 from ..core import Tensor, raw
 from ..forward import boxed
-from ..ops.activation import gelu, relu, sigmoid, silu
-from ..ops.linalg import matmul
-from ..ops.math import add, astype, divide, multiply, sqrt, square, subtract, tanh
+from ..ops.linear import ACTIVATIONS, linear
+from ..ops.math import add, astype, divide, multiply, sqrt, square, subtract
 from ..ops.reduce import mean
 from ..variable import Parameter
 from .module import Module
-
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "relu": relu, "sigmoid": sigmoid, "tanh": tanh, "silu": silu, "gelu": gelu,
-}  # fmt: skip
-
-
-def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Any:
-    """x @ weight + bias, then the activation by name.
-
-    x (..., in), weight (in, out), bias (out,) -> (..., out).  ValueError for an unknown activation.
-    """
-    if activation is not None and activation not in _ACTIVATIONS:
-        raise ValueError(f"linear: activation is one of {sorted(_ACTIVATIONS)} or None, not {activation!r}")
-    y = matmul(x, weight)
-    if bias is not None:
-        y = add(y, bias)
-    return y if activation is None else _ACTIVATIONS[activation](y)
 
 
 def dropout(x: Any, rate: float = 0.5, seed: int | None = None) -> Any:
@@ -68,8 +50,8 @@ class Linear(Module):
         for name, n in (("in_features", in_features), ("out_features", out_features)):
             if not hasattr(n, "__index__") or n < 1:
                 raise ValueError(f"Linear: {name} is a positive integer, not {n!r}")
-        if activation is not None and activation not in _ACTIVATIONS:
-            raise ValueError(f"Linear: activation is one of {sorted(_ACTIVATIONS)} or None, not {activation!r}")
+        if activation is not None and activation not in ACTIVATIONS:
+            raise ValueError(f"Linear: activation is one of {sorted(ACTIVATIONS)} or None, not {activation!r}")
         bound = 1 / math.sqrt(in_features)
         draw = lambda shape: random.uniform(shape, -bound, bound, dtype=dtype, device=device)
         self.weight = Parameter(draw((in_features, out_features)), name="weight", device=device)

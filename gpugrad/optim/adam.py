@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from .. import fused
 from ..array import Array, xp
+from .launches import Kernel
 from .optimizer import Group, Optimizer, number, option, refuse_complex
 from .state import kept
 
@@ -53,7 +55,7 @@ class Adam(Optimizer):
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
         b1, b2 = group["betas"]
         kind = x.dtype.type
-        state["step"] += 1
+        step = state["step"] = int(state["step"]) + 1
         m, v = state["exp_avg"], state["exp_avg_sq"]
         m *= kind(b1)
         m += g * kind(1 - b1)
@@ -62,8 +64,8 @@ class Adam(Optimizer):
         if group["amsgrad"]:
             top = kept(state, "max_exp_avg_sq", x)
             v = xp(x).maximum(top, v, out=top)
-        size = group["lr"] / (1 - b1 ** state["step"])
-        scale = math.sqrt(1 - b2 ** state["step"])
+        size = group["lr"] / (1 - b1**step)
+        scale = math.sqrt(1 - b2**step)
         root = xp(x).sqrt(v)
         if self.eps_unscaled:
             size *= scale
@@ -71,6 +73,15 @@ class Adam(Optimizer):
             root *= kind(1 / scale)
         root += kind(group["eps"])
         return x - m / root * kind(size)
+
+    def kernel(self, group: Group) -> Kernel | None:
+        if group["amsgrad"]:
+            return None
+        options = {
+            "betas": group["betas"], "eps": group["eps"], "decay": group["weight_decay"], "decoupled": self.decoupled,
+            "raw_eps": self.eps_unscaled, "maximize": group["maximize"],
+        }  # fmt: skip
+        return Kernel(fused.adam, ("exp_avg", "exp_avg_sq"), options)
 
 
 class AdamW(Adam):

@@ -6,11 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .. import fused
 from ..array import Array, wide, xp
 from ..core import Tensor, raw, wrap
+from ..fused.optimizer import GRADIENT, NORM
+from ..kernels import place, usable
 from ..ops.linalg import vector_norm
 from ..ops.math import astype
 from ..tensor import tensor
+from .state import Todo
 
 
 def norm(gs: Sequence[Array]) -> float:
@@ -21,22 +25,58 @@ def norm(gs: Sequence[Array]) -> float:
 
 def by_value(gs: Sequence[Array], limit: float) -> list[Array]:
     """Each element into [-limit, limit]."""
-    return [xp(g).clip(g, g.dtype.type(-limit), g.dtype.type(limit)) for g in gs]
+    return [xp(g).clip(g, g.dtype.type(-limit), g.dtype.type(limit)).astype(g.dtype, copy=False) for g in gs]
 
 
 def by_norm(gs: Sequence[Array], limit: float) -> list[Array]:
     """Each gradient scaled so that its own length is at most `limit`."""
-    return [_scaled(g, limit, norm([g])) for g in gs]
+    return [found[0][0] if (found := by_kernels([g], limit)) else _scaled(g, limit, norm([g])) for g in gs]
 
 
 def by_global_norm(gs: Sequence[Array], limit: float) -> list[Array]:
     """All gradients scaled by one factor so that their common length is at most `limit` (Pascanu et al. 2013)."""
+    if found := by_kernels(gs, limit):
+        return found[0]
     length = norm(gs)
     return [_scaled(g, limit, length) for g in gs]
 
 
 def _scaled(g: Array, limit: float, length: float) -> Any:
     return g if length <= limit else g * g.dtype.type(limit / length)
+
+
+def by_kernels(gs: Sequence[Array], limit: float, eps: float = 0.0) -> tuple[list[Array], Array] | None:
+    """(gradients times min(1, limit / (length + eps)), their length as a 0-d array), without waiting for the device.
+
+    Two launches for each dtype, and one.  None where kernels are not for all of them, or they are on several devices.
+    """
+    if not all(usable(g) for g in gs) or len({place(g) for g in gs}) != 1:  # on the CPU the first one says no
+        return None
+    parts = [[i for i, g in enumerate(gs) if g.dtype == dtype] for dtype in dict.fromkeys([g.dtype for g in gs])]
+    tables = [fused.Table([gs[i] for i in part]) for part in parts]
+    for table, part in zip(tables, parts):
+        table.set(GRADIENT, [gs[i] for i in part])
+    scaling, out = fused.scaling(gs[0]), list(gs)
+    fused.global_norm(tables, scaling, limit, eps)
+    for table, part in zip(tables, parts):
+        for i, g in zip(part, fused.clipped(table, scaling)):
+            out[i] = g
+    return out, fused.entry(scaling, NORM)
+
+
+_CLIPS = {"clipnorm": by_norm, "clipvalue": by_value, "global_clipnorm": by_global_norm}
+
+
+def limited(todo: Todo, limits: dict[str, float], loss_scale: float | None) -> Todo | None:
+    """The gradients over the loss scale, within the limits.  None: with a loss scale, one is not finite."""
+    gs = [g for g, _, _ in todo]
+    if loss_scale is not None:
+        gs = [g.astype(wide(g.dtype)) / wide(g.dtype).type(loss_scale) for g in gs]
+        if not math.isfinite(norm(gs)):
+            return None
+    for name, limit in limits.items():
+        gs = _CLIPS[name](gs, limit)
+    return [(g, v, group) for g, (_, v, group) in zip(gs, todo)]
 
 
 # ---------------------------------------------------------------------------------------------- on the graph of tensors
@@ -46,21 +86,34 @@ def clip_grad_norm_(
     """Scale the `.grad` of all parameters so that their common norm is at most max_norm; the answer is what it was.
 
     RuntimeError with `error_if_nonfinite` where that is NaN or infinite; ValueError for a norm that is not 1, 2 or inf.
+    With norm 2, and without `error_if_nonfinite`, it does not wait for a GPU.
     """
     grads = _grads(parameters)
     if norm_type not in (1, 2, math.inf):
         raise ValueError(f"clip_grad_norm_: norm_type is 1, 2 or inf, not {norm_type!r}")
+    arrays, limit = [g.array for g in grads], float(max_norm)
+    if norm_type == 2 and (found := by_kernels(arrays, limit, 1e-6)):
+        if error_if_nonfinite:
+            _finite(float(found[1]), norm_type)
+        for g, new in zip(grads, found[0]):
+            g.array = new
+        return wrap(found[1].astype(arrays[0].dtype), None, grads[0].kind)
     each = [float(raw(vector_norm(astype(g, wide(g.array.dtype)), ord=norm_type))) for g in grads]
     total = math.hypot(*each) if norm_type == 2 else sum(each) if norm_type == 1 else max(each, default=0.0)
-    if error_if_nonfinite and not math.isfinite(total):
+    if error_if_nonfinite:
+        _finite(total, norm_type)
+    scale = min(1.0, limit / (total + 1e-6)) if total == total else total
+    for g in grads:
+        g.array = g.array * g.array.dtype.type(scale)
+    return tensor(total) if not grads else wrap(raw(tensor(total, grads[0].array.dtype)), None, grads[0].kind)
+
+
+def _finite(total: float, norm_type: float) -> None:
+    if not math.isfinite(total):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
             "clipped. Leave error_if_nonfinite=False to scale the gradients anyway"
         )
-    scale = min(1.0, max_norm / (total + 1e-6)) if total == total else total
-    for g in grads:
-        g.array = g.array * g.array.dtype.type(scale)
-    return tensor(total) if not grads else wrap(raw(tensor(total, grads[0].array.dtype)), None, grads[0].kind)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

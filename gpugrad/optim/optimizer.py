@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, ClassVar
 
+from numpy import ndarray
+
 from ..array import Array, device_of, library, wide, xp
 from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
 from . import clip
-from .state import Count, States, restored, saved
+from .launches import Kernel, Launches, fusable
+from .state import Count, Group, States, Todo, restored, saved
 
-Group = dict[str, Any]
 _SHORT = {"variables": "params", "learning_rate": "lr"}
 _NAMES = {"lr": "learning rate", "eps": "epsilon value"}
 
@@ -42,13 +44,16 @@ class Optimizer:
     defaults   the options of groups that do not say otherwise
     clipnorm, clipvalue, global_clipnorm   a limit for the length of each gradient, for each element, for the length
                of all gradients together; one of them
+    loss_scale  a number that the loss was multiplied by: gradients are divided by it, and a step with one that is not
+               finite is skipped.  None: gradients are as they are.  May be changed between steps
     `param_groups`, a list of such dicts, may be changed between steps, and so may options as attributes, which are
     those of all groups.
 
     Two ways of stepping: `apply_gradients(zip(grads, variables))` after a tape, or `zero_grad()`, `backward()`,
     `step()`.  Both do the same update.  A subclass gives `init(array, group)`, the state of one variable, and
     `update(array, gradient, state, group)`, its new array; weight_decay and maximize are dealt with before.  The
-    state is updated in place; the variable's array always anew, since a tape or a view may hold it.
+    state is updated in place; the variable's array always anew, since a tape or a view may hold it.  On a GPU, where
+    `kernel(group)` says what does the same for many variables, one launch does (`launches.py`).
     """
 
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
@@ -61,6 +66,7 @@ class Optimizer:
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        loss_scale: float | None = None,
     ) -> None:
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         self.limits = {k: number(k, v) for k, v in limits.items() if v is not None}
@@ -68,7 +74,8 @@ class Optimizer:
             raise ValueError(
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {self.limits}."
             )
-        self.defaults, self.iterations, self._fixed = dict(defaults), Count(0), variables is not None
+        self.defaults, self._fixed, self.loss_scale = dict(defaults), variables is not None, loss_scale
+        self._done, self._launches = 0, Launches()
         self.param_groups: list[Group] = []
         self.state = States()
         self._checked: list[list[Any]] = []  # the options of the last step, which were in range
@@ -81,6 +88,30 @@ class Optimizer:
     def variables(self) -> list[Tensor]:
         """The variables of all groups."""
         return [v for group in self.param_groups for v in group["params"]]
+
+    @property
+    def iterations(self) -> Count:
+        """The number of steps done.  With a loss scale it waits for a GPU, which may have skipped some."""
+        return Count(self._done - self._launches.skipped())
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._done = int(value) + self._launches.skipped()
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the loss was multiplied by, or None."""
+        return self._loss_scale
+
+    @loss_scale.setter
+    def loss_scale(self, value: float | None) -> None:
+        if value is not None and not number("loss scale", value):
+            raise ValueError("Invalid loss scale: 0; gradients are divided by it")
+        self._loss_scale = None if value is None else float(value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        done = int(self.iterations)
+        return {**self.__dict__, "_done": done, "_launches": Launches()}  # a plan is for these very arrays
 
     # ------------------------------------------------------------------------------------ groups
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -203,23 +234,29 @@ class Optimizer:
             self._step(todo)
         return loss
 
-    def _step(self, todo: list[tuple[Array, Tensor, Group]]) -> None:
+    def _step(self, todo: Todo) -> None:
         options = [[group[k] for k in self.defaults] for group in self.param_groups]
         if options != self._checked:
             for group in self.param_groups:
                 self.check(group)
             self._checked = options
-        for name, limit in self.limits.items():
-            gradients = _CLIPS[name]([g for g, _, _ in todo], limit)
-            todo = [(g, v, group) for g, (_, v, group) in zip(gradients, todo)]
         states = self.state.by_id
+        made = type(self).init is not Optimizer.init
         for _, v, group in todo:  # all of them before the first change, since init may refuse one
-            if id(v) not in states:
-                states[id(v)] = v, self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
-        self.iterations = Count(self.iterations + 1)
+            if id(v) not in states or (made and not states[id(v)][1]):  # looked at, states[v] is empty
+                first = self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
+                self.state[v].update(first)
+        rest: Todo | None = todo
+        if type(todo[0][1].array) is not ndarray and fusable(type(self)):
+            rest = self._launches.step(self, todo)
+        elif self.limits or self._loss_scale is not None:
+            rest = clip.limited(todo, self.limits, self._loss_scale)
+        if rest is None:  # skipped
+            return
+        self._done += 1
         kind: Any = None
         at = before = maximize = decay = None
-        for g, v, group in todo:
+        for g, v, group in rest:
             if group is not at:
                 at, maximize, decay = group, group.get("maximize"), group.get("weight_decay")
             x = v.array
@@ -246,11 +283,12 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """{"state": state by the number of its variable, "param_groups": groups with numbers for variables}.
 
-        The state's tensors share the optimizer's memory, as PyTorch's do: copy them to keep them.
+        The state's tensors share the optimizer's memory, as PyTorch's do: copy them to keep them.  Numbers of steps are
+        read from a GPU, which waits for it.
         """
         numbers = {id(v): i for i, v in enumerate(self.variables)}
         return {
-            "state": {numbers[id(v)]: {k: saved(a, v) for k, a in s.items()} for v, s in self.state.items()},
+            "state": {numbers[id(v)]: {k: saved(k, a, v) for k, a in s.items()} for v, s in self.state.items()},
             "param_groups": [{**g, "params": [numbers[id(v)] for v in g["params"]]} for g in self.param_groups],
         }
 
@@ -292,13 +330,16 @@ class Optimizer:
         """The state for one variable."""
         return {}
 
+    def kernel(self, group: Group) -> Kernel | None:
+        """What does on a GPU, for many variables at once, what `init` and `update` do for one; None: nothing does."""
+        return None
+
     def update(self, x: Array, g: Array, state: Any, group: Group) -> Array:
         """The new array of one variable."""
         raise TypeError(f"{type(self).__name__} has no update(array, gradient, state, group)")
 
 
 _INF = float("inf")
-_CLIPS = {"clipnorm": clip.by_norm, "clipvalue": clip.by_value, "global_clipnorm": clip.by_global_norm}
 
 
 def _groups(name: str, variables: Any) -> list[Group]:
@@ -319,7 +360,7 @@ def _groups(name: str, variables: Any) -> list[Group]:
     return given if isinstance(given[0], dict) else [{"params": given}]
 
 
-def _fitting(todo: list[tuple[Array, Tensor, Group]]) -> None:
+def _fitting(todo: Todo) -> None:
     """An error for a gradient that is not its variable's."""
     for g, v, _ in todo:
         if g.shape != v.array.shape:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .. import fused
 from ..array import Array, xp
+from .launches import Kernel
 from .optimizer import Group, Optimizer, option
 
 
@@ -53,3 +55,12 @@ class SGD(Optimizer):
                 v += g * g.dtype.type(1 - group["dampening"]) if group["dampening"] else g
             g = g + v * v.dtype.type(momentum) if group["nesterov"] else v
         return x - g * g.dtype.type(group["lr"])
+
+    def kernel(self, group: Group) -> Kernel | None:
+        if group["dampening"]:
+            return None
+        options = {
+            "momentum": group["momentum"], "decay": group["weight_decay"], "nesterov": group["nesterov"],
+            "decoupled": self.decoupled, "maximize": group["maximize"],
+        }  # fmt: skip
+        return Kernel(fused.sgd, ("momentum_buffer",) if group["momentum"] else (), options)

@@ -11,6 +11,9 @@ from ..array import Array, library, wide, xp
 from ..core import Tensor, raw, wrap
 from ..tensor import tensor
 
+Group = dict[str, Any]
+Todo = list[tuple[Array, Tensor, Group]]  # what a step is to do: (gradient, variable, its group)
+
 
 class Count(int):
     """A number of steps, which can also be asked as a variable is."""
@@ -62,8 +65,14 @@ def kept(state: dict[str, Array], name: str, x: Array) -> Array:
     return state[name]
 
 
-def saved(value: Any, v: Tensor) -> Any:
+def plain(name: str, value: Any) -> Any:
+    """One entry of a state: the number of steps as a number, wherever it is counted."""
+    return int(value) if name == "step" else value
+
+
+def saved(name: str, value: Any, v: Tensor) -> Any:
     """One entry of the state of v, as a state_dict has it."""
+    value = plain(name, value)
     return wrap(value.view(), None, v.kind) if library(value) is not None else value
 
 

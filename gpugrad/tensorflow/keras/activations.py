@@ -7,6 +7,7 @@ from typing import Any
 
 from ...adapt import chosen
 from ...ops import math
+from ...ops.linear import ACTIVATIONS
 from ..functions import NN_SAME, under
 
 
@@ -19,6 +20,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     **NN_SAME, **{n: under("nn")[n] for n in ("softmax", "log_softmax", "gelu", "leaky_relu")},
     "exponential": math.exp, "linear": linear,
 }  # fmt: skip
+FUSED = {f: name for name, f in NAMES.items() if name in ACTIVATIONS}  # those that a linear layer takes along
 globals().update(NAMES)
 
 

@@ -10,7 +10,6 @@ from ...adapt import adapted
 from ...nn import classes
 from ...op import findable
 from ...ops import activation, index, loss, math
-from ...ops.linalg import matmul
 from .. import functions as F
 from ..functions import TABLE, kept, log_softmax as log_softmax, row, softmax as softmax, spoken
 
@@ -38,8 +37,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """input @ weight.T + bias, with weight (out, in)."""
-    y = matmul(input, weight.T)
-    return y if bias is None else math.add(y, bias)
+    return core.linear(input, weight.T, bias)
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:

@@ -1,0 +1,155 @@
+"""x @ weight + bias and an activation as one op.
+
+On a GPU bias and activation come with the product, or in one pass after it; on the way back the activation and the
+bias's gradient are one pass.  It keeps x, the weight, and the output or what the activation was given: no more than the
+steps apart would.
+"""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import fused
+from ..array import float32, float64, wide
+from ..core import Tensor, raw
+from ..forward import number
+from ..kernels import CTYPES, usable
+from ..op import op
+from .activation import _gelu, _gelu_tanh, relu, sigmoid, silu
+from .linalg import _forward, _host, _matmul, _matmul_y, matmul
+from .math import add, tanh
+from .reduce import sum
+from .shape import matrix_transpose
+
+ACTIVATIONS: dict[str, Any] = {
+    "gelu": _gelu, "gelu_tanh": _gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
+}  # fmt: skip
+# Those whose input nobody needs any more write over it on the CPU.
+_OVER: dict[str, Callable[[Any], Any]] = {
+    "relu": lambda z: np.maximum(z, number(0, z.dtype), out=z), "tanh": lambda z: np.tanh(z, out=z),
+}  # fmt: skip
+
+
+def _rows(x: Any) -> Any:
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+    z = _forward(xp, _rows(x), weight) if xp is not np else _host(_rows(x), weight)
+    z += bias
+    return z if x.ndim == 2 else z.reshape(*x.shape[:-1], weight.shape[1])
+
+
+def _steps(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any]:
+    """(out, what the activation was given) by array functions; that may be written over by the output."""
+    z = _affine(xp, x, weight, bias)
+    return _OVER[activation](z) if xp is np and activation in _OVER else ACTIVATIONS[activation](z), z
+
+
+def _gpu(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any, Any]:
+    """(out, what the activation was given, what of it is still to be added)."""
+    if not usable(x, weight, bias):
+        return *_steps(xp, x, weight, bias, activation), None
+    product = _forward(xp, _rows(x), weight).reshape(*x.shape[:-1], weight.shape[1])
+    return fused.bias_act(product, bias, activation), product, bias
+
+
+def _column_sums(g: Any) -> Any:
+    if type(g) is np.ndarray and g.dtype is wide(g.dtype):
+        return np.add.reduce(_rows(g), axis=0)
+    return sum(g, axis=tuple(range(g.ndim - 1)))
+
+
+def _back(g: Any, out: Any, z: Any, offset: Any, activation: str) -> tuple[Any, Any]:
+    """The cotangents of x @ weight and of the bias."""
+    saved = out if z is None else z
+    if type(g) is not np.ndarray and not isinstance(g, Tensor) and usable(g, saved):
+        return fused.bias_act_grad(g, saved, offset, activation)
+    if offset is not None:
+        z = add(z, offset)
+    dz = ACTIVATIONS[activation].op.rules[0](g, (z, out), g.shape)
+    return dz, _column_sums(dz)
+
+
+def _back_by_input(g: Any, x: Any, weight: Any, bias: Any, z: Any, offset: Any, activation: str) -> tuple[Any, Any]:
+    if isinstance(g, Tensor):  # z is a cache of values: its history is that of what it was made of
+        z, offset = add(matmul(x, weight), bias), None
+    return _back(g, None, z, offset, activation)
+
+
+def _weight_grad(p: tuple[Any, Any], x: Any) -> Any:
+    return _matmul_y(p[0], x, (0, 0))
+
+
+_RULES: dict[str, Any] = {
+    "x": lambda p, weight: _matmul(p[0], matrix_transpose(weight)),
+    "weight": _weight_grad,
+    "bias": lambda p: p[1],
+}
+
+
+def _by_output(activation: str) -> Any:
+    """The op of an activation whose pullback goes by its output."""
+    return op(
+        lambda xp, x, weight, bias: _steps(xp, x, weight, bias, activation)[0],
+        gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation)[0],
+        name="linear",
+        via=lambda g, out: _back(g, out, None, None, activation),
+        **_RULES,
+    )
+
+
+def _by_input(activation: str) -> Any:
+    """The op of an activation whose pullback goes by what it was given."""
+    return op(
+        lambda xp, x, weight, bias: (*_steps(xp, x, weight, bias, activation), None),
+        gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation),
+        name="linear",
+        aux=("z", "offset"),
+        via=lambda g, x, weight, bias, z, offset: _back_by_input(g, x, weight, bias, z, offset, activation),
+        **_RULES,
+    )
+
+
+_LINEAR: dict[str | None, Any] = {
+    None: op(_affine, name="linear", via=lambda g: (g, _column_sums(g)), **_RULES),
+    **{a: (_by_output if 1 in f.op.needs[0] else _by_input)(a) for a, f in ACTIVATIONS.items()},
+}
+
+
+def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Any:
+    """x @ weight + bias, then the activation by name.
+
+    x (..., in), weight (in, out), bias (out,) -> (..., out).  ValueError for an unknown activation.
+    """
+    made = _LINEAR.get(activation)
+    if made is None:
+        raise ValueError(f"linear: activation is one of {sorted(ACTIVATIONS)} or None, not {activation!r}")
+    if _fit(raw(x), raw(weight), raw(bias)):
+        return made(x, weight, bias)
+    y = matmul(x, weight)
+    if bias is not None:
+        y = add(y, bias)
+    return y if activation is None else ACTIVATIONS[activation](y)
+
+
+def _fit(x: Any, weight: Any, bias: Any) -> bool:
+    """Whether they are what the one op takes: rows, a matrix and a vector, of one real dtype."""
+    try:
+        d = x.dtype
+        return (
+            (d is float32 or d is float64 or d in CTYPES)
+            and weight.dtype == d
+            and bias.dtype == d
+            and x.ndim > 1
+            and weight.ndim == 2
+            and weight.shape == x.shape[-1:] + bias.shape
+        )
+    except AttributeError:  # numbers and lists
+        return False

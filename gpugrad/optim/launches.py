@@ -1,0 +1,232 @@
+"""An optimizer's steps in kernels: one launch for all variables of a group, dtype, device and number of steps.
+
+The learning rate, the number of steps, the loss scale and the clip factor are read on the device (`fused.schedule`,
+`fused.scaling`).  `state["step"]` is then the number there, a 0-d array: reading it waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+from .. import fused
+from ..array import Array, Library, library, wide
+from ..core import Tensor
+from ..fused.optimizer import GRADIENT, LOSS_SCALE, PARAMETER, RATE, SKIPPED, STATE, STEP
+from ..kernels import Place, place, usable
+from . import clip
+from .state import Group, States, Todo
+
+
+class Kernel(NamedTuple):
+    """What does `update` for many variables: a function of `fused`, the arrays of the state it keeps, its options."""
+
+    run: Callable[..., None]
+    states: tuple[str, ...]
+    options: dict[str, Any]
+
+
+class Schedule:
+    """The learning rate and the number of steps done, on the device; the rate is written when it has changed."""
+
+    def __init__(self, array: Array, rate: float) -> None:
+        self.array, self.rate, self.step = array, rate, fused.entry(array, STEP)
+
+    def split(self) -> Schedule:
+        """The same numbers, for variables that from here on take steps of their own."""
+        with place(self.array).scope():
+            return Schedule(self.array.copy(), self.rate)
+
+    def write(self, rate: float) -> None:
+        if rate != self.rate:
+            _write(self.array, RATE, rate)
+            self.rate = rate
+
+
+class Bucket:
+    """The variables of one launch, by their places in the list of what is to do."""
+
+    def __init__(self, group: Group, kernel: Kernel) -> None:
+        self.group, self.kernel = group, kernel
+        self.at: list[int] = []
+        self.variables: list[Tensor] = []
+        self.states: list[dict[str, Any]] = []
+        self.table: fused.Table
+        self.schedule: Schedule
+
+    def load(self, todo: Todo) -> list[Array]:
+        """Put the step's arrays into the table; answers those for the results."""
+        xs = [v.array for v in self.variables]
+        self.table.set(PARAMETER, xs)
+        self.table.set(GRADIENT, [todo[i][0] for i in self.at])
+        return self.table.allocate(xs)
+
+
+class Scaling:
+    """What the global norm leaves on a device, and the loss scale that was written there."""
+
+    def __init__(self, like: Array, loss_scale: float) -> None:
+        self.array, self.loss_scale = fused.scaling(like, loss_scale), loss_scale
+        self.skips = False  # whether a step may have been skipped
+
+    def write(self, loss_scale: float) -> None:
+        if loss_scale != self.loss_scale:
+            _write(self.array, LOSS_SCALE, loss_scale)
+            self.loss_scale = loss_scale
+
+
+def _write(control: Array, i: int, value: Any) -> None:
+    with place(control).scope():
+        control[i] = value
+
+
+class Launches:
+    """The plan of an optimizer's steps, good for as long as the same variables come with the same states."""
+
+    def __init__(self) -> None:
+        self._key: list[Any] = []
+        self._buckets: list[Bucket] = []
+        self._rest: list[int] = []
+        self._schedules: dict[int, Schedule] = {}  # by the id of their `step`
+        self._scalings: dict[Place, Scaling] = {}
+
+    def skipped(self) -> int:
+        """How many steps were skipped.  Waits for the device, which knows, if there was a loss scale."""
+        return sum([int(s.array[SKIPPED]) for s in self._scalings.values() if s.skips])
+
+    def step(self, optimizer: Any, todo: Todo) -> Todo | None:
+        """One step of the variables that there are kernels for; answers what is left.  None: it was skipped.
+
+        After an error no variable has changed.
+        """
+        kernels = {id(group): optimizer.kernel(group) for group in optimizer.param_groups}
+        self._plan(optimizer.state, todo, kernels)
+        limits, loss_scale = optimizer.limits, optimizer.loss_scale
+        scaling = None
+        if limits or loss_scale is not None:
+            places = {b.table.place for b in self._buckets}
+            if len(places) == 1 and not self._rest and limits.keys() <= {"global_clipnorm"}:
+                scaling = self._scaling(places.pop(), loss_scale)
+            else:
+                within = clip.limited(todo, limits, loss_scale)
+                if within is None:
+                    return None
+                todo = within
+                self._plan(optimizer.state, todo, kernels)
+        outs = [b.load(todo) for b in self._buckets]
+        if scaling is not None:
+            limit = limits.get("global_clipnorm", math.inf)
+            tables = [b.table for b in self._buckets]
+            fused.global_norm(tables, scaling.array, limit, skips=loss_scale is not None)
+        for b, new in zip(self._buckets, outs):
+            run, _, options = kernels[id(b.group)]
+            b.schedule.write(b.group["lr"])
+            run(b.table, b.schedule.array, None if scaling is None else scaling.array, **options)
+            for v, out in zip(b.variables, new):
+                v.array = out
+        return [todo[i] for i in self._rest]
+
+    def _scaling(self, place: Place, loss_scale: float | None) -> Scaling:
+        found, value = self._scalings.get(place), 1.0 if loss_scale is None else loss_scale
+        if found is None:
+            found = self._scalings[place] = Scaling(self._buckets[0].variables[0].array, value)
+        found.write(value)
+        found.skips |= loss_scale is not None
+        return found
+
+    # ------------------------------------------------------------------------------------ planning
+    def _plan(self, states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> None:
+        """Which variables go together, unless it is as the last time."""
+        if _key(states, todo, kernels) == self._key:
+            return
+        self._key = []  # if what follows raises, there is no plan
+        self._buckets, self._rest = _buckets(states, todo, kernels)
+        users = Counter([id(s["step"]) for _, s in states.items() if "step" in s])
+        for b in self._buckets:
+            b.schedule = self._schedule(b, users)
+            for state in b.states:
+                if "step" in state:
+                    state["step"] = b.schedule.step
+        known = {**self._schedules, **{id(b.schedule.step): b.schedule for b in self._buckets}}
+        used = {id(s["step"]) for _, s in states.items() if "step" in s}
+        self._schedules = {i: s for i, s in known.items() if i in used}
+        self._key = _key(states, todo, kernels)
+
+    def _schedule(self, b: Bucket, users: Counter[int]) -> Schedule:
+        """The schedule that the variables of a bucket have had; one of their own if they shared it with others."""
+        like, rate, step = b.variables[0].array, b.group["lr"], b.states[0].get("step", 0)
+        if (known := self._schedules.get(id(step))) is not None:
+            return known if users[id(step)] == len(b.states) else known.split()
+        if library(step) is None:
+            return Schedule(fused.schedule(like, rate, int(step)), rate)
+        array = fused.schedule(like, rate)
+        _write(array, STEP, step)
+        return Schedule(array, rate)
+
+
+def _key(states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> list[Any]:
+    """What a plan is for.  The ids are of what its buckets hold."""
+    key: list[Any] = [None if k is None else (k.run, k.states) for k in kernels.values()]
+    by_id, lib = states.by_id, _compiler(todo)
+    for g, v, group in todo:
+        x = v.array
+        key += (id(v), id(group), x.dtype, g.dtype, x.size)
+        if lib is not None and isinstance(x, lib.types):
+            key.append(lib.index(x))
+        key += [id(a) for a in by_id[id(v)][1].values() if type(a) is not int]
+    return key
+
+
+def _buckets(states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> tuple[list[Bucket], list[int]]:
+    """(what goes in one launch each, what is left for array functions)."""
+    lib, found, rest, seen = _compiler(todo), {}, [], set()
+    for i, (g, v, group) in enumerate(todo):
+        x, state, kernel = v.array, states[v], kernels[id(group)]
+        again = id(v) in seen  # one after the other
+        seen.add(id(v))
+        if lib is None or kernel is None or library(x) is not lib or not (usable(x, g) and x.size) or again:
+            rest.append(i)
+        elif not _ready(lib, kernel, x, state):
+            rest.append(i)
+        else:
+            step = state.get("step")
+            same = id(step) if isinstance(step, lib.types) else step if step is None else (int(step),)
+            b = found.setdefault((id(group), x.dtype, lib.index(x), same), Bucket(group, kernel))
+            b.at.append(i)
+            b.variables.append(v)
+            b.states.append(state)
+    for b in found.values():
+        b.table = fused.Table([v.array for v in b.variables])
+        for j, name in enumerate(b.kernel.states):
+            b.table.set(STATE + j, [s[name] for s in b.states])
+    return list(found.values()), rest
+
+
+def _compiler(todo: Todo) -> Library | None:
+    lib = library(todo[0][1].array)
+    return lib if lib is not None and lib.compiles else None
+
+
+def _ready(lib: Library, kernel: Kernel, x: Array, state: dict[str, Any]) -> bool:
+    """Whether a variable's state is as a kernel takes it: wide, beside x, contiguous; made if it is not there."""
+    p, dtype = place(x), wide(x.dtype)
+    with p.scope():
+        for name in kernel.states:
+            a = state.get(name)
+            if a is None:
+                state[name] = lib.xp.zeros(x.shape, dtype)
+            elif isinstance(a, lib.types) and a.dtype == dtype and a.shape == x.shape and lib.index(a) == lib.index(x):
+                state[name] = p.whole(a)
+            else:
+                return False
+    return True
+
+
+@cache
+def fusable(cls: type) -> bool:
+    """Whether `kernel` speaks for an optimizer: a subclass of its class may have an `update` or `init` of its own."""
+    where = lambda name: next(i for i, c in enumerate(cls.__mro__) if name in vars(c))
+    return where("kernel") <= min(where("update"), where("init"))

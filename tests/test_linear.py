@@ -1,0 +1,156 @@
+"""A linear layer as one op: the same as its three steps, to every order, on the CPU and behind the kernels."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad import nn
+from gpugrad.array import to_host
+from gpugrad.core import owner_of
+from gpugrad.ops.linear import ACTIVATIONS
+from gpugrad.tape import saved_arrays
+from gpugrad.testing import assert_close, check_grads
+
+NAMES = [None, *ACTIVATIONS]
+SHAPES = [(5, 3), (2, 4, 3), (0, 3), (1, 3), (3,)]
+
+
+def steps(x, w, b, activation):
+    y = gg.add(gg.matmul(x, w), b)
+    return y if activation is None else ACTIVATIONS[activation](y)
+
+
+def given(shape, dtype="float64", out=4, device="cpu", seed=0):
+    rng = np.random.default_rng(seed)
+    draw = lambda *s: gg.tensor(rng.standard_normal(s).astype(dtype), device=device)
+    return draw(*shape), draw(shape[-1], out), draw(out)
+
+
+def gradients(f, xs, order=1):
+    """The value; the gradients of the sum of its squares; those of the sum of all their squares; and so on."""
+    if not order:
+        return [f(*xs)]
+    with gg.GradientTape() as tape:
+        tape.watch(xs)
+        found = gradients(f, xs, order - 1)
+        total = sum([gg.sum(y * y) for y in found])
+    return [*found, *tape.gradient(total, xs)]
+
+
+@pytest.mark.parametrize("activation", NAMES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_as_its_three_steps(activation, shape):
+    xs = given(shape)
+    ours = gradients(lambda *a: nn.linear(*a, activation=activation), xs, 2)
+    theirs = gradients(lambda *a: steps(*a, activation), xs, 2)
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", NAMES)
+def test_derivatives(activation):
+    check_grads(lambda *a: nn.linear(*a, activation=activation), given((5, 3)))
+
+
+@pytest.mark.parametrize("which", list(itertools.product([False, True], repeat=3)))
+def test_only_what_is_watched(which):
+    """Every choice of tracked inputs: its gradients, and no array saved that they do not need."""
+    xs = given((5, 3), "float32")
+    watched = [x for x, w in zip(xs, which) if w]
+    with gg.GradientTape() as tape:
+        tape.watch(watched)
+        y = nn.linear(*xs, activation="relu")
+        held = set(saved_arrays(tape._tape.live()))
+    names = {id(owner_of(t.array)): n for t, n in zip((*xs, y), ("x", "weight", "bias", "out"))}
+    needed = {"weight": which[0], "x": which[1], "out": any(which)}
+    assert {names[i] for i in held} == {name for name, asked in needed.items() if asked}
+    assert [g.shape for g in tape.gradient(y, watched)] == [x.shape for x in watched]
+
+
+@pytest.mark.parametrize("activation", NAMES)
+def test_saves_no_more_than_the_steps(activation):
+    def kept(f):
+        xs = given((64, 32), "float32", 16)
+        with gg.GradientTape() as tape:
+            tape.watch(xs)
+            y = f(*xs, activation)
+            return tape.nbytes(), y
+
+    assert kept(nn.linear)[0] <= kept(steps)[0] + 16 * 4  # the bias, which gelu's and silu's second order needs
+
+
+def test_what_does_not_fit_one_op_goes_in_steps():
+    x, w, b = given((5, 3))
+    assert_close(nn.linear(x, w, 2.0), x @ w + 2.0)
+    assert_close(nn.linear(x, w, activation="relu"), nn.relu(x @ w))
+    assert_close(nn.linear(x.numpy(), w, b), x @ w + b)
+    assert_close(nn.linear(gg.astype(x, "float32"), w, b), gg.astype(x, "float32") @ w + b)
+    assert_close(
+        nn.linear([[1.0, 2.0, 3.0]], w, [1.0, 2.0, 3.0, 4.0]), gg.tensor([[1.0, 2.0, 3.0]]) @ w + [1.0, 2, 3, 4]
+    )
+    with pytest.raises(ValueError, match="cannot be multiplied"):
+        nn.linear(x, b, b)
+    with pytest.raises(ValueError, match="activation is one of"):
+        nn.linear(x, w, b, activation="swish")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_types_stay_so(dtype):
+    xs = [gg.astype(x, dtype) for x in given((5, 3), "float32")]
+    for activation in NAMES:
+        found = gradients(lambda *a, act=activation: nn.linear(*a, activation=act), xs)
+        exact = gradients(lambda *a, act=activation: steps(*a, act), [gg.astype(x, "float64") for x in xs])
+        for a, e in zip(found, exact, strict=True):
+            assert a.dtype == xs[0].dtype
+            assert_close(a, e, rtol=0.05, atol=0.05)
+
+
+# ---------------------------------------------------------------------------------------------- behind the kernels
+def on_device(host, xs):
+    return [gg.tensor(host.put(x.numpy())) for x in xs]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("activation", NAMES)
+def test_on_the_stand_in(host, activation, dtype):
+    for shape in SHAPES:
+        xs = [gg.astype(x, dtype) for x in given(shape, "float64")]
+        exact = gradients(lambda *a: steps(*a, activation), [gg.astype(x, "float64") for x in xs], 2)
+        before = host.launches
+        found = gradients(lambda *a: nn.linear(*a, activation=activation), on_device(host, xs), 2)
+        assert host.launches > before or not (activation and xs[0].array.size and len(shape) > 1)
+        host.check()
+        tolerance = {"float32": 1e-5, "float64": 1e-12, "float16": 0.03, "bfloat16": 0.2}[dtype]
+        for a, e in zip(found, exact, strict=True):
+            scale = float(np.abs(e.numpy()).max(initial=0)) or 1.0
+            np.testing.assert_allclose(
+                to_host(a.array).astype(np.float64) / scale, e.numpy() / scale, rtol=0, atol=tolerance
+            )
+
+
+def test_strided_operands_on_the_stand_in(host):
+    x, w, b = given((6, 8), "float32", 10)
+    views = [x[::2, ::2], w[:4, ::2], b[::2]]
+    on = [gg.tensor(host.put(v.numpy())) for v in (x, w, b)]
+    given_views = [on[0][::2, ::2], on[1][:4, ::2], on[2][::2]]
+    for activation in NAMES:
+        expected = gradients(lambda *a, act=activation: steps(*a, act), views)
+        found = gradients(lambda *a, act=activation: nn.linear(*a, activation=act), given_views)
+        for a, e in zip(found, expected, strict=True):
+            assert_close(a, e, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("activation", NAMES)
+def test_on_a_gpu(activation, dtype):
+    for shape in [*SHAPES, (130, 257)]:
+        xs = [gg.astype(x, dtype) for x in given(shape, "float64", 96)]
+        exact = gradients(lambda *a: steps(*a, activation), [gg.astype(x, "float64") for x in xs], 2)
+        found = gradients(lambda *a: nn.linear(*a, activation=activation), [x.to("cuda") for x in xs], 2)
+        tolerance = {"float32": 1e-4, "float64": 1e-11, "float16": 0.03, "bfloat16": 0.2}[dtype]
+        for a, e in zip(found, exact, strict=True):
+            scale = float(np.abs(e.numpy()).max(initial=0)) or 1.0
+            np.testing.assert_allclose(a.numpy().astype(np.float64) / scale, e.numpy() / scale, rtol=0, atol=tolerance)
