@@ -10,6 +10,7 @@ import numpy as np
 import gpugrad as gg
 from gpugrad import fused
 from gpugrad.array import as_dtype, to_host, wide
+from gpugrad.fused.optimizer import GRADIENT, PARAMETER, STATE, STATE2
 from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad
 
 from .clocks import Clock, device_ms, host_us
@@ -69,7 +70,7 @@ class Row(NamedTuple):
     reads: str
     writes: str
     gives: str = "out"
-    partly: str = ""  # inputs of which only a part is read, counted under another name of the same size
+    partly: str = ""  # inputs that are no arrays, or read in part, which is counted under a name of that size
     figure: bool = True  # whether it is to come near the copy: not where atomics or sorting rule
 
 
@@ -101,19 +102,46 @@ def _relu_mask_grad(m: Make) -> Inputs:
     return {"g": m.matrix(), "bits": fused.relu_mask(m.matrix())[1]}
 
 
-def _adam(m: Make) -> Inputs:
-    xs, states = m.parameters(), [m.states(), [v * v for v in m.states()]]
-    return {"xs": xs, "gs": m.parameters(), "ms": states[0], "vs": states[1], "control": fused.control(xs[0], 1e-3)}
+def _step(m: Make, states: int) -> Inputs:
+    """What an optimizer has, its states in the table once and for all."""
+    xs, kept = m.parameters(), {k: [a * a for a in m.states()] for k in ("ms", "vs")[:states]}
+    table = fused.Table(xs)
+    for column, arrays in zip((STATE, STATE2), kept.values()):
+        table.set(column, arrays)
+    return {"xs": xs, "gs": m.parameters(), **kept, "schedule": fused.schedule(xs[0], 1e-3), "table": table}
 
 
-def _sgd(m: Make) -> Inputs:
-    xs = m.parameters()
-    return {"xs": xs, "gs": m.parameters(), "vs": m.states(), "control": fused.control(xs[0], 1e-3)}
+def _updated(table: Any, xs: list[Any], gs: list[Any]) -> list[Any]:
+    table.set(PARAMETER, xs)
+    table.set(GRADIENT, gs)
+    return table.allocate(xs)
+
+
+def _sgd(xs: Any, gs: Any, ms: Any, schedule: Any, table: Any) -> list[Any]:
+    out = _updated(table, xs, gs)
+    fused.sgd(table, schedule, momentum=0.9)
+    return out
+
+
+def _adam(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list[Any]:
+    out = _updated(table, xs, gs)
+    fused.adam(table, schedule)
+    return out
+
+
+def _global_norm(gs: Any, scaling: Any, table: Any) -> None:
+    table.set(GRADIENT, gs)
+    fused.global_norm([table], scaling, 1.0)
+
+
+def _clipped(gs: Any, scaling: Any, table: Any) -> list[Any]:
+    table.set(GRADIENT, gs)
+    return fused.clipped(table, scaling)
 
 
 def _gradients(m: Make) -> Inputs:
     gs = m.parameters()
-    return {"gs": gs, "control": fused.control(gs[0], 1e-3)}
+    return {"gs": gs, "scaling": fused.scaling(gs[0]), "table": fused.Table(gs)}
 
 
 X = lambda m: {"x": m.matrix()}
@@ -253,28 +281,17 @@ ROWS = [
         for d, how in ((False, ""), (True, ", deterministic"))
     ],
     Row(
-        "sgd with momentum",
-        _sgd,
-        lambda xs, gs, vs, control: fused.sgd(xs, xs, gs, vs, control, momentum=0.9),
-        "xs gs vs control",
-        "xs vs",
-        "",
+        "sgd with momentum", lambda m: _step(m, 1), _sgd, "xs gs ms schedule", "outs ms", "outs", partly="table",
     ),
-    Row(
-        "adam",
-        _adam,
-        lambda xs, gs, ms, vs, control: fused.adam(xs, xs, gs, ms, vs, control),
-        "xs gs ms vs control",
-        "xs ms vs",
-        "",
-    ),
-    Row("global_norm", _gradients, fused.global_norm, "gs control", "control", ""),
+    Row("adam", lambda m: _step(m, 2), _adam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
+    Row("global_norm", _gradients, _global_norm, "gs scaling", "scaling", "", partly="table"),
+    Row("clipped", _gradients, _clipped, "gs scaling", "outs", "outs", partly="table"),
 ]  # fmt: skip
 
 
 def nbytes(a: Any) -> int:
-    """Bytes of an array, or of a list of them; 0 for None."""
-    return sum(map(nbytes, a)) if isinstance(a, (list, tuple)) else 0 if a is None else a.nbytes
+    """Bytes of an array, or of a list of them; 0 of what is no array."""
+    return sum(map(nbytes, a)) if isinstance(a, (list, tuple)) else getattr(a, "nbytes", 0)
 
 
 def outputs(row: Row, result: Any) -> Inputs:
