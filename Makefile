@@ -1,5 +1,7 @@
 # PYTHON: the interpreter that makes .venv (3.11 to 3.13).
+# GPU_PYTHON: for `make gpu`, one that has CuPy, pytest and the peers already; empty: that of .venv.
 PYTHON ?= python3
+GPU_PYTHON ?=
 VENV   ?= .venv
 comma  := ,
 
@@ -24,7 +26,9 @@ help:
 	@echo "make test-all  all tests"
 	@echo "make lint      ruff and pyright"
 	@echo "make bench     what gpugrad itself costs, beside NumPy and installed peers"
-	@echo "make gpu       the tests that need a GPU, then the bench"
+	@echo "make gpu       on a GPU: its tests, compute-sanitizer, kernels, products, steps, all within ten minutes"
+	@echo "               GPU_PYTHON=python3 runs it in place, with what that interpreter has, and installs nothing;"
+	@echo "               ARGS='--only kernels --quick' is for bench/gpu.py"
 	@echo "make clean     remove .venv and everything built"
 
 demo: $(STAMP)
@@ -44,11 +48,9 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python bench/overhead.py
 
-# One process: tests that share a GPU would measure each other's memory.
-gpu: $(STAMP)
+gpu: $(if $(GPU_PYTHON),,$(STAMP))
 	$(if $(filter 12 13,$(CUDA)),,$(error make gpu: nvidia-smi shows no driver for CUDA 12 or 13))
-	$(BIN)/python -m pytest -m cuda -q
-	$(BIN)/python bench/overhead.py
+	$(or $(GPU_PYTHON),$(BIN)/python) bench/gpu.py --output bench/results $(ARGS)
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/pip || { \

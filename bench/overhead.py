@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
 import importlib.util
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -25,7 +23,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from common import ROOT, described, machine, table, verdict
+
 PEERS = {"torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX", "autograd": "HIPS autograd"}
 DEPTHS = (10_000, 100_000, 200_000)
 
@@ -384,7 +383,7 @@ WORKERS = {
 def spawn(args: list[str]) -> str:
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode; a checkout writes it once
-    done = subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, cwd=HERE.parent)
+    done = subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"{args}: {done.stderr[-2000:]}")
     return done.stdout
@@ -465,34 +464,11 @@ def report(r: dict[str, dict[str, float]]) -> str:
         *[(f"chain of {n:,} ops, collector on, us an op", f"deep {n} collected") for n in DEPTHS],
         ("import, ms", "import"),
     ]  # fmt: skip
-    lines = ["| | " + " | ".join(title[n] for n in names) + " |", "|---" * (len(names) + 1) + "|"]
-    cell = lambda v: "" if v is None else f"{v:,.0f}" if v >= 100 else f"{v:.3g}"
-    for label, key in rows:
-        values = [
-            r["gpugrad"]["op numpy"] if n == "numpy" and key in ("op graph", "op unrecorded") else r[n].get(key)
-            for n in names
-        ]
-        lines.append(f"| {label} | " + " | ".join(map(cell, values)) + " |")
-    lines += ["", "| figure | reached | at most | |", "|---|---|---|---|"]
-    for label, value, limit in verdicts(r):
-        lines.append(f"| {label} | {value:.2f} | {limit} | {'met' if value <= limit else 'missed'} |")
-    return "\n".join(lines)
-
-
-def machine() -> dict[str, Any]:
-    cpu = next((s.split(":")[1].strip() for s in _lines("/proc/cpuinfo") if s.startswith("model name")), "unknown")
-    versions = {}
-    for n in ("numpy", "torch", "tensorflow", "tensorflow-cpu", "jax", "autograd", "ml_dtypes", "optree"):
-        try:
-            versions[n] = importlib.metadata.version(n)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
-            "versions": versions}  # fmt: skip
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+    bare = lambda n, key: n == "numpy" and key in ("op graph", "op unrecorded")
+    cell = lambda n, key: r["gpugrad"]["op numpy"] if bare(n, key) else r[n].get(key)
+    lines = table(["", *[title[n] for n in names]], [(label, *[cell(n, key) for n in names]) for label, key in rows])
+    figures = [(label, f"{v:.2f}", str(limit), verdict(v, limit, at_least=False)) for label, v, limit in verdicts(r)]
+    return "\n".join([*lines, "", *table(["figure", "reached", "at most", ""], figures)])
 
 
 def main() -> None:
@@ -505,10 +481,8 @@ def main() -> None:
     if args.worker:
         print(json.dumps(WORKERS[args.worker](args.seconds)))
         return
-    results, about = measure(args.quick), machine()
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    head = f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}; {versions}"
-    text = f"{head}.\nMinima; every library in a process of its own.\n\n{report(results)}\n"
+    results, about = measure(args.quick), machine("numpy", "tensorflow-cpu", *PEERS, "ml_dtypes", "optree")
+    text = f"{described(about)}.\nMinima; every library in a process of its own.\n\n{report(results)}\n"
     print(text)
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,14 @@ from gpugrad.array import register, unregister
 
 def pytest_addoption(parser):
     parser.addoption("--against", action="store_true", help="run tests/seeds and tests/doors on TensorFlow and PyTorch")
+    parser.addoption("--no-pool", action="store_true", help="every GPU array an allocation, for compute-sanitizer")
+
+
+def pytest_configure(config):
+    if config.getoption("--no-pool"):  # in a block of CuPy's pool, what is beside an array belongs to the program, too
+        import cupy
+
+        cupy.cuda.set_allocator(None)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,138 @@
+"""What the benchmarks share: the machine and its versions, processes of their own, tables in Markdown."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parent
+ROOT = BENCH.parent
+
+
+# ---------------------------------------------------------------------------------------------- about
+def versions(*names: str) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for n in names:
+        try:
+            found[n] = importlib.metadata.version(n)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """The processor, the system and the versions of `packages`."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    cpu = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "unknown")
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
+            "versions": versions(*packages)}  # fmt: skip
+
+
+def described(about: dict[str, Any]) -> str:
+    """`machine()` in one line."""
+    found = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    return f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}; {found}"
+
+
+def answer_of(*command: str) -> str:
+    """What a command prints; "" where it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+# ---------------------------------------------------------------------------------------------- tables
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return lines + ["| " + " | ".join([shown(c).replace("|", "\\|") for c in row]) + " |" for row in rows]
+
+
+def shown(value: Any) -> str:
+    """A cell: three digits of a number, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def verdict(reached: float, limit: float, at_least: bool) -> str:
+    """Whether a figure is met.  NaN is not."""
+    return "met" if (reached >= limit if at_least else reached <= limit) else "missed"
+
+
+# ---------------------------------------------------------------------------------------------- workers
+def environment(**more: str) -> dict[str, str]:
+    """This process's, with `more`, and with the checkout where Python looks first: it need not be installed."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
+class Worker:
+    """A process that answers requests, one line of JSON each, and dies when it takes too long.
+
+    `ask` raises RuntimeError with what the process said when it fails, TimeoutError when it does not answer in time;
+    after that it is gone.
+    """
+
+    def __init__(self, *arguments: str, **variables: str) -> None:
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+            cwd=ROOT, env=environment(**variables),
+        )  # fmt: skip
+        self._answers: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put("")  # it has ended
+
+    def ask(self, limit: float, /, **request: Any) -> Any:
+        """The answer to a request, within `limit` seconds."""
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._answers.get(timeout=max(limit, 0.1))
+        except queue.Empty:
+            self.close()
+            raise TimeoutError(f"no answer within {limit:.0f} s") from None
+        except (BrokenPipeError, ValueError):
+            line = ""
+        if not line:
+            self._said.seek(0)
+            raise RuntimeError(f"the process ended: {self._said.read()[-500:].strip()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["value"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+        for f in (self._process.stdin, self._process.stdout, self._said):
+            with contextlib.suppress(BrokenPipeError):  # what was not yet sent
+                if f:
+                    f.close()

@@ -1,0 +1,328 @@
+"""A row for each fused kernel: its inputs, its call, and the bytes that it reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import gpugrad as gg
+from gpugrad import fused
+from gpugrad.array import as_dtype, to_host, wide
+from gpugrad.fused.optimizer import GRADIENT, PARAMETER, STATE, STATE2
+from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad
+
+from .clocks import Clock, device_ms, host_us
+from .inputs import TILE, fill, normal
+
+SETS = 3  # of inputs, taken in turn: more than any L2 cache holds together
+ARRAYS = 16  # among which an optimizer's elements are
+Inputs = dict[str, Any]
+
+
+class Make:
+    """Arrays of a dtype on a device, for a kernel whose main array has `size` elements, `cols` in a row."""
+
+    def __init__(self, device: str, dtype: Any, size: int, cols: int) -> None:
+        self.device, self.dtype, self.cols, self.rows = device, as_dtype(dtype), cols, max(1, size // cols)
+        self._blocks: dict[Any, Any] = {}
+
+    def normal(self, *shape: int, dtype: Any = None) -> Any:
+        """Random numbers, those of one block over and over."""
+        dtype = as_dtype(dtype or self.dtype)
+        if dtype not in self._blocks:
+            self._blocks[dtype] = self.put(normal(min(TILE, self.rows * self.cols)).astype(dtype))
+        block = self._blocks[dtype]
+        return fill(gg.device(self.device).library.empty((int(np.prod(shape)),), dtype), block).reshape(shape)
+
+    def put(self, value: np.ndarray) -> Any:
+        return gg.tensor(value, device=self.device).array
+
+    def matrix(self, dtype: Any = None) -> Any:
+        return self.normal(self.rows, self.cols, dtype=dtype)
+
+    def row(self) -> Any:
+        return self.normal(self.cols)
+
+    def images(self) -> Any:
+        """(batch, channels, positions)."""
+        return self.normal(max(1, self.rows // 64), 64, self.cols)
+
+    def whole(self, n: int, high: int) -> Any:
+        """n random integers below `high`."""
+        return self.put(np.random.default_rng(0).integers(0, high, n))
+
+    def parameters(self, dtype: Any = None) -> list[Any]:
+        each = max(1, self.rows * self.cols // ARRAYS)
+        return [self.normal(each, dtype=dtype) for _ in range(ARRAYS)]
+
+    def states(self) -> list[Any]:
+        return self.parameters(wide(self.dtype))
+
+
+class Row(NamedTuple):
+    """reads, writes: names of inputs and of what the call `gives`, as often as the kernels go through them."""
+
+    name: str
+    inputs: Callable[[Make], Inputs]
+    call: Callable[..., Any]
+    reads: str
+    writes: str
+    gives: str = "out"
+    partly: str = ""  # inputs that are no arrays, or read in part, which is counted under a name of that size
+    figure: bool = True  # whether it is to come near the copy: not where atomics or sorting rule
+
+
+def _norm_grad(m: Make, residual: bool = False) -> Inputs:
+    x = m.matrix()
+    _, _, mean, rstd = fused.norm(x)
+    more = {"more": m.matrix()} if residual else {}
+    return {"g": m.matrix(), "total": x, "mean": mean, "rstd": rstd, "gamma": m.row(), **more}
+
+
+def _batch_norm_grad(m: Make) -> Inputs:
+    x = m.images()
+    _, mean, rstd = fused.batch_norm(x)
+    return {"g": m.images(), "x": x, "mean": mean, "rstd": rstd, "gamma": m.normal(64)}
+
+
+def _xent(m: Make, times: int) -> Inputs:
+    """Logits with `times` the columns, and labels."""
+    rows, cols = max(1, m.rows // times), m.cols * times
+    return {"z": m.normal(rows, cols), "labels": m.whole(rows, cols)}
+
+
+def _xent_grad(m: Make) -> Inputs:
+    a = _xent(m, 1)
+    return {**a, "g": m.normal(a["z"].shape[0]), "lse": fused.softmax_xent(a["z"], a["labels"])[1]}
+
+
+def _relu_mask_grad(m: Make) -> Inputs:
+    return {"g": m.matrix(), "bits": fused.relu_mask(m.matrix())[1]}
+
+
+def _step(m: Make, states: int) -> Inputs:
+    """What an optimizer has, its states in the table once and for all."""
+    xs, kept = m.parameters(), {k: [a * a for a in m.states()] for k in ("ms", "vs")[:states]}
+    table = fused.Table(xs)
+    for column, arrays in zip((STATE, STATE2), kept.values()):
+        table.set(column, arrays)
+    return {"xs": xs, "gs": m.parameters(), **kept, "schedule": fused.schedule(xs[0], 1e-3), "table": table}
+
+
+def _updated(table: Any, xs: list[Any], gs: list[Any]) -> list[Any]:
+    table.set(PARAMETER, xs)
+    table.set(GRADIENT, gs)
+    return table.allocate(xs)
+
+
+def _sgd(xs: Any, gs: Any, ms: Any, schedule: Any, table: Any) -> list[Any]:
+    out = _updated(table, xs, gs)
+    fused.sgd(table, schedule, momentum=0.9)
+    return out
+
+
+def _adam(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list[Any]:
+    out = _updated(table, xs, gs)
+    fused.adam(table, schedule)
+    return out
+
+
+def _global_norm(gs: Any, scaling: Any, table: Any) -> None:
+    table.set(GRADIENT, gs)
+    fused.global_norm([table], scaling, 1.0)
+
+
+def _clipped(gs: Any, scaling: Any, table: Any) -> list[Any]:
+    table.set(GRADIENT, gs)
+    return fused.clipped(table, scaling)
+
+
+def _gradients(m: Make) -> Inputs:
+    gs = m.parameters()
+    return {"gs": gs, "scaling": fused.scaling(gs[0]), "table": fused.Table(gs)}
+
+
+X = lambda m: {"x": m.matrix()}
+COPY = Row("copy, device to device", X, lambda x: x.copy(), "x", "out")
+ROWS = [
+    Row("relu", X, lambda x: relu(x), "x", "out"),
+    Row("relu_grad", lambda m: {"g": m.matrix(), "y": m.matrix()}, lambda g, y: relu_grad(g, y), "g y", "out"),
+    Row("sigmoid_grad", lambda m: {"g": m.matrix(), "y": m.matrix()}, lambda g, y: sigmoid_grad(g, y), "g y", "out"),
+    *[
+        Row(
+            f"bias_act, {act}",
+            lambda m: {"x": m.matrix(), "bias": m.row()},
+            lambda x, bias, act=act: fused.bias_act(x, bias, act),
+            "x bias",
+            "out",
+        )
+        for act in ("relu", "gelu", "gelu_tanh", "silu")
+    ],
+    *[
+        Row(
+            f"bias_act_grad, {act}",
+            lambda m: {"g": m.matrix(), "saved": m.matrix(), "bias": m.row()},
+            lambda g, saved, bias, act=act: fused.bias_act_grad(g, saved, bias, act),
+            "g saved bias",
+            "dx dbias",
+            "dx dbias",
+        )
+        for act in ("relu", "gelu", "gelu_tanh", "silu")
+    ],
+    Row("column_sums", X, fused.column_sums, "x", "out"),
+    Row("relu_mask", X, fused.relu_mask, "x", "out bits", "out bits"),
+    Row("relu_mask_grad", _relu_mask_grad, fused.relu_mask_grad, "g bits", "out"),
+    Row("softmax", X, fused.softmax, "x", "out"),
+    Row("log_softmax", X, lambda x: fused.softmax(x, log=True), "x", "out"),
+    Row("softmax_grad", lambda m: {"g": m.matrix(), "y": fused.softmax(m.matrix())}, fused.softmax_grad, "g y", "out"),
+    Row(
+        "softmax_xent",
+        lambda m: _xent(m, 1),
+        lambda z, labels: fused.softmax_xent(z, labels),
+        "z labels",
+        "loss lse",
+        "loss lse",
+    ),
+    Row(
+        "softmax_xent, rows of 32768",
+        lambda m: _xent(m, 32),
+        lambda z, labels: fused.softmax_xent(z, labels),
+        "z labels",
+        "loss lse",
+        "loss lse",
+    ),
+    Row(
+        "softmax_xent_grad",
+        _xent_grad,
+        lambda z, labels, g, lse: fused.softmax_xent_grad(g, z, labels, lse),
+        "z labels g lse",
+        "out",
+    ),
+    Row(
+        "norm (layer_norm)",
+        lambda m: {"x": m.matrix(), "gamma": m.row(), "beta": m.row()},
+        fused.norm,
+        "x gamma beta",
+        "out mean rstd",
+        "out total mean rstd",
+    ),
+    Row(
+        "norm (layer_norm with residual)",
+        lambda m: {"x": m.matrix(), "residual": m.matrix(), "gamma": m.row(), "beta": m.row()},
+        fused.norm,
+        "x residual gamma beta",
+        "out total mean rstd",
+        "out total mean rstd",
+    ),
+    Row(
+        "norm (rms_norm)",
+        lambda m: {"x": m.matrix(), "gamma": m.row()},
+        lambda x, gamma: fused.norm(x, gamma, center=False),
+        "x gamma",
+        "out rstd",
+        "out total mean rstd",
+    ),
+    Row(  # once for dx, once for the sums down columns
+        "norm_grad", _norm_grad, fused.norm_grad, "g total mean rstd gamma g total mean rstd", "dx dgamma dbeta",
+        "dx dgamma dbeta",
+    ),
+    Row(
+        "norm_grad with residual",
+        lambda m: _norm_grad(m, residual=True),
+        fused.norm_grad,
+        "g total mean rstd gamma more g total mean rstd",
+        "dx dgamma dbeta",
+        "dx dgamma dbeta",
+    ),
+    Row(  # once for the statistics, once to normalize
+        "batch_norm", lambda m: {"x": m.images(), "gamma": m.normal(64), "beta": m.normal(64)}, fused.batch_norm,
+        "x x gamma beta", "out mean rstd", "out mean rstd",
+    ),
+    Row(
+        "batch_norm_inference",
+        lambda m: {
+            "x": m.images(),
+            "gamma": m.normal(64),
+            "beta": m.normal(64),
+            "running_mean": m.normal(64, dtype=wide(m.dtype)),
+            "running_var": abs(m.normal(64, dtype=wide(m.dtype))),
+        },
+        fused.batch_norm_inference,
+        "x gamma beta running_mean running_var",
+        "out",
+    ),
+    Row(
+        "batch_norm_grad", _batch_norm_grad, fused.batch_norm_grad, "g x g x mean rstd gamma", "dx dgamma dbeta",
+        "dx dgamma dbeta",
+    ),
+    Row("dropout", X, lambda x: fused.dropout(x, 0.1, 1, 0), "x", "out"),
+    Row(
+        "dropout with residual",
+        lambda m: {"x": m.matrix(), "residual": m.matrix()},
+        lambda x, residual: fused.dropout(x, 0.1, 1, 0, residual),
+        "x residual",
+        "out",
+    ),
+    Row(  # as much of the table as there is output
+        "gather", lambda m: {"table": m.matrix(), "index": m.whole(m.rows, m.rows)}, fused.gather, "index out", "out",
+        partly="table",
+    ),
+    *[
+        Row(  # sets the table to zero, then adds
+            f"scatter_add{how}",
+            lambda m: {"g": m.matrix(), "index": m.whole(m.rows, m.rows)},
+            lambda g, index, d=d: fused.scatter_add(g, index, g.shape[0], d),
+            "g index out",
+            "out out",
+            figure=False,
+        )
+        for d, how in ((False, ""), (True, ", deterministic"))
+    ],
+    Row(
+        "sgd with momentum", lambda m: _step(m, 1), _sgd, "xs gs ms schedule", "outs ms", "outs", partly="table",
+    ),
+    Row("adam", lambda m: _step(m, 2), _adam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
+    Row("global_norm", _gradients, _global_norm, "gs scaling", "scaling", "", partly="table"),
+    Row("clipped", _gradients, _clipped, "gs scaling", "outs", "outs", partly="table"),
+]  # fmt: skip
+
+
+def nbytes(a: Any) -> int:
+    """Bytes of an array, or of a list of them; 0 of what is no array."""
+    return sum(map(nbytes, a)) if isinstance(a, (list, tuple)) else getattr(a, "nbytes", 0)
+
+
+def outputs(row: Row, result: Any) -> Inputs:
+    """What a call gave, by name."""
+    names = row.gives.split()
+    return dict(zip(names, result if len(names) > 1 else [result]))
+
+
+def moved(row: Row, given: Inputs, result: Any) -> int:
+    """The bytes that the kernels of a call read and write."""
+    all_of = {**given, **outputs(row, result)}
+    return sum([nbytes(all_of[name]) for name in [*row.reads.split(), *row.writes.split()]])
+
+
+def measure(clock: Clock, device: str, name: str, dtype: str, size: int, cols: int, seconds: float) -> dict[str, float]:
+    """{ms, bytes} of a row whose main array has `size` bytes."""
+    row = next(r for r in (COPY, *ROWS) if r.name == name)
+    given = [row.inputs(Make(device, dtype, size // as_dtype(dtype).itemsize, cols)) for _ in range(SETS)]
+    total = moved(row, given[0], row.call(**given[0]))
+    return {"ms": device_ms(clock, [lambda a=a: row.call(**a) for a in given], seconds), "bytes": total}
+
+
+def launch_us(clock: Clock, device: str, name: str, dtype: str, seconds: float) -> float:
+    """Microseconds of the host for a call on small arrays."""
+    row = next(r for r in (COPY, *ROWS) if r.name == name)
+    given = row.inputs(Make(device, dtype, 64 * 64, 64))
+    return host_us(clock, lambda: row.call(**given), seconds, launches=4)
+
+
+def finite(result: Any) -> bool:
+    """Whether all numbers that a call gave are finite."""
+    arrays = result if isinstance(result, (list, tuple)) else [result]
+    floats = [to_host(a).astype(np.float64) for a in arrays if a is not None and a.dtype.kind not in "iu"]
+    return all([bool(np.isfinite(a).all()) for a in floats])
