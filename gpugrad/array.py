@@ -8,6 +8,7 @@ imports CuPy itself.  CuPy is imported the first time a GPU is asked for or one 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
@@ -15,6 +16,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from .blas import Blas, of_cupy
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
 DTypeLike = Any
@@ -89,7 +92,7 @@ class Library:
 
     def scope(self, device: Device) -> Any:
         """A context manager inside which new arrays land on `device`."""
-        return _Nothing()
+        return nullcontext()
 
     def generator(self, seed: int | None, device: Device) -> Any:
         return np.random.default_rng(seed)
@@ -97,6 +100,10 @@ class Library:
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""
         raise NotImplementedError(f"{self.name} compiles no kernels")
+
+    def blas(self, device: Device) -> Blas | None:
+        """cuBLASLt on `device`; None where it is not there."""
+        return None
 
 
 class CupyLibrary(Library):
@@ -139,10 +146,8 @@ class CupyLibrary(Library):
             module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
             return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
 
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exc: object) -> None: ...
+    def blas(self, device: Device) -> Blas | None:
+        return of_cupy(self.xp, device.index)
 
 
 NUMPY = Library()
