@@ -14,8 +14,9 @@ import numpy as np
 MIB = 2**20
 LIMIT = 2**31 - 1  # of sizes and leading dimensions: "usually only values that can be expressed as int32_t"
 TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
+IN_FLOAT32 = 2  # CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE: others add up parts of a long sum as halves
 REFUSED = {8, 15}  # CUBLAS_STATUS_ARCH_MISMATCH and _NOT_SUPPORTED: there is no algorithm
-_ONES = {0: np.array([0, 1], np.float32), 1: np.array([0, 1], np.float64)}  # alpha and beta, by cudaDataType
+_SCALARS = {0: np.array([0, 1], np.float32), 1: np.array([0, 1], np.float64)}  # alpha and beta, by cudaDataType
 
 # dtype: its cudaDataType, the cublasComputeType_t it is multiplied in, the cudaDataType of alpha and beta
 TYPES = {"float32": (0, 68, 0), "float64": (1, 70, 1), "float16": (2, 68, 0), "bfloat16": (14, 68, 0)}
@@ -82,14 +83,12 @@ class Plan:
     Two threads may call one plan.  RuntimeError, with what was asked, if cuBLASLt fails.
     """
 
-    __slots__ = ("_algo", "_blas", "_cells", "_layouts", "_lock", "_made", "_mm", "_problem", "_scalars", "_scratch")
+    __slots__ = ("_algo", "_blas", "_cells", "_known", "_layouts", "_lock", "_made", "_mm", "_problem", "_scratch")
 
     def __init__(self, blas: Blas, problem: Problem) -> None:
         lt, p = blas.lt, problem
         data, compute, scale = TYPES[p.dtype]
         self._blas, self._problem, self._made = blas, problem, []
-        one = _ONES[scale]
-        self._scalars = one.ctypes.data + one.itemsize, one.ctypes.data + one.itemsize * p.add
         create, destroy = lt.matmul_desc_create, lt.matmul_desc_destroy
         self._mm = self._own(create(TF32 if p.tf32 else compute, scale), destroy)
         names = lt.MatmulDescAttribute
@@ -104,6 +103,10 @@ class Plan:
         self._lock = threading.Lock() if p.epilogue != "DEFAULT" else None
         self._algo: Any = np.zeros(1, lt.matmul_heuristic_result_dtype)
         self._scratch = False
+        scalars = _SCALARS[scale]
+        alpha, beta = [scalars.ctypes.data + scalars.itemsize * i for i in (1, p.add)]
+        a, b, d = self._layouts
+        self._known = lt.matmul, blas.handle, self._mm, alpha, a, b, beta, d, self._algo.ctypes.data
 
     def __del__(self) -> None:
         for handle, destroy in self._made:
@@ -143,6 +146,8 @@ class Plan:
         names, count, wanted = lt.MatmulPreferenceAttribute, np.zeros(1, np.int32), lt.matmul_preference_create()
         try:
             values = {f"MIN_ALIGNMENT_{x}_BYTES": alignment for x in "ABCD"} | {"MAX_WORKSPACE_BYTES": blas.nbytes}
+            if self._problem.dtype in ("float16", "bfloat16"):
+                values["REDUCTION_SCHEME_MASK"] = IN_FLOAT32
             for name, value in values.items():
                 setter, dtype_of = lt.matmul_preference_set_attribute, lt.get_matmul_preference_attribute_dtype
                 _put(setter, dtype_of, wanted, names[name], value)
@@ -158,14 +163,15 @@ class Plan:
         return bool(count[0]) and not self._algo["state"][0]
 
     def __call__(self, a: int, b: int, d: int) -> None:
-        blas, (alpha, beta), (first, second, out) = self._blas, self._scalars, self._layouts
+        blas = self._blas
+        matmul, handle, mm, alpha, first, second, beta, out, algo = self._known
         stream = blas.stream()
-        space, nbytes = (blas.workspace(stream), blas.nbytes) if self._scratch else (0, 0)
-        mm, algo = self._mm, self._algo.ctypes.data
+        if self._scratch:
+            space, nbytes = blas.workspace(stream), blas.nbytes
+        else:
+            space = nbytes = 0
         try:
-            blas.lt.matmul(
-                blas.handle, mm, alpha, a, first, b, second, beta, d, out, d, out, algo, space, nbytes, stream
-            )
+            matmul(handle, mm, alpha, a, first, b, second, beta, d, out, d, out, algo, space, nbytes, stream)
         except blas.lt.cuBLASLtError as e:
             raise RuntimeError(f"cuBLASLt failed at {self._problem}: {e}") from e
 

@@ -43,6 +43,7 @@ class MatrixLayoutAttribute(IntEnum):
 
 class MatmulPreferenceAttribute(IntEnum):
     MAX_WORKSPACE_BYTES = 1
+    REDUCTION_SCHEME_MASK = 3
     MIN_ALIGNMENT_A_BYTES = 5
     MIN_ALIGNMENT_B_BYTES = 6
     MIN_ALIGNMENT_C_BYTES = 7
@@ -60,7 +61,7 @@ class Epilogue(IntEnum):
 
 _DESC = dict(zip(MatmulDescAttribute, (np.int32, np.int32, np.uint32, np.int64, np.int64, np.int64)))
 _LAYOUT = dict(zip(MatrixLayoutAttribute, (np.int32, np.int64)))
-_PREFERENCE = dict(zip(MatmulPreferenceAttribute, (np.uint64, np.uint32, np.uint32, np.uint32, np.uint32)))
+_PREFERENCE = dict(zip(MatmulPreferenceAttribute, (np.uint64, *(np.uint32,) * 5)))
 _RESULT = np.dtype(
     [
         ("algo", [("data_", "<u8", (8,))]),
@@ -115,6 +116,11 @@ class Layout:
     def __getattr__(self, name):
         return self.values[MatrixLayoutAttribute[name]]
 
+    def span(self, address):
+        """From the first element to the last."""
+        last = (self.BATCH_COUNT - 1) * self.STRIDED_BATCH_OFFSET + (self.cols - 1) * self.ld + self.rows
+        return address, address + last * DATA[self.data].itemsize
+
     def at(self, address):
         """(batch, rows, columns)."""
         dtype = DATA[self.data]
@@ -124,7 +130,8 @@ class Layout:
 
 class Preference:
     def __init__(self):
-        self.values = dict.fromkeys(MatmulPreferenceAttribute, 256) | {MatmulPreferenceAttribute.MAX_WORKSPACE_BYTES: 0}
+        names = MatmulPreferenceAttribute
+        self.values = dict.fromkeys(names, 256) | {names.MAX_WORKSPACE_BYTES: 0, names.REDUCTION_SCHEME_MASK: 7}
 
 
 class CublasLt:
@@ -142,7 +149,7 @@ class CublasLt:
         self.heuristics = self.products = 0
         self.without = {("RELU_AUX_BIAS", "float64"), ("DRELU_BGRAD", "float64")}
         self.without |= {("GELU_AUX_BIAS", "float64"), ("DGELU_BGRAD", "float64")}
-        self.last = None  # the descriptors of the last product
+        self.last = self.wanted = None  # the descriptors of the last product; the last heuristic's preferences
         self._numbers = itertools.count(0x1000, 0x10)
         self._live, self._algos = {}, {}
 
@@ -252,7 +259,8 @@ class CublasLt:
         if handle != 0x77 or wanted < 1 or c != d:
             refuse(INVALID_VALUE, "the handle, the number of algorithms or C's layout")
         layouts = [self._get(x, Layout) for x in (a, b, d)]
-        preference, task = self._get(preference, Preference).values, self._get(desc, Desc)
+        self.wanted = preference = self._get(preference, Preference).values
+        task = self._get(desc, Desc)
         m, _, k, batch = self._sizes(task, *layouts)
         self._epilogue(task, layouts[2], m, batch)
         alignments = [preference[MatmulPreferenceAttribute[f"MIN_ALIGNMENT_{x}_BYTES"]] for x in "ABCD"]
@@ -292,9 +300,12 @@ class CublasLt:
         if needs:
             ctypes.memset(space, 0xFF, needs)
         self.last = task, layouts
+        spans = [x.span(address) for x, address in zip(layouts, (a, b, d))]
+        if any(first < spans[2][1] and spans[2][0] < last for first, last in spans[:2]):
+            refuse(INVALID_VALUE, "D overlaps A or B")
         dtype, scale = DATA[layouts[2].data], DATA[task.scale]
         left, right, out = [x.at(address) for x, address in zip(layouts, (a, b, d))]
-        left, right = left.astype(scale), right.astype(scale)  # copies: D may not be read through them
+        left, right = left.astype(scale), right.astype(scale)
         if task.compute == 77:
             left, right = short(left), short(right)
         left = left.swapaxes(1, 2) if task.TRANSA else left

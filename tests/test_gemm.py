@@ -1,14 +1,17 @@
 """Products through cuBLASLt, on the host (tests/cublaslt.py stands for the library) and on a GPU, against float64."""
 
+import contextlib
+import functools
 import sys
 import threading
+from types import ModuleType, SimpleNamespace
 
 import cublaslt
 import numpy as np
 import pytest
 import standin
 from cublaslt import CublasLt
-from cudahost import HostLibrary
+from cudahost import Allocator, HostLibrary
 from test_fused import assert_close
 
 import gpugrad as gg
@@ -21,6 +24,19 @@ from gpugrad.gemm.epilogues import EPILOGUES
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 HALF = ["float16", "bfloat16"]
 AUX = [(act, dtype) for act in ("relu", "gelu_tanh") for dtype in EPILOGUES[act][2]]
+
+
+def matches(lib, out, expected, label):
+    """The host is held to 2 ulp; on a GPU cuBLASLt may round half types once more, before the bias for example."""
+    if isinstance(lib, HostLibrary):
+        assert_close(to_host(out), expected, out.dtype, label)
+    else:
+        near(out, expected, out.dtype, 2, np.abs(expected).max())
+
+
+def near(found, expected, dtype, times, scale):
+    eps = {"float32": 1e-6, "float64": 1e-14, "float16": 2e-3, "bfloat16": 1.6e-2}[dtype.name]
+    np.testing.assert_allclose(to_host(found).astype(float), expected, rtol=times * eps, atol=times * eps * scale)
 
 
 def values(dtype, *shape, seed=0):
@@ -93,7 +109,7 @@ def test_layouts(lib, dtype, shape):
         for second, put_y in LAYOUTS.items():
             out = gemm.product(put_x(lib, x), put_y(lib, y))
             assert out.dtype == x.dtype and out.flags.c_contiguous
-            assert_close(to_host(out), expected, x.dtype, f"{first} @ {second}")
+            matches(lib, out, expected, f"{first} @ {second}")
             lib.check()
 
 
@@ -117,7 +133,7 @@ def test_batches(lib, dtype, sx, sy, what):
     expected = np.matmul(*exact(x, y))
     for put_x in LAYOUTS.values():
         for put_y in LAYOUTS.values():
-            assert_close(to_host(gemm.product(put_x(lib, x), put_y(lib, y))), expected, x.dtype, what)
+            matches(lib, gemm.product(put_x(lib, x), put_y(lib, y)), expected, what)
     lib.check()
 
 
@@ -134,9 +150,31 @@ def test_odd_strides_are_copied(lib, dtype):
         (a[0][:, :1], x[0][:, :1], b[3:4], y[3:4]),
     ]
     for i, (p, u, q, v) in enumerate(views):
-        assert_close(to_host(gemm.product(p, q)), np.matmul(*exact(u, v)), x.dtype, f"view {i}")
-    spread = lib.xp.broadcast_to(a[:, :1], a.shape) if hasattr(lib, "xp") else a[:, :1].repeat(6, 1)
-    assert_close(to_host(gemm.product(spread, b)), np.matmul(*exact(x[:, :1].repeat(6, 1), y)), x.dtype, "broadcast")
+        matches(lib, gemm.product(p, q), np.matmul(*exact(u, v)), f"view {i}")
+
+
+def test_elements_that_share_memory(host):
+    """Broadcast rows and columns, windows that overlap: no leading dimension says that."""
+    x, y = values("float32", 6, 5), values("float32", 5, 5, seed=1)
+    windows = np.lib.stride_tricks.sliding_window_view(x.reshape(-1), 5)[:9]
+    for v in (np.broadcast_to(x[0], (6, 5)), np.broadcast_to(x[:5, :1], (5, 5)), windows, x[::-1]):
+        for w in (v, v.T):
+            if w.shape[1] == 5:
+                same(gemm.product(w.view(standin.Array), host.put(y)), w @ y)
+            if w.shape[0] == 5:
+                same(gemm.product(host.put(y), w.view(standin.Array)), y @ w)
+
+
+def test_strides_that_are_no_multiple_of_an_element(host):
+    """A field of records."""
+    records = np.zeros((4, 5), np.dtype([("a", "f4"), ("b", "i2")]))
+    records["a"] = values("float32", 4, 5)
+    raw = host.put(records.view(np.uint8).reshape(-1))
+    x = np.ndarray((4, 5), np.float32, raw, 0, (30, 6)).view(standin.Array)
+    y = host.put(values("float32", 5, 3))
+    same(gemm.product(x, y), records["a"] @ to_host(y))
+    rows = np.ndarray((4, 4), np.float32, raw, 0, (30, 4)).view(standin.Array)
+    same(gemm.product(rows, y[:4]), np.array(rows) @ to_host(y[:4]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -148,7 +186,7 @@ def test_added_to_what_is_there(lib, dtype, put, sx, sy):
     expected = exact(start)[0] + np.matmul(*exact(x, y))
     out = put(lib, start)
     assert gemm.product(turned(lib, x), lib.put(y), out) is out
-    assert_close(to_host(out), expected, x.dtype, "out += x @ y")
+    matches(lib, out, expected, "out += x @ y")
     lib.check()
 
 
@@ -300,7 +338,15 @@ def test_calls(host, lt):
         gemm.product(x, y)
     finally:
         sys.setprofile(None)
-    assert count <= 8, count
+    assert count <= 7, count
+
+
+def test_long_sums_of_halves_are_float32(host, lt):
+    masks = {}
+    for dtype in DTYPES:
+        gemm.product(host.put(values(dtype, 3, 50)), host.put(values(dtype, 50, 4)))
+        masks[dtype] = lt.wanted[lt.MatmulPreferenceAttribute.REDUCTION_SCHEME_MASK]
+    assert masks == {"float32": 7, "float64": 7, "float16": 2, "bfloat16": 2}
 
 
 def test_no_workspace_where_none_is_asked_for(host, lt):
@@ -363,7 +409,7 @@ def test_linear(lib, put, activation, dtype, sx, m):
     z = np.matmul(*exact(x, w)) + exact(b)[0]
     expected, _ = act(z, activation)
     assert out.dtype == x.dtype
-    assert_close(to_host(out), expected, x.dtype, "out")
+    matches(lib, out, expected, "out")
     lib.check()
     if activation == "identity":
         assert saved is None
@@ -374,7 +420,7 @@ def test_linear(lib, put, activation, dtype, sx, m):
         assert ((bits[:, :m].reshape(z.shape) == 1) == (z > 0))[clear].all()
     else:
         assert saved.shape == (np.prod(sx[:-1]), -(-m // 8) * 8)
-        assert_close(to_host(saved)[:, :m].reshape(z.shape), z, x.dtype, "saved")
+        matches(lib, saved[:, :m].reshape(z.shape), z, "saved")
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["in one pass", "in steps"])
@@ -406,11 +452,6 @@ def test_linear_grad(lib, activation, dtype, sx, m, p, fused):
             unregister("other")
 
 
-def near(found, expected, dtype, times, scale):
-    eps = {"float32": 1e-6, "float64": 1e-14, "float16": 2e-3, "bfloat16": 1.6e-2}[dtype.name]
-    np.testing.assert_allclose(to_host(found).astype(float), expected, rtol=times * eps, atol=times * eps * scale)
-
-
 def without(host, *missing):
     """A host library whose cuBLASLt has no algorithm for these; on the device `other`, to be unregistered."""
     other = HostLibrary(host.folder)
@@ -429,8 +470,8 @@ def test_the_bias_gradient_is_of_what_is_stored(host):
 
 @pytest.mark.parametrize("activation", ["identity", "relu", "gelu_tanh"])
 def test_where_there_is_no_epilogue(host, lt, activation):
-    x, w, b = [host.put(values("float32", *s)) for s in ((4, 5), (5, 6), (6,))]
-    lt.without |= {(e, "float32") for e in EPILOGUES[activation][:2]}
+    x, w, b = [host.put(values("float16", *s)) for s in ((4, 5), (5, 6), (6,))]
+    lt.without |= {(e, "float16") for e in EPILOGUES[activation][:2]}
     before = lt.products
     for _ in range(2):
         assert gemm.linear(x, w, b, activation) is None
@@ -455,8 +496,16 @@ def test_where_there_is_no_algorithm(host, lt):
     near(out, 1 + np.matmul(*exact(x, y)), x.dtype, 1, 4)
 
 
-def test_threads_share_a_plan_with_an_epilogue(host, lt):
+def test_threads_share_a_plan_with_an_epilogue(host, lt, monkeypatch):
     """The epilogue's addresses are in the descriptor: another thread must not change them before the launch."""
+    held, matmul = set(), lt.matmul
+
+    def launch(*args):
+        runs = [way[0] for way in products._homes[host].ways.values()]
+        held.update([plan._lock.locked() for run in runs for plan in run._plans.values()])
+        matmul(*args)
+
+    monkeypatch.setattr(lt, "matmul", launch)
     w, b = host.put(values("float32", 6, 5)), host.put(values("float32", 5))
     xs = [host.put(values("float32", 7, 6, seed=i)) for i in range(8)]
     expected = [gemm.linear(x, w, b, "relu") for x in xs]
@@ -469,6 +518,7 @@ def test_threads_share_a_plan_with_an_epilogue(host, lt):
     threads = [threading.Thread(target=run, args=(i,)) for i in range(len(xs))]
     [t.start() for t in threads]
     [t.join() for t in threads]
+    assert held == {True}
     for (out, saved), (o, s) in zip(expected, found):
         np.testing.assert_array_equal(out, o)
         np.testing.assert_array_equal(saved, s)
@@ -519,6 +569,67 @@ def test_mixed_dtypes_are_promoted_by_the_op(host, lt):
     np.testing.assert_allclose(out.numpy(), x.astype(np.float64) @ y)
 
 
+class FakeCuda:
+    """As much of cupy.cuda as cuBLASLt needs, over host memory."""
+
+    def __init__(self, count):
+        self.runtime = SimpleNamespace(getDeviceCount=lambda: count)
+        self.allocator = Allocator()
+
+    def Device(self, index):
+        device = contextlib.nullcontext()
+        device.compute_capability = ["75", "90", "120"][index]
+        return device
+
+    def alloc(self, nbytes):
+        return SimpleNamespace(ptr=self.allocator.empty((nbytes,), np.uint8).ctypes.data)
+
+    def get_current_stream(self):
+        return SimpleNamespace(ptr=5)
+
+
+@pytest.fixture
+def bindings(monkeypatch):
+    """A package nvmath whose module cublasLt is the stand-in."""
+    lt, packages = CublasLt(), {name: ModuleType(name) for name in ("nvmath", "nvmath.bindings")}
+    packages["nvmath.bindings"].cublasLt = lt
+    for name, module in packages.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(blas, "_found", {})
+    return lt
+
+
+@pytest.mark.parametrize("index, mib", [(0, 4), (1, 32), (2, 32)])
+def test_what_cupy_brings(bindings, index, mib):
+    own = blas.of_cupy(SimpleNamespace(cuda=FakeCuda(count=3)), index)
+    assert own is not None and (own.nbytes, own.alone, own.stream()) == (mib * 2**20, False, 5)
+    assert own is blas.of_cupy(None, index)  # found once
+    assert own.workspace(5) == own.workspace(5) != own.workspace(6)
+    plan = blas.plan(own, problem(), 4)
+    assert plan is not None and bindings.live == 4
+
+
+def test_without_the_bindings_or_their_library(bindings, monkeypatch):
+    def missing():
+        raise RuntimeError("libcublasLt.so is not there")
+
+    cupy = SimpleNamespace(cuda=FakeCuda(count=1))
+    monkeypatch.setattr(bindings, "create", missing)
+    assert blas.of_cupy(cupy, 0) is None
+    monkeypatch.setitem(sys.modules, "nvmath.bindings", None)
+    assert blas.of_cupy(cupy, 1) is None
+
+
+def test_names_are_cupys():
+    cupy = pytest.importorskip("cupy", exc_type=ImportError)
+    for name in ("empty", "zeros", "arange", "where", "broadcast_to", "ascontiguousarray"):
+        assert callable(getattr(cupy, name))
+    for name in ("alloc", "get_current_stream", "Device", "runtime.getDeviceCount", "Device.compute_capability"):
+        functools.reduce(getattr, name.split("."), cupy.cuda)
+    for name in ("swapaxes", "strides", "astype", "reshape", "copy"):
+        assert hasattr(cupy.ndarray, name)
+
+
 # ---------------------------------------------------------------------------------------------- bad input
 def test_what_does_not_fit(host, lt):
     x, y, b = [host.put(values("float32", *s)) for s in ((4, 5), (5, 6), (6,))]
@@ -547,6 +658,13 @@ def test_what_does_not_fit(host, lt):
         with pytest.raises(kind, match=error):
             call()
     assert lt.products == 0
+    gemm.product(x, y)
+    with pytest.raises(TypeError, match="another on cpu"):  # of shapes and strides that are known
+        gemm.product(x, np.asarray(y))
+    spread = np.broadcast_to(np.zeros(6, np.float32), (4, 6)).view(standin.Array)
+    for out in (spread, spread.swapaxes(0, 1)):
+        with pytest.raises(ValueError, match="out is broadcast|out has shape"):
+            gemm.product(x, y, out)
     assert not gemm.usable(x, double) and not gemm.usable(x, np.asarray(y)) and not gemm.usable(3.0)
     assert gemm.usable(x, y)
 

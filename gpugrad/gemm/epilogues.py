@@ -24,13 +24,14 @@ from .products import (
     tf32,
 )
 
-EVERY, SHORT = tuple(blas.TYPES), ("float32", "float16", "bfloat16")
+EVERY, HALF = tuple(blas.TYPES), ("float16", "bfloat16")
 
-# activation: its epilogue forward and backward, and the dtypes that cuBLASLt has them for
+# activation: its epilogue forward and backward, and the dtypes to use them for.  cuBLASLt has those that save something
+# for no float64, and its tanh is said to be approximate: too much so for float32.
 EPILOGUES: dict[str, tuple[str, str, Sequence[str]]] = {
     "identity": ("BIAS", "", EVERY),
-    "relu": ("RELU_AUX_BIAS", "DRELU_BGRAD", SHORT),
-    "gelu_tanh": ("GELU_AUX_BIAS", "DGELU_BGRAD", SHORT),
+    "relu": ("RELU_AUX_BIAS", "DRELU_BGRAD", ("float32", *HALF)),
+    "gelu_tanh": ("GELU_AUX_BIAS", "DGELU_BGRAD", HALF),
 }
 
 

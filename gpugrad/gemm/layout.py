@@ -89,7 +89,7 @@ def problem(
     folds = [False] if math.prod(y.shape[:-2]) > 1 else [True] if rows or not batch else [True, False]
     for fold in folds:
         d = (out or _whole(shape, x.size)).matrix(batch, fold, rows=True)
-        if d is None or (not fold and out is not None and math.prod(batch) > 1 and not d.stride):
+        if d is None:
             continue
         (b, copy_x), (a, copy_y) = _operand(x, batch, fold), _operand(y, () if fold else batch, False)
         n, count = (math.prod(shape[:-1]), 1) if fold else (shape[-2], math.prod(batch))

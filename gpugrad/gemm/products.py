@@ -188,7 +188,7 @@ def product(x: Array, y: Array, out: Array | None = None) -> Array:
     Where cuBLASLt is not there, or is not for these arrays (integers, complex), it is the library's own product.
     TypeError for two dtypes or devices, ValueError for shapes that do not fit.
     """
-    home = home_of(x, y, out)
+    home = _homes.get(library(x)) or home_of(x, y, out)
     if home is None:
         return _plain(check(x, y, *(() if out is None else (out,))), x, y, out)
     try:
@@ -213,7 +213,7 @@ def misfit(x: tuple[int, ...], y: tuple[int, ...]) -> str:
 
 
 def shape_of(x: Array, y: Array, out: Array | None) -> tuple[int, ...]:
-    """The shape of x @ y.  ValueError if they do not fit, or `out` is not of it."""
+    """The shape of x @ y.  ValueError if they do not fit, or `out` is not of it or broadcast."""
     if x.ndim < 2 or y.ndim < 2:
         raise ValueError(f"a product takes arrays of two axes or more, given shapes {x.shape} and {y.shape}")
     if x.shape[-1] != y.shape[-2]:
@@ -221,6 +221,8 @@ def shape_of(x: Array, y: Array, out: Array | None) -> tuple[int, ...]:
     shape = (*np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
     if out is not None and out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, and the product of {x.shape} and {y.shape} has {shape}")
+    if out is not None and any([n > 1 and not s for n, s in zip(out.shape, out.strides)]):
+        raise ValueError("out is broadcast: elements of it share memory; give an array of its own")
     return shape
 
 
