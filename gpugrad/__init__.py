@@ -38,6 +38,10 @@ from .custom import (
 )
 from .forward import ufunc as ufunc
 from .function import Function as Function
+from .gemm import (
+    get_float32_matmul_precision as get_float32_matmul_precision,
+    set_float32_matmul_precision as set_float32_matmul_precision,
+)
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (

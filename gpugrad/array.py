@@ -8,6 +8,7 @@ imports CuPy itself.  CuPy is imported the first time a GPU is asked for or one 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
@@ -15,6 +16,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from .blas import Blas, of_cupy
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
 DTypeLike = Any
@@ -25,6 +28,7 @@ complex64, complex128 = np.dtype("complex64"), np.dtype("complex128")
 int8, int16, int32, int64 = np.dtype("int8"), np.dtype("int16"), np.dtype("int32"), np.dtype("int64")
 uint8, bool_ = np.dtype("uint8"), np.dtype("bool")
 
+_NOTHING = nullcontext()
 _HALF = {float16, bfloat16}
 
 
@@ -112,6 +116,10 @@ class Library:
         """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""
         raise NotImplementedError(f"{self.name} compiles no kernels")
 
+    def blas(self, device: Device) -> Blas | None:
+        """cuBLASLt on `device`; None where it is not there."""
+        return None
+
 
 class CupyLibrary(Library):
     """CuPy on an NVIDIA GPU."""
@@ -161,13 +169,10 @@ class CupyLibrary(Library):
             module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
             return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
 
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exc: object) -> None: ...
+    def blas(self, device: Device) -> Blas | None:
+        return of_cupy(self.xp, device.index)
 
 
-_NOTHING = _Nothing()
 NUMPY = Library()
 _by_type: dict[type, Library] = {}
 _by_kind: dict[str, Library] = {}

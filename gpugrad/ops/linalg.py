@@ -14,6 +14,7 @@ import numpy as np
 from ..array import float32, is_inexact, wide
 from ..core import raw
 from ..forward import boxed, fit
+from ..gemm.products import array_product, misfit, product
 from ..op import op
 from .index import getitem
 from .math import abs, astype, equal, multiply, not_equal, pow, sqrt, square, where
@@ -28,24 +29,21 @@ def _matmul_y(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
     return _matmul(matrix_transpose(x), g)
 
 
-def _product(xp: Any, x: Any, y: Any) -> Any:
-    if x.ndim > 2 and y.ndim == 2:
-        return (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])
-    return x @ y
-
-
 def _forward(xp: Any, x: Any, y: Any) -> Any:
     if x.shape[-1] != y.shape[-2]:
-        raise ValueError(
-            f"shapes {x.shape} and {y.shape} cannot be multiplied: "
-            f"the last axis of the first is {x.shape[-1]}, the second last of the second {y.shape[-2]}"
-        )
+        raise ValueError(misfit(x.shape, y.shape))
     dtype = x.dtype if x.dtype == y.dtype else np.result_type(x.dtype, y.dtype)
     full = wide(dtype)
-    # NumPy's half products are slow and bfloat16's come out in float32; CuPy's batched ones are slow or crash.
-    if full is not dtype and (xp is np or x.ndim > 2 or y.ndim > 2):
-        return _product(xp, x.astype(full), y.astype(full)).astype(dtype)
-    return _product(xp, x, y)
+    if full is not dtype:  # NumPy's half products are slow and bfloat16's come out in float32
+        return array_product(x.astype(full), y.astype(full)).astype(dtype)
+    return array_product(x, y)
+
+
+def _gpu(xp: Any, x: Any, y: Any) -> Any:
+    if x.dtype is not y.dtype and x.dtype != y.dtype:
+        dtype = np.result_type(x.dtype, y.dtype)
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    return product(x, y)
 
 
 def _host(x: Any, y: Any) -> Any:
@@ -55,7 +53,7 @@ def _host(x: Any, y: Any) -> Any:
 
 
 _forward.host = _host
-_matmul = op(_forward, name="matmul", x=lambda g, y: _matmul(g, matrix_transpose(y)), y=_matmul_y)
+_matmul = op(_forward, gpu=_gpu, name="matmul", x=lambda g, y: _matmul(g, matrix_transpose(y)), y=_matmul_y)
 
 
 def matmul(x: Any, y: Any) -> Any:

@@ -33,6 +33,10 @@ from ..autograd import (
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
 )
+from ..gemm import (
+    get_float32_matmul_precision as get_float32_matmul_precision,
+    set_float32_matmul_precision as set_float32_matmul_precision,
+)
 from . import autograd as autograd, methods as methods, nn as nn, optim as optim, utils as utils
 from .creation import CREATION
 from .functions import TABLE

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import standin
+from cublaslt import CublasLt
 
 from gpugrad import kernels
+from gpugrad.blas import Blas
 
 from .guard import Allocator
 from .module import SCHEDULES, HostModule
@@ -31,7 +33,7 @@ class Namespace(standin.Namespace):
 
 
 class HostLibrary(standin.StandIn):
-    """A stand-in for CuPy that compiles.
+    """A stand-in for CuPy that compiles, and has cuBLASLt (tests/cublaslt.py).
 
     `order` is the schedule of what follows, with arrays at the start of their pages in every second one; `launches`
     counts.
@@ -45,6 +47,8 @@ class HostLibrary(standin.StandIn):
         self.order = SCHEDULES[0]
         self.xp = Namespace(self.allocator)
         self._modules: dict[str, HostModule] = {}
+        self.cublaslt = CublasLt()
+        self._blas = Blas(self.cublaslt, self.cublaslt.stream, self._workspace, 2**16, alone=True)
 
     @property
     def order(self) -> int:
@@ -62,6 +66,13 @@ class HostLibrary(standin.StandIn):
     def check(self) -> None:
         """AssertionError if a kernel wrote beside an array."""
         self.allocator.check()
+
+    def blas(self, device: Any) -> Blas:
+        return self._blas
+
+    def _workspace(self, nbytes: int) -> tuple[Any, int]:
+        memory = self.allocator.empty((nbytes + 256,), np.dtype("uint8"))
+        return memory, memory.ctypes.data + -memory.ctypes.data % 256
 
     def compile(self, code: str, kernel: str, device: Any) -> Any:
         if code not in self._modules:  # every instantiation of a file at once: g++ reads the headers once
