@@ -284,9 +284,10 @@ def by_column(rows: int, cols: int, dtype: np.dtype) -> tuple[tuple[int, int], t
 
 
 # ---------------------------------------------------------------------------------------------- element-wise forwards
-def kernel(name: str, kernel: str, otherwise: Callable[..., Array]) -> Callable[..., Array]:
+def kernel(name: str, kernel: str, otherwise: Callable[..., Array], *values: Any) -> Callable[..., Array]:
     """`kernel` of `kernels/NAME.cu` as an op's `gpu=` forward: arrays of one dtype in, a new array out, broadcast.
 
+    `values`: of its template, after the dtype.
     Strided operands are copied to contiguous ones first.  `otherwise(xp, *arrays)`, the array functions, stands in for
     dtypes that the kernel is not made for, and for libraries that compile none.
     """
@@ -301,7 +302,7 @@ def kernel(name: str, kernel: str, otherwise: Callable[..., Array]) -> Callable[
                 arrays = tuple([p.lib.xp.broadcast_to(a, shape) for a in arrays])
             out = p.empty(shape, dtype)
             if out.size:
-                run = p.get(name, kernel, dtype)
+                run = p.get(name, kernel, dtype, *values)
                 run(*by_element(out.size, dtype), *[p.whole(a) for a in arrays], out, out.size)
         return out
 

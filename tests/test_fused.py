@@ -13,7 +13,7 @@ from fused_cases import CASES, Fixed, Wide, rounds
 import gpugrad as gg
 from gpugrad import fused, kernels
 from gpugrad.array import bfloat16, float16, float32, float64, register, to_host, unregister, wide
-from gpugrad.ops.activation import log_softmax, softmax
+from gpugrad.ops.softmax import log_softmax, softmax
 
 DTYPES = {"float32": float32, "float64": float64, "float16": float16, "bfloat16": bfloat16}
 KERNELS = Path(__file__).parent.parent / "kernels"
