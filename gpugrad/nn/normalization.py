@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..array import default_float, is_inexact, wide
-from ..core import raw
+from ..core import Tensor, raw
 from ..forward import boxed
 from ..ops import batch_norm as _batch
 from ..ops.normalization import norm
@@ -164,6 +164,9 @@ class BatchNorm(Module):
     The running mean and variance are buffers: saved with the model, no optimizer changes them.  Without
     `track_running_stats` there are none, and every batch goes by its own.
     """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
 
     def __init__(
         self,

@@ -176,7 +176,8 @@ def _scipy(name: str) -> Any:
     try:
         from scipy import special  # pyright: ignore[reportMissingImports]  (optional)
     except ImportError:  # exact as well, an element at a time
-        return np.vectorize(getattr(math, name), otypes=[np.float64])
+        f = getattr(math, name)
+        return lambda x: np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
     return getattr(special, name)
 
 

