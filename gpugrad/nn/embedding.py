@@ -9,7 +9,6 @@ import numpy as np
 from .. import random
 from ..core import raw
 from ..ops import embedding as ops
-from ..variable import Parameter
 from .module import Module
 
 
@@ -42,14 +41,13 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(
-                f"Embedding: padding_idx must be within num_embeddings, {num_embeddings}, not {padding_idx}"
-            )
-        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+            raise ValueError(f"Embedding: padding_idx must be within the {num_embeddings} rows, given {padding_idx}")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         weight = random.normal((num_embeddings, embedding_dim), dtype=dtype, device=device)
         if padding_idx is not None:
             weight.array[padding_idx] = 0
-        self.weight = Parameter(weight, name="weight", device=device)
+        self.weight = self._parameter(weight, "weight")
 
     def forward(self, index: Any) -> Any:
         return embedding(index, self.weight, self.padding_idx)

@@ -15,7 +15,6 @@ from ..ops import batch_norm as _batch
 from ..ops.normalization import norm
 from ..ops.shape import reshape
 from ..tensor import ones, zeros
-from ..variable import Parameter
 from .module import Module
 
 
@@ -89,9 +88,9 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         self.normalized_shape, self.eps, self.elementwise_affine = _shape_of(normalized_shape), eps, elementwise_affine
-        self.weight = _parameter(ones, self.normalized_shape, "weight", dtype, device) if elementwise_affine else None
-        has = elementwise_affine and bias
-        self.bias = _parameter(zeros, self.normalized_shape, "bias", dtype, device) if has else None
+        made = lambda f, name: self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
+        self.weight = made(ones, "weight") if elementwise_affine else None
+        self.bias = made(zeros, "bias") if elementwise_affine and bias else None
 
     def forward(self, x: Any, residual: Any = None) -> Any:
         return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, residual)
@@ -109,14 +108,11 @@ class RMSNorm(Module):
         dtype: Any = None,
     ) -> None:
         self.normalized_shape, self.eps, self.elementwise_affine = _shape_of(normalized_shape), eps, elementwise_affine
-        self.weight = _parameter(ones, self.normalized_shape, "weight", dtype, device) if elementwise_affine else None
+        made = lambda f, name: self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
+        self.weight = made(ones, "weight") if elementwise_affine else None
 
     def forward(self, x: Any, residual: Any = None) -> Any:
         return rms_norm(x, self.normalized_shape, self.weight, self.eps, residual)
-
-
-def _parameter(made: Any, shape: Any, name: str, dtype: Any, device: Any) -> Parameter:
-    return Parameter(made(shape, dtype=dtype, device=device), name=name, device=device)
 
 
 # ---------------------------------------------------------------------------------------------- over the batch
@@ -149,9 +145,7 @@ def batch_norm(
     options = {"running_mean": running[0], "running_var": running[1], "eps": eps}
     if training:
         if math.prod(shape) < 2 * shape[1]:
-            raise ValueError(
-                f"batch_norm: expected more than 1 value per channel when training, given the shape {shape}"
-            )
+            raise ValueError(f"batch_norm: training needs more than 1 value per channel, given the shape {shape}")
         return _batch.batch_norm(x, weight, bias, momentum=momentum, **options)
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
@@ -180,10 +174,11 @@ class BatchNorm(Module):
     ) -> None:
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.track_running_stats, shape = track_running_stats, (num_features,)
-        self.weight = _parameter(ones, shape, "weight", dtype, device) if affine else None
-        self.bias = _parameter(zeros, shape, "bias", dtype, device) if affine else None
-        for name, made in (("running_mean", zeros), ("running_var", ones)):
-            self.register_buffer(name, made(shape, dtype=dtype, device=device) if track_running_stats else None)
+        made = lambda f: f(shape, dtype=dtype, device=device)
+        self.weight = self._parameter(made(ones), "weight") if affine else None
+        self.bias = self._parameter(made(zeros), "bias") if affine else None
+        for name, f in (("running_mean", zeros), ("running_var", ones)):
+            self.register_buffer(name, made(f) if track_running_stats else None)
 
     def forward(self, x: Any) -> Any:
         training = self.training or not self.track_running_stats
