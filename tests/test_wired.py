@@ -297,3 +297,26 @@ def test_a_residual_is_kept_once(host):
         before = host.launches
         gg.grad([out.sum() + total.sum()], [x, r])
         assert host.launches == before + gpu  # one pass back, the sum of both cotangents in it
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, w: nn.layer_norm(x, (4,), w[0], w[1]), lambda x, w: nn.rms_norm(x, (4,), w[0], 0.1),
+        lambda x, w: nn.batch_norm(x, None, None, w[0], w[1], training=True), lambda x, w: nn.softmax(x * w[0]),
+        lambda x, w: nn.log_softmax(x * w[0]), lambda x, w: nn.gelu(x * w[0]), lambda x, w: nn.silu(x * w[0]),
+        lambda x, w: nn.gelu(x * w[0], "tanh"),
+    ],
+)  # fmt: skip
+def test_third_derivatives(f):
+    """The gradients of gradients are made of ops, too."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((3, 4))
+
+    def first(x, w):
+        with gg.GradientTape() as tape:
+            tape.watch([x, w])
+            y = f(x, w) * weights
+        return gg.concat(tape.gradient(y, [x, w]))
+
+    gg.testing.check_grads(first, [rng.standard_normal((3, 4)), rng.standard_normal((2, 4))])

@@ -172,13 +172,17 @@ silu_grad = op(
 
 
 @cache
-def _scipy(name: str) -> Any:
+def _scipy() -> Any:
     try:
         from scipy import special  # pyright: ignore[reportMissingImports]  (optional)
-    except ImportError:  # exact as well, an element at a time
-        f = getattr(math, name)
-        return lambda x: np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
-    return getattr(special, name)
+    except ImportError:
+        return None
+    return special
+
+
+def _each(f: Any, x: Any) -> Any:
+    """A function of Python's math module, an element at a time."""
+    return np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
 
 
 @op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
@@ -186,19 +190,22 @@ def erf(xp: Any, x: Any) -> Any:
     """The error function: SciPy's where it is installed, CuPy's on a GPU."""
     x = as_float(x)
     if xp is np:
-        return np.asarray(_scipy("erf")(x.astype(wide(x.dtype)))).astype(x.dtype)
+        z, special = x.astype(wide(x.dtype)), _scipy()
+        return np.asarray(_each(math.erf, z) if special is None else special.erf(z)).astype(x.dtype)
     from cupyx.scipy.special import erf as gpu_erf
 
     return gpu_erf(x)
 
 
 def _ndtr(xp: Any, z: Any) -> Any:
-    """The normal distribution function, erfc(-z / √2) / 2: unlike 1 + erf it keeps the lower tail."""
-    if xp is np:
-        return np.asarray(_scipy("erfc")(z * -SQRT_HALF) * 0.5).astype(z.dtype, copy=False)
-    from cupyx.scipy.special import erfc
+    """The normal distribution function, ½ erfc(-z / √2): unlike ½ (1 + erf) it keeps the lower tail."""
+    if xp is not np:
+        from cupyx.scipy.special import ndtr
 
-    return erfc(z * -SQRT_HALF) * 0.5
+        return ndtr(z)
+    special = _scipy()
+    out = _each(math.erfc, z * -SQRT_HALF) * 0.5 if special is None else special.ndtr(z)
+    return np.asarray(out).astype(z.dtype, copy=False)
 
 
 def _gelu(xp: Any, x: Any) -> Any:
