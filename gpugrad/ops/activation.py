@@ -24,7 +24,7 @@ SQRT_HALF, SQRT_2_PI, INV_SQRT_2PI = math.sqrt(0.5), math.sqrt(2 / math.pi), 1 /
 
 
 def _relu(xp: Any, x: Any) -> Any:
-    """max(x, 0).  Keeps its output, which the next layer keeps anyway."""
+    """max(x, 0).  Keeps its output, which the next layer keeps anyway; `relu_mask` keeps a bit an element."""
     return xp.maximum(x, x.dtype.type(0))
 
 

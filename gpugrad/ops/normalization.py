@@ -54,10 +54,8 @@ def times(x: Any, weight: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- forward
-def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool, made: Any = None) -> Any:
-    """((x - mean) rstd weight + bias, mean, rstd) along the last axis; `made`: what a kernel has computed already."""
-    if made is not None:
-        return made
+def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
+    """((x - mean) rstd weight + bias, mean, rstd) along the last axis."""
     x = as_float(x)
     d, mean, squares = x.astype(wide(x.dtype), copy=False), None, None
     if center:
@@ -73,9 +71,9 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: boo
     return out.astype(dtype, copy=False), None if mean is None else mean[..., 0], rstd[..., 0]
 
 
-def _forward_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool, made: Any = None) -> Any:
-    if made is not None or not usable(x, *present(weight, bias)):
-        return _forward(xp, x, weight, bias, eps=eps, center=center, made=made)
+def _forward_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
+    if not usable(x, *present(weight, bias)):
+        return _forward(xp, x, weight, bias, eps=eps, center=center)
     out, _, mean, rstd = fused.norm(x, weight, bias, eps=eps, center=center)
     return out, mean, rstd
 
@@ -97,14 +95,20 @@ def _cotangents(g: Any, x: Any, weight: Any, bias: Any, eps: float, mean: Any, r
 
 
 def _forward_beside(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool, made: Any = None) -> Any:
-    """The norm of x, and x itself, so that one pullback takes the cotangents of both."""
+    """The norm of x, and x itself, so that one pullback takes the cotangents of both.
+
+    made: what a kernel has computed already.
+    """
     out, mean, rstd = made or _forward(xp, x, weight, bias, eps=eps, center=center)
     return (out, view(x)), mean, rstd
 
 
-_STATISTICS = ("mean", "rstd")
-_norm = op(_forward, name="norm", gpu=_forward_gpu, aux=_STATISTICS, pull=_pull)
-_norm_beside = op(_forward_beside, name="norm", aux=_STATISTICS, pull=_pull_beside, several=True)
+# By whether the mean is subtracted: one op under two names.
+_NAMES, _STATISTICS = {True: "layer_norm", False: "rms_norm"}, ("mean", "rstd")
+_norm = {c: op(_forward, name=n, gpu=_forward_gpu, aux=_STATISTICS, pull=_pull) for c, n in _NAMES.items()}
+_norm_beside = {
+    c: op(_forward_beside, name=n, aux=_STATISTICS, pull=_pull_beside, several=True) for c, n in _NAMES.items()
+}
 
 
 @op(x=lambda g: g, residual=lambda g: g)
@@ -119,19 +123,19 @@ def norm(x: Any, weight: Any, bias: Any, residual: Any, eps: float, center: bool
     center: by mean and variance, else by the mean square.  weight, bias (columns,), residual like x: each may be None.
     ValueError for a residual of another shape.
     """
-    x = boxed(x, "norm")
+    x = boxed(x, _NAMES[center])
     if residual is None:
-        return _norm(x, weight, bias, eps=eps, center=center)
-    residual = boxed(residual, "norm")
+        return _norm[center](x, weight, bias, eps=eps, center=center)
+    residual = boxed(residual, _NAMES[center])
     arrays = [None if a is None else raw(a) for a in (x, weight, bias, residual)]
     own, other = raw(x).shape, raw(residual).shape
     if own != other:
         raise ValueError(f"the residual has shape {other}, and x {own}; they must be the same")
     if not usable(*present(*arrays)):
-        return _norm_beside(add(x, residual), weight, bias, eps=eps, center=center)
+        return _norm_beside[center](add(x, residual), weight, bias, eps=eps, center=center)
     out, total, mean, rstd = fused.norm(*arrays, eps=eps, center=center)
     total = _added(x, residual, made=total)
-    return _norm_beside(total, weight, bias, eps=eps, center=center, made=(out, mean, rstd))
+    return _norm_beside[center](total, weight, bias, eps=eps, center=center, made=(out, mean, rstd))
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -181,7 +185,8 @@ def _norm_sums_gpu(xp: Any, g: Any, x: Any, mean: Any, rstd: Any, *, eps: float)
 
 
 def _sums_pull_g(h: Parts, x: Any, mean: Any, eps: float) -> Any:
-    n = _norm(x, None, None, eps=eps, center=mean is not None) if 0 in h else 0
+    center = mean is not None
+    n = _norm[center](x, None, None, eps=eps, center=center) if 0 in h else 0
     return h.get(0, 0) * n + h.get(1, 0)
 
 
