@@ -68,7 +68,8 @@ def _sum_by_index(
     if xp is not np:
         xp.add.at(out, index, rows.astype(out.dtype, copy=False))
     elif index.size:
-        order = np.argsort(index, kind="stable")  # and a sum of each run: half the time of np.add.at at 20,000 rows of 64
+        # A sum of each run of sorted rows: half the time of np.add.at at 20,000 rows of 64.
+        order = np.argsort(index, kind="stable")
         index = index[order]
         starts = np.flatnonzero(np.concatenate([[True], index[1:] != index[:-1]]))
         out[index[starts]] = np.add.reduceat(rows[order].astype(out.dtype, copy=False), starts, axis=0)
