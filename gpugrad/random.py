@@ -18,6 +18,7 @@ class _Generators(threading.local):
     def __init__(self) -> None:
         self.seed: int | None = None
         self.by_device: dict[tuple[Device, int | None], Any] = {}
+        self.counters: dict[tuple[Device, int | None], tuple[int, int]] = {}
 
 
 _generators = _Generators()
@@ -26,7 +27,13 @@ _generators = _Generators()
 def seed(value: int) -> None:
     """Start this thread's generators anew: the same seed gives the same numbers on the same device."""
     _generators.seed = int(value)
-    _generators.by_device = {}
+    _generators.by_device, _generators.counters = {}, {}
+
+
+def _mixed(*numbers: int | None) -> int:
+    """64 bits that the numbers determine."""
+    given = [n % 2**64 for n in numbers if n is not None]
+    return int(np.random.SeedSequence(given or None).generate_state(1, np.uint64)[0])
 
 
 def generator(dev: Device, stream: int | None = None) -> Any:
@@ -36,12 +43,22 @@ def generator(dev: Device, stream: int | None = None) -> Any:
     """
     g = _generators.by_device.get((dev, stream))
     if g is None:
-        start = _generators.seed
-        if stream is not None:
-            mixed = np.random.SeedSequence([n % 2**64 for n in (start or 0, stream)])
-            start = int(mixed.generate_state(1, np.uint64)[0])
+        start = _generators.seed if stream is None else _mixed(_generators.seed or 0, stream)
         g = _generators.by_device[dev, stream] = dev.library.generator(start, dev)
     return g
+
+
+def counters(dev: Device, count: int, stream: int | None = None) -> tuple[int, int]:
+    """(seed, offset) of `count` offsets of a counter-based generator, for ops that draw the same bits twice.
+
+    Nobody else gets these.  Per device and `stream`, as `generator`; after `seed(n)` they repeat.
+    """
+    found = _generators.counters.get((dev, stream))
+    if found is None:
+        start = _generators.seed
+        found = _mixed() if start is None and stream is None else _mixed(start or 0, stream, 2**32), 0
+    _generators.counters[dev, stream] = found[0], found[1] + count
+    return found
 
 
 def _draw(

@@ -4,7 +4,7 @@ enum { IDENTITY, RELU, GELU, GELU_TANH, SILU, SIGMOID, TANH };
 template <typename C> DEVICE C logistic(C z) { return C(1) / (C(1) + exp(-z)); }
 template <typename C> DEVICE C gelu_inner(C z) { return C(0.7978845608028654) * (z + C(0.044715) * z * z * z); }
 
-template <int ACT, typename C> DEVICE C activate(C z) {
+template <int ACT, typename C> DEVICE C activation(C z) {
     if constexpr (ACT == RELU) return z < C(0) ? C(0) : z;  // NaN stays NaN, as in NumPy
     if constexpr (ACT == GELU) return C(0.5) * z * erfc(z * C(-0.7071067811865476));  // erfc keeps the lower tail
     if constexpr (ACT == GELU_TANH) return C(0.5) * z * (C(1) + tanh(gelu_inner(z)));

@@ -12,7 +12,7 @@ __global__ void bias_act(const T* __restrict__ x, const T* __restrict__ bias, T*
     s.each_row([&](long long r) {
         s.load(x + r * cols, v);
 #pragma unroll
-        for (int j = 0; j < s.W; j++) v[j] = activate<ACT>(v[j] + b[j]);
+        for (int j = 0; j < s.W; j++) v[j] = activation<ACT>(v[j] + b[j]);
         s.store(out + r * cols, v);
     });
 }

@@ -1,25 +1,15 @@
-// Element-wise forward and backward kernels.
+// Activations and their pullbacks, element by element; relu that keeps one bit an element.
 #include "common.cuh"
 #include "activation.cuh"
 
-template <typename T> __global__ void relu(const T* __restrict__ x, T* __restrict__ out, long long n) {
-    elementwise([](wide<T> v) { return activate<RELU>(v); }, out, n, x);
+template <typename T, int ACT> __global__ void activate(const T* __restrict__ x, T* __restrict__ out, long long n) {
+    elementwise([](wide<T> v) { return activation<ACT>(v); }, out, n, x);
 }
 
-// The pullbacks of relu, sigmoid and tanh by their output y
-template <typename T>
-__global__ void relu_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
-    elementwise([](wide<T> a, wide<T> b) { return pull<RELU>(a, b); }, out, n, g, y);
-}
-
-template <typename T>
-__global__ void sigmoid_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
-    elementwise([](wide<T> a, wide<T> b) { return pull<SIGMOID>(a, b); }, out, n, g, y);
-}
-
-template <typename T>
-__global__ void tanh_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ out, long long n) {
-    elementwise([](wide<T> a, wide<T> b) { return pull<TANH>(a, b); }, out, n, g, y);
+// The pullbacks by s: the output for relu, sigmoid and tanh, else the input
+template <typename T, int ACT>
+__global__ void activate_grad(const T* __restrict__ g, const T* __restrict__ s, T* __restrict__ out, long long n) {
+    elementwise([](wide<T> a, wide<T> b) { return pull<ACT>(a, b); }, out, n, g, s);
 }
 
 // A warp takes a tile of 32 packs of W elements; bit `lane` of word k of the tile is element lane * W + k.
@@ -47,7 +37,7 @@ __global__ void relu_mask(const T* __restrict__ x, T* __restrict__ out, unsigned
             for (int j = 0; j < W; j++) v[j] = first + j < n ? C(x[first + j]) : C(0);
 #pragma unroll
         for (int j = 0; j < W; j++) {
-            r[j] = activate<RELU>(v[j]);
+            r[j] = activation<RELU>(v[j]);
             unsigned vote = __ballot_sync(0xffffffffu, v[j] > C(0));
             if (lane == j) bits[word + j] = vote;
         }

@@ -53,6 +53,8 @@ class MatmulPreferenceAttribute(IntEnum):
 class Epilogue(IntEnum):
     DEFAULT = 1
     BIAS = 4
+    RELU_BIAS = 6
+    GELU_BIAS = 36
     RELU_AUX_BIAS = 134
     DRELU_BGRAD = 152
     GELU_AUX_BIAS = 164
@@ -325,8 +327,10 @@ class CublasLt:
         """The epilogue of value (1, m, n), which writes the auxiliary matrix or the bias' gradient."""
         size, ld = dtype.itemsize, task.EPILOGUE_AUX_LD
         vector = memory(task.BIAS_POINTER, (m,), dtype, (size,))
-        if epilogue in (Epilogue.BIAS, Epilogue.RELU_AUX_BIAS, Epilogue.GELU_AUX_BIAS):
+        if "BIAS" in epilogue.name:
             value = value + vector.astype(value.dtype)[:, None]
+        if epilogue in (Epilogue.RELU_BIAS, Epilogue.GELU_BIAS):
+            return np.maximum(value, 0) if epilogue is Epilogue.RELU_BIAS else gelu(value)
         if epilogue in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU_BGRAD):
             mask = memory(task.EPILOGUE_AUX_POINTER, (n, ld // 8), np.dtype("uint8"), (ld // 8, 1))
             if epilogue is Epilogue.RELU_AUX_BIAS:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from gpugrad import fused, kernels
+from gpugrad import fused
 from gpugrad.array import to_host
 
 SIZES = (0, 1, 31, 33, 255, 1000, 1009)
@@ -61,6 +61,7 @@ def reference_act(act, z):
 
 
 ACTS = fused.activation.ACTIVATIONS
+BY_OUTPUT = {"relu": lambda y: (y > 0) * 1.0, "sigmoid": lambda y: y * (1 - y), "tanh": lambda y: 1 - y * y}
 
 
 @case(ROWS)
@@ -77,7 +78,6 @@ def bias_act(rng, shape):
 def bias_act_grad(rng, shape):
     g, x, b = rng.standard_normal(shape), 3 * rng.standard_normal(shape), rng.standard_normal(shape[-1:])
     y = np.abs(np.tanh(x))  # stands for an output: the pullbacks of relu, sigmoid and tanh by it
-    by_output = {"relu": lambda y: (y > 0) * 1.0, "sigmoid": lambda y: y * (1 - y), "tanh": lambda y: 1 - y * y}
 
     def call(g, x, y, b):
         return [
@@ -85,7 +85,7 @@ def bias_act_grad(rng, shape):
         ]
 
     def reference(g, x, y, b):
-        slopes = [by_output[a](y) if a in by_output else reference_act(a, x + b)[1] for a in ACTS]
+        slopes = [BY_OUTPUT[a](y) if a in BY_OUTPUT else reference_act(a, x + b)[1] for a in ACTS]
         return [out for s in slopes for out in (g * s, (g * s).sum(tuple(range(g.ndim - 1))))]
 
     return [g, x, y, b], call, reference
@@ -110,15 +110,19 @@ def relu_mask(rng, shape):
 
 @case(FLAT)
 def elementwise(rng, shape):
-    x, g = rng.standard_normal(shape), rng.standard_normal(shape)
-    y = np.abs(np.tanh(x)) * (x > -0.5)
+    x, g = 3 * rng.standard_normal(shape), rng.standard_normal(shape)
+    y = np.abs(np.tanh(x)) * (x > -0.5)  # stands for an output
     never = lambda xp, *arrays: pytest.fail("the array functions stood in for a kernel")
-    one = [kernels.kernel("elementwise", k, never) for k in ("relu", "relu_grad", "sigmoid_grad", "tanh_grad")]
-    return (
-        [x, y, g],
-        lambda x, y, g: [one[0](None, x), *[f(None, g, y) for f in one[1:]]],
-        lambda x, y, g: [np.maximum(x, 0), g * (y > 0), g * y * (1 - y), g * (1 - y * y)],
-    )
+
+    def call(x, y, g):
+        pulled = [fused.activate_grad(a, never)(None, g, y if a in fused.activation.BY_OUTPUT else x) for a in ACTS]
+        return [*[fused.activate(a, never)(None, x) for a in ACTS], *pulled]
+
+    def reference(x, y, g):
+        slopes = [BY_OUTPUT[a](y) if a in BY_OUTPUT else reference_act(a, x)[1] for a in ACTS]
+        return [*[reference_act(a, x)[0] for a in ACTS], *[g * s for s in slopes]]
+
+    return [x, y, g], call, reference
 
 
 # ---------------------------------------------------------------------------------------------- softmax
@@ -234,11 +238,9 @@ def norm_grad(rng, shape):
 
     def call(g, x, more, gamma):
         _, total, mean, rstd = fused.norm(x, gamma)
-        with_all = fused.norm_grad(g, total, mean, rstd, gamma, more)
+        with_all = [fused.norm_grad(g, total, mean, rstd, gamma, more), *fused.norm_sums(g, total, mean, rstd)]
         _, total, mean, rstd = fused.norm(x, center=False)
-        plain = fused.norm_grad(g, total, mean, rstd)
-        assert plain[2] is None
-        return [*with_all, *plain[:2]]
+        return [*with_all, fused.norm_grad(g, total, mean, rstd), *fused.norm_sums(g, total, mean, rstd)]
 
     def reference(g, x, more, gamma):
         dx, dgamma, dbeta = reference_norm_grad(g, x, gamma, True)

@@ -14,7 +14,7 @@ import gpugrad as gg
 from gpugrad import fused, kernels
 from gpugrad.array import bfloat16, float16, float32, float64, register, to_host, unregister, wide
 from gpugrad.fused.optimizer import GRADIENT, NORM, PARAMETER, RATE, STATE, STATE2, UPDATED
-from gpugrad.ops.activation import log_softmax, softmax
+from gpugrad.ops.softmax import log_softmax, softmax
 
 DTYPES = {"float32": float32, "float64": float64, "float16": float16, "bfloat16": bfloat16}
 KERNELS = Path(__file__).parent.parent / "kernels"

@@ -9,15 +9,18 @@ from cudahost import HostModule
 import gpugrad as gg
 from gpugrad import files, kernels
 from gpugrad.array import Device, bfloat16, float16, float32
+from gpugrad.fused.activation import ACTIVATIONS
 from gpugrad.kernels import Parameter
 from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad
 from gpugrad.ops.math import tanh_grad
 
+RELU = ACTIVATIONS.index("relu")
+
 
 def test_signatures_come_from_the_source():
-    pointers = [Parameter("const T*", "g"), Parameter("const T*", "y"), Parameter("T*", "out")]
-    expected = (("T",), (*pointers, Parameter("long long", "n")))
-    assert kernels.signature("elementwise.cu", "relu_grad") == expected
+    pointers = [Parameter("const T*", "g"), Parameter("const T*", "s"), Parameter("T*", "out")]
+    expected = (("T", "ACT"), (*pointers, Parameter("long long", "n")))
+    assert kernels.signature("elementwise.cu", "activate_grad") == expected
     with pytest.raises(LookupError, match="has no kernel 'relu9'"):
         kernels.signature("elementwise.cu", "relu9")
 
@@ -58,7 +61,7 @@ def test_a_missing_file_is_said(host, monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'nothing.cu' is missing \(looked in .*install gpugrad again"):
         files.resource("kernels", "nothing.cu")
     with pytest.raises(FileNotFoundError, match=r"'nothing.cu' is missing"):
-        kernels.place(host.put(np.ones(3, np.float32))).get("nothing", "relu", float32)
+        kernels.place(host.put(np.ones(3, np.float32))).get("nothing", "activate", float32, RELU)
 
 
 # ---------------------------------------------------------------------------------------------- launches
@@ -66,7 +69,7 @@ def test_a_missing_file_is_said(host, monkeypatch, tmp_path):
 def two():
     """An element-wise kernel of two arrays, and the calls that its array functions took over."""
     calls = []
-    return kernels.kernel("elementwise", "relu_grad", lambda xp, *xs: calls.append(xs)), calls
+    return kernels.kernel("elementwise", "activate_grad", lambda xp, *xs: calls.append(xs), RELU), calls
 
 
 def random(host, *shape, dtype=np.float32):
@@ -130,14 +133,14 @@ def test_two_devices_are_an_error(host, two, monkeypatch):
     with pytest.raises(TypeError, match="one array is on standin:0, another on standin:1"):
         two[0](None, random(host, 4), far)
     near = random(host, 4)
-    launch = kernels.Place(host, Device("standin")).get("elementwise", "relu", float32)
+    launch = kernels.Place(host, Device("standin")).get("elementwise", "activate", float32, RELU)
     with pytest.raises(TypeError, match="x is to be on device 0, this one is on 1"):
         launch((1,), (32,), far, near, 4)
 
 
 def test_arguments_are_checked_before_the_launch(host):
     x, out = random(host, 8), host.xp.empty((8,), np.float32)
-    launch = kernels.place(x).get("elementwise", "relu", float32)
+    launch = kernels.place(x).get("elementwise", "activate", float32, RELU)
     before = host.launches
     for args, error in [
         ((x, out), "takes 3 arguments, given 2"),
@@ -150,17 +153,17 @@ def test_arguments_are_checked_before_the_launch(host):
         with pytest.raises(TypeError, match=error):
             launch((1,), (32,), *args)
     with pytest.raises(TypeError, match="takes 2 arrays, given 1"):
-        kernels.kernel("elementwise", "relu_grad", max)(None, x)
-    with pytest.raises(TypeError, match="is a template of .'T',., given"):
-        kernels.place(x).get("elementwise", "relu", float32, 32)
+        kernels.kernel("elementwise", "activate_grad", max, RELU)(None, x)
+    with pytest.raises(TypeError, match="is a template of .'T', 'ACT'., given"):
+        kernels.place(x).get("elementwise", "activate", float32)
     assert host.launches == before
 
 
 def test_a_kernel_is_compiled_once(host, monkeypatch):
     x = random(host, 3)
-    first = kernels.place(x).get("elementwise", "relu", float32)
+    first = kernels.place(x).get("elementwise", "activate", float32, RELU)
     monkeypatch.setattr(host, "compile", lambda *args: pytest.fail("compiled again"))
-    assert kernels.place(x).get("elementwise", "relu", float32) is first
+    assert kernels.place(x).get("elementwise", "activate", float32, RELU) is first
 
 
 @pytest.mark.parametrize("n", [1, 1000, 2**31 + 5, 2**40])

@@ -328,3 +328,67 @@ def test_labels_do_not_broadcast():
     log_p = gg.nn.log_softmax(gg.ones((2, 3)))
     with pytest.raises(ValueError, match=r"labels of shape \(1,\) do not fit log-probabilities of shape \(2, 3\)"):
         gg.nn.nll_loss(log_p, np.array([0]))
+
+
+# ---------------------------------------------------------------------------------------------- normalized, looked up
+def test_norms_as_modules():
+    x = gg.tensor(np.random.default_rng(0).standard_normal((2, 3, 4)))
+    layer = gg.nn.LayerNorm((3, 4), dtype="float64")
+    assert [(k, v.shape) for k, v in layer.named_variables()] == [("weight", (3, 4)), ("bias", (3, 4))]
+    out = layer(x).numpy()
+    np.testing.assert_allclose([out.mean((1, 2)), out.var((1, 2))], [[0, 0], [1, 1]], atol=1e-4)
+    assert len(gg.nn.LayerNorm(4, bias=False).variables) == 1 == len(gg.nn.RMSNorm(4).variables)
+    out, total = gg.nn.RMSNorm(4, dtype="float64")(x, residual=x)
+    assert_close(total, x.numpy() * 2)
+    np.testing.assert_allclose((out.numpy() ** 2).mean(-1), 1)
+    for f, message in [
+        (lambda: layer(x[0, 0]), r"layer_norm: the last axes of \(4,\) are not \(3, 4\)"),
+        (lambda: gg.nn.layer_norm(x, (4,), np.ones(3)), r"weight has shape \(3,\); it must have the normalized shape"),
+        (lambda: gg.nn.layer_norm(x, (4,), residual=x[0]), "they must be the same"),
+        (lambda: gg.nn.batch_norm(x[0, 0], None, None), "batch_norm: takes"),
+        (lambda: gg.nn.batch_norm(x, np.ones(4), None, training=True), "running_mean has shape"),
+        (lambda: gg.nn.batch_norm(x, None, None), "needs running_mean and running_var"),
+        (lambda: gg.nn.batch_norm(x[:1, :, :1], None, None, training=True), "more than 1 value per channel"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            f()
+
+
+def test_batch_norm_moves_its_statistics_in_training_alone():
+    rng = np.random.default_rng(0)
+    layer, total = gg.nn.BatchNorm(3), np.array([0.0, 0.0, 0.0])
+    assert set(layer.state_dict()) == {"weight", "bias", "running_mean", "running_var"}
+    for _ in range(3):
+        x = rng.standard_normal((8, 3, 2)).astype("f") + np.array([[1], [2], [3]])
+        layer(gg.tensor(x, dtype="float32"))
+        total = 0.9 * total + 0.1 * x.mean((0, 2))
+    np.testing.assert_allclose(layer.running_mean.numpy(), total, rtol=1e-5)
+    before = layer.running_var.numpy().copy()
+    x = gg.tensor(x, dtype="float32")
+    y = layer.eval()(x)
+    expected = (x.numpy() - total[:, None]) / np.sqrt(before[:, None] + 1e-5)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert (layer.running_var.numpy() == before).all()
+    free = gg.nn.BatchNorm(3, track_running_stats=False, affine=False).eval()
+    np.testing.assert_allclose(free(x).numpy().mean((0, 2)), 0, atol=1e-6)
+    assert not free.state_dict()
+
+
+def test_a_forward_that_fails_leaves_the_statistics_alone():
+    layer = gg.nn.BatchNorm(3)
+    layer.weight = gg.Parameter(np.ones(2, "f"))
+    with pytest.raises(ValueError, match="weight has shape"):
+        layer(gg.tensor(np.ones((4, 3), "f")))
+    assert layer.running_mean.tolist() == [0, 0, 0]
+
+
+def test_embedding_learns_rows_but_the_padding():
+    layer = gg.nn.Embedding(6, 4, padding_idx=0, dtype="float64")
+    assert layer.weight[0].tolist() == [0] * 4
+    with gg.GradientTape() as tape:
+        loss = gg.sum(layer([[1, 1, 0], [5, 0, 1]]) ** 2)
+    g = tape.gradient(loss, layer.weight).numpy()
+    expected = 2 * layer.weight.numpy() * np.array([0, 3, 0, 0, 0, 1])[:, None]
+    assert_close(g, expected)
+    with pytest.raises(ValueError, match="padding_idx must be within the 6 rows"):
+        gg.nn.Embedding(6, 4, padding_idx=6)

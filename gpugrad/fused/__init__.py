@@ -6,6 +6,8 @@ arrays that a kernel is not made for (`gpugrad.kernels.usable` says so before), 
 """
 
 from .activation import (
+    activate as activate,
+    activate_grad as activate_grad,
     bias_act as bias_act,
     bias_act_grad as bias_act_grad,
     column_sums as column_sums,
@@ -19,7 +21,7 @@ from .batch_norm import (
 )
 from .dropout import dropout as dropout
 from .embedding import gather as gather, scatter_add as scatter_add
-from .norm import norm as norm, norm_grad as norm_grad
+from .norm import norm as norm, norm_grad as norm_grad, norm_sums as norm_sums
 from .optimizer import (
     Table as Table,
     adam as adam,

@@ -1,11 +1,14 @@
-"""Bias and activation in one pass, relu that keeps one bit an element, sums down columns."""
+"""Activations, with a bias in the same pass too; relu that keeps one bit an element; sums down columns."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ..array import Array, wide
-from ..kernels import BLOCK, MAX_GRID, by_column, ceil, pack, place
+from ..kernels import BLOCK, MAX_GRID, by_column, ceil, kernel, pack, place
 from .shape import fold, matrix, whole
 
 ACTIVATIONS = ("identity", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")  # numbered: kernels/activation.cuh
@@ -16,6 +19,16 @@ def _number(act: str) -> int:
     if act not in ACTIVATIONS:
         raise ValueError(f"there is no activation {act!r}; known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS.index(act)
+
+
+def activate(act: str, otherwise: Callable[..., Array]) -> Callable[..., Any]:
+    """The activation as an op's `gpu=` forward (xp, x); see `gpugrad.kernels.kernel`."""
+    return kernel("elementwise", "activate", otherwise, _number(act))
+
+
+def activate_grad(act: str, otherwise: Callable[..., Array]) -> Callable[..., Any]:
+    """Its pullback (xp, g, s), with s the output for the activations in BY_OUTPUT, else the input."""
+    return kernel("elementwise", "activate_grad", otherwise, _number(act))
 
 
 def bias_act(x: Array, bias: Array, act: str) -> Array:

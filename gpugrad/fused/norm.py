@@ -37,28 +37,36 @@ def norm(
 
 def norm_grad(
     g: Array, total: Array, mean: Array | None, rstd: Array, gamma: Array | None = None, more: Array | None = None
-) -> tuple[Array, Array, Array | None]:
-    """The cotangents of total (that of x, and of the residual), of gamma, and with a mean of beta.
+) -> Array:
+    """The cotangent of total: that of x, and of the residual.
 
     more: what reaches the total beside the norm, added in the same pass.
     """
     p = place(g, total, mean, rstd, gamma, more)
     rows, cols = matrix(total)
-    center = mean is not None
     with p.scope():
         g, total, more = whole(p, "g", g, total.shape), p.whole(total), whole(p, "more", more, total.shape)
         mean, rstd = whole(p, "mean", mean, total.shape[:-1]), whole(p, "rstd", rstd, total.shape[:-1])
-        gamma = whole(p, "gamma", gamma, (cols,))
-        dx = p.empty(g.shape, g.dtype)
-        if not dx.size:
-            none = p.lib.xp.zeros((cols,), g.dtype)
-            return dx, none, none if center else None
-        team, grid, block = by_row(rows, cols)
-        run = p.get("norm", "norm_grad", g.dtype, team)
-        run(grid, block, g, total, gamma, mean, rstd, more, dx, rows, cols)
-        sums, (grid2, block2) = 1 + center, by_column(rows, cols, g.dtype)
-        partial = p.empty((sums, grid2[1], cols), wide(g.dtype))
+        gamma, dx = whole(p, "gamma", gamma, (cols,)), p.empty(g.shape, g.dtype)
+        if dx.size:
+            team, grid, block = by_row(rows, cols)
+            run = p.get("norm", "norm_grad", g.dtype, team)
+            run(grid, block, g, total, gamma, mean, rstd, more, dx, rows, cols)
+    return dx
+
+
+def norm_sums(g: Array, total: Array, mean: Array | None, rstd: Array) -> tuple[Array, ...]:
+    """The cotangents of gamma, and with a mean of beta: sums down columns, always in the same order."""
+    p = place(g, total, mean, rstd)
+    rows, cols = matrix(total)
+    sums = 1 if mean is None else 2
+    with p.scope():
+        g, total = whole(p, "g", g, total.shape), p.whole(total)
+        mean, rstd = whole(p, "mean", mean, total.shape[:-1]), whole(p, "rstd", rstd, total.shape[:-1])
+        if not g.size:
+            return (p.lib.xp.zeros((cols,), g.dtype),) * sums
+        grid, block = by_column(rows, cols, g.dtype)
+        partial = p.empty((sums, grid[1], cols), wide(g.dtype))
         run = p.get("norm", "norm_grad_columns", g.dtype)
-        run(grid2, block2, g, total, mean, rstd, partial, rows, cols)
-        both = fold(p, partial, g.dtype, sums, grid2[1], cols)
-    return dx, both[0], both[1] if center else None
+        run(grid, block, g, total, mean, rstd, partial, rows, cols)
+        return tuple(fold(p, partial, g.dtype, sums, grid[1], cols))

@@ -35,20 +35,22 @@ EPILOGUES: dict[str, tuple[str, str, Sequence[str]]] = {
 }
 
 
-def linear(x: Array, weight: Array, bias: Array, activation: str) -> tuple[Array, Array | None] | None:
+def linear(
+    x: Array, weight: Array, bias: Array, activation: str, save: bool = True
+) -> tuple[Array, Array | None] | None:
     """(act(x @ weight + bias), saved) in one pass; None where cuBLASLt does not do that: then do it in steps.
 
     x (..., k) of two axes or more, weight (k, m), bias (m,) -> (..., m).  activation: "identity", whose saved is None;
     "relu"; "gelu_tanh", the approximation of GELU by tanh (Hendrycks & Gimpel 2016).  For others, and for empty
     arrays, the answer is None.  saved is for `linear_grad` and `activation_grad`: relu's mask, a bit an element, or
-    what gelu was taken of.
+    what gelu was taken of.  save: False where nobody will go back through it; saved is None then.
     TypeError for two dtypes or devices, ValueError for shapes that do not fit.
     """
     home = home_of(x, weight, bias)
     if home is None:
-        return _forward(None, x, weight, bias, activation) or None
-    key = "linear", activation, get_float32_matmul_precision(), *signs(x, weight, bias)
-    found = home.way(key, _forward, x, weight, bias, activation)
+        return _forward(None, x, weight, bias, activation, save) or None
+    key = "linear", activation, save, get_float32_matmul_precision(), *signs(x, weight, bias)
+    found = home.way(key, _forward, x, weight, bias, activation, save)
     if not found:
         return None
     run, aux, whole = found
@@ -60,7 +62,7 @@ def linear(x: Array, weight: Array, bias: Array, activation: str) -> tuple[Array
     return None if out is None else (out, saved)
 
 
-def _forward(home: Home | None, x: Array, weight: Array, bias: Array, activation: str) -> Any:
+def _forward(home: Home | None, x: Array, weight: Array, bias: Array, activation: str, save: bool) -> Any:
     """(the product, shape and dtype of what it saves, whether the bias is contiguous); False if it does not exist."""
     check(x, weight, bias)
     shape = shape_of(x, weight, None)
@@ -69,7 +71,9 @@ def _forward(home: Home | None, x: Array, weight: Array, bias: Array, activation
     epilogue, _, dtypes = EPILOGUES.get(activation, ("", "", ()))
     if home is None or x.dtype.name not in dtypes:
         return False
-    aux = None if activation == "identity" else _saved(activation, shape, x.dtype)
+    if not save:
+        epilogue = epilogue.replace("AUX_", "")
+    aux = _saved(activation, shape, x.dtype) if "AUX" in epilogue else None
     made = _made(x, weight, shape, epilogue, aux)
     return made and (made, aux, bias.flags.c_contiguous)
 
@@ -121,7 +125,7 @@ def activation_grad(g: Array, saved: Array, activation: str) -> tuple[Array, Arr
     xp = p.lib.xp
     with p.scope():
         if activation == "gelu_tanh":
-            return fused.bias_act_grad(g, saved[:, :m].reshape(g.shape), xp.zeros((m,), g.dtype), activation)
+            return fused.bias_act_grad(g, saved[:, :m].reshape(g.shape), None, activation)
         columns = xp.arange(m)
         bits = (saved[:, columns >> 3] >> (columns & 7).astype(np.uint8)) & 1  # of a byte, the lowest bit comes first
         dz = xp.where(bits.reshape(g.shape) != 0, g, xp.zeros((), g.dtype))

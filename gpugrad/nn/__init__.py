@@ -5,11 +5,10 @@ from ..ops.activation import (
     gelu as gelu,
     leaky_relu as leaky_relu,
     log_sigmoid as log_sigmoid,
-    log_softmax as log_softmax,
     relu as relu,
+    relu_mask as relu_mask,
     sigmoid as sigmoid,
     silu as silu,
-    softmax as softmax,
     softplus as softplus,
 )
 from ..ops.linear import linear as linear
@@ -24,18 +23,22 @@ from ..ops.loss import (
     smooth_l1_loss as smooth_l1_loss,
 )
 from ..ops.math import tanh as tanh
+from ..ops.softmax import log_softmax as log_softmax, softmax as softmax
 from ..variable import Parameter as Parameter
 from . import init as init
 from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
-from .layers import (
-    Dropout as Dropout,
-    Linear as Linear,
-    Sequential as Sequential,
-    dropout as dropout,
-    layer_norm as layer_norm,
-    layer_of as layer_of,
-)
+from .dropout import Dropout as Dropout, dropout as dropout
+from .embedding import Embedding as Embedding, embedding as embedding
+from .layers import Linear as Linear, Sequential as Sequential, layer_of as layer_of
 from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
+from .normalization import (
+    BatchNorm as BatchNorm,
+    LayerNorm as LayerNorm,
+    RMSNorm as RMSNorm,
+    batch_norm as batch_norm,
+    layer_norm as layer_norm,
+    rms_norm as rms_norm,
+)
 from .order import OwnFirst as OwnFirst

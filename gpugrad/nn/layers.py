@@ -1,34 +1,18 @@
-"""Linear, Sequential, Dropout."""
+"""Linear, Sequential, and layers made of functions."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import Signature, signature
 from typing import Any
 
 from .. import random
-from ..array import device_of, is_inexact, wide
-from ..core import Tensor, raw
-from ..forward import boxed
+from ..core import Tensor
 from ..ops.linear import ACTIVATIONS, linear
-from ..ops.math import add, astype, divide, multiply, sqrt, square, subtract
-from ..ops.reduce import mean
 from ..variable import Parameter
 from .module import Module
-
-
-def dropout(x: Any, rate: float = 0.5, seed: int | None = None) -> Any:
-    """x with each element set to 0 with probability `rate`, the others scaled to keep the mean.
-
-    Srivastava et al. 2014.  With `seed`, the numbers are of a stream of their own.  ValueError unless 0 <= rate < 1.
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
-    a = raw(boxed(x, "dropout"))
-    kept = random.uniform(a.shape, device=device_of(a), seed=seed).array >= rate
-    return multiply(x, kept.astype(a.dtype) * a.dtype.type(1 / (1 - rate))) if rate else x
 
 
 class Linear(Module):
@@ -81,37 +65,6 @@ class Sequential(Module):
 
     def __getitem__(self, i: int) -> Any:
         return self.layers[i]
-
-
-class Dropout(Module):
-    """In training, each element is zero with probability p and the others are larger by 1 / (1 - p)."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-        self.p = p
-
-    def forward(self, x: Any) -> Any:
-        if not self.training:
-            return x
-        return dropout(x, self.p) if self.p < 1 else multiply(x, 0.0)
-
-
-def layer_norm(x: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """x with mean 0 and variance 1 over its last axes (Ba et al. 2016), times weight, plus bias.
-
-    ValueError unless the last axes of x have the lengths `normalized_shape`.
-    """
-    shape = tuple(normalized_shape)
-    if raw(x).shape[-len(shape) :] != shape:
-        raise ValueError(f"layer_norm: the last axes of {raw(x).shape} are not {shape}")
-    axes, own = tuple(range(-len(shape), 0)), raw(x).dtype
-    x = astype(x, wide(own)) if is_inexact(own) else x  # the squares of half types would overflow
-    x = subtract(x, mean(x, axis=axes, keepdims=True))
-    y = divide(x, sqrt(add(mean(square(x), axis=axes, keepdims=True), eps)))
-    y = astype(y, own) if is_inexact(own) else y
-    y = y if weight is None else multiply(y, weight)
-    return y if bias is None else add(y, bias)
 
 
 def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Module] = Module) -> Any:

@@ -13,7 +13,7 @@ from ..core import Tensor, raw, trainable
 from ..hooks import Handle
 from ..ops.math import positive
 from ..tensor import tensor, to
-from ..variable import Variable
+from ..variable import Parameter, Variable
 
 
 class _Own:
@@ -182,6 +182,11 @@ class Module:
         for m in reversed(list(self.modules())):
             fn(m)
         return self
+
+    @staticmethod
+    def _parameter(value: Tensor, name: str) -> Tensor:
+        """`value` as a parameter on its device, as the modules of this kind have them."""
+        return Parameter(value, name=name, device=value.device)
 
     # ------------------------------------------------------------------------------------ state
     training = True

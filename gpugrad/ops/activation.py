@@ -15,16 +15,16 @@ import numpy as np
 
 from ..array import wide
 from ..forward import as_float, number
-from ..kernels import kernel
+from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
+from ..kernels import usable
 from ..op import op
 from .math import exp, negative, tanh, where
-from .reduce import sum
 
 SQRT_HALF, SQRT_2_PI, INV_SQRT_2PI = math.sqrt(0.5), math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 
 
 def _relu(xp: Any, x: Any) -> Any:
-    """max(x, 0).  Keeps its output, which the next layer keeps anyway."""
+    """max(x, 0).  Keeps its output, which the next layer keeps anyway; `relu_mask` keeps a bit an element."""
     return xp.maximum(x, x.dtype.type(0))
 
 
@@ -40,25 +40,58 @@ def _relu_grad_host(g: Any, y: Any) -> Any:
 _relu.host = lambda x: np.maximum(x, number(0, x.dtype))
 _relu_grad.host = _relu_grad_host
 
-relu = op(_relu, name="relu", gpu=kernel("elementwise", "relu", _relu), x=lambda g, out: relu_grad(g, out))
+relu = op(_relu, name="relu", gpu=activate("relu", _relu), x=lambda g, out: relu_grad(g, out))
 relu_grad = op(  # linear in g, flat in y
     _relu_grad,
     name="relu_grad",
-    gpu=kernel("elementwise", "relu_grad", _relu_grad),
+    gpu=activate_grad("relu", _relu_grad),
     g=lambda h, y: relu_grad(h, y),
     y=None,
 )
 
 
-@op(x=lambda g, out: sigmoid_grad(g, out))
-def sigmoid(xp: Any, x: Any) -> Any:
+# A bit an element, on a GPU in the order of the kernel (uint32), elsewhere in NumPy's (uint8).
+def _relu_mask(xp: Any, x: Any) -> Any:
+    """max(x, 0), as `relu`.  Its pullback keeps a bit an element.
+
+    `relu` keeps its output, which costs nothing where the next op keeps it anyway, as matrix products do; write
+    `relu_mask` before ops that do not (sums, additions, reshapes, other activations by their output).
+    """
+    return xp.maximum(x, x.dtype.type(0)), xp.packbits((x > 0).reshape(-1))
+
+
+def _relu_mask_grad(xp: Any, g: Any, bits: Any) -> Any:
+    """g where the bit is set, else 0."""
+    if bits.dtype != np.uint8:
+        return _fused_mask_grad(g, bits)
+    mask = xp.unpackbits(bits)[: g.size].reshape(g.shape)
+    return xp.where(mask.view(np.bool_), g, g.dtype.type(0))
+
+
+relu_mask = op(
+    _relu_mask,
+    name="relu_mask",
+    aux=("bits",),
+    gpu=lambda xp, x: _fused_mask(x) if usable(x) else _relu_mask(xp, x),
+    x=lambda g, bits: relu_mask_grad(g, bits),
+)
+relu_mask_grad = op(_relu_mask_grad, name="relu_mask_grad", g=lambda h, bits: relu_mask_grad(h, bits), bits=None)
+
+
+def _sigmoid(xp: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_float(x)
     one = x.dtype.type(1)
     if x.dtype.kind == "c":
         return one / (one + xp.exp(-x))
     e = xp.exp(-xp.abs(x))  # never overflows, and keeps the lower tail
-    return xp.where(x < 0, e, one) / (one + e)
+    out = xp.where(x < 0, e, one)
+    e += one
+    out /= e
+    return out
+
+
+sigmoid = op(_sigmoid, name="sigmoid", gpu=activate("sigmoid", _sigmoid), x=lambda g, out: sigmoid_grad(g, out))
 
 
 def _sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
@@ -78,7 +111,7 @@ _sigmoid_grad.host = _sigmoid_grad_host
 sigmoid_grad = op(
     _sigmoid_grad,
     name="sigmoid_grad",
-    gpu=kernel("elementwise", "sigmoid_grad", _sigmoid_grad),
+    gpu=activate_grad("sigmoid", _sigmoid_grad),
     g=lambda h, y: sigmoid_grad(h, y),
     y=lambda h, g, y: h * g * (1 - y * 2),
 )
@@ -96,25 +129,60 @@ def log_sigmoid(x: Any) -> Any:
     return negative(softplus(negative(x)))
 
 
-@op(x=lambda g, x: _silu_pull(g, x))
-def silu(xp: Any, x: Any) -> Any:
-    """x sigmoid(x) (swish)."""
+def _wide(x: Any) -> Any:
     x = as_float(x)
-    return x * sigmoid(x)
+    return x.astype(wide(x.dtype), copy=False)
 
 
-def _silu_pull(g: Any, x: Any) -> Any:
+def _narrow(out: Any, x: Any) -> Any:
+    """`out` in the dtype of x, or in the float dtype that stands for it."""
+    return out.astype(as_float(x).dtype, copy=False)
+
+
+def _silu(xp: Any, x: Any) -> Any:
+    """x sigmoid(x) (swish)."""
+    z = _wide(x)
+    return _narrow(z * _sigmoid(xp, z), x)
+
+
+def _silu_grad(xp: Any, g: Any, x: Any) -> Any:
+    """g s (1 + x (1 - s)) with s = sigmoid(x)."""
+    z = _wide(x)
+    s = _sigmoid(xp, z)
+    slope = 1 - s
+    slope *= z
+    slope += 1
+    slope *= s
+    return _narrow(g * slope, g)
+
+
+def _silu_curve(x: Any) -> Any:
     s = sigmoid(x)
-    return g * (s * (1 + x * (1 - s)))
+    return s * (1 - s) * (2 + x * (1 - s * 2))
+
+
+silu = op(_silu, name="silu", gpu=activate("silu", _silu), x=lambda g, x: silu_grad(g, x))
+silu_grad = op(
+    _silu_grad,
+    name="silu_grad",
+    gpu=activate_grad("silu", _silu_grad),
+    g=lambda h, x: silu_grad(h, x),
+    x=lambda h, g, x: h * g * _silu_curve(x),
+)
 
 
 @cache
-def _scipy_erf() -> Any:
+def _scipy() -> Any:
     try:
-        from scipy.special import erf  # pyright: ignore[reportMissingImports]  (optional)
-    except ImportError:  # exact as well, an element at a time
-        return np.vectorize(math.erf, otypes=[np.float64])
-    return erf
+        from scipy import special  # pyright: ignore[reportMissingImports]  (optional)
+    except ImportError:
+        return None
+    return special
+
+
+def _each(f: Any, x: Any) -> Any:
+    """A function of Python's math module, an element at a time."""
+    return np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
 
 
 @op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
@@ -122,34 +190,95 @@ def erf(xp: Any, x: Any) -> Any:
     """The error function: SciPy's where it is installed, CuPy's on a GPU."""
     x = as_float(x)
     if xp is np:
-        return np.asarray(_scipy_erf()(x.astype(wide(x.dtype)))).astype(x.dtype)
+        z, special = x.astype(wide(x.dtype)), _scipy()
+        return np.asarray(_each(math.erf, z) if special is None else special.erf(z)).astype(x.dtype)
     from cupyx.scipy.special import erf as gpu_erf
 
     return gpu_erf(x)
 
 
-@op(x=lambda g, x: g * (ndtr(x) + x * exp(x * x * -0.5) * INV_SQRT_2PI))
+def _ndtr(xp: Any, z: Any) -> Any:
+    """The normal distribution function, ½ erfc(-z / √2): unlike ½ (1 + erf) it keeps the lower tail."""
+    if xp is not np:
+        from cupyx.scipy.special import ndtr
+
+        return ndtr(z)
+    special = _scipy()
+    out = _each(math.erfc, z * -SQRT_HALF) * 0.5 if special is None else special.ndtr(z)
+    return np.asarray(out).astype(z.dtype, copy=False)
+
+
 def _gelu(xp: Any, x: Any) -> Any:
-    x = as_float(x)
-    z = x.astype(wide(x.dtype), copy=False)
-    return (z * ndtr(z)).astype(x.dtype, copy=False)
+    z = _wide(x)
+    return _narrow(z * _ndtr(xp, z), x)
 
 
-def ndtr(x: Any) -> Any:
-    """The normal distribution function, (1 + erf(x / sqrt 2)) / 2."""
-    return erf(x * SQRT_HALF) * 0.5 + 0.5
+def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
+    """g (Φ(x) + x φ(x))."""
+    z = _wide(x)
+    slope = z * z
+    slope *= -0.5
+    slope = xp.exp(slope)
+    slope *= z
+    slope *= INV_SQRT_2PI
+    slope += _ndtr(xp, z)
+    return _narrow(g * slope, g)
 
 
-@op(x=lambda g, x: _gelu_tanh_pull(g, x))
 def _gelu_tanh(xp: Any, x: Any) -> Any:
-    x = as_float(x)
-    z = x.astype(wide(x.dtype), copy=False)
-    return (z * 0.5 * (1 + xp.tanh(SQRT_2_PI * (z + 0.044715 * z * z * z)))).astype(x.dtype, copy=False)
+    z = _wide(x)
+    return _narrow(z * 0.5 * (1 + xp.tanh(_inner(z))), x)
 
 
-def _gelu_tanh_pull(g: Any, x: Any) -> Any:
-    t = tanh(SQRT_2_PI * (x + 0.044715 * x * x * x))
-    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (SQRT_2_PI * (1 + 3 * 0.044715 * x * x)))
+def _inner(z: Any) -> Any:
+    """What is in the tanh."""
+    out = z * z
+    out *= 0.044715 * SQRT_2_PI
+    out += SQRT_2_PI
+    out *= z
+    return out
+
+
+def _gelu_tanh_grad(xp: Any, g: Any, x: Any) -> Any:
+    """g times the slope of ½ x (1 + t), where t is the tanh."""
+    z = _wide(x)
+    t = xp.tanh(_inner(z))
+    slope = z * z
+    slope *= 3 * 0.044715 * SQRT_2_PI
+    slope += SQRT_2_PI
+    slope *= z
+    slope *= 1 - t * t
+    slope += t
+    slope += 1
+    slope *= 0.5
+    return _narrow(g * slope, g)
+
+
+def _gelu_tanh_curve(x: Any) -> Any:
+    t = tanh((x * x * 0.044715 + 1) * x * SQRT_2_PI)
+    first = (x * x * (3 * 0.044715) + 1) * SQRT_2_PI  # derivatives of what is in the tanh
+    second = x * (6 * 0.044715 * SQRT_2_PI)
+    return (1 - t * t) * (first + x * (second * 0.5 - t * first * first))
+
+
+_erf_gelu = op(_gelu, name="gelu", gpu=activate("gelu", _gelu), x=lambda g, x: gelu_grad(g, x))
+gelu_grad = op(
+    _gelu_grad,
+    name="gelu_grad",
+    gpu=activate_grad("gelu", _gelu_grad),
+    g=lambda h, x: gelu_grad(h, x),
+    x=lambda h, g, x: h * g * exp(x * x * -0.5) * ((2 - x * x) * INV_SQRT_2PI),
+)
+_tanh_gelu = op(
+    _gelu_tanh, name="gelu_tanh", gpu=activate("gelu_tanh", _gelu_tanh), x=lambda g, x: gelu_tanh_grad(g, x)
+)
+gelu_tanh_grad = op(
+    _gelu_tanh_grad,
+    name="gelu_tanh_grad",
+    gpu=activate_grad("gelu_tanh", _gelu_tanh_grad),
+    g=lambda h, x: gelu_tanh_grad(h, x),
+    x=lambda h, g, x: h * g * _gelu_tanh_curve(x),
+)
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:
@@ -159,23 +288,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is 'none' (exact) or 'tanh', not {approximate!r}")
-    return _gelu(x) if approximate == "none" else _gelu_tanh(x)
-
-
-@op(x=lambda g, out, axis: out * (g - sum(g * out, axis=axis, keepdims=True)))
-def softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
-    """exp(x) / sum(exp(x)) along `axis`, without overflow."""
-    x = as_float(x)
-    e = xp.exp(x - x.max(axis=axis, keepdims=True))
-    return (e / e.sum(axis=axis, keepdims=True, dtype=wide(e.dtype))).astype(x.dtype, copy=False)
-
-
-@op(x=lambda g, out, axis: g - exp(out) * sum(g, axis=axis, keepdims=True))
-def log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
-    """log(softmax(x)) along `axis`, without overflow or log(0)."""
-    x = as_float(x)
-    z = x - x.max(axis=axis, keepdims=True)
-    return (z - xp.log(xp.exp(z).sum(axis=axis, keepdims=True, dtype=wide(z.dtype)))).astype(x.dtype, copy=False)
+    return _erf_gelu(x) if approximate == "none" else _tanh_gelu(x)
 
 
 @op(x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))

@@ -34,9 +34,7 @@ def _forward(xp: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, bias2: Any
     return linear(hidden, weight2, bias2), hidden, saved
 
 
-def _back(
-    g: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, hidden: Any, saved: Any, activation: str
-) -> _Parts:
+def _back(g: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, hidden: Any, saved: Any, activation: str) -> _Parts:
     if saved is not None and not isinstance(g, Tensor):
         return _Parts(g, hidden, *gemm.linear_grad(g, weight2, saved, activation))
     z = add(matmul(x, weight1), bias1)

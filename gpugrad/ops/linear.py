@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import fused
+from .. import fused, gemm
 from ..array import float32, float64, wide
 from ..core import Tensor, raw
 from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op
-from .activation import _gelu, _gelu_tanh, relu, sigmoid, silu
+from .activation import _erf_gelu, _tanh_gelu, relu, sigmoid, silu
 from .linalg import _forward, _host, _matmul, _matmul_y, matmul
 from .math import add, tanh
 from .reduce import sum
 from .shape import matrix_transpose
 
 ACTIVATIONS: dict[str, Any] = {
-    "gelu": _gelu, "gelu_tanh": _gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
+    "gelu": _erf_gelu, "gelu_tanh": _tanh_gelu, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
 }  # fmt: skip
 # Those whose input nobody needs any more write over it on the CPU.
 _OVER: dict[str, Callable[[Any], Any]] = {
@@ -56,8 +56,18 @@ def _gpu(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any,
     """(out, what the activation was given, what of it is still to be added)."""
     if not usable(x, weight, bias):
         return *_steps(xp, x, weight, bias, activation), None
-    product = _forward(xp, _rows(x), weight).reshape(*x.shape[:-1], weight.shape[1])
-    return fused.bias_act(product, bias, activation), product, bias
+    if found := gemm.linear(x, weight, bias, activation, save=activation == "gelu_tanh"):
+        out, z = found
+        return out, None if z is None else z[:, : out.shape[-1]].reshape(out.shape), None
+    z = gemm.product(x, weight)
+    return fused.bias_act(z, bias, activation), z, bias
+
+
+def _gpu_affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+    if usable(x, weight, bias):
+        found = gemm.linear(x, weight, bias, "identity")
+        return found[0] if found else fused.bias_act(gemm.product(x, weight), bias, "identity")
+    return _affine(xp, x, weight, bias)
 
 
 def column_sums(g: Any) -> Any:
@@ -118,7 +128,7 @@ def _by_input(activation: str) -> Any:
 
 
 _LINEAR: dict[str | None, Any] = {
-    None: op(_affine, name="linear", via=lambda g: (g, column_sums(g)), **_RULES),
+    None: op(_affine, gpu=_gpu_affine, name="linear", via=lambda g: (g, column_sums(g)), **_RULES),
     **{a: (_by_output if 1 in f.op.needs[0] else _by_input)(a) for a, f in ACTIVATIONS.items()},
 }
 

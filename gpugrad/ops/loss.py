@@ -1,7 +1,5 @@
 """Losses.  `reduction` is 'mean', 'sum' or 'none'."""
 
-# pyright: reportGeneralTypeIssues=false
-# (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
 import warnings
@@ -9,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_inexact, wide, xp as xp_of
+from ..array import is_inexact, xp as xp_of
 from ..core import raw
 from ..forward import boxed
-from ..op import op
-from .activation import log_softmax, softmax, softplus
+from .activation import softplus
 from .index import take_along_axis
 from .math import abs, add, astype, clip, equal, log, multiply, negative, square, subtract, where
 from .reduce import mean, sum
 from .shape import expand_dims
+from .softmax import log_softmax, softmax_xent
 
 
 def reduce(x: Any, reduction: str) -> Any:
@@ -42,52 +40,6 @@ def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
             stacklevel=2,
         )
     return reduce(square(subtract(prediction, target)), reduction)
-
-
-def _rows(g: Any, labels: Any, reduction: str) -> Any:
-    """The weight of each row's gradient: (rows, 1), or one number for all."""
-    if reduction == "none":
-        return expand_dims(g, -1)
-    return g * (1 / (len(labels) or 1)) if reduction == "mean" else g
-
-
-@op(
-    logits=lambda g, logits, labels, reduction, lse: softmax_xent_grad(
-        _rows(g, labels, reduction), logits, labels, lse
-    ),
-    labels=None,
-    aux=("lse",),
-)
-def softmax_xent(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") -> Any:
-    """Cross-entropy of each row's softmax, reduced.  Keeps the logits and one log-sum-exp a row, no probabilities."""
-    z = logits.astype(wide(logits.dtype), copy=False)
-    top = z.max(-1, keepdims=True)
-    lse = xp.log(xp.exp(z - top).sum(-1, keepdims=True)) + top
-    loss = lse[:, 0] - z[xp.arange(len(labels)), labels]
-    if reduction != "none":
-        loss = loss.sum()
-        if reduction == "mean":
-            loss = loss / len(labels)
-    return loss.astype(logits.dtype, copy=False), lse
-
-
-@op(
-    g=lambda h, logits, labels, lse: h * softmax_xent_grad(lse.dtype.type(1), logits, labels, lse),
-    logits=lambda h, g, logits: _softmax_vjp(h * g, logits),
-    labels=None,
-    lse=None,  # a function of the logits, whose rule has it
-)
-def softmax_xent_grad(xp: Any, g: Any, logits: Any, labels: Any, lse: Any) -> Any:
-    """g (softmax - one-hot), with g a number for each row, or one for all."""
-    p = xp.exp(logits - lse)
-    p[xp.arange(len(labels)), labels] -= 1
-    p *= g
-    return p if p.dtype is logits.dtype else p.astype(logits.dtype)
-
-
-def _softmax_vjp(h: Any, z: Any) -> Any:
-    p = softmax(z)
-    return p * (h - sum(h * p, axis=-1, keepdims=True))
 
 
 def cross_entropy(

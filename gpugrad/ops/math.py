@@ -31,7 +31,7 @@ from ..array import (
 )
 from ..core import Tensor, raw, wrap
 from ..forward import as_float, boxed, number, operand, pair, ufunc
-from ..kernels import kernel
+from ..fused import activate, activate_grad
 from ..op import op
 from ..origin import CONSTANT, INTEGER, STOPPED
 from ..recording import lost
@@ -150,7 +150,8 @@ atan2 = op(
 )
 sinh = op(ufunc("sinh", floats=True), x=lambda g, x: g * cosh(x))
 cosh = op(ufunc("cosh", floats=True), x=lambda g, x: g * sinh(x))
-tanh = op(ufunc("tanh", floats=True), x=lambda g, out: tanh_grad(g, out))
+_tanh = ufunc("tanh", floats=True)
+tanh = op(_tanh, gpu=activate("tanh", _tanh), x=lambda g, out: tanh_grad(g, out))
 asinh = op(ufunc("arcsinh", floats=True), name="asinh", x=lambda g, x: g / sqrt(x * x + 1))
 acosh = op(ufunc("arccosh", floats=True), name="acosh", x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)))
 atanh = op(ufunc("arctanh", floats=True), name="atanh", x=lambda g, x: g / (1 - x * x))
@@ -174,7 +175,7 @@ _tanh_grad.host = _tanh_grad_host
 tanh_grad = op(
     _tanh_grad,
     name="tanh_grad",
-    gpu=kernel("elementwise", "tanh_grad", _tanh_grad),
+    gpu=activate_grad("tanh", _tanh_grad),
     g=lambda h, y: tanh_grad(h, y),
     y=lambda h, g, y: h * g * y * -2,
 )

@@ -19,7 +19,7 @@ from ..array import DTypeLike, as_dtype, int32
 from ..core import Tensor, raw, wrap
 from ..forward import ufunc
 from ..op import findable, op
-from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape
+from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape, softmax as softmaxes
 from ..origin import CONSTANT
 from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
@@ -287,12 +287,12 @@ TABLE: dict[str, Any] = {
         "x times the normal distribution function of x, or its approximation by tanh."),
     "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
     "nn.leaky_relu": row(activation.leaky_relu, "features, alpha:negative_slope=0.2"),
-    "nn.log_softmax math.log_softmax": row(_last(activation.log_softmax), "logits, axis=None", "log(softmax(logits))."),
+    "nn.log_softmax math.log_softmax": row(_last(softmaxes.log_softmax), "logits, axis=None", "log(softmax(logits))."),
     "nn.sigmoid_cross_entropy_with_logits": row(lambda y, x: loss.sigmoid_xent(convert_to_tensor(x), y),
         "labels=None, logits:x=None", "The cross-entropy of a yes-or-no answer in each place."),
-    "nn.softmax math.softmax": row(_last(activation.softmax), "logits, axis=None", "exp(logits) over their sum."),
+    "nn.softmax math.softmax": row(_last(softmaxes.softmax), "logits, axis=None", "exp(logits) over their sum."),
     "nn.softmax_cross_entropy_with_logits": row(
-        lambda y, x, axis: math.negative(reduce.sum(math.multiply(activation.log_softmax(x, axis=axis), y), axis=axis)),
+        lambda y, x, axis: math.negative(reduce.sum(math.multiply(softmaxes.log_softmax(x, axis=axis), y), axis=axis)),
         "labels, logits:x, axis=-1", "The cross-entropy of each row with its distribution."),
     "nn.sparse_softmax_cross_entropy_with_logits": row(
         lambda labels, x: loss.label_rows(convert_to_tensor(x), raw(labels), logits=True), "labels, logits:x",

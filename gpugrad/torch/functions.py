@@ -14,7 +14,7 @@ from ..array import int64
 from ..core import Tensor as CoreTensor, raw, wrap
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
-from ..ops import activation, index, linalg, math, options, reduce, shape as _shape
+from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
 from .tensor import Tensor, promoted, tensor
@@ -96,7 +96,7 @@ softmax, log_softmax = [
         cast_first(f, _ROWS.format(f.__name__)), "input, dim|axis:axis=None, dtype=None",
         dim=lambda d: -1 if d is None else d,
     )
-    for f in (activation.softmax, activation.log_softmax)
+    for f in (softmaxes.softmax, softmaxes.log_softmax)
 ]  # fmt: skip
 argsort = row(index.argsort, "input, dim:axis=-1, descending=False, -stable=False")
 index_select = row(index.take, "input, dim:axis, index:indices", index=raw)

@@ -221,3 +221,49 @@ def test_parameter_groups(torch, optim):
     ]:  # fmt: skip
         with pytest.raises(error, match=text):
             make()
+
+
+# ---------------------------------------------------------------------------------------------- normalized
+def test_normalizing_modules(torch):
+    nn, F = torch.nn, torch.nn.functional
+    x = torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 1.0, -1.0]], requires_grad=True)
+    layer = nn.LayerNorm(4, eps=1e-3)
+    assert repr(layer).startswith("LayerNorm((4,), eps=0.001, elementwise_affine=True")
+    assert [(k, tuple(v.shape)) for k, v in layer.named_parameters()] == [("weight", (4,)), ("bias", (4,))]
+    d = np.asarray(x.detach()) - np.asarray(x.detach()).mean(1, keepdims=True)
+    expected = d / np.sqrt((d * d).mean(1, keepdims=True) + 1e-3)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    layer(x).sum().backward()
+    assert layer.bias.grad.tolist() == [2] * 4 and abs(x.grad).max().item() < 1e-5
+    assert [k for k, _ in nn.LayerNorm((2, 4), bias=False).named_parameters()] == ["weight"]
+    assert not list(nn.LayerNorm(4, elementwise_affine=False).parameters())
+    a = np.asarray(x.detach())
+    rms = nn.RMSNorm(4)
+    assert repr(rms) == "RMSNorm((4,), eps=None, elementwise_affine=True)"
+    np.testing.assert_allclose(rms(x).detach().numpy(), a / np.sqrt((a * a).mean(1, keepdims=True)), rtol=1e-5)
+    np.testing.assert_allclose(F.rms_norm(x, (4,), rms.weight * 2).detach().numpy(), 2 * rms(x).detach().numpy())
+
+
+def test_batch_norm_as_a_function(torch):
+    x = torch.tensor([[1.0, 2.0], [3.0, 6.0], [5.0, 1.0]])
+    mean, var = torch.zeros(2), torch.ones(2)
+    y = torch.nn.functional.batch_norm(x, mean, var, torch.ones(2) * 2, torch.ones(2), training=True, momentum=0.5)
+    a = np.asarray(x)
+    np.testing.assert_allclose(y.numpy(), 2 * (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-5) + 1, rtol=1e-5)
+    np.testing.assert_allclose(mean.numpy(), 0.5 * a.mean(0))
+    np.testing.assert_allclose(var.numpy(), 0.5 + 0.5 * a.var(0, ddof=1))
+    still = torch.nn.functional.batch_norm(x, mean, var)
+    np.testing.assert_allclose(still.numpy(), (a - mean.numpy()) / np.sqrt(var.numpy() + 1e-5), rtol=1e-5)
+
+
+def test_embedding(torch):
+    table = torch.nn.Embedding(5, 3, padding_idx=-1)
+    assert repr(table) == "Embedding(5, 3, padding_idx=4)" and table.weight[4].tolist() == [0, 0, 0]
+    out = table(torch.tensor([[0, 4], [2, 0]]))
+    assert tuple(out.shape) == (2, 2, 3) and out[0, 0].tolist() == table.weight[0].tolist()
+    out.sum().backward()
+    assert table.weight.grad[:, 0].tolist() == [2, 0, 1, 0, 0]
+    with pytest.raises(IndexError):
+        table(torch.tensor([5]))
+    w = torch.ones(2, 3)
+    assert torch.nn.functional.embedding(torch.tensor([1, 1]), w).tolist() == [[1, 1, 1]] * 2

@@ -18,6 +18,9 @@ relu, silu = row(activation.relu, "input, -inplace=False"), row(activation.silu,
 gelu, elu = row(activation.gelu, "input, approximate='none'"), row(activation.elu, "input, alpha=1.0, -inplace=False")
 leaky_relu = row(activation.leaky_relu, "input, negative_slope=0.01, -inplace=False")
 layer_norm = row(core.layer_norm, "input, normalized_shape, weight=None, bias=None, eps=1e-5")
+rms_norm = row(core.rms_norm, "input, normalized_shape, weight=None, eps=None")
+_RUNNING = "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5"
+batch_norm, embedding = row(core.batch_norm, _RUNNING), row(core.embedding, "input, weight, padding_idx=None")
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
@@ -63,7 +66,7 @@ _LABELS = "input, +target, weight=None, ignore_index=-100, reduction='mean'"
 nll_loss = adapted(classes.nll_loss, _LABELS, kept)
 cross_entropy = adapted(classes.cross_entropy, f"{_LABELS}, label_smoothing=0.0", kept)
 ROWS = (
-    "relu silu gelu elu leaky_relu layer_norm mse_loss l1_loss huber_loss smooth_l1_loss binary_cross_entropy "
-    "binary_cross_entropy_with_logits nll_loss cross_entropy"
+    "relu silu gelu elu leaky_relu layer_norm rms_norm batch_norm embedding mse_loss l1_loss huber_loss smooth_l1_loss "
+    "binary_cross_entropy binary_cross_entropy_with_logits nll_loss cross_entropy"
 ).split()
 findable({n: globals()[n] for n in ROWS}, __name__)

@@ -80,6 +80,27 @@ class Dropout(core.Dropout, Module):
         return f"p={self.p}, inplace=False"
 
 
+class LayerNorm(Module, core.LayerNorm):
+    """`layer_norm` over the last axes, with a weight of ones and a bias of zeros."""
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class RMSNorm(Module, core.RMSNorm):
+    """`rms_norm` over the last axes, with a weight of ones."""
+
+    extra_repr = LayerNorm.extra_repr  # type: ignore[assignment]
+
+
+class Embedding(Module, core.Embedding):
+    """A table of rows from N(0, 1), looked up by integers; the row `padding_idx` is 0 and stays so."""
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
 _of = partial(core.layer_of, base=Module)
 ReLU, Sigmoid, Tanh = _of("ReLU", F.relu), _of("Sigmoid", F.sigmoid), _of("Tanh", F.tanh)
 GELU, SiLU, ELU = _of("GELU", F.gelu), _of("SiLU", F.silu), _of("ELU", F.elu)

@@ -18,6 +18,11 @@ class Module(CoreModule):
 
     named_parameters = named_variables  # frozen ones too
 
+    @staticmethod
+    def _parameter(value: Any, name: str) -> Any:
+        """`value` as a parameter."""
+        return Parameter(value)
+
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed."""
         return ""

@@ -1,0 +1,53 @@
+"""embedding and Embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..core import raw
+from ..ops import embedding as ops
+from .module import Module
+
+
+def embedding(index: Any, weight: Any, padding_idx: int | None = None, deterministic: bool = False) -> Any:
+    """The rows of weight (entries, columns) that the integers `index` name: (*index.shape, columns).
+
+    padding_idx    the row of this number gets no gradient; it may count from the end
+    deterministic  on a GPU, the gradient is added up in the same order on every run
+    TypeError for indices that are no integers.  IndexError for one out of range; on a GPU, which is not waited for,
+    its row is NaN.
+    """
+    index = np.asarray(index) if isinstance(index, (list, tuple, int)) else raw(index)
+    entries = raw(weight).shape[0]
+    if padding_idx is not None:
+        if not -entries <= padding_idx < entries:
+            raise ValueError(f"embedding: padding_idx must be within the {entries} entries, given {padding_idx}")
+        padding_idx %= entries
+    return ops.embedding(weight, index, padding=padding_idx, deterministic=deterministic)
+
+
+class Embedding(Module):
+    """A table of `num_embeddings` rows, drawn from N(0, 1), looked up by integers; the row `padding_idx` is 0."""
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx must be within the {num_embeddings} rows, given {padding_idx}")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        weight = random.normal((num_embeddings, embedding_dim), dtype=dtype, device=device)
+        if padding_idx is not None:
+            weight.array[padding_idx] = 0
+        self.weight = self._parameter(weight, "weight")
+
+    def forward(self, index: Any) -> Any:
+        return embedding(index, self.weight, self.padding_idx)

@@ -1,0 +1,186 @@
+"""layer_norm, rms_norm and batch_norm, as functions and as modules.  Names and defaults are PyTorch's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..array import default_float, is_inexact, wide
+from ..core import Tensor, raw
+from ..forward import boxed
+from ..ops import batch_norm as _batch
+from ..ops.normalization import norm
+from ..ops.shape import reshape
+from ..tensor import ones, zeros
+from .module import Module
+
+
+# ---------------------------------------------------------------------------------------------- over the last axes
+def _over_last(
+    name: str, x: Any, normalized_shape: Sequence[int], weight: Any, bias: Any, residual: Any, eps: float, center: bool
+) -> Any:
+    x, shape = boxed(x, name), tuple(normalized_shape)
+    whole = raw(x).shape
+    if not shape or whole[-len(shape) :] != shape:
+        raise ValueError(f"{name}: the last axes of {whole} are not {shape}")
+    for what, a in (("weight", weight), ("bias", bias)):
+        if a is not None and raw(a).shape != shape:
+            raise ValueError(f"{name}: {what} has shape {raw(a).shape}; it must have the normalized shape, {shape}")
+    if len(shape) == 1:
+        return norm(x, weight, bias, residual, eps, center)
+    flat = (*whole[: -len(shape)], math.prod(shape))
+    reshaped = lambda a, to: None if a is None else reshape(a, to)
+    out = norm(
+        reshape(x, flat), reshaped(weight, flat[-1:]), reshaped(bias, flat[-1:]), reshaped(residual, flat), eps, center
+    )
+    return reshape(out, whole) if residual is None else tuple([reshape(o, whole) for o in out])
+
+
+def layer_norm(
+    x: Any,
+    normalized_shape: Sequence[int],
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    residual: Any = None,
+) -> Any:
+    """x with mean 0 and variance 1 over its last axes (Ba et al. 2016), times weight, plus bias.
+
+    With a residual, of the shape of x: (that of x + residual, x + residual), on a GPU in one pass.
+    ValueError unless the last axes of x have the lengths `normalized_shape`, and weight and bias that shape.
+    """
+    return _over_last("layer_norm", x, normalized_shape, weight, bias, residual, eps, True)
+
+
+def rms_norm(
+    x: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None, residual: Any = None
+) -> Any:
+    """x over the root of its mean square over its last axes (Zhang & Sennrich 2019), times weight.
+
+    eps: added to the mean square; None: the distance from 1 to the next number, in the dtype it is computed in.
+    With a residual, of the shape of x: (that of x + residual, x + residual), on a GPU in one pass.
+    ValueError unless the last axes of x have the lengths `normalized_shape`, and weight that shape.
+    """
+    x = boxed(x, "rms_norm")
+    if eps is None:
+        dtype = raw(x).dtype
+        eps = float(np.finfo(wide(dtype) if is_inexact(dtype) else default_float()).eps)
+    return _over_last("rms_norm", x, normalized_shape, weight, None, residual, eps, False)
+
+
+def _shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    return (int(normalized_shape),) if hasattr(normalized_shape, "__index__") else tuple(normalized_shape)  # type: ignore[arg-type]
+
+
+class LayerNorm(Module):
+    """`layer_norm` over the last axes, of the lengths `normalized_shape`, with a weight of ones and a bias of zeros."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self.normalized_shape, self.eps, self.elementwise_affine = _shape_of(normalized_shape), eps, elementwise_affine
+        made = lambda f, name: self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
+        self.weight = made(ones, "weight") if elementwise_affine else None
+        self.bias = made(zeros, "bias") if elementwise_affine and bias else None
+
+    def forward(self, x: Any, residual: Any = None) -> Any:
+        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, residual)
+
+
+class RMSNorm(Module):
+    """`rms_norm` over the last axes, of the lengths `normalized_shape`, with a weight of ones."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self.normalized_shape, self.eps, self.elementwise_affine = _shape_of(normalized_shape), eps, elementwise_affine
+        made = lambda f, name: self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
+        self.weight = made(ones, "weight") if elementwise_affine else None
+
+    def forward(self, x: Any, residual: Any = None) -> Any:
+        return rms_norm(x, self.normalized_shape, self.weight, self.eps, residual)
+
+
+# ---------------------------------------------------------------------------------------------- over the batch
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """x (batch, channels, ...) with mean 0 and variance 1 in each channel, times weight, plus bias.
+
+    Ioffe & Szegedy 2015.
+    training: by the mean and the variance of this batch, towards which the running ones (None: there are none; the
+    variance unbiased) are moved in place by `momentum` of the way.  Else by the running ones, which have no gradient.
+    ValueError for shapes that do not fit, and in training for less than two values a channel.
+    """
+    x = boxed(x, "batch_norm")
+    shape = raw(x).shape
+    if len(shape) < 2:
+        raise ValueError(f"batch_norm: takes (batch, channels, ...), given the shape {shape}")
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, a in given.items():
+        if a is not None and raw(a).shape != shape[1:2]:
+            raise ValueError(f"batch_norm: {name} has shape {raw(a).shape}; it has a number a channel, {shape[1:2]}")
+    running = [None if a is None else raw(a) for a in (running_mean, running_var)]
+    options = {"running_mean": running[0], "running_var": running[1], "eps": eps}
+    if training:
+        if math.prod(shape) < 2 * shape[1]:
+            raise ValueError(f"batch_norm: training needs more than 1 value per channel, given the shape {shape}")
+        return _batch.batch_norm(x, weight, bias, momentum=momentum, **options)
+    if running_mean is None or running_var is None:
+        raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
+    return _batch.batch_norm_inference(x, weight, bias, **options)
+
+
+class BatchNorm(Module):
+    """`batch_norm` of x (batch, channels, ...), of any number of further axes: PyTorch's BatchNorm1d, 2d and 3d.
+
+    The running mean and variance are buffers: saved with the model, no optimizer changes them.  Without
+    `track_running_stats` there are none, and every batch goes by its own.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
+        self.track_running_stats, shape = track_running_stats, (num_features,)
+        made = lambda f: f(shape, dtype=dtype, device=device)
+        self.weight = self._parameter(made(ones), "weight") if affine else None
+        self.bias = self._parameter(made(zeros), "bias") if affine else None
+        for name, f in (("running_mean", zeros), ("running_var", ones)):
+            self.register_buffer(name, made(f) if track_running_stats else None)
+
+    def forward(self, x: Any) -> Any:
+        training = self.training or not self.track_running_stats
+        options = self.weight, self.bias, training, self.momentum, self.eps
+        return batch_norm(x, self.running_mean, self.running_var, *options)
