@@ -11,7 +11,7 @@ from sys import getrefcount
 from typing import Any
 
 from .array import device_of, library, xp
-from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
+from .core import DROP, Node, Packed, Tape, Tensor, on, owner_of, raw, wrap, writes
 from .hooks import arriving, deposited, gathering, leaving, suspecting
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
@@ -338,10 +338,11 @@ def deposit(n: Node, g: Any, shared: bool = True) -> None:
             n.grad = wrap(g.copy() if shared else g)
         elif n.grad.node is not None:  # a gradient with a history
             n.grad = wrap(n.grad.array + g)
-        elif (total := _kept(n)) is None:
-            n.grad.array = n.grad.array + g
-        elif total is not g:  # else it was added up there
-            total += g
+        elif n.grad.array is not g:  # else it was added up there
+            if (total := _kept(n)) is None:
+                n.grad.array = n.grad.array + g
+            else:
+                total += g
 
 
 def _kept(n: Node) -> Any:
@@ -350,7 +351,7 @@ def _kept(n: Node) -> Any:
     if n.op is not None or t is None or t is DROP or t.node is not None or not n.shape:  # 0-d: may be NumPy's scalar
         return None
     a = t.array
-    alone = getrefcount(a) == 3 and getattr(a, "base", None) is None  # t, a, and the call's own
+    alone = getrefcount(a) == 3 and owner_of(a) is a and getattr(a.flags, "writeable", True)  # t, a, the call's own
     return a if alone and a.shape == n.shape and a.dtype == n.dtype else None
 
 

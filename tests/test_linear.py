@@ -1,6 +1,7 @@
 """A linear layer as one op: the same as its three steps, to every order, on the CPU and behind the kernels."""
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -140,6 +141,92 @@ def test_strided_operands_on_the_stand_in(host):
         found = gradients(lambda *a, act=activation: nn.linear(*a, activation=act), given_views)
         for a, e in zip(found, expected, strict=True):
             assert_close(a, e, rtol=1e-4, atol=1e-4)
+
+
+def micro_batches(put, dtype="float32"):
+    """Two backward() calls on one weight, which is used twice in each: (loss.backward, the weight, the bias)."""
+    x, w, b = (gg.astype(a, dtype) for a in given((6, 5), "float64", 5))
+    w, b = (gg.tensor(put(a.numpy()), requires_grad=True) for a in (w, b))
+    x = gg.tensor(put(x.numpy()))
+
+    def step():
+        h = nn.linear(nn.linear(x, w, b, activation="relu"), w, b)
+        gg.sum((h @ w) * h).backward()
+
+    return step, w, b
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_are_added_up_in_the_product(host, dtype):
+    step, w, b = micro_batches(host.put, dtype)
+    expected, w0, b0 = micro_batches(np.asarray, dtype)
+    step()
+    first, tensor = weakref.ref(w.grad.array), w.grad
+    step()
+    assert w.grad is tensor and w.grad.array is first()  # no second array, no sum
+    expected(), expected()
+    for ours, theirs in ((w, w0), (b, b0)):
+        np.testing.assert_allclose(to_host(ours.grad.array), theirs.grad.numpy(), rtol=1e-4)
+    held = w.grad.array[:1]  # whoever looks keeps what was there
+    before = to_host(held).copy()
+    step(), expected()
+    np.testing.assert_array_equal(to_host(held), before)
+    np.testing.assert_allclose(to_host(w.grad.array), w0.grad.numpy(), rtol=1e-4)
+    host.check()
+
+
+def test_hooks_see_what_arrives_where_gradients_are_added_up(host):
+    step, w, _ = micro_batches(host.put)
+    seen = []
+    w.register_hook(lambda g: seen.append(to_host(g.array).copy()))
+    step(), step()
+    np.testing.assert_allclose(seen[0], seen[1], rtol=1e-5)
+    np.testing.assert_allclose(to_host(w.grad.array), seen[0] + seen[1], rtol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- two layers
+def layers(dtype="float64", rows=(6,)):
+    rng = np.random.default_rng(3)
+    draw = lambda *s: gg.astype(gg.tensor(rng.standard_normal(s) * 0.4), dtype)
+    return [draw(*rows, 3), draw(3, 8), draw(8), draw(8, 5), draw(5)]
+
+
+def two_linear(x, w1, b1, w2, b2, activation):
+    return nn.linear(nn.linear(x, w1, b1, activation), w2, b2)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_feed_forward_is_two_layers(activation):
+    check_grads(lambda *a: nn.feed_forward(*a, activation=activation), layers())
+    xs = layers()
+    assert_close(nn.feed_forward(*xs, activation=activation), two_linear(*xs, activation))
+
+
+@pytest.mark.parametrize("rows", [(6,), (2, 3), (0,)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("activation", ["relu", "gelu_tanh", "silu"])
+def test_feed_forward_on_the_stand_in(host, activation, dtype, rows):
+    xs = layers(dtype, rows)
+    exact = gradients(lambda *a: two_linear(*a, activation), [gg.astype(x, "float64") for x in xs], 2)
+    found = gradients(lambda *a: nn.feed_forward(*a, activation=activation), on_device(host, xs), 2)
+    host.check()
+    tolerance = {"float32": 1e-5, "float64": 1e-12, "float16": 0.03, "bfloat16": 0.2}[dtype]
+    for a, e in zip(found, exact, strict=True):
+        scale = float(np.abs(e.numpy()).max(initial=0)) or 1.0
+        np.testing.assert_allclose(
+            to_host(a.array).astype(np.float64) / scale, e.numpy() / scale, rtol=0, atol=tolerance
+        )
+
+
+def test_feed_forward_adds_gradients_up(host):
+    xs = [gg.tensor(x.array, requires_grad=True) for x in on_device(host, layers("float32"))]
+    for _ in range(2):
+        gg.sum(nn.feed_forward(*xs)).backward()
+    held = [x.grad.array for x in xs]
+    again = [gg.tensor(x.array, requires_grad=True) for x in xs]
+    gg.sum(nn.feed_forward(*again) * 2.0).backward()
+    for ours, theirs in zip(held, again, strict=True):
+        np.testing.assert_allclose(to_host(ours), to_host(theirs.grad.array), rtol=1e-5)
 
 
 @pytest.mark.cuda

@@ -11,6 +11,7 @@ from ..ops.activation import (
     silu as silu,
     softplus as softplus,
 )
+from ..ops.feed_forward import feed_forward as feed_forward
 from ..ops.linear import linear as linear
 from ..ops.loss import (
     binary_cross_entropy as binary_cross_entropy,

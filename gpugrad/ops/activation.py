@@ -261,7 +261,7 @@ def _gelu_tanh_curve(x: Any) -> Any:
     return (1 - t * t) * (first + x * (second * 0.5 - t * first * first))
 
 
-_erf_gelu = op(_gelu, name="gelu", gpu=activate("gelu", _gelu), x=lambda g, x: gelu_grad(g, x))
+gelu_erf = op(_gelu, name="gelu", gpu=activate("gelu", _gelu), x=lambda g, x: gelu_grad(g, x))
 gelu_grad = op(
     _gelu_grad,
     name="gelu_grad",
@@ -269,9 +269,7 @@ gelu_grad = op(
     g=lambda h, x: gelu_grad(h, x),
     x=lambda h, g, x: h * g * exp(x * x * -0.5) * ((2 - x * x) * INV_SQRT_2PI),
 )
-_tanh_gelu = op(
-    _gelu_tanh, name="gelu_tanh", gpu=activate("gelu_tanh", _gelu_tanh), x=lambda g, x: gelu_tanh_grad(g, x)
-)
+gelu_tanh = op(_gelu_tanh, name="gelu_tanh", gpu=activate("gelu_tanh", _gelu_tanh), x=lambda g, x: gelu_tanh_grad(g, x))
 gelu_tanh_grad = op(
     _gelu_tanh_grad,
     name="gelu_tanh_grad",
@@ -288,7 +286,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is 'none' (exact) or 'tanh', not {approximate!r}")
-    return _erf_gelu(x) if approximate == "none" else _tanh_gelu(x)
+    return gelu_erf(x) if approximate == "none" else gelu_tanh(x)
 
 
 @op(x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))

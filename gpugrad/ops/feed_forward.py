@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .. import gemm
 from ..core import Tensor, raw
 from ..op import op
-from .linalg import _matmul, _matmul_y, matmul
+from .linalg import _matmul, _matmul_y, add_product, matmul
 from .linear import ACTIVATIONS, column_sums, fitting, linear
 from .math import add
 from .shape import matrix_transpose
@@ -52,6 +52,10 @@ def _made(activation: str) -> Any:
         via=lambda g, x, weight1, bias1, weight2, hidden, saved: _back(
             g, x, weight1, bias1, weight2, hidden, saved, activation
         ),
+        adds={
+            "weight1": lambda p, x, total: add_product(p.dz, x, total),
+            "weight2": lambda p, total: add_product(p.g, p.hidden, total),
+        },
         x=lambda p, weight1: _matmul(p.dz, matrix_transpose(weight1)),
         weight1=lambda p, x: _matmul_y(p.dz, x, (0, 0)),
         bias1=lambda p: p.dbias,

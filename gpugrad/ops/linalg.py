@@ -14,7 +14,7 @@ import numpy as np
 from ..array import float32, is_inexact, wide
 from ..core import raw
 from ..forward import boxed, fit
-from ..gemm.products import array_product, misfit, product
+from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
 from .index import getitem
 from .math import abs, astype, equal, multiply, not_equal, pow, sqrt, square, where
@@ -27,6 +27,14 @@ def _matmul_y(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
         rows = math.prod(x.shape[:-1])
         x, g = reshape(x, (rows, x.shape[-1])), reshape(g, (rows, g.shape[-1]))
     return _matmul(matrix_transpose(x), g)
+
+
+def add_product(g: Any, x: Any, total: Any) -> Any:
+    """total += the cotangent of y in x @ y, in the product itself; None where cuBLASLt does not do that."""
+    if type(total) is np.ndarray or len(total.shape) != 2 or not usable(total, x, g):
+        return None
+    rows = math.prod(x.shape[:-1])
+    return product(x.reshape(rows, x.shape[-1]).T, g.reshape(rows, g.shape[-1]), out=total)
 
 
 def _forward(xp: Any, x: Any, y: Any) -> Any:
@@ -53,7 +61,14 @@ def _host(x: Any, y: Any) -> Any:
 
 
 _forward.host = _host
-_matmul = op(_forward, gpu=_gpu, name="matmul", x=lambda g, y: _matmul(g, matrix_transpose(y)), y=_matmul_y)
+_matmul = op(
+    _forward,
+    gpu=_gpu,
+    name="matmul",
+    adds={"y": add_product},
+    x=lambda g, y: _matmul(g, matrix_transpose(y)),
+    y=_matmul_y,
+)
 
 
 def matmul(x: Any, y: Any) -> Any:

@@ -21,14 +21,14 @@ from ..core import Tensor, raw
 from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op
-from .activation import _erf_gelu, _tanh_gelu, relu, sigmoid, silu
-from .linalg import _forward, _host, _matmul, _matmul_y, matmul
+from .activation import gelu_erf, gelu_tanh, relu, sigmoid, silu
+from .linalg import _forward, _host, _matmul, _matmul_y, add_product, matmul
 from .math import add, tanh
 from .reduce import sum
 from .shape import matrix_transpose
 
 ACTIVATIONS: dict[str, Any] = {
-    "gelu": _erf_gelu, "gelu_tanh": _tanh_gelu, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
+    "gelu": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
 }  # fmt: skip
 # Those whose input nobody needs any more write over it on the CPU.
 _OVER: dict[str, Callable[[Any], Any]] = {
@@ -101,6 +101,7 @@ _RULES: dict[str, Any] = {
     "x": lambda p, weight: _matmul(p[0], matrix_transpose(weight)),
     "weight": _weight_grad,
     "bias": lambda p: p[1],
+    "adds": {"weight": lambda p, x, total: add_product(p[0], x, total)},
 }
 
 

@@ -25,7 +25,7 @@ class Guarded:
         inside = np.frombuffer(self._memory, np.uint8, pages * PAGE, PAGE)
         inside[...] = SLACK
         start = 0 if at_start else pages * PAGE - nbytes
-        self.bytes = inside[start : start + nbytes]
+        self.memory, self.offset = self._memory, PAGE + start
         self._rest = (inside[:start], inside[start + nbytes :])
 
     def intact(self) -> bool:
@@ -44,17 +44,18 @@ class Allocator:
         self.at_start = False
         self._watched: list[Guarded] = []
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """An array full of 0xFF: NaN, or -1.  What a kernel leaves out shows."""
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, kind: type[np.ndarray] = np.ndarray) -> np.ndarray:
+        """An array full of 0xFF: NaN, or -1.  What a kernel leaves out shows.  It owns its memory, as a GPU's does."""
         dtype = np.dtype(dtype)
-        memory = Guarded(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, self.at_start)
-        memory.bytes[...] = 0xFF
-        self._watched.append(memory)
-        return np.ndarray(shape, dtype, memory.bytes)
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        guarded = Guarded(nbytes, self.at_start)
+        self._watched.append(guarded)
+        np.ndarray((nbytes,), np.uint8, guarded.memory, guarded.offset)[...] = 0xFF
+        return np.ndarray.__new__(kind, shape, dtype, guarded.memory, guarded.offset)
 
-    def put(self, value: np.ndarray) -> np.ndarray:
+    def put(self, value: np.ndarray, kind: type[np.ndarray] = np.ndarray) -> np.ndarray:
         """A guarded copy of `value`."""
-        out = self.empty(value.shape, value.dtype)
+        out = self.empty(value.shape, value.dtype, kind)
         out[...] = value
         return out
 

@@ -24,7 +24,7 @@ class Namespace(standin.Namespace):
 
     def empty(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        return self._allocator.empty(shape, np.dtype(dtype)).view(standin.Array)
+        return self._allocator.empty(shape, np.dtype(dtype), standin.Array)
 
     def zeros(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
         out = self.empty(shape, dtype)
@@ -61,7 +61,7 @@ class HostLibrary(standin.StandIn):
 
     def put(self, value: np.ndarray) -> standin.Array:
         """`value` on this library's device, guarded."""
-        return self.allocator.put(np.asarray(value)).view(standin.Array)
+        return self.allocator.put(np.asarray(value), standin.Array)
 
     def check(self) -> None:
         """AssertionError if a kernel wrote beside an array."""
