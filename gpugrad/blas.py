@@ -225,5 +225,5 @@ def _of_cupy(cupy: Any, index: int) -> Blas | None:
                 (32 if hopper else 4) * MIB,  # what cuBLAS takes for itself
                 cuda.runtime.getDeviceCount() == 1,
             )
-        except RuntimeError:  # the bindings' own errors for a library or a driver that is missing or too old
+        except (RuntimeError, cublasLt.cuBLASLtError):  # no library or driver, or one that is too old
             return None

@@ -367,6 +367,12 @@ def test_the_current_stream_is_asked_at_each_call(host, lt, monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------- precision
+def test_the_names_are_pytorchs(torch):
+    for word in ("high", "medium", "highest"):
+        torch.set_float32_matmul_precision(word)
+        assert torch.get_float32_matmul_precision() == gg.get_float32_matmul_precision() == word
+
+
 def test_tf32_is_opt_in(host, lt, precision):
     x, y = host.put(values("float32", 9, 30)), host.put(values("float32", 30, 7))
     expected = np.matmul(*exact(x, y))
@@ -387,10 +393,6 @@ def test_tf32_is_opt_in(host, lt, precision):
 
 
 # ---------------------------------------------------------------------------------------------- epilogues
-def relu(z):
-    return np.maximum(z, 0), z > 0
-
-
 def act(z, activation):
     """(act(z), act'(z)) in float64."""
     z = z.astype(np.float64)
@@ -399,13 +401,21 @@ def act(z, activation):
     return (np.maximum(z, 0), z > 0) if activation == "relu" else (cublaslt.gelu(z), cublaslt.gelu_slope(z))
 
 
+def fused_linear(lib, *args):
+    """`gemm.linear`; a GPU may have no epilogue for some shapes."""
+    answer = gemm.linear(*args)
+    if answer is None and isinstance(lib, Gpu):
+        pytest.skip("cuBLASLt has no such epilogue here")
+    return answer
+
+
 @pytest.mark.parametrize("put", LAYOUTS.values(), ids=list(LAYOUTS))
 @pytest.mark.parametrize("activation, dtype", [*AUX, *[("identity", d) for d in DTYPES]])
 @pytest.mark.parametrize("sx, m", [((5, 7), 3), ((2, 3, 4), 130), ((1, 1), 1), ((9, 20), 16)], ids=str)
 def test_linear(lib, put, activation, dtype, sx, m):
     x, w, b = values(dtype, *sx), values(dtype, sx[-1], m, seed=1), values(dtype, m, seed=2)
     arrays = put(lib, x), put(lib, w), lib.put(np.repeat(b, 3))[::3]
-    out, saved = gemm.linear(*arrays, activation)
+    out, saved = fused_linear(lib, *arrays, activation)
     z = np.matmul(*exact(x, w)) + exact(b)[0]
     expected, _ = act(z, activation)
     assert out.dtype == x.dtype
@@ -432,7 +442,7 @@ def test_linear_grad(lib, activation, dtype, sx, m, p, fused):
     x, w, b = values(dtype, *sx), values(dtype, sx[-1], m, seed=1), values(dtype, m, seed=2)
     g, v = values(dtype, *sx[:-1], p, seed=3), values(dtype, m, p, seed=4)
     try:
-        _, saved = gemm.linear(lib.put(x), lib.put(w), lib.put(b), activation)
+        _, saved = fused_linear(lib, lib.put(x), lib.put(w), lib.put(b), activation)
         z = to_host(saved)[:, :m] if activation == "gelu_tanh" else np.matmul(*exact(x, w)) + exact(b)[0]
         bits = np.unpackbits(to_host(saved).view(np.uint8), axis=1, bitorder="little")[:, :m]
         slope = act(z, activation)[1] if activation == "gelu_tanh" else bits
@@ -609,9 +619,10 @@ def test_what_cupy_brings(bindings, index, mib):
     assert plan is not None and bindings.live == 4
 
 
-def test_without_the_bindings_or_their_library(bindings, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError("no libcublasLt.so"), cublaslt.cuBLASLtError(1)], ids=repr)
+def test_without_the_bindings_or_their_library(bindings, monkeypatch, error):
     def missing():
-        raise RuntimeError("libcublasLt.so is not there")
+        raise error
 
     cupy = SimpleNamespace(cuda=FakeCuda(count=1))
     monkeypatch.setattr(bindings, "create", missing)

@@ -42,8 +42,9 @@ def linear(
 
     x (..., k) of two axes or more, weight (k, m), bias (m,) -> (..., m).  activation: "identity", whose saved is None;
     "relu"; "gelu_tanh", the approximation of GELU by tanh (Hendrycks & Gimpel 2016).  For others, and for empty
-    arrays, the answer is None.  saved is for `linear_grad` and `activation_grad`: relu's mask, a bit an element, or
-    what gelu was taken of.  save: False where nobody will go back through it; saved is None then.
+    arrays, the answer is None.  saved is for `linear_grad` and `activation_grad`, a row for each row of x: relu's mask,
+    a bit an element, padded to 16 bytes; or what gelu was taken of, padded to 8 elements.
+    save: False where nobody will go back through it; saved is None then.
     TypeError for two dtypes or devices, ValueError for shapes that do not fit.
     """
     home = home_of(x, weight, bias)
