@@ -16,6 +16,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .compiling import explained
+
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
 DTypeLike = Any
 
@@ -159,7 +161,10 @@ class CupyLibrary(Library):
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):
             module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
-            return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
+            try:
+                return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
+            except Exception as e:
+                raise explained(kernel, e) from None
 
 
 class _Nothing:
