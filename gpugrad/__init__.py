@@ -38,6 +38,7 @@ from .custom import (
 )
 from .forward import ufunc as ufunc
 from .function import Function as Function
+from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (
