@@ -39,7 +39,8 @@ class Axes(NamedTuple):
         """The sizes that follow from (an array's name, its axes, its shape).  ValueError where they do not agree."""
         found: Sizes = {}
         if self.broadcast:
-            found["..."] = np.broadcast_shapes(*[shape for _, _, shape in given])
+            shapes = {shape for _, _, shape in given}
+            found["..."] = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
         else:
             for name, spec, shape in given:
                 for axis, size in _measured(name, spec, shape):

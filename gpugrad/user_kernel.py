@@ -10,10 +10,10 @@ Nothing here is by position: what a kernel takes and writes, and how many thread
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from operator import index
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,21 @@ from .kernels import BLOCK, DTYPES, SCALARS, VALUES, Instance, Parameter, Place,
 
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)  # of a grid, by its axes
 MOST_THREADS = (1024, 1024, 64)  # of a block; 1024 in all
+_NUMBERS = (bool, int, float, complex, np.generic)
 _TEMPLATES = ("T", "I", "TEAM")
-_INT = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "unsigned long long": np.uint64}
+_WHOLE = {  # the least and the largest value of each type
+    "int": (-(2**31), 2**31 - 1), "unsigned": (0, 2**32 - 1), "long long": (-(2**63), 2**63 - 1),
+    "unsigned long long": (0, 2**64 - 1), "bool": (0, 1),
+}  # fmt: skip
+_SIZES = [word for word in _WHOLE if word != "bool"]
+
+
+class Named(NamedTuple):
+    """An array among the parameters: what it points to, `T` or `float`, and its axes."""
+
+    name: str
+    word: str
+    axes: Spec
 
 
 class UserKernel:
@@ -59,7 +72,7 @@ class UserKernel:
         self.specs = {**arrays, **outputs}
         self.inputs, self.outputs, self.numbers = self._sorted(arrays, outputs, static)
         self._check_template()
-        needed = {p.name for p in self.numbers} | {axis for p in self.outputs for axis in self.specs[p.name]}
+        needed = {p.name for p in self.numbers} | {axis for out in self.outputs for axis in out.axes}
         needed |= set(parameters(grid) if callable(grid) else ["rows"] if grid == "rows" else [])
         self.static = [n for n in static if n in needed]
         self.needs = needed - set(static)  # the sizes that the arrays it reads are to tell
@@ -74,10 +87,10 @@ class UserKernel:
     # ------------------------------------------------------------------------------------------ declaration
     def _sorted(
         self, arrays: Collection[str], outputs: Collection[str], static: Collection[str]
-    ) -> tuple[list[Parameter], list[Parameter], list[Parameter]]:
-        """Its parameters by what they are.  TypeError for one that is nothing."""
-        inputs: list[Parameter] = []
-        made: list[Parameter] = []
+    ) -> tuple[list[Named], list[Named], list[Parameter]]:
+        """Its parameters by what they are: read, written, numbers.  TypeError for one that is nothing."""
+        inputs: list[Named] = []
+        made: list[Named] = []
         numbers: list[Parameter] = []
         sizes = self.axes.known(self.specs.values())
         for p in self.signature.parameters:
@@ -89,15 +102,15 @@ class UserKernel:
             if pointer and not const and p.name not in outputs:
                 self._wrong(p, f"it writes {', '.join(outputs)}, by these names; what it reads is `const`")
             if pointer:
-                (inputs if const else made).append(p)
+                (inputs if const else made).append(Named(p.name, word, self.specs[p.name]))
                 continue
             if word not in (*SCALARS, "T", "wide<T>"):
                 self._wrong(p, f"a number is {', '.join(SCALARS)}, T or wide<T>")
             if p.name not in sizes and p.name not in static:
                 of = f"static arguments {', '.join(static)}" if static else "static arguments, of which there are none"
                 self._wrong(p, f"there is no number {p.name!r}; there are the sizes {_listed(sizes)}, and {of}")
-            if p.name in sizes and word not in _INT:
-                self._wrong(p, f"a size is {', '.join(_INT)}")
+            if p.name in sizes and word not in _SIZES:
+                self._wrong(p, f"a size is {', '.join(_SIZES)}")
             if word == "T" and any([d.itemsize == 2 for d in self.dtypes]):
                 self._wrong(p, "CUDA's half types are not handed over as numbers; write float, or wide<T>")
             numbers.append(p)
@@ -109,7 +122,7 @@ class UserKernel:
         raise TypeError(f"{self.label}, parameter `{p.type} {p.name}`: {text}")
 
     def _check_template(self) -> None:
-        template, words = self.signature.template, {_word(p) for p in self.inputs}
+        template, words = self.signature.template, {a.word for a in self.inputs}
         for t in template:
             if t not in _TEMPLATES:
                 raise TypeError(
@@ -126,24 +139,11 @@ class UserKernel:
     # ------------------------------------------------------------------------------------------ launch
     def dtype_of(self, array: str, bound: Mapping[str, np.dtype]) -> np.dtype:
         """The dtype in which it takes an array, where its template has these."""
-        return next(_dtype(_word(p), bound) for p in self.inputs if p.name == array)
-
-    def values(self, arrays: Mapping[str, Any]) -> dict[str, np.dtype] | None:
-        """The dtypes of its template for arrays of these dtypes; None if it is not made for them."""
-        bound: dict[str, np.dtype] = {}
-        given = [(_word(p), arrays[p.name].dtype) for p in self.inputs if not _is_number(arrays[p.name])]
-        for word, dtype in given:
-            if word in ("T", "I") and bound.setdefault(word, dtype) != dtype:
-                return None
-        allowed = {"T": self.dtypes, "I": VALUES["I"]}
-        if any([bound.get(t) not in allowed[t] for t in self.signature.template if t in allowed]):
-            return None
-        return bound if all([_dtype(word, bound) == dtype for word, dtype in given]) else None
+        return next(_dtype(a.word, bound) for a in self.inputs if a.name == array)
 
     def untold(self, own: bool) -> set[str]:
         """The sizes that nothing tells it.  `own`: it is told the shape of its output."""
-        read = [self.specs[p.name] for p in (*self.inputs, *(self.outputs if own else ()))]
-        return self.needs - self.axes.known(read)
+        return self.needs - self.axes.known([a.axes for a in (*self.inputs, *(self.outputs if own else ()))])
 
     def __call__(
         self, arrays: Mapping[str, Any], static: Mapping[str, Any], like: Iterable[tuple[str, Spec, tuple]] = ()
@@ -153,48 +153,66 @@ class UserKernel:
         TypeError for numbers that do not fit its parameters and for arrays on two devices, ValueError for shapes that
         do not agree.
         """
-        present = [arrays[p.name] for p in self.inputs]
-        own = [a for a in present if not _is_number(a)]
+        present = [arrays[q.name] for q in self.inputs]
+        own = [a for a in present if not isinstance(a, _NUMBERS)]
         lib = library(own[0]) if own else None
         if lib is None or not lib.compiles or any([a is None for a in own]):
             return None
         p = place(*own)
-        bound = self.values(arrays)
-        if bound is None or any([not _weak(a, _dtype(_word(q), bound)) for q, a in zip(self.inputs, present)]):
+        bound = self._bound(present)
+        if bound is None:
             return None
-        sizes = self.axes.sizes([*like, *[(q.name, self.specs[q.name], np.shape(arrays[q.name])) for q in self.inputs]])
+        sizes = self.axes.sizes([*like, *[(q.name, q.axes, np.shape(a)) for q, a in zip(self.inputs, present)]])
         numbers = {**static, **sizes}
-        shapes = [shape(self.specs[q.name], numbers) for q in self.outputs]
         with p.scope():
-            outs = tuple([p.empty(s, _dtype(_word(q), bound)) for q, s in zip(self.outputs, shapes)])
+            outs = tuple([p.empty(shape(q.axes, numbers), _dtype(q.word, bound)) for q in self.outputs])
             if not any([out.size for out in outs]):
                 return outs
             if not all([a.size for a in (*own, *outs)]):
                 return None  # nothing to read and something to write: the array functions know what
             team, grid, block = self._threads(outs, sizes, numbers)
-            given: dict[str, Any] = {q.name: out for q, out in zip(self.outputs, outs)}
-            given |= {q.name: self._whole(p, arrays[q.name], _dtype(_word(q), bound), sizes) for q in self.inputs}
-            given |= {q.name: self._number(q, numbers[q.name]) for q in self.numbers}
+            given = {q.name: out for q, out in zip(self.outputs, outs)}
+            for q, a in zip(self.inputs, present):
+                given[q.name] = self._whole(p, a, _dtype(q.word, bound), sizes)
+            for n in self.numbers:
+                given[n.name] = self._number(n, numbers[n.name])
             self.launches += 1
             self._instance(p, bound, team)(grid, block, *[given[q.name] for q in self.signature.parameters])
         return outs
 
+    def _bound(self, arrays: Sequence[Any]) -> dict[str, np.dtype] | None:
+        """The dtypes of its template for its inputs in order; None if it is not made for them."""
+        bound: dict[str, np.dtype] = {}
+        given = [(q.word, a.dtype) for q, a in zip(self.inputs, arrays) if not isinstance(a, _NUMBERS)]
+        for word, dtype in given:
+            if word in ("T", "I") and bound.setdefault(word, dtype) != dtype:
+                return None
+        for t, allowed in (("T", self.dtypes), ("I", VALUES["I"])):
+            if t in self.signature.template and bound.get(t) not in allowed:
+                return None
+        if any([_dtype(word, bound) != dtype for word, dtype in given]):
+            return None
+        weak = [(q.word, a) for q, a in zip(self.inputs, arrays) if isinstance(a, _NUMBERS)]
+        return bound if all([_holds(_dtype(word, bound), a) for word, a in weak]) else None
+
     def _whole(self, p: Place, a: Any, dtype: np.dtype, sizes: Sizes) -> Array:
-        if _is_number(a):
+        if isinstance(a, _NUMBERS):
             a = p.lib.xp.full((), a, dtype)
-        return p.whole(p.lib.xp.broadcast_to(a, sizes["..."]) if self.axes.broadcast else a)
+        if self.axes.broadcast and a.shape != sizes["..."]:
+            a = p.lib.xp.broadcast_to(a, sizes["..."])
+        return p.whole(a)
 
     def _number(self, p: Parameter, value: Any) -> Any:
         word = _word(p)
-        if word not in _INT and word != "bool":
+        if word not in _WHOLE:
             if not isinstance(value, Real):
                 self._wrong(p, f"a number is needed, given {value!r:.40} of type {type(value).__name__}")
             return float(value)
         if not isinstance(value, Integral | np.bool_):
             self._wrong(p, f"a whole number is needed, given {value!r:.40} of type {type(value).__name__}")
-        whole = int(value)
-        if word != "bool" and not np.iinfo(_INT[word]).min <= whole <= np.iinfo(_INT[word]).max:
-            self._wrong(p, f"{whole} does not fit; declare it `long long`")
+        whole, (least, most) = int(value), _WHOLE[word]
+        if not least <= whole <= most:
+            self._wrong(p, f"{whole} does not fit, from {least} to {most}; declare it `long long` for more")
         return whole
 
     def _instance(self, p: Place, bound: dict[str, np.dtype], team: int) -> Instance:
@@ -212,11 +230,13 @@ class UserKernel:
         team, blocks, threads = 0, 0, BLOCK
         if self.grid == "elements":
             blocks = ceil(max([out.size for out in outs]), BLOCK)
+            if blocks <= MOST_BLOCKS[0]:  # the commonest case, without what follows
+                return 0, (blocks,), (BLOCK,)
         elif self.grid == "rows":
             blocks = sizes["rows"]
             if "TEAM" in self.signature.template:
-                specs = [self.specs[p.name] for p in (*self.inputs, *self.outputs)]
-                team, _, _ = by_row(blocks, max([math.prod([numbers[a] for a in s if a != "..."]) for s in specs]))
+                axes = [a.axes for a in (*self.inputs, *self.outputs)]
+                team, _, _ = by_row(blocks, max([math.prod([numbers[n] for n in a if n != "..."]) for a in axes]))
                 blocks = ceil(blocks, BLOCK // team)
         else:
             answer = self.grid(*[numbers[n] for n in parameters(self.grid)])
@@ -250,17 +270,11 @@ def _dtype(word: str, bound: Mapping[str, np.dtype]) -> np.dtype:
     return wide(bound["T"]) if word == "wide<T>" else bound[word] if word in bound else DTYPES[word]
 
 
-def _is_number(a: Any) -> bool:
-    return isinstance(a, (bool, int, float, complex, np.generic))
-
-
-def _weak(a: Any, dtype: np.dtype) -> bool:
-    """Whether `a` is an array, or a number that an array of this dtype holds."""
-    if not _is_number(a):
-        return True
+def _holds(dtype: np.dtype, number: Any) -> bool:
+    """Whether an array of this dtype holds a number as it is, up to rounding."""
     if dtype.kind in "iu":
-        return isinstance(a, int) and np.iinfo(dtype).min <= a <= np.iinfo(dtype).max
-    return dtype.kind != "b" and isinstance(a, (int, float))
+        return isinstance(number, int) and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
+    return dtype.kind != "b" and isinstance(number, (int, float))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..array import CPU, Device, DTypeLike, as_dtype, cupy_or_reason, default_device, device as named, is_inexact, wide
+from ..array import (
+    CPU,
+    Device,
+    DTypeLike,
+    as_dtype,
+    bfloat16,
+    cupy_or_reason,
+    default_device,
+    device as named,
+    is_inexact,
+    wide,
+)
 from ..axes import grown
 from ..core import Tensor, wrap
 from ..kernel_op import Kernels
@@ -120,6 +131,10 @@ def _compare(run: _Run, values: Arrays, dtype: np.dtype | None, apart: bool, lab
     given = {n: (_apart if apart else tensor)(v, device=run.where) for n, v in values.items()}
     exact = {n: tensor(v, dtype=np.float64 if is_inexact(v.dtype) else None, device=CPU) for n, v in values.items()}
     out = run.call(given, ())
+    with np.errstate(all="ignore"):
+        own = run.call({n: tensor(v, device=CPU) for n, v in values.items()}, ()).dtype
+    if own != out.dtype and dtype != bfloat16:  # NumPy makes float32 of bfloat16 beside a number
+        raise AssertionError(f"check_kernel: {label}: out of the kernel is of {out.dtype}, of the reference {own}")
     u = run.rng.standard_normal(out.shape).astype(out.dtype)
     before = [k.launches for k in made]
     out, grads = run.gradient(given, tensor(u, device=run.where))
