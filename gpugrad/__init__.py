@@ -4,23 +4,10 @@ from . import checkpoints as checkpoints, nn as nn, optim as optim, random as ra
 from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,
-    bfloat16 as bfloat16,
-    bool_ as bool_,
-    complex64 as complex64,
-    complex128 as complex128,
     default_device as default_device,
     device as device,
     device_count as device_count,
-    float16 as float16,
-    float32 as float32,
-    float64 as float64,
-    int8 as int8,
-    int16 as int16,
-    int32 as int32,
-    int64 as int64,
     set_default_device as set_default_device,
-    set_default_dtype as set_default_dtype,
-    uint8 as uint8,
 )
 from .autograd import (
     backward as backward,
@@ -36,12 +23,28 @@ from .custom import (
     grad_pass_through as grad_pass_through,
     recompute_grad as recompute_grad,
 )
+from .dtypes import (
+    bfloat16 as bfloat16,
+    bool_ as bool_,
+    complex64 as complex64,
+    complex128 as complex128,
+    float16 as float16,
+    float32 as float32,
+    float64 as float64,
+    int8 as int8,
+    int16 as int16,
+    int32 as int32,
+    int64 as int64,
+    set_default_dtype as set_default_dtype,
+    uint8 as uint8,
+)
 from .forward import ufunc as ufunc
 from .function import Function as Function
 from .gemm import (
     get_float32_matmul_precision as get_float32_matmul_precision,
     set_float32_matmul_precision as set_float32_matmul_precision,
 )
+from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (

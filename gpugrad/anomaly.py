@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .array import is_inexact, xp
+from .array import xp
 from .core import Node, Tape, raw
+from .dtypes import is_inexact
 from .hooks import suspecting
 from .origin import Followed, deep, logs
 from .recording import enter, replace

@@ -14,55 +14,15 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .blas import Blas, of_cupy
+from .compiling import explained
+from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
-DTypeLike = Any
-
-bfloat16 = np.dtype(ml_dtypes.bfloat16)
-float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
-complex64, complex128 = np.dtype("complex64"), np.dtype("complex128")
-int8, int16, int32, int64 = np.dtype("int8"), np.dtype("int16"), np.dtype("int32"), np.dtype("int64")
-uint8, bool_ = np.dtype("uint8"), np.dtype("bool")
 
 _NOTHING = nullcontext()
-_HALF = {float16, bfloat16}
-
-
-# ---------------------------------------------------------------------------------------------- dtypes
-def is_float(dtype: np.dtype) -> bool:
-    """Real floating point, bfloat16 included (NumPy files it under kind 'V')."""
-    return dtype.kind == "f" or dtype == bfloat16
-
-
-def is_inexact(dtype: np.dtype) -> bool:
-    """A dtype that has gradients: real or complex floating point."""
-    return dtype.kind in "fc" or dtype == bfloat16
-
-
-def as_dtype(value: DTypeLike) -> np.dtype:
-    """`value` as a NumPy dtype.  TypeError if it names none, or one that gpugrad does not compute with."""
-    if isinstance(value, str) and value == "bfloat16":
-        return bfloat16
-    try:
-        dtype = np.dtype(value)
-    except TypeError:
-        raise TypeError(f"{value!r} is no dtype; write for example gg.float32, 'float32' or numpy.float32") from None
-    if dtype.kind not in "biufc" and dtype != bfloat16:
-        raise TypeError(
-            f"dtype {dtype} holds no numbers; gpugrad computes with floating, complex, integer and bool arrays"
-        )
-    return dtype
-
-
-def wide(dtype: np.dtype) -> np.dtype:
-    """The dtype in which sums and products of `dtype` are accumulated: float32 for the half types."""
-    if dtype is float32 or dtype is float64:  # hashing a dtype costs more than the rest
-        return dtype
-    return float32 if dtype in _HALF else dtype
 
 
 # ---------------------------------------------------------------------------------------------- libraries
@@ -167,7 +127,10 @@ class CupyLibrary(Library):
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):
             module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
-            return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
+            try:
+                return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
+            except Exception as e:
+                raise explained(kernel, e) from None
 
     def blas(self, device: Device) -> Blas | None:
         return of_cupy(self.xp, device.index)
@@ -327,22 +290,6 @@ def set_default_device(name: str | Device | None) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- making arrays
-_default_float: list[np.dtype] = [float32]
-
-
-def default_float() -> np.dtype:
-    """The dtype of floats that come from Python numbers (float32 unless `set_default_dtype` said otherwise)."""
-    return _default_float[0]
-
-
-def set_default_dtype(dtype: DTypeLike) -> None:
-    """The dtype that Python floats, and integers met by a float function, turn into.  A real floating dtype."""
-    d = as_dtype(dtype)
-    if not is_float(d):
-        raise TypeError(f"the default dtype must be floating (e.g. gg.float32), got {d}")
-    _default_float[0] = d
-
-
 _KEPT = (np.ndarray, np.generic)
 
 

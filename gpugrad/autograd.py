@@ -9,9 +9,10 @@ from functools import wraps
 from typing import Any
 from weakref import WeakValueDictionary
 
-from .array import is_inexact, xp
+from .array import xp
 from .backprop import backprop, deposit
 from .core import DROP, Tensor, leaf, trainable, wrap
+from .dtypes import is_inexact
 from .hooks import Handle, Handles, arriving, deposited, leaving, walks
 from .recording import AMBIENT, INFERENCE, Change, active, enter, leave, restore, scope, switch
 

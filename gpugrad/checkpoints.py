@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .array import bfloat16, device_of, library, wide, xp
+from .array import device_of, library, xp
 from .core import Tensor, trainable
+from .dtypes import bfloat16, wide
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
 from .optim.state import Count, plain

@@ -9,9 +9,10 @@ from typing import Any
 
 import optree
 
-from .array import is_inexact, xp
+from .array import xp
 from .autograd import grad, no_grad, requires_grad
 from .core import Node, Tape, Tensor, raw, wrap
+from .dtypes import is_inexact
 from .ops.math import conj, positive
 from .paths import PICK
 from .recording import active, enter, record, replace

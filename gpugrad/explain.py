@@ -10,8 +10,8 @@ from pathlib import PurePath
 from typing import Any
 from weakref import ref
 
-from .array import is_inexact
 from .core import DROP, Node, Tape, Tensor, identity
+from .dtypes import is_inexact
 from .origin import INTEGER, LEFT, STATE, Followed, Log, Origin, Place, parent
 
 CONNECTED, UNCONNECTED = "connected", "not connected"

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import NUMPY, asarray, bfloat16, complex64, default_float, device_of, is_inexact, library, plain, wide
+from .array import NUMPY, asarray, device_of, library, plain
 from .core import Tensor, on, raw, wrap
+from .dtypes import bfloat16, complex64, default_float, is_inexact, wide
 from .recording import active
 
 

@@ -14,8 +14,9 @@ from weakref import ref
 import numpy as np
 
 from . import autograd
-from .array import bfloat16, xp
+from .array import xp
 from .core import Tensor, raw, trainable, wrap, writes
+from .dtypes import bfloat16
 from .ops import index, math, shape
 
 _ALONE: tuple[Any, Any] = (None, None)

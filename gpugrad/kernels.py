@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import Array, Device, Library, bfloat16, device_of, float16, float32, float64, library, wide
+from .array import Array, Device, Library, device_of, library
+from .dtypes import bfloat16, float16, float32, float64, wide
 from .files import resource
 
 CTYPES = {float32: "float", float64: "double", float16: "__half", bfloat16: "__nv_bfloat16"}
@@ -31,24 +32,28 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "D": (float64,),
 }
 # Scalars as a kernel gets them.  CuPy hands over a Python int as 8 bytes, a Python float as a double.
-_SCALARS: dict[str, Callable[[Any], Any]] = {
+SCALARS: dict[str, Callable[[Any], Any]] = {
     "int": lambda a: np.int32(index(a)),
     "unsigned": lambda a: np.uint32(index(a)),
     "long long": index,
     "unsigned long long": lambda a: np.uint64(index(a)),
     "float": np.float32,
     "double": float,
+    "bool": np.bool_,
 }
-_DTYPES = {
+DTYPES = {
     "int": np.dtype("int32"), "unsigned": np.dtype("uint32"), "long long": np.dtype("int64"),
     "unsigned long long": np.dtype("uint64"), "bool": np.dtype("bool"), "unsigned char": np.dtype("uint8"),
     **{c: d for d, c in CTYPES.items()},
 }  # fmt: skip
 _NULL = np.uintp(0)
-_INCLUDE = re.compile(r'^\s*#include\s+"([\w.]+)"\s*$')
+_INCLUDE = re.compile(r'^\s*#include\s+"([\w./-]+)"\s*(?://.*)?$')
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+_BOUNDS = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
 _KERNEL = re.compile(
-    r"template\s*<([^>]*)>\s*__global__\s+void\s+(?:__launch_bounds__\(\w+\)\s+)?(\w+)\s*\(([^)]*)\)", re.S
+    rf"(?:template\s*<([^>]*)>\s*)?(?:static\s+)?__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(([^)]*)\)", re.S
 )
+_PARAMETER = re.compile(r"(.*?[\w>])\s*(\*?)\s*\b(\w+)", re.S)
 
 
 # ---------------------------------------------------------------------------------------------- sources
@@ -63,17 +68,29 @@ def source(name: str) -> str:
 
 
 def _inlined(name: str, done: set[str]) -> str:
+    return inlined(name, read(resource("kernels", name)), partial(resource, "kernels"), done)
+
+
+def inlined(name: str, text: str, find: Callable[[str], str], done: set[str]) -> str:
+    """`text`, which the compiler is to call `name`, with its headers in their places: those that are not in `done`.
+
+    find   answers the path of what stands between the quotes of an #include
+    """
     done.add(name)
-    with open(resource("kernels", name), encoding="utf-8") as f:
-        lines = f.read().splitlines()
-    out = [f'#line 1 "{name}"']
-    for number, line in enumerate(lines, 2):
+    line_of = '#line {} "' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    out = [line_of.format(1)]
+    for number, line in enumerate(text.splitlines(), 2):
         if found := _INCLUDE.match(line):
-            out += [] if found[1] in done else [_inlined(found[1], done)]
-            out += [f'#line {number} "{name}"']
+            out += [] if found[1] in done else [inlined(found[1], read(find(found[1])), find, done)]
+            out += [line_of.format(number)]
         else:
             out.append(line)
     return "\n".join(out)
+
+
+def read(path: str) -> str:
+    with open(path, encoding="utf-8") as f:
+        return f.read()
 
 
 class Parameter(NamedTuple):
@@ -92,13 +109,23 @@ class Signature(NamedTuple):
 def signatures(code: str) -> dict[str, Signature]:
     """The kernels in a source text."""
     found = {}
-    for template, name, parameters in _KERNEL.findall(code):
-        words = [p.replace("__restrict__", "").replace("__grid_constant__", "").split() for p in parameters.split(",")]
-        joined = [(" ".join(w[:-1]), w[-1]) for w in words]
+    for template, name, parameters in _KERNEL.findall(_COMMENT.sub(" ", code)):
+        written = [p for p in parameters.split(",") if p.strip() not in ("", "void")]
         found[name] = Signature(
-            tuple([t.split()[-1] for t in template.split(",")]), tuple([Parameter(*j) for j in joined])
+            tuple([t.split()[-1] for t in template.split(",") if t.strip()]), tuple([_parameter(p) for p in written])
         )
     return found
+
+
+def _parameter(text: str) -> Parameter:
+    """A parameter's type and name.  ValueError for what is written as kernels here are not."""
+    plain = " ".join(re.sub(r"\b(__restrict__|__restrict|__grid_constant__)(?!\w)", " ", text).split())
+    if not (found := _PARAMETER.fullmatch(plain)):
+        raise ValueError(f"a kernel's parameter {plain!r}: a type, one * for an array, and a name are needed")
+    words, star, name = found.groups()
+    if words.endswith(" const"):  # T const*
+        words = "const " + words.removesuffix(" const")
+    return Parameter(words + star, name)
 
 
 def signature(name: str, kernel: str) -> Signature:
@@ -111,7 +138,7 @@ def signature(name: str, kernel: str) -> Signature:
 
 def expression(kernel: str, values: Sequence[Any]) -> str:
     """The instantiation in C++: `softmax<float, 32, false>`."""
-    return f"{kernel}<{', '.join([_word(v) for v in values])}>"
+    return f"{kernel}<{', '.join([_word(v) for v in values])}>" if values else kernel
 
 
 def _word(value: Any) -> str:
@@ -161,7 +188,7 @@ class Instance:
     def _taker(self, lib: Library, index: int, parameter: Parameter, pointer: bool, dtype: Any) -> Callable[[Any], Any]:
         """What a parameter takes: a function that answers what is handed over, or raises."""
         if not pointer:
-            return partial(self._struct, parameter) if dtype is None else _SCALARS[dtype]
+            return partial(self._struct, parameter) if dtype is None else SCALARS[dtype]
         ready, nullable = lib.ready, parameter.name.endswith("_or_null")
 
         def take(a: Any) -> Any:
@@ -200,11 +227,11 @@ def _expected(ctype: str, bound: dict[str, Any]) -> tuple[bool, Any]:
     elif word == "wide<T>":
         dtype = wide(bound["T"])
     else:
-        dtype = _DTYPES.get(word)
+        dtype = DTYPES.get(word)
     if ctype.endswith("*"):
         if not isinstance(dtype, np.dtype):
             raise TypeError(
-                f"a kernel's parameter of type {ctype!r}: pointers are to {', '.join(_DTYPES)}, T or wide<T>"
+                f"a kernel's parameter of type {ctype!r}: pointers are to {', '.join(DTYPES)}, T or wide<T>"
             )
         return True, dtype
     return False, None if dtype is None else CTYPES.get(dtype, word)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import bfloat16, to_host
+from .array import to_host
 from .core import Tensor
+from .dtypes import bfloat16
 
 
 def _number(values: np.ndarray) -> Callable[[Any], str]:

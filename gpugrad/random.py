@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import array as _array
-from .array import Device, DTypeLike, as_dtype, default_device, default_float
+from . import array as _array, dtypes as _dtypes
+from .array import Device, default_device
 from .core import Tensor, wrap
+from .dtypes import DTypeLike, as_dtype, default_float
 from .ops.math import astype
 from .tensor import _size
 
@@ -67,7 +68,7 @@ def _draw(
 ) -> Tensor:  # fmt: skip
     d = default_device() if device is None else _array.device(device)
     kind = as_dtype(dtype or default_float())
-    drawn = kind if kind in (_array.float32, _array.float64) else _array.float32
+    drawn = kind if kind in (_dtypes.float32, _dtypes.float64) else _dtypes.float32
     with d.library.scope(d):
         x = getattr(generator(d, seed), method)(_size(shape), dtype=drawn)
         if scale != 1 or shift != 0:

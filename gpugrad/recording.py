@@ -12,8 +12,9 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, NamedTuple
 from weakref import ref
 
-from .array import is_inexact, library
+from .array import library
 from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on
+from .dtypes import is_inexact
 from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()

@@ -132,7 +132,7 @@ class _Shared:
 
     __slots__ = ("g", "rules", "saved")
 
-    def __init__(self, rules: Sequence[Rule], via: Rule, g: Any, saved: tuple, shape: None) -> None:
+    def __init__(self, rules: Sequence[Any], via: Rule, g: Any, saved: tuple, shape: None) -> None:
         self.rules, self.g, self.saved = rules, via(g, saved, shape), saved
 
     def __getitem__(self, i: int) -> Any:

@@ -10,9 +10,10 @@ from weakref import ref
 
 import optree
 
-from .array import is_inexact, library, xp
+from .array import library, xp
 from .backprop import backprop
 from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .dtypes import is_inexact
 from .explain import explain
 from .jacobian import batch_jacobian, jacobian
 from .ops.shape import broadcast_to

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import array as _array, autograd
-from .array import Device, DTypeLike, as_dtype, asarray, default_device, default_float, library
+from . import array as _array, autograd, dtypes as _dtypes
+from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
+from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair
 from .ops import index, linalg, math, reduce, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
@@ -83,7 +84,7 @@ def arange(
     """start, start + step, … up to but without stop; integers unless an argument is a float."""
     args = (0, start, step) if stop is None else (start, stop, step)
     if all([isinstance(a, (int, np.integer)) for a in args]):
-        kind = _array.int32 if -(2**31) <= min(args[:2]) and max(args[:2]) < 2**31 else _array.int64
+        kind = _dtypes.int32 if -(2**31) <= min(args[:2]) and max(args[:2]) < 2**31 else _dtypes.int64
     else:
         kind = default_float()
     return _made("arange", device, False, *args, dtype=as_dtype(dtype or kind))
@@ -159,7 +160,7 @@ def _bool(t: Tensor) -> bool:
 
 def _repr(t: Tensor) -> str:
     values = _array.to_host(t.array)
-    if values.dtype == _array.bfloat16:  # NumPy prints its whole numbers as if they were integers
+    if values.dtype == _dtypes.bfloat16:  # NumPy prints its whole numbers as if they were integers
         values = values.astype(np.float32)
     body = np.array2string(values, separator=", ", prefix="tensor(", threshold=1000)
     extra = "" if t.array.dtype == np.dtype("float32") else f", dtype={t.array.dtype}"

@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from . import checkpoints, random
-from .array import is_inexact
 from .core import Tensor, raw
 from .data import Dataset, detached
+from .dtypes import is_inexact
 from .ops.math import astype
 from .tape import GradientTape
 from .tensor import tensor, to_numpy

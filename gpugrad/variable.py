@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from weakref import ref
 
 from . import array as _array, autograd
-from .array import Device, DTypeLike, asarray, is_inexact, library
+from .array import Device, asarray, library
 from .core import DROP, Tensor, leaf, make_node, raw, trainable as _trainable, wrap
+from .dtypes import DTypeLike, is_inexact
 from .ops import index, math
 from .origin import logs, stored
 from .tensor import tensor

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .array import is_inexact, library
+from .array import library
 from .core import raw
+from .dtypes import is_inexact
 from .ops import math
 
 NAMES = {

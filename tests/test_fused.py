@@ -12,7 +12,8 @@ from fused_cases import CASES, Fixed, Wide, rounds
 
 import gpugrad as gg
 from gpugrad import fused, kernels
-from gpugrad.array import bfloat16, float16, float32, float64, register, to_host, unregister, wide
+from gpugrad.array import register, to_host, unregister
+from gpugrad.dtypes import bfloat16, float16, float32, float64, wide
 from gpugrad.fused.optimizer import GRADIENT, NORM, PARAMETER, RATE, STATE, STATE2, UPDATED
 from gpugrad.ops.softmax import log_softmax, softmax
 

@@ -16,8 +16,9 @@ from test_fused import assert_close
 
 import gpugrad as gg
 from gpugrad import blas, gemm
-from gpugrad.array import Device, float32, register, to_host, unregister
+from gpugrad.array import Device, register, to_host, unregister
 from gpugrad.blas import Blas, Matrix, Problem
+from gpugrad.dtypes import float32
 from gpugrad.gemm import products
 from gpugrad.gemm.epilogues import EPILOGUES
 
@@ -40,7 +41,7 @@ def near(found, expected, dtype, times, scale):
 
 
 def values(dtype, *shape, seed=0):
-    return np.random.default_rng(seed + sum(shape)).standard_normal(shape).astype(gg.array.as_dtype(dtype))
+    return np.random.default_rng(seed + sum(shape)).standard_normal(shape).astype(gg.dtypes.as_dtype(dtype))
 
 
 def exact(*arrays):

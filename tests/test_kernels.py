@@ -8,7 +8,8 @@ from cudahost import HostModule
 
 import gpugrad as gg
 from gpugrad import files, kernels
-from gpugrad.array import Device, bfloat16, float16, float32
+from gpugrad.array import Device
+from gpugrad.dtypes import bfloat16, float16, float32
 from gpugrad.fused.activation import ACTIVATIONS
 from gpugrad.kernels import Parameter
 from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad

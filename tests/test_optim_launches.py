@@ -12,7 +12,8 @@ from test_fused import DTYPES, ulp
 
 import gpugrad as gg
 import gpugrad.tensorflow as tf
-from gpugrad.array import float64, to_host, wide
+from gpugrad.array import to_host
+from gpugrad.dtypes import float64, wide
 from gpugrad.torch.nn import utils
 
 SIZES = [(1,), (31,), (3, 11), (255,), (), (1009,), (4097,)]

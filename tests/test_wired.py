@@ -77,7 +77,7 @@ def values(row, dtype):
     out = [rng.standard_normal(shape) for shape in row.shapes]
     if row.apart:
         out[0] = np.where(np.abs(out[0]) < row.apart, 2 * row.apart, out[0])
-    return [np.asarray(a).astype(gg.array.as_dtype(dtype)) for a in out]
+    return [np.asarray(a).astype(gg.dtypes.as_dtype(dtype)) for a in out]
 
 
 def to_second_order(f, xs, launches=lambda: 0):
@@ -177,7 +177,7 @@ def test_dtypes_that_differ_take_the_array_functions(host):
 @pytest.mark.parametrize("training", [True, False])
 def test_running_statistics(host, dtype, training):
     rng = np.random.default_rng(0)
-    x, w, b = (rng.standard_normal(s).astype(gg.array.as_dtype(dtype)) for s in ((6, 3, 5), (3,), (3,)))
+    x, w, b = (rng.standard_normal(s).astype(gg.dtypes.as_dtype(dtype)) for s in ((6, 3, 5), (3,), (3,)))
     results = []
     for put, kind in ((np.array, np.float64), (host.put, x.dtype)):
         xs = [gg.tensor(put(a.astype(kind)), requires_grad=True) for a in (x, w, b)]
@@ -207,7 +207,7 @@ def test_inference_keeps_what_it_was_computed_with(host):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout_draws_the_bits_of_philox(host, dtype):
     rate, seed, offset = 0.3, 2**63 + 1, 2**32 - 3
-    x, r = (np.random.default_rng(i).standard_normal((7, 19)).astype(gg.array.as_dtype(dtype)) for i in range(2))
+    x, r = (np.random.default_rng(i).standard_normal((7, 19)).astype(gg.dtypes.as_dtype(dtype)) for i in range(2))
     words = fused_cases.philox(np.uint64(offset) + np.arange(-(-x.size // 4), dtype=np.uint64), seed)
     kept = (words.reshape(-1)[: x.size] >= round(rate * 2**32)).reshape(x.shape) / (1 - rate)
     xs = [gg.tensor(host.put(a), requires_grad=True) for a in (x, r)]

@@ -9,7 +9,8 @@ import numpy as np
 
 import gpugrad as gg
 from gpugrad import fused
-from gpugrad.array import as_dtype, to_host, wide
+from gpugrad.array import to_host
+from gpugrad.dtypes import as_dtype, wide
 from gpugrad.fused.optimizer import GRADIENT, PARAMETER, STATE, STATE2
 from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad
 

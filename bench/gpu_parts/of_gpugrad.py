@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import gpugrad as gg
-from gpugrad.array import as_dtype, to_host
+from gpugrad.array import to_host
+from gpugrad.dtypes import as_dtype
 
 from . import kernels
 from .clocks import CYCLES, HOST, Clock

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Array, wide
+from ..array import Array
+from ..dtypes import wide
 from ..kernels import BLOCK, MAX_GRID, by_column, ceil, kernel, pack, place
 from .shape import fold, matrix, whole
 

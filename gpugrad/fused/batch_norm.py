@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..array import Array, wide
+from ..array import Array
+from ..dtypes import wide
 from ..kernels import BLOCK, MAX_GRID, Place, by_column, by_element, ceil, place
 from .shape import fold, whole
 

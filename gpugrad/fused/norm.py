@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..array import Array, wide
+from ..array import Array
+from ..dtypes import wide
 from ..kernels import by_column, by_row, place
 from .shape import fold, matrix, whole
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Array, device_of, float64, library, wide
+from ..array import Array, device_of, library
+from ..dtypes import float64, wide
 from ..kernels import BLOCK, TABLES, ceil, place
 
 CHUNK = 16 * BLOCK  # elements of an array that a block takes; a multiple of every pack

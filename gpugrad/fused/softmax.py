@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..array import Array, wide
+from ..array import Array
+from ..dtypes import wide
 from ..kernels import by_row, place
 from .shape import matrix, whole
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import blas
-from ..array import Array, Device, Library, device_of, library, wide
+from ..array import Array, Device, Library, device_of, library
 from ..blas import Plan, Problem
+from ..dtypes import wide
 from .layout import extent, problem, view
 
 REMEMBERED = 4096  # ways in one home: a program whose shapes never repeat must not grow

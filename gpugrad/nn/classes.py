@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..array import is_inexact
 from ..core import raw
+from ..dtypes import is_inexact
 from ..ops import loss
 from ..ops.shape import moveaxis
 from ..wording import check_labels, check_weight

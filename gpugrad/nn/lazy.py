@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..array import DTypeLike, is_inexact, library
+from ..array import library
 from ..core import Tensor, raw
+from ..dtypes import DTypeLike, is_inexact
 from ..forward import boxed
 from ..ops.math import astype
 from ..tensor import to_numpy

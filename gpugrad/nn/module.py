@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..array import as_dtype, is_inexact, xp
+from ..array import xp
 from ..autograd import is_grad_enabled, register_hook, requires_grad, zero_grad
 from ..core import Tensor, raw, trainable
+from ..dtypes import as_dtype, is_inexact
 from ..hooks import Handle
 from ..ops.math import positive
 from ..tensor import tensor, to

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..array import default_float, is_inexact, wide
 from ..core import Tensor, raw
+from ..dtypes import default_float, is_inexact, wide
 from ..forward import boxed
 from ..ops import batch_norm as _batch
 from ..ops.normalization import norm

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import wide
+from ..dtypes import wide
 from ..forward import as_float, number
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
 from ..kernels import usable

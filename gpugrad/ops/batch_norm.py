@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..array import wide
+from ..dtypes import wide
 from ..forward import as_float
 from ..kernels import usable
 from ..op import Parts, op

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..array import library, wide
+from ..array import library
+from ..dtypes import wide
 from ..forward import as_float
 from ..kernels import usable
 from ..op import op

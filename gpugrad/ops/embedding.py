@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..array import wide, xp as xp_of
+from ..array import xp as xp_of
 from ..core import raw
+from ..dtypes import wide
 from ..kernels import usable
 from ..op import op
 from .math import where

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import as_dtype, default_float, wide, xp as xp_of
+from ..array import xp as xp_of
 from ..core import Tensor, raw, wrap
+from ..dtypes import as_dtype, default_float, wide
 from ..forward import boxed
 from ..op import op
 from ..origin import CONSTANT

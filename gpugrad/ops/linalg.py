@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..array import float32, is_inexact, wide
 from ..core import raw
+from ..dtypes import float32, is_inexact, wide
 from ..forward import boxed, fit
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from .. import fused, gemm
-from ..array import float32, float64, wide
 from ..core import Tensor, raw
+from ..dtypes import float32, float64, wide
 from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import is_inexact, xp as xp_of
+from ..array import xp as xp_of
 from ..core import raw
+from ..dtypes import is_inexact
 from ..forward import boxed
 from .activation import softplus
 from .index import take_along_axis

@@ -15,21 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import (
-    Device,
-    DTypeLike,
-    as_dtype,
-    asarray,
-    bool_,
-    complex64,
-    default_float,
-    device as _device,
-    device_of,
-    is_inexact,
-    library,
-    wide,
-)
+from ..array import Device, asarray, device as _device, device_of, library
 from ..core import Tensor, raw, wrap
+from ..dtypes import DTypeLike, as_dtype, bool_, complex64, default_float, is_inexact, wide
 from ..forward import as_float, boxed, number, operand, pair, ufunc
 from ..fused import activate, activate_grad
 from ..op import op

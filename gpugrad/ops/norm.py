@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..array import is_inexact, wide
 from ..core import raw
+from ..dtypes import is_inexact, wide
 from ..forward import boxed
 from .math import abs, astype, divide, maximum, minimum, multiply, rsqrt, sqrt, square, total, where
 from .reduce import Axis, sum

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..array import wide
 from ..core import raw
+from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..kernels import usable
 from ..op import Parts, op

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import wide, xp as xp_of
+from ..array import xp as xp_of
 from ..core import raw
+from ..dtypes import wide
 from ..forward import as_float
 from ..fused import column_sums
 from ..kernels import usable

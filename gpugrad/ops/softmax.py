@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 from .. import fused
-from ..array import int32, int64, wide, xp as xp_of
+from ..array import xp as xp_of
 from ..core import raw
+from ..dtypes import int32, int64, wide
 from ..forward import as_float
 from ..kernels import usable
 from ..op import op

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import fused
-from ..array import Array, wide, xp
+from ..array import Array, xp
 from ..core import Tensor, raw, wrap
+from ..dtypes import wide
 from ..fused.optimizer import GRADIENT, NORM
 from ..kernels import place, usable
 from ..ops.linalg import vector_norm

@@ -13,8 +13,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from .. import fused
-from ..array import Array, Library, library, wide
+from ..array import Array, Library, library
 from ..core import Tensor
+from ..dtypes import wide
 from ..fused.optimizer import GRADIENT, LOSS_SCALE, PARAMETER, RATE, SKIPPED, STATE, STEP
 from ..kernels import Place, place, usable
 from . import clip

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from numpy import ndarray
 
-from ..array import Array, device_of, library, wide, xp
+from ..array import Array, device_of, library, xp
 from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
+from ..dtypes import wide
 from . import clip
 from .launches import Kernel, Launches, fusable
 from .state import Count, Group, States, Todo, restored, saved

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Array, library, wide, xp
+from ..array import Array, library, xp
 from ..core import Tensor, raw, wrap
+from ..dtypes import wide
 from ..tensor import tensor
 
 Group = dict[str, Any]

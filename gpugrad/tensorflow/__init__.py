@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import array as _array
+from .. import dtypes as _dtypes
 from ..custom import (
     custom_gradient as custom_gradient,
     grad_pass_through as grad_pass_through,
@@ -37,9 +37,9 @@ from .tensor import (
 )
 
 _DTYPES = "bfloat16 complex64 complex128 float16 float32 float64 int8 int16 int32 int64 uint8".split()
-globals().update({**SAME, **under(""), **{d: getattr(_array, d) for d in _DTYPES}})
+globals().update({**SAME, **under(""), **{d: getattr(_dtypes, d) for d in _DTYPES}})
 Tensor, Variable = EagerTensor, ResourceVariable
-bool, double, half = _array.bool_, _array.float64, _array.float16
+bool, double, half = _dtypes.bool_, _dtypes.float64, _dtypes.float16
 
 
 def function(func: Callable[..., Any] | None = None, **options: Any) -> Any:

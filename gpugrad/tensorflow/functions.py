@@ -15,8 +15,8 @@ import numpy as np
 
 from .. import random
 from ..adapt import adapted, chosen
-from ..array import DTypeLike, as_dtype, int32
 from ..core import Tensor, raw, wrap
+from ..dtypes import DTypeLike, as_dtype, int32
 from ..forward import ufunc
 from ..op import findable, op
 from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape, softmax as softmaxes

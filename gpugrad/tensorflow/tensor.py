@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import DTypeLike, as_dtype, library, to_host, xp
+from ..array import library, to_host, xp
 from ..core import Tensor as CoreTensor, raw, wrap
+from ..dtypes import DTypeLike, as_dtype
 from ..forward import explain, pair
 from ..inplace import category
 from ..op import spoken as _spoken

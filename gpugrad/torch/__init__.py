@@ -7,14 +7,21 @@ from types import SimpleNamespace as _Namespace
 
 from numpy import dtype as dtype
 
-from ..array import (
+from ..array import device as _device, device_count as _device_count
+from ..autograd import (
+    enable_grad as enable_grad,
+    inference_mode as inference_mode,
+    is_grad_enabled as is_grad_enabled,
+    is_inference_mode_enabled as is_inference_mode_enabled,
+    no_grad as no_grad,
+    set_grad_enabled as set_grad_enabled,
+)
+from ..dtypes import (
     bfloat16 as bfloat16,
     bool_ as bool_,
     complex64 as complex64,
     complex128 as complex128,
     default_float as _default_float,
-    device as _device,
-    device_count as _device_count,
     float16 as float16,
     float32 as float32,
     float64 as float64,
@@ -24,14 +31,6 @@ from ..array import (
     int64 as int64,
     set_default_dtype as set_default_dtype,
     uint8 as uint8,
-)
-from ..autograd import (
-    enable_grad as enable_grad,
-    inference_mode as inference_mode,
-    is_grad_enabled as is_grad_enabled,
-    is_inference_mode_enabled as is_inference_mode_enabled,
-    no_grad as no_grad,
-    set_grad_enabled as set_grad_enabled,
 )
 from ..gemm import (
     get_float32_matmul_precision as get_float32_matmul_precision,

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import random
 from ..adapt import adapted
-from ..array import int64
 from ..core import Tensor as CoreTensor, wrap
+from ..dtypes import int64
 from ..op import findable
 from ..ops import math
 from ..tensor import arange as _arange, eye, full as _full, linspace as _linspace, ones, zeros

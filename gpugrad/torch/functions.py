@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..adapt import adapted
-from ..array import int64
 from ..core import Tensor as CoreTensor, raw, wrap
+from ..dtypes import int64
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
 from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import random as _random
-from ..array import as_dtype
 from ..core import Tensor as CoreTensor
+from ..dtypes import as_dtype
 from ..inplace import in_place
 from ..ops import math, shape as _shape
 from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import autograd as _autograd
-from ..array import as_dtype, bfloat16, bool_, device_of, float16, float32, int64, library, xp
+from ..array import device_of, library, xp
 from ..core import Tensor as CoreTensor, raw, trainable, wrap
+from ..dtypes import as_dtype, bfloat16, bool_, float16, float32, int64
 from ..forward import explain, pair
 from ..graph import GradFn as CoreGradFn, backward_name
 from ..inplace import category, get_item, set_item

@@ -15,6 +15,8 @@ from gpugrad.blas import Blas
 from .guard import Allocator
 from .module import SCHEDULES, HostModule
 
+KERNELS = Path(__file__).parents[2] / "kernels"
+
 
 class Namespace(standin.Namespace):
     """The stand-in's numpy, whose new arrays are guarded and poisoned."""
@@ -32,6 +34,18 @@ class Namespace(standin.Namespace):
         return out
 
 
+def _together(code: str, kernel: str) -> tuple[str, ...]:
+    """What is built with an instantiation, since g++ takes longest to read the headers.
+
+    Of gpugrad's own sources everything; of a user's, which may be for few dtypes, all kernels of the same template.
+    """
+    if code in {kernels.source(p.name) for p in KERNELS.glob("*.cu")}:
+        return kernels.instantiations(code)
+    name, bracket, values = kernel.partition("<")
+    found = kernels.signatures(code)
+    return tuple([f"{k}{bracket}{values}" for k, s in found.items() if s.template == found[name].template])
+
+
 class HostLibrary(standin.StandIn):
     """A stand-in for CuPy that compiles, and has cuBLASLt (tests/cublaslt.py).
 
@@ -46,7 +60,7 @@ class HostLibrary(standin.StandIn):
         self.allocator = Allocator()
         self.order = SCHEDULES[0]
         self.xp = Namespace(self.allocator)
-        self._modules: dict[str, HostModule] = {}
+        self._modules: dict[tuple[str, ...], HostModule] = {}
         self.cublaslt = CublasLt()
         self._blas = Blas(self.cublaslt, self.cublaslt.stream, self._workspace, 2**16, alone=True)
 
@@ -58,6 +72,9 @@ class HostLibrary(standin.StandIn):
     def order(self, order: int) -> None:
         self._order = order
         self.allocator.at_start = SCHEDULES.index(order) % 2 == 1
+
+    def asarray(self, value: Any, dtype: np.dtype | None, device: Any) -> standin.Array:
+        return self.put(np.asarray(value, dtype).view(np.ndarray))
 
     def put(self, value: np.ndarray) -> standin.Array:
         """`value` on this library's device, guarded."""
@@ -75,9 +92,10 @@ class HostLibrary(standin.StandIn):
         return memory, memory.ctypes.data + -memory.ctypes.data % 256
 
     def compile(self, code: str, kernel: str, device: Any) -> Any:
-        if code not in self._modules:  # every instantiation of a file at once: g++ reads the headers once
-            self._modules[code] = HostModule(code, name_expressions=kernels.instantiations(code), folder=self.folder)
-        function = self._modules[code].get_function(kernel)
+        names = _together(code, kernel)
+        if (code, *names) not in self._modules:
+            self._modules[code, *names] = HostModule(code, name_expressions=names, folder=self.folder)
+        function = self._modules[code, *names].get_function(kernel)
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
             self.launches += 1

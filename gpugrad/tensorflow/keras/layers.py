@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from ...array import as_dtype
+from ...dtypes import as_dtype
 from ...nn import LazyModule, dropout
 from ...nn.init import by_name
 from ...ops import linear, math, shape

@@ -1,4 +1,4 @@
-"""Floor 6: checks for users' own ops and models."""
+"""Floor 6: derivatives against central differences."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from .array import bfloat16, float64, is_inexact, xp
-from .autograd import enable_grad, grad, require_grad, requires_grad
-from .core import Tensor, raw, wrap
-from .ops import math
-from .ops.reduce import sum
-from .random import generator
-from .tape import GradientTape
-from .tensor import tensor, to_numpy
+from ..array import xp
+from ..autograd import enable_grad, grad, require_grad, requires_grad
+from ..core import Tensor, raw, wrap
+from ..dtypes import bfloat16, float64, is_inexact
+from ..ops import math
+from ..ops.reduce import sum
+from ..random import generator
+from ..tape import GradientTape
+from ..tensor import tensor, to_numpy
 
 
 def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None) -> None:
     """AssertionError unless the values agree, to a tolerance that follows from the coarser dtype."""
     a, b = to_numpy(actual), np.asarray(to_numpy(expected))
-    eps = max(_eps(a.dtype), _eps(b.dtype) if is_inexact(b.dtype) else 0.0)
+    eps = max(epsilon(a.dtype), epsilon(b.dtype) if is_inexact(b.dtype) else 0.0)
     wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
     np.testing.assert_allclose(
         a.astype(wide), b.astype(wide), rtol=16 * eps if rtol is None else rtol, atol=4 * eps if atol is None else atol
     )
 
 
-def _eps(dtype: np.dtype) -> float:
+def epsilon(dtype: np.dtype) -> float:
     return 2.0**-7 if dtype == bfloat16 else float(np.finfo(dtype).eps) if dtype.kind in "fc" else 2.0**-52
 
 
