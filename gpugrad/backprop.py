@@ -103,7 +103,11 @@ def backprop(
                 if written:
                     _unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
-                ds: Any = _observed(n, g, s, need, alias) if observed else None if op.joint is None else op.joint(g, s, None)
+                ds: Any = (
+                    _observed(n, g, s, need, alias) if observed else None if op.joint is None else op.joint(g, s, None)
+                )
+                if ds is not None:
+                    g = None  # a shared first step may have made it superfluous
                 adds = None if lift or observed or hooks else op.adds
                 i = -1
                 for e in n.edges:

@@ -11,7 +11,7 @@ from .custom import CustomOp
 from .hooks import Handle, arriving
 from .paths import PICK
 
-_NAMES = {"subtract": "Sub", "multiply": "Mul", "divide": "Div", "matmul": "Mm", "negative": "Neg"}
+_NAMES = {"subtract": "Sub", "multiply": "Mul", "divide": "Div", "matmul": "Mm", "negative": "Neg", "linear": "Addmm"}
 
 
 def backward_name(node: Node) -> str:

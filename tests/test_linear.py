@@ -1,6 +1,7 @@
 """A linear layer as one op: the same as its three steps, to every order, on the CPU and behind the kernels."""
 
 import itertools
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -80,6 +81,28 @@ def test_saves_no_more_than_the_steps(activation):
             return tape.nbytes(), y
 
     assert kept(nn.linear)[0] <= kept(steps)[0] + 16 * 4  # the bias, which gelu's and silu's second order needs
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "gelu"])
+def test_the_way_back_needs_no_more_at_its_peak(activation):
+    def peak(f):
+        rng = np.random.default_rng(0)
+        x = gg.tensor(rng.standard_normal((256, 64)))
+        layers = [[gg.Variable(rng.standard_normal(s) / 8) for s in ((64, 64), (64,))] for _ in range(6)]
+        with gg.GradientTape() as tape:
+            for w, b in layers:
+                x = f(x, w, b, activation)
+            total = gg.sum(x)
+        del x
+        tracemalloc.start()
+        grads = tape.gradient(total, layers)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        del grads
+        return found
+
+    peak(nn.linear)  # what is made once
+    assert peak(nn.linear) <= peak(steps) + 4096
 
 
 def test_what_does_not_fit_one_op_goes_in_steps():

@@ -71,6 +71,7 @@ def _gpu_affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 
 def column_sums(g: Any) -> Any:
+    """g summed over all axes but the last: the cotangent of a bias."""
     if type(g) is np.ndarray and g.dtype is wide(g.dtype):
         return np.add.reduce(_rows(g), axis=0)
     return sum(g, axis=tuple(range(g.ndim - 1)))
@@ -110,7 +111,7 @@ def _by_output(activation: str) -> Any:
     return op(
         lambda xp, x, weight, bias: _steps(xp, x, weight, bias, activation)[0],
         gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation)[0],
-        name="linear",
+        name=f"linear_{activation}",
         via=lambda g, out: _back(g, out, None, None, activation),
         **_RULES,
     )
@@ -121,7 +122,7 @@ def _by_input(activation: str) -> Any:
     return op(
         lambda xp, x, weight, bias: (*_steps(xp, x, weight, bias, activation), None),
         gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation),
-        name="linear",
+        name=f"linear_{activation}",
         aux=("z", "offset"),
         via=lambda g, x, weight, bias, z, offset: _back_by_input(g, x, weight, bias, z, offset, activation),
         **_RULES,
