@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter, iadd
 from sys import getrefcount
@@ -18,7 +19,7 @@ from .ops.reduce import unbroadcast
 from .recording import active
 
 _age = attrgetter("seq")
-_deposit_lock = threading.Lock()
+_deposit_lock = threading.RLock()  # what is called under it may run a finalizer that deposits
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -79,7 +80,8 @@ def backprop(
     hooks, written = arriving.by_node, writes.ages  # empty dicts, as a rule
     observed = bool(leaving.by_node or suspecting)
     sweep, tidy = tape is not None and not retain, tape is None and not retain
-    direct = wanted is None and tape is None  # whether sums may be made in the `.grad` of leaves
+    direct = wanted is None and tape is None  # whether a product may add to the `.grad` of a leaf itself
+    uses: Counter[Node] | None = None
     while order:
         n = order.pop()
         g = grads.pop(n, None)
@@ -121,13 +123,13 @@ def backprop(
                     if need is not None and e not in need:
                         continue
                     if adds is not None and adds[i] is not None:
-                        total = grads[e] if e in owned else _kept(head.get(e, e)) if direct and e not in grads else None
-                        if total is not None and _add(adds[i], g if ds is None else ds.g, s, total):
-                            grads[e] = total
-                            owned.add(e)
-                            total = None
-                            continue
-                        total = None
+                        if e in owned:
+                            if adds[i](g if ds is None else ds.g, s, grads[e]) is not None:
+                                continue
+                        elif direct and e.op is None and e not in grads and head.get(e, e).grad is not None:
+                            uses = uses or _uses(n, order, alias)
+                            if uses[e] == 1 and _added(head.get(e, e), adds[i], g if ds is None else ds.g, s):
+                                continue
                     if ds is None:
                         rule, j = op.quick[i]
                         d = rule(g, s[j]) if j >= 0 else rule(g) if j == -1 else rule(g, s, e.shape)
@@ -342,11 +344,10 @@ def deposit(n: Node, g: Any, shared: bool = True) -> None:
             n.grad = wrap(g.copy() if shared else g)
         elif n.grad.node is not None:  # a gradient with a history
             n.grad = wrap(n.grad.array + g)
-        elif n.grad.array is not g:  # else it was added up there
-            if (total := _kept(n)) is None:
-                n.grad.array = n.grad.array + g
-            else:
-                total += g
+        elif (total := _kept(n)) is None:
+            n.grad.array = n.grad.array + g
+        else:
+            total += g
 
 
 def _kept(n: Node) -> Any:
@@ -359,7 +360,13 @@ def _kept(n: Node) -> Any:
     return a if alone and a.shape == n.shape and a.dtype == n.dtype else None
 
 
-def _add(add: Any, g: Any, s: tuple, total: Any) -> bool:
-    """Whether the cotangent has been added to `total`, which may be the `.grad` of a leaf."""
+def _uses(n: Node, order: list[Node], alias: dict[Node, Node | None]) -> Counter[Node]:
+    """How many edges lead to each node from those that are still to be walked through, and from n."""
+    return Counter([alias.get(e, e) for m in (n, *order) for e in m.edges if e is not None])  # type: ignore[misc]
+
+
+def _added(n: Node, add: Any, g: Any, s: tuple) -> bool:
+    """Whether the only cotangent of leaf n has been added to its `.grad`, at once, so that nobody sees it halfway."""
     with _deposit_lock:
-        return add(g, s, total) is not None
+        total = None if deposited.by_node else _kept(n)
+        return total is not None and add(g, s, total) is not None

@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -205,6 +206,62 @@ def test_hooks_see_what_arrives_where_gradients_are_added_up(host):
     step(), step()
     np.testing.assert_allclose(seen[0], seen[1], rtol=1e-5)
     np.testing.assert_allclose(to_host(w.grad.array), seen[0] + seen[1], rtol=1e-5)
+
+
+def two_products(put, between):
+    """W and V, to whose gradients, which are 1, (between(x @ W, W, V) @ W).sum() has added."""
+    rng = np.random.default_rng(0)
+    x = gg.tensor(put(rng.standard_normal((4, 4)).astype("float32")))
+    w, v = (gg.tensor(put(np.eye(4, dtype="float32")), requires_grad=True) for _ in range(2))
+    gg.sum(w + v).backward()
+    gg.sum(between(x @ w, w, v) @ w).backward()
+    return w, v
+
+
+def test_a_walk_inside_a_walk_adds_up_once(host):
+    class Nested(gg.Function):
+        @staticmethod
+        def forward(ctx, z, w, v):
+            ctx.save_for_backward(w, v)
+            return z * 1.0
+
+        @staticmethod
+        def backward(ctx, g):
+            w, v = ctx.saved_tensors
+            with gg.enable_grad():
+                gg.sum(gg.tensor(g.array) @ w @ v).backward()  # adds to the gradients of both meanwhile
+            return g, None, None
+
+    found = two_products(host.put, Nested.apply)
+    for ours, theirs in zip(found, two_products(np.asarray, Nested.apply), strict=True):
+        np.testing.assert_allclose(to_host(ours.grad.array), theirs.grad.numpy(), rtol=1e-5)
+
+
+def test_walks_of_several_threads_add_up(host):
+    rng = np.random.default_rng(0)
+    xs = [gg.tensor(host.put(rng.standard_normal((8, 8)).astype("float32"))) for _ in range(4)]
+    for _ in range(10):
+        w = gg.tensor(host.put(np.eye(8, dtype="float32")), requires_grad=True)
+        gg.sum(w).backward()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda x, w=w: gg.sum(x @ w).backward(), xs))
+        total = 1 + sum([x.numpy().sum(0)[:, None] for x in xs])
+        np.testing.assert_allclose(to_host(w.grad.array), np.broadcast_to(total, (8, 8)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_hook_of_another_leaf_may_clear_a_gradient(host):
+    found = []
+    for device in (host.put, np.asarray):
+        rng = np.random.default_rng(0)
+        x, w, b = (device(rng.standard_normal(s).astype("float32")) for s in ((4, 4), (4, 4), (4,)))
+        w, b = (gg.tensor(a, requires_grad=True) for a in (w, b))
+        gg.sum(w + b).backward()
+        b.register_post_accumulate_grad_hook(lambda t, w=w: setattr(w, "grad", None))
+        gg.sum(nn.linear(gg.tensor(x), w, b, activation="relu")).backward()
+        found.append(None if w.grad is None else to_host(w.grad.array))
+    assert (found[0] is None) == (found[1] is None)
+    if found[0] is not None:
+        np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------- two layers
