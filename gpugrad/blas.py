@@ -13,6 +13,7 @@ import numpy as np
 
 MIB = 2**20
 LIMIT = 2**31 - 1  # of sizes and leading dimensions: "usually only values that can be expressed as int32_t"
+PER_THREAD = 2  # the address that says: the default stream of the thread that asks
 TF32 = 77  # CUBLAS_COMPUTE_32F_FAST_TF32
 IN_FLOAT32 = 2  # CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE: others add up parts of a long sum as halves
 REFUSED = {8, 15}  # CUBLAS_STATUS_ARCH_MISMATCH and _NOT_SUPPORTED: there is no algorithm
@@ -71,9 +72,10 @@ class Blas:
 
     def workspace(self, stream: int) -> int:
         """The address of `nbytes` that the products of this stream share, kept from the first of them on."""
-        found = self._workspaces.get(stream)
+        key = -threading.get_ident() if stream == PER_THREAD else stream
+        found = self._workspaces.get(key)
         if found is None:
-            found = self._workspaces[stream] = self._allocate(self.nbytes)
+            found = self._workspaces[key] = self._allocate(self.nbytes)
         return found[1]
 
 
@@ -207,7 +209,7 @@ def of_cupy(cupy: Any, index: int) -> Blas | None:
 def _of_cupy(cupy: Any, index: int) -> Blas | None:
     try:
         from nvmath.bindings import cublasLt  # pyright: ignore[reportMissingImports]
-    except ImportError:
+    except Exception:  # not installed, or broken: there is CuPy's product
         return None
     cuda = cupy.cuda
     hopper = int(cuda.Device(index).compute_capability[:-1]) >= 9

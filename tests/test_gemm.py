@@ -4,6 +4,7 @@ import contextlib
 import functools
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 
 import cublaslt
@@ -17,7 +18,7 @@ from test_fused import assert_close
 import gpugrad as gg
 from gpugrad import blas, gemm
 from gpugrad.array import Device, register, to_host, unregister
-from gpugrad.blas import Blas, Matrix, Problem
+from gpugrad.blas import PER_THREAD, Blas, Matrix, Problem
 from gpugrad.dtypes import float32
 from gpugrad.gemm import products
 from gpugrad.gemm.epilogues import EPILOGUES
@@ -365,6 +366,13 @@ def test_the_current_stream_is_asked_at_each_call(host, lt, monkeypatch):
         host.blas(None).stream = lt.stream
         gemm.product(x, y)
     assert sorted(host.blas(None)._workspaces) == [7, 9]
+
+
+def test_threads_with_default_streams_of_their_own_share_no_workspace(host):
+    blas = host.blas(None)
+    mine = blas.workspace(PER_THREAD)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(blas.workspace, PER_THREAD).result() != mine == blas.workspace(PER_THREAD)
 
 
 # ---------------------------------------------------------------------------------------------- precision

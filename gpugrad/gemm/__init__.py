@@ -6,7 +6,7 @@ in another way is copied first.  cuBLASLt is column-major: out = x @ y is to it 
 moves.
 """
 
-from .epilogues import activation_grad as activation_grad, linear as linear, linear_grad as linear_grad
+from .epilogues import activation_grad as activation_grad, fused as fused, linear as linear, linear_grad as linear_grad
 from .products import (
     get_float32_matmul_precision as get_float32_matmul_precision,
     product as product,

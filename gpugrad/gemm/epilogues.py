@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import blas, fused
+from .. import blas, fused as kernels
 from ..array import Array, library
 from ..kernels import place
 from .layout import problem, view
@@ -22,6 +22,7 @@ from .products import (
     shape_of,
     signs,
     tf32,
+    usable,
 )
 
 EVERY, HALF = tuple(blas.TYPES), ("float16", "bfloat16")
@@ -33,6 +34,12 @@ EPILOGUES: dict[str, tuple[str, str, Sequence[str]]] = {
     "relu": ("RELU_AUX_BIAS", "DRELU_BGRAD", ("float32", *HALF)),
     "gelu_tanh": ("GELU_AUX_BIAS", "DGELU_BGRAD", HALF),
 }
+
+
+def fused(activation: str, x: Any) -> bool:
+    """Whether cuBLASLt takes this activation along in both directions, for arrays like x."""
+    _, back, dtypes = EPILOGUES.get(activation, ("", "", ()))
+    return bool(back) and usable(x) and x.dtype.name in dtypes
 
 
 def linear(
@@ -126,11 +133,11 @@ def activation_grad(g: Array, saved: Array, activation: str) -> tuple[Array, Arr
     xp = p.lib.xp
     with p.scope():
         if activation == "gelu_tanh":
-            return fused.bias_act_grad(g, saved[:, :m].reshape(g.shape), None, activation)
+            return kernels.bias_act_grad(g, saved[:, :m].reshape(g.shape), None, activation)
         columns = xp.arange(m)
         bits = (saved[:, columns >> 3] >> (columns & 7).astype(np.uint8)) & 1  # of a byte, the lowest bit comes first
         dz = xp.where(bits.reshape(g.shape) != 0, g, xp.zeros((), g.dtype))
-        return dz, fused.column_sums(dz)
+        return dz, kernels.column_sums(dz)
 
 
 def _saved(activation: str, shape: tuple[int, ...], dtype: Any) -> tuple[tuple[int, int], Any]:

@@ -261,10 +261,10 @@ def _flipped(home: Home, x: Array, y: Array, out: Array) -> Array:
 
 
 def _plain(home: Any, x: Array, y: Array, out: Array | None) -> Array:
-    """By the library's own product.  Half types of more than two axes in float32: CuPy's are slow or crash."""
+    """By the library's own product.  Batches of half types in float32: CuPy's are slow or crash."""
     shape_of(x, y, out)
     full = wide(x.dtype)
-    if full is x.dtype or x.ndim == y.ndim == 2:
+    if full is x.dtype or y.ndim == 2:
         done = array_product(x, y)
     else:
         done = array_product(x.astype(full), y.astype(full))

@@ -11,11 +11,9 @@ from .. import gemm
 from ..core import Tensor, raw
 from ..op import op
 from .linalg import _matmul, _matmul_y, add_product, matmul
-from .linear import ACTIVATIONS, column_sums, fitting, linear
+from .linear import ACTIVATIONS, column_sums, fitting, frozen, linear
 from .math import add
 from .shape import matrix_transpose
-
-FUSED = ("gelu_tanh", "relu")  # those that a product takes along in both directions
 
 
 class _Parts(NamedTuple):
@@ -68,11 +66,11 @@ def feed_forward(x: Any, weight1: Any, bias1: Any, weight2: Any, bias2: Any, act
     """linear(linear(x, weight1, bias1, activation), weight2, bias2), the block of a transformer (Vaswani et al. 2017).
 
     x (..., in), weight1 (in, hidden), bias1 (hidden,), weight2 (hidden, out), bias2 (out,) -> (..., out).
-    With "relu" and "gelu_tanh" cuBLASLt takes the activation, its pullback and the gradient of bias1 along with the
-    products; otherwise it is the two layers.  ValueError for an unknown activation.
+    Where cuBLASLt takes the activation, its pullback and the gradient of bias1 along with the products ("relu", and
+    "gelu_tanh" of half types), it is one op; otherwise the two layers.  ValueError for an unknown activation.
     """
     a = raw(x)
-    if activation in FUSED and gemm.usable(a) and fitting(a, raw(weight1), raw(bias1)):
+    if gemm.fused(activation, a) and fitting(a, raw(weight1), raw(bias1)) and not frozen(weight1, x, bias1):
         b, c = raw(weight2), raw(bias2)
         d = getattr(b, "dtype", None)
         if d == a.dtype == getattr(c, "dtype", None) and b.ndim == 2 and b.shape == raw(bias1).shape + c.shape:

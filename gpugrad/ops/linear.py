@@ -1,8 +1,8 @@
 """x @ weight + bias and an activation as one op.
 
 On a GPU bias and activation come with the product, or in one pass after it; on the way back the activation and the
-bias's gradient are one pass.  It keeps x, the weight, and the output or what the activation was given: no more than the
-steps apart would.
+bias's gradient are one pass.  It keeps x, the weight, and the output or what the activation was given: no more arrays
+than the steps apart would.
 """
 
 # pyright: reportGeneralTypeIssues=false
@@ -30,6 +30,7 @@ from .shape import matrix_transpose
 ACTIVATIONS: dict[str, Any] = {
     "gelu": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
 }  # fmt: skip
+_BY_INPUT = {a for a, f in ACTIVATIONS.items() if 1 not in f.op.needs[0]}  # whose pullback goes by what they are given
 # Those whose input nobody needs any more write over it on the CPU.
 _OVER: dict[str, Callable[[Any], Any]] = {
     "relu": lambda z: np.maximum(z, number(0, z.dtype), out=z), "tanh": lambda z: np.tanh(z, out=z),
@@ -131,7 +132,7 @@ def _by_input(activation: str) -> Any:
 
 _LINEAR: dict[str | None, Any] = {
     None: op(_affine, gpu=_gpu_affine, name="linear", via=lambda g: (g, column_sums(g)), **_RULES),
-    **{a: (_by_output if 1 in f.op.needs[0] else _by_input)(a) for a, f in ACTIVATIONS.items()},
+    **{a: (_by_input if a in _BY_INPUT else _by_output)(a) for a in ACTIVATIONS},
 }
 
 
@@ -143,12 +144,18 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     made = _LINEAR.get(activation)
     if made is None:
         raise ValueError(f"linear: activation is one of {sorted(ACTIVATIONS)} or None, not {activation!r}")
-    if fitting(raw(x), raw(weight), raw(bias)):
+    if fitting(raw(x), raw(weight), raw(bias)) and not (activation in _BY_INPUT and frozen(weight, x, bias)):
         return made(x, weight, bias)
     y = matmul(x, weight)
     if bias is not None:
         y = add(y, bias)
     return y if activation is None else ACTIVATIONS[activation](y)
+
+
+def frozen(weight: Any, *others: Any) -> bool:
+    """Whether the others are tracked and the weight is not: then the steps apart keep less, without x."""
+    tracked = lambda t: isinstance(t, Tensor) and t.node is not None
+    return not tracked(weight) and any([tracked(t) for t in others])
 
 
 def fitting(x: Any, weight: Any, bias: Any) -> bool:
