@@ -1,7 +1,9 @@
 # PYTHON: the interpreter that makes .venv (3.11 to 3.13).
 # GPU_PYTHON: for `make gpu`, one that has CuPy, pytest and the peers already; empty: that of .venv.
 PYTHON ?= python3
+# WHEELS_FOR: for `make wheels`, the version of GPU_PYTHON.
 GPU_PYTHON ?=
+WHEELS_FOR ?= 3.12
 VENV   ?= .venv
 comma  := ,
 
@@ -17,7 +19,7 @@ STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 demo test test-all: export OPENBLAS_NUM_THREADS ?= 1
 demo test test-all: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all lint bench gpu clean
+.PHONY: help demo test test-all lint bench gpu wheels clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +31,8 @@ help:
 	@echo "make gpu       on a GPU: its tests, compute-sanitizer, kernels, products, steps, all within ten minutes"
 	@echo "               GPU_PYTHON=python3 runs it in place, with what that interpreter has, and installs nothing;"
 	@echo "               ARGS='--only kernels --quick' is for bench/gpu.py"
+	@echo "make wheels    what that interpreter may lack, into build/wheels, from where \`make gpu\` takes it: for a machine"
+	@echo "               without a network; WHEELS_FOR=3.12 is its version"
 	@echo "make clean     remove .venv and everything built"
 
 demo: $(STAMP)
@@ -51,6 +55,9 @@ bench: $(STAMP)
 gpu: $(if $(GPU_PYTHON),,$(STAMP))
 	$(if $(filter 12 13,$(CUDA)),,$(error make gpu: nvidia-smi shows no driver for CUDA 12 or 13))
 	$(or $(GPU_PYTHON),$(BIN)/python) bench/gpu.py --output bench/results $(ARGS)
+
+wheels:
+	$(PYTHON) bench/wheels.py --python $(WHEELS_FOR)
 
 $(STAMP): pyproject.toml
 	@test -x $(BIN)/pip || { \

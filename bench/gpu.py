@@ -6,7 +6,8 @@ Parts: tests (those marked cuda), memcheck and racecheck (compute-sanitizer over
 beside the copy's), gemm (TFLOP/s beside PyTorch's), host (time an op), steps (training steps, memory).  Each has a
 share of the time, and what it leaves is the next ones'.  gpu-DEVICE-DATE.json and .md are written as rows come.  Peers
 that are not installed are left out; a part that fails says so and the others go on.  The card's settings are read, and
-left as they are.  Exit status 1 if a check fails or a part ends early; a figure that is missed is no failure.
+left as they are.  Packages that the interpreter lacks are taken from build/wheels (`make wheels`).  Exit status 1 if a
+check fails or a part ends early; a figure that is missed is no failure.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 from common import answer_of, machine
 from gpu_parts.parts import PARTS, Options
 from gpu_parts.report import report
+from wheels import borrowed
 
 PACKAGES = (
     "numpy", "ml_dtypes", "optree", "cupy-cuda13x", "cupy-cuda12x", "nvmath-python", "nvidia-cublas", "torch", "triton",
@@ -46,12 +49,14 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def run(parts: list[str], o: Options, seconds: float, output: Path | None) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each part."""
+def run(
+    parts: list[str], o: Options, seconds: float, output: Path | None, lent: Sequence[str] = ()
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each part.  lent: the packages that were not installed."""
     card = gpu() if not o.dry else {}
     about = {
         **machine(*PACKAGES), "date": date.today().isoformat(), "gpu": card or {"name": "dry run"},
-        "commit": answer_of("git", "describe", "--always", "--dirty") or "unknown",
+        "commit": answer_of("git", "describe", "--always", "--dirty") or "unknown", "lent": list(lent),
     }  # fmt: skip
     stem = "gpu-" + re.sub(r"[^a-z0-9]+", "-", about["gpu"]["name"].lower()) + f"-{about['date']}"
     results: dict[str, list[dict[str, Any]]] = {}
@@ -94,7 +99,8 @@ def main() -> int:
         print("bench/gpu.py: nvidia-smi shows no GPU here; --dry-run tries the script without one", file=sys.stderr)
         return 2
     parts = [p for p in PARTS if p in (args.only or (DRY if o.dry else PARTS))]
-    results = run(parts, o, args.seconds, args.output)
+    with borrowed() as lent:
+        results = run(parts, o, args.seconds, args.output, lent)
     return int(any(["broken" in r or r.get("ok") is False for rows in results.values() for r in rows]))
 
 

@@ -10,16 +10,16 @@ import time
 import traceback
 from typing import Any
 
-from gpu_parts import inputs
+from gpu_parts import inputs, products
 from gpu_parts.clocks import device_ms, host_us, program_ms
-from gpu_parts.inputs import ADAM_PARAMETERS, HOST_OPS, PRECISIONS, Product
+from gpu_parts.inputs import ADAM_PARAMETERS, HOST_OPS, PRECISIONS
+from gpu_parts.products import CORNER, Product
 
 # What a library is called by, its module and the class there.
 LIBRARIES = {
     "gpugrad": ("of_gpugrad", "Library"), "torch": ("of_torch", "Library"), "compiled": ("of_torch", "Compiled"),
-    "jax": ("of_jax", "Library"),
+    "fused": ("of_torch", "Fused"), "jax": ("of_jax", "Library"),
 }  # fmt: skip
-CORNER = slice(4), slice(64)  # of a product, which is compared with float64's
 
 
 class Session:
@@ -49,15 +49,24 @@ class Session:
     def product(self, product: list[Any], precision: str) -> float:
         """How far the product is from float64's."""
         p, (dtype, tf32, _) = Product(*product), PRECISIONS[precision]
+        self.library.settings(False)  # what an activation was given: at 0, TF32 would change signs
+        self._call = None  # its arrays go before others come
+        shapes, host = products.operands(p), self.library.numpy
+        given = {k: self.library.array(s, dtype, seed) for seed, (k, s) in enumerate(shapes.items())}
+        corners = {k: host(products.corner(p, k, a)) for k, a in given.items()}
+        self._call = self.library.product(p, given)
         self.library.settings(tf32)
-        x, y = [self.library.array(s, dtype, seed) for seed, s in enumerate(inputs.operands(p).values())]
-        bias = self.library.array((p.m,), dtype, 2)
-        self._call = self.library.product(p.form, x, y, bias)
-        rows, cols = CORNER
-        out, x, y = [a[0] if p.batch else a for a in (self._call(), x, y)]
-        x = x[:, rows].T if p.form == "x.T @ y" else x[rows]
-        y = y[cols].T if p.form == "x @ y.T" else y[:, cols]
-        return inputs.product_error(p, *[self.library.numpy(a) for a in (x, y, bias[cols], out[rows, cols])])
+        done = self._call()
+        out, sums = done if p.kind == "linear_grad" else (done, None)
+        error = products.product_error(p, host(products.corner(p, "", out)), corners)
+        if sums is not None:
+            cols = CORNER[1]
+            error = max(error, products.relative(host(sums[cols]), host(out[:, cols]).sum(0)))
+        return error
+
+    def bound(self, name: str) -> None:
+        """One of what an op is made of."""
+        self._call, self._ops = self.library.bound(name), 1
 
     def op(self, name: str, how: str) -> None:
         """An op on small arrays: "bare", "recorded", or "backward", recorded and differentiated."""

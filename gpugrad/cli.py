@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from . import demo
-from .array import cupy_or_reason, default_device, device_count
+from .array import cupy_or_reason, default_device, device, device_count
+from .files import resource
 
 
 def _positive(text: str) -> int:
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--device", help="cpu, cuda or cuda:1 (default: the GPU if there is one)")
     show.add_argument("--output", type=Path, default=Path("gpugrad-demo.png"), help="the picture (%(default)s)")
     show.add_argument("--no-plot", action="store_true", help="draw no picture")
-    commands.add_parser("info", help="versions, devices, driver and memory")
+    commands.add_parser("info", help="versions, devices, driver, memory, and what the kernels need")
     return parser
 
 
@@ -72,21 +73,72 @@ def main(argv: Sequence[str] | None = None) -> int:
 def info() -> list[str]:
     """What `gpugrad info` prints."""
     lines = [f"gpugrad {_version('gpugrad')}, Python {platform.python_version()}, {platform.platform()}"]
-    lines += [f"{name:<12} {_version(name)}" for name in ("numpy", "ml_dtypes", "optree")]
+    lines += [_line(name, _version(name)) for name in ("numpy", "ml_dtypes", "optree", "nvmath-python")]
     cupy, reason = cupy_or_reason()
     if cupy is None:
-        lines.append(f"{'cupy':<12} no GPU: {reason}")
+        lines.append(_line("cupy", f"no GPU: {reason}"))
     else:
         runtime = cupy.cuda.runtime
-        lines.append(f"{'cupy':<12} {cupy.__version__}, CUDA {runtime.runtimeGetVersion()}")
+        lines.append(_line("cupy", f"{cupy.__version__}, CUDA {_cuda(runtime.runtimeGetVersion())}"))
         for i in range(device_count()):
-            name = runtime.getDeviceProperties(i)["name"].decode()
-            with cupy.cuda.Device(i):
+            gpu = cupy.cuda.Device(i)
+            name, digits = runtime.getDeviceProperties(i)["name"].decode(), gpu.compute_capability  # "90", "120"
+            with gpu:
                 free, total = runtime.memGetInfo()
-            lines.append(f"{f'cuda:{i}':<12} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
-    lines.append(f"{'driver':<12} {_driver()}")
-    lines.append(f"{'default':<12} new tensors land on {default_device()}")
+            memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+            lines.append(_line(f"cuda:{i}", f"{name}, compute capability {digits[:-1]}.{digits[-1]}, {memory}"))
+    most = "" if cupy is None else f", up to CUDA {_cuda(cupy.cuda.runtime.driverGetVersion())}"
+    lines.append(_line("driver", _driver() + most))
+    lines.append(_line("kernels", os.path.dirname(resource("kernels", "common.cuh"))))
+    lines.append(_line("NVRTC", _nvrtc()))
+    lines.append(_line("cuBLASLt", _cublaslt() if cupy is not None else "not looked for: no GPU"))
+    lines.append(_line("default", f"new tensors land on {default_device()}"))
     return lines
+
+
+def _line(name: str, what: str) -> str:
+    return f"{name:<13} {what}"
+
+
+def _cuda(number: int) -> str:
+    """13000 -> 13.0."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _nvrtc() -> str:
+    """Its version, or what is wrong."""
+    try:
+        from cupy.cuda import nvrtc
+    except ImportError:
+        return "not found: CuPy, which calls it, is not installed"
+    try:
+        major, minor = nvrtc.getVersion()  # pyright: ignore[reportAttributeAccessIssue]
+    except Exception as e:  # CuPy raises what its loader raises
+        return f"not found: {_first(e)}"
+    return f"{major}.{minor}"
+
+
+def _cublaslt() -> str:
+    """Its version, or why products are CuPy's."""
+    try:
+        from nvmath.bindings import cublasLt  # pyright: ignore[reportMissingImports]
+    except ImportError as e:
+        return f"not used, products are CuPy's: {_first(e)}; install it with: pip install nvmath-python"
+    try:
+        found = device("cuda").library.blas(device("cuda"))
+        if found is not None:
+            n, space = found.lt.get_version(), found.nbytes // 2**20
+            return f"{n // 10000}.{n // 100 % 100}.{n % 100}, {space} MiB of workspace for each stream"
+        handle = cublasLt.create()
+        cublasLt.destroy(handle)
+    except (RuntimeError, cublasLt.cuBLASLtError) as e:  # no library or driver, or one that is too old
+        return f"not used, products are CuPy's: {_first(e)}"
+    return "not used, products are CuPy's: it was not there when it was first asked for"
+
+
+def _first(e: Exception) -> str:
+    """The first line of what an error says."""
+    return str(e).strip().partition("\n")[0] or type(e).__name__
 
 
 def _version(package: str) -> str:

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpugrad import fused
+import gpugrad as gg
+from gpugrad.kernels import signatures
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,9 +44,9 @@ def test_a_dry_run_measures_and_writes(tmp_path):
     (text,) = tmp_path.glob("gpu-dry-run-*.md")
     assert text.read_text() in done.stdout
     results = json.loads(written.read_text())["results"]
-    assert all(r["gpugrad"] > 0 for r in results["gemm"] if r["precision"] != "TF32" and "left" not in r)
+    assert all(r["gpugrad"] > 0 for r in results["gemm"] if "left" not in r and "linear_grad" not in r["product"])
     ours = {r["model"]: r for r in results["steps"] if r["library"] == "gpugrad"}
-    for model in ("mlp", "transformer"):
+    for model in ("mlp", "transformer", "transformer, gelu by tanh"):
         first, *_, last = ours[model]["losses"]
         assert ours[model]["ms"] > 0 and last < first, "training makes the loss smaller"
     assert "no convolution" in ours["convnet"]["failed"]["gpugrad"]
@@ -61,6 +63,27 @@ def test_the_card_is_read_as_it_is(part, monkeypatch):
     assert all(a.startswith(("nvidia-smi", "--query-gpu", "--format", "--id")) for a in asked), "nothing is set"
 
 
+def test_packages_that_are_missing_are_borrowed(part, monkeypatch, tmp_path):
+    wheels = importlib.import_module("wheels")
+    monkeypatch.setattr(wheels, "WHEELS", tmp_path)
+    monkeypatch.setattr(wheels, "MODULES", {"no_such_module": "no-such-package", "numpy": "numpy", "no.where": "gone"})
+    here = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    mine = f"no_such_package-1.5-{here}-{here}-manylinux1_x86_64"
+    for name in (mine, "no_such_package-1.4-cp27-cp27m-manylinux1_x86_64", "numpy-0.1-py3-none-any"):
+        with zipfile.ZipFile(tmp_path / f"{name}.whl", "w") as z:
+            z.writestr("no_such_module/__init__.py", f"name = {name!r}")
+    code = "import no_such_module, numpy; print(no_such_module.name, numpy.__version__)"
+    with wheels.borrowed() as lent:
+        done = run("-c", code)
+    assert lent == ["no_such_package-1.5"] and done.stdout.split() == [mine, np.__version__], done.stderr
+    assert "No module named" in run("-c", code).stderr
+
+
+def test_wheels_are_of_the_versions_in_pyproject(part):
+    named = importlib.import_module("wheels").requirements()
+    assert [r for r in named if r.startswith("nvmath-python==")] and "typing_extensions" in named
+
+
 def test_without_a_gpu_it_says_so():
     if shutil.which("nvidia-smi"):
         pytest.skip("there is a GPU")
@@ -68,25 +91,21 @@ def test_without_a_gpu_it_says_so():
     assert done.returncode == 2 and "--dry-run" in done.stderr
 
 
-def test_every_fused_function_has_a_row(part):
-    rows = part("kernels").ROWS
-    called = {name for r in rows for name in (r.call.__name__, *r.call.__code__.co_names)}
-    launching_nothing = {"Table", "entry", "scaling", "schedule"}
-    functions = {name for name, f in vars(fused).items() if callable(f)} - launching_nothing
-    assert functions <= called, f"no row in bench/gpu_parts/kernels.py for {functions - called}"
-    assert len({r.name for r in rows}) == len(rows)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rows_count_the_bytes_of_their_arrays(host, part, dtype):
-    """Each array that a call is given is read at least once, each new one written once; the sum is theirs."""
+    """Each array that a call is given is read at least once, each new one written once; the sum is theirs.
+
+    Together the rows launch every kernel that there is.
+    """
     kernels = part("kernels")
+    launched = set()
     for row in kernels.ROWS:
-        before = host.launches
         given = row.inputs(kernels.Make("standin", dtype, 70 * 32, 32))
+        before = host.launched.copy()
         result = row.call(**given)
         host.check()
-        assert host.launches > before and kernels.finite(result), row.name
+        assert host.launches > before.total() and kernels.finite(result), row.name
+        launched |= {*(host.launched - before)}
         reads, writes, gives = row.reads.split(), row.writes.split(), kernels.outputs(row, result)
         assert {*given} - {*row.partly.split()} <= {*reads} <= {*given, *gives}, row.name
         new = {k for k, v in gives.items() if v is not None and not any(v is a for a in given.values())}
@@ -94,6 +113,8 @@ def test_rows_count_the_bytes_of_their_arrays(host, part, dtype):
         least = sum([kernels.nbytes(given[k]) for k in {*reads} & {*given}] + [kernels.nbytes(gives[k]) for k in new])
         most = 3 * (least + sum(map(kernels.nbytes, given.values())))
         assert least <= kernels.moved(row, given, result) <= most, row.name
+    assert len({r.name for r in kernels.ROWS}) == len(kernels.ROWS)
+    assert launched == {k for path in (ROOT / "kernels").glob("*.cu*") for k in signatures(path.read_text())}
 
 
 def test_a_row_is_timed(host, part):
@@ -111,17 +132,40 @@ def test_a_time_is_the_median_of_what_the_device_says(part):
     assert clocks.program_ms(clock, lambda: None, 0.0) == 2.0
 
 
-def test_a_wrong_product_is_noticed(part):
-    inputs = part("inputs")
-    x, y, bias = (inputs.normal(*s, seed=i) for i, s in enumerate([(4, 30), (30, 9), (9,)]))
-    for form, f in {
-        "x @ y": lambda z: z - bias,
-        "linear, relu": lambda z: np.maximum(z, 0),
-        "linear, gelu": lambda z: z * inputs._phi(z),
-    }.items():
-        out = f(x @ y + bias)
-        error = lambda out, form=form: inputs.product_error(inputs.Product(4, 30, 9, form=form), x, y, bias, out)
-        assert error(out) < 1e-5 < 1e-2 < error(np.roll(out, 1, 0))
+@pytest.mark.parametrize("precision", ["float32", "TF32", "bfloat16", "float16", "float64"])
+def test_products_are_right_and_wrong_ones_noticed(host, part, precision):
+    """On the stand-in for cuBLASLt: epilogues, sums into an array, transposed views."""
+    products, session = part("products"), importlib.import_module("gpu_worker").Session("gpugrad", dry=True)
+    session.library.device, session.library.xp = "standin", host.xp
+    gg.set_default_device("standin")
+    without = {"float64": ("relu", "gelu_tanh"), "float32": ("gelu_tanh",), "TF32": ("gelu_tanh",)}.get(precision, ())
+    made, spoiled = session.library.product, lambda out: [o * 1.1 for o in out] if type(out) is tuple else out * 1.1
+    try:
+        for p in products.TINY_PRODUCTS:
+            session.library.product = made
+            if p.kind == "linear_grad" and p.activation in without:  # cuBLASLt has no such epilogue
+                with pytest.raises(NotImplementedError, match="no epilogue"):
+                    session.product(list(p), precision)
+                continue
+            assert session.product(list(p), precision) <= products.PRODUCT_ERROR[precision], p.label
+            session.library.product = lambda *given: (f := made(*given)) and (lambda: spoiled(f()))
+            assert session.product(list(p), precision) > 0.05, p.label
+        host.check()
+    finally:
+        gg.set_float32_matmul_precision("highest")
+
+
+def test_what_an_op_is_made_of_is_called(host, part):
+    bounds, names = part("bounds"), [*part("inputs").HOST_BOUNDS]
+    names.remove("raw_kernel")  # CuPy's own
+    for name in names:
+        launches, products = host.launches, host.cublaslt.products
+        bounds.bound("standin", name)()
+        assert host.launches == launches + (name == "launch")
+        assert host.cublaslt.products == products + (name in ("plan", "matmul"))
+    host.check()
+    with pytest.raises(NotImplementedError, match="no kernels for cpu"):
+        bounds.bound("cpu", "launch")
 
 
 @pytest.mark.parametrize("losses", [[2.0, 1.9, 1.9], [2.0, 1.9, float("nan")], [float("nan")] * 3])
@@ -157,15 +201,15 @@ def test_other_losses_are_not_timed(answered):
                     "first_s": 1.0,
                 }
             case "program":
-                return {"gpugrad": 4.0, "torch": 5.0, "jax": 6.0, "compiled": 2.5}[library]
+                return {"gpugrad": 4.0, "torch": 5.0, "fused": 2.0, "jax": 6.0, "compiled": 2.5}[library]
         return {"peak": 1, "process": None}
 
     rows = list(answered(answer).steps(answered(answer).Options(), float("inf")))
-    assert len(rows) == 3 * 3 * 4
+    assert len(rows) == 4 * 3 * 5
     for row in rows:
         wrong = row["library"] == "gpugrad" and row["model"] == "mlp"
         assert ("ms" in row) is not wrong and ("failed" in row) is wrong
-        assert wrong or row["ratio"] == row["ms"] / 5.0
+        assert wrong or (row["ratio"], row["ratio_fused"]) == (row["ms"] / 5.0, row["ms"] / 2.0)
 
 
 def test_rates_of_kernels_are_beside_the_copy_of_their_size(answered):
@@ -259,8 +303,21 @@ def test_the_tables_show_every_figure(part):
             {"left": 7},
         ],
         "gemm": [{"product": "8 x 8 x 8, x @ y", "precision": "TF32", "gpugrad": 400.0, "torch": 400.0, "ratio": 1.0}],
+        "host": [
+            {"op": "relu", "how": "recorded", "figure": True, "gpugrad": 2.6, "torch": 2.0, "ratio": 1.3},
+            {"op": "add", "how": "recorded", "figure": True, "gpugrad": 2.8, "torch": 2.0, "ratio": 1.4},
+            {"op": "a launch", "how": "part of an op", "figure": False, "gpugrad": 3, "torch": 1, "ratio": 3.0},
+        ],
         "steps": [
-            {"model": "mlp", "precision": "float32", "library": "gpugrad", "ms": 5.0, "ratio": 0.9, "peak": 2**30},
+            {
+                "model": "mlp",
+                "precision": "float32",
+                "library": "gpugrad",
+                "ms": 5.0,
+                "ratio": 0.9,
+                "ratio_fused": 1.2,
+                "peak": 2**30,
+            },
             {"model": "mlp", "precision": "float32", "library": "torch", "ms": 5.5, "ratio": 1.0, "losses": [2.0]},
         ],
     }
@@ -282,6 +339,8 @@ def test_the_tables_show_every_figure(part):
         "| softmax | float32 | 2,500 | 90% | 2,000 | 80% | 5 | missed |  |",
         "| adam | float32 |  |  |  |  |  |  | gpugrad: RuntimeError: x \\| y |",
         "No time for 7 more.",
-        "| gpugrad | float32 | 5 | 0.90 | met |  | 1,024 |  |  |  |",
+        "| gpugrad | float32 | 5 | 0.90 | met | 1.20 |  | 1,024 |  |  |  |",
+        "| of PyTorch's host time an op | at most 1.3 | 1 of 2 | 1.40 | 0 |",
+        "| a launch | part of an op | 3 | 1 | 3.00 | no figure |  |",
     ]:
         assert line in text.splitlines(), f"{line}\n{text}"

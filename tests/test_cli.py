@@ -1,6 +1,9 @@
 """The command: the demo learns, repeats and reports; bad arguments are said."""
 
 import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,6 +86,83 @@ def test_bad_arguments(arguments, message, capsys):
 def test_info(capsys):
     assert cli.main(["info"]) == 0
     out = capsys.readouterr().out
-    assert "gpugrad" in out and f"numpy        {np.__version__}" in out
+    assert "gpugrad" in out and f"numpy         {np.__version__}" in out
+    folder = re.search(r"^kernels +(.*)$", out, re.M)[1]
+    assert (Path(folder) / "softmax.cu").is_file()
     if not gg.device_count():
         assert "no GPU: CuPy" in out and "new tensors land on cpu" in out
+        assert re.search(r"^cuBLASLt +not looked for: no GPU$", out, re.M)
+
+
+class Gpu:
+    """cupy.cuda.Device as `info` asks it."""
+
+    def __init__(self, i):
+        self.compute_capability = ("90", "120")[i]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+
+class Failure(Exception):
+    """nvmath.bindings.cublasLt.cuBLASLtError."""
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """The lines of `info` on a machine with two, by (what the device's library answers for cuBLASLt, the bindings)."""
+    runtime = SimpleNamespace(
+        runtimeGetVersion=lambda: 13010, driverGetVersion=lambda: 13020, memGetInfo=lambda: (70 * 2**30, 80 * 2**30),
+        getDeviceProperties=lambda i: {"name": b"NVIDIA H100"},
+    )  # fmt: skip
+    cupy = SimpleNamespace(__version__="14.2.0", cuda=SimpleNamespace(runtime=runtime, Device=Gpu))
+    monkeypatch.setattr(cli, "cupy_or_reason", lambda: (cupy, ""))
+    monkeypatch.setattr(cli, "device_count", lambda: 2)
+
+    def lines(found, bindings):
+        monkeypatch.setattr(cli, "device", lambda name: SimpleNamespace(library=SimpleNamespace(blas=lambda d: found)))
+        package = None  # not installed
+        if bindings is not None:
+            bindings.cuBLASLtError, package = Failure, SimpleNamespace(cublasLt=bindings)
+            monkeypatch.setitem(sys.modules, "nvmath", SimpleNamespace(bindings=package))
+        monkeypatch.setitem(sys.modules, "nvmath.bindings", package)
+        return {line[:13].strip(): line[14:] for line in cli.info()}
+
+    return lines
+
+
+def test_info_of_gpus(two_gpus):
+    found = SimpleNamespace(lt=SimpleNamespace(get_version=lambda: 130102), nbytes=2**25)
+    lines = two_gpus(found, SimpleNamespace())
+    assert lines["cuda:0"] == "NVIDIA H100, compute capability 9.0, 70.0 of 80.0 GiB free"
+    assert "compute capability 12.0" in lines["cuda:1"] and lines["cupy"] == "14.2.0, CUDA 13.1"
+    assert lines["driver"].endswith(", up to CUDA 13.2")
+    assert lines["cuBLASLt"] == "13.1.2, 32 MiB of workspace for each stream"
+
+
+@pytest.mark.parametrize("error", [Failure("CUBLAS_STATUS_NOT_INITIALIZED (1)"), RuntimeError("no libcublasLt\nx")])
+def test_info_says_why_there_is_no_cublaslt(two_gpus, error):
+    def create():
+        raise error
+
+    said = two_gpus(None, SimpleNamespace(create=create))["cuBLASLt"]
+    assert said == f"not used, products are CuPy's: {str(error).splitlines()[0]}"
+
+
+def test_info_without_nvmath(two_gpus):
+    said = two_gpus(None, None)["cuBLASLt"]
+    assert said.startswith("not used, products are CuPy's: ") and said.endswith("pip install nvmath-python")
+
+
+def test_info_says_what_is_wrong_with_nvrtc(monkeypatch):
+    def missing():
+        raise RuntimeError("failed to load libnvrtc.so.13\nand more")
+
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "cupy.cuda", SimpleNamespace(nvrtc=SimpleNamespace(getVersion=missing)))
+    assert cli._nvrtc() == "not found: failed to load libnvrtc.so.13"
+    monkeypatch.setitem(sys.modules, "cupy.cuda", None)
+    assert cli._nvrtc().startswith("not found: CuPy")

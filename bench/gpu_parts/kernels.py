@@ -12,12 +12,14 @@ from gpugrad import fused
 from gpugrad.array import to_host
 from gpugrad.dtypes import as_dtype, wide
 from gpugrad.fused.optimizer import GRADIENT, PARAMETER, STATE, STATE2
-from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad
 
 from .clocks import Clock, device_ms, host_us
 from .inputs import TILE, fill, normal
 
 SETS = 3  # of inputs, taken in turn: more than any L2 cache holds together
+POSITIONS = (None, ""), (1, ", one position")  # sums along rows, and down columns
+LENGTHS = (1.0, ""), (0.5, ", rows of 512")  # a block for a row, and a warp
+ACTIVATIONS = tuple([a for a in fused.activation.ACTIVATIONS if a != "identity"])
 ARRAYS = 16  # among which an optimizer's elements are
 Inputs = dict[str, Any]
 
@@ -28,6 +30,11 @@ class Make:
     def __init__(self, device: str, dtype: Any, size: int, cols: int) -> None:
         self.device, self.dtype, self.cols, self.rows = device, as_dtype(dtype), cols, max(1, size // cols)
         self._blocks: dict[Any, Any] = {}
+
+    def in_rows(self, times: float) -> Make:
+        """As many elements, in rows `times` as long."""
+        cols = max(1, int(self.cols * times))
+        return Make(self.device, self.dtype, self.rows * self.cols, cols)
 
     def normal(self, *shape: int, dtype: Any = None) -> Any:
         """Random numbers, those of one block over and over."""
@@ -46,9 +53,10 @@ class Make:
     def row(self) -> Any:
         return self.normal(self.cols)
 
-    def images(self) -> Any:
-        """(batch, channels, positions)."""
-        return self.normal(max(1, self.rows // 64), 64, self.cols)
+    def images(self, positions: int | None = None) -> Any:
+        """(batch, 64 channels, positions)."""
+        positions = positions or self.cols
+        return self.normal(max(1, self.rows * self.cols // positions // 64), 64, positions)
 
     def whole(self, n: int, high: int) -> Any:
         """n random integers below `high`."""
@@ -75,27 +83,50 @@ class Row(NamedTuple):
     figure: bool = True  # whether it is to come near the copy: not where atomics or sorting rule
 
 
-def _norm_grad(m: Make, residual: bool = False) -> Inputs:
+def _softmax_grad(m: Make) -> Inputs:
+    return {"g": m.matrix(), "y": fused.softmax(m.matrix())}
+
+
+def _elementwise(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The `gpu=` forward of an op as a row's call."""
+    return lambda **arrays: forward(None, *arrays.values())
+
+
+def _refused(*arrays: Any) -> Any:
+    raise TypeError("no kernel is made for these arrays")
+
+
+def _norm(m: Make) -> Inputs:
+    return {"x": m.matrix(), "gamma": m.row(), "beta": m.row()}
+
+
+def _norm_sums(m: Make) -> Inputs:
     x = m.matrix()
     _, _, mean, rstd = fused.norm(x)
-    more = {"more": m.matrix()} if residual else {}
-    return {"g": m.matrix(), "total": x, "mean": mean, "rstd": rstd, "gamma": m.row(), **more}
+    return {"g": m.matrix(), "total": x, "mean": mean, "rstd": rstd}
 
 
-def _batch_norm_grad(m: Make) -> Inputs:
-    x = m.images()
+def _norm_grad(m: Make) -> Inputs:
+    return {**_norm_sums(m), "gamma": m.row()}
+
+
+def _batch_norm(m: Make, positions: int | None = None) -> Inputs:
+    return {"x": m.images(positions), "gamma": m.normal(64), "beta": m.normal(64)}
+
+
+def _batch_norm_grad(m: Make, positions: int | None = None) -> Inputs:
+    x = m.images(positions)
     _, mean, rstd = fused.batch_norm(x)
-    return {"g": m.images(), "x": x, "mean": mean, "rstd": rstd, "gamma": m.normal(64)}
+    return {"g": m.images(positions), "x": x, "mean": mean, "rstd": rstd, "gamma": m.normal(64)}
 
 
-def _xent(m: Make, times: int) -> Inputs:
-    """Logits with `times` the columns, and labels."""
-    rows, cols = max(1, m.rows // times), m.cols * times
-    return {"z": m.normal(rows, cols), "labels": m.whole(rows, cols)}
+def _xent(m: Make) -> Inputs:
+    """Logits and labels."""
+    return {"z": m.matrix(), "labels": m.whole(m.rows, m.cols)}
 
 
 def _xent_grad(m: Make) -> Inputs:
-    a = _xent(m, 1)
+    a = _xent(m)
     return {**a, "g": m.normal(a["z"].shape[0]), "lse": fused.softmax_xent(a["z"], a["labels"])[1]}
 
 
@@ -148,9 +179,17 @@ def _gradients(m: Make) -> Inputs:
 X = lambda m: {"x": m.matrix()}
 COPY = Row("copy, device to device", X, lambda x: x.copy(), "x", "out")
 ROWS = [
-    Row("relu", X, lambda x: relu(x), "x", "out"),
-    Row("relu_grad", lambda m: {"g": m.matrix(), "y": m.matrix()}, lambda g, y: relu_grad(g, y), "g y", "out"),
-    Row("sigmoid_grad", lambda m: {"g": m.matrix(), "y": m.matrix()}, lambda g, y: sigmoid_grad(g, y), "g y", "out"),
+    *[Row(f"activate, {act}", X, _elementwise(fused.activate(act, _refused)), "x", "out") for act in ACTIVATIONS],
+    *[
+        Row(
+            f"activate_grad, {act}",
+            lambda m: {"g": m.matrix(), "s": m.matrix()},
+            _elementwise(fused.activate_grad(act, _refused)),
+            "g s",
+            "out",
+        )
+        for act in ACTIVATIONS
+    ],
     *[
         Row(
             f"bias_act, {act}",
@@ -176,11 +215,13 @@ ROWS = [
     Row("relu_mask", X, fused.relu_mask, "x", "out bits", "out bits"),
     Row("relu_mask_grad", _relu_mask_grad, fused.relu_mask_grad, "g bits", "out"),
     Row("softmax", X, fused.softmax, "x", "out"),
+    Row("softmax, rows of 256", lambda m: X(m.in_rows(1 / 4)), fused.softmax, "x", "out"),
     Row("log_softmax", X, lambda x: fused.softmax(x, log=True), "x", "out"),
-    Row("softmax_grad", lambda m: {"g": m.matrix(), "y": fused.softmax(m.matrix())}, fused.softmax_grad, "g y", "out"),
+    Row("softmax_grad", _softmax_grad, fused.softmax_grad, "g y", "out"),
+    Row("softmax_grad, rows of 256", lambda m: _softmax_grad(m.in_rows(1 / 4)), fused.softmax_grad, "g y", "out"),
     Row(
         "softmax_xent",
-        lambda m: _xent(m, 1),
+        _xent,
         lambda z, labels: fused.softmax_xent(z, labels),
         "z labels",
         "loss lse",
@@ -188,7 +229,7 @@ ROWS = [
     ),
     Row(
         "softmax_xent, rows of 32768",
-        lambda m: _xent(m, 32),
+        lambda m: _xent(m.in_rows(32)),
         lambda z, labels: fused.softmax_xent(z, labels),
         "z labels",
         "loss lse",
@@ -201,14 +242,17 @@ ROWS = [
         "z labels g lse",
         "out",
     ),
-    Row(
-        "norm (layer_norm)",
-        lambda m: {"x": m.matrix(), "gamma": m.row(), "beta": m.row()},
-        fused.norm,
-        "x gamma beta",
-        "out mean rstd",
-        "out total mean rstd",
-    ),
+    *[
+        Row(
+            f"norm (layer_norm{rows})",
+            lambda m, times=times: _norm(m.in_rows(times)),
+            fused.norm,
+            "x gamma beta",
+            "out mean rstd",
+            "out total mean rstd",
+        )
+        for times, rows in LENGTHS
+    ],
     Row(
         "norm (layer_norm with residual)",
         lambda m: {"x": m.matrix(), "residual": m.matrix(), "gamma": m.row(), "beta": m.row()},
@@ -225,22 +269,37 @@ ROWS = [
         "out rstd",
         "out total mean rstd",
     ),
-    Row(  # once for dx, once for the sums down columns
-        "norm_grad", _norm_grad, fused.norm_grad, "g total mean rstd gamma g total mean rstd", "dx dgamma dbeta",
-        "dx dgamma dbeta",
-    ),
+    *[
+        Row(
+            f"norm_grad{rows}",
+            lambda m, times=times: _norm_grad(m.in_rows(times)),
+            fused.norm_grad,
+            "g total mean rstd gamma",
+            "dx",
+            "dx",
+        )
+        for times, rows in LENGTHS
+    ],
     Row(
         "norm_grad with residual",
-        lambda m: _norm_grad(m, residual=True),
+        lambda m: {**_norm_grad(m), "more": m.matrix()},
         fused.norm_grad,
-        "g total mean rstd gamma more g total mean rstd",
-        "dx dgamma dbeta",
-        "dx dgamma dbeta",
+        "g total mean rstd gamma more",
+        "dx",
+        "dx",
     ),
-    Row(  # once for the statistics, once to normalize
-        "batch_norm", lambda m: {"x": m.images(), "gamma": m.normal(64), "beta": m.normal(64)}, fused.batch_norm,
-        "x x gamma beta", "out mean rstd", "out mean rstd",
-    ),
+    Row("norm_sums", _norm_sums, fused.norm_sums, "g total mean rstd", "dgamma dbeta", "dgamma dbeta"),
+    *[
+        Row(  # once for the statistics, once to normalize
+            f"batch_norm{of}",
+            lambda m, n=n: _batch_norm(m, n),
+            fused.batch_norm,
+            "x x gamma beta",
+            "out mean rstd",
+            "out mean rstd",
+        )
+        for n, of in POSITIONS
+    ],
     Row(
         "batch_norm_inference",
         lambda m: {
@@ -254,10 +313,17 @@ ROWS = [
         "x gamma beta running_mean running_var",
         "out",
     ),
-    Row(
-        "batch_norm_grad", _batch_norm_grad, fused.batch_norm_grad, "g x g x mean rstd gamma", "dx dgamma dbeta",
-        "dx dgamma dbeta",
-    ),
+    *[
+        Row(
+            f"batch_norm_grad{of}",
+            lambda m, n=n: _batch_norm_grad(m, n),
+            fused.batch_norm_grad,
+            "g x g x mean rstd gamma",
+            "dx dgamma dbeta",
+            "dx dgamma dbeta",
+        )
+        for n, of in POSITIONS
+    ],
     Row("dropout", X, lambda x: fused.dropout(x, 0.1, 1, 0), "x", "out"),
     Row(
         "dropout with residual",
@@ -298,7 +364,7 @@ def nbytes(a: Any) -> int:
 def outputs(row: Row, result: Any) -> Inputs:
     """What a call gave, by name."""
     names = row.gives.split()
-    return dict(zip(names, result if len(names) > 1 else [result]))
+    return dict(zip(names, result if len(names) > 1 else [result], strict=bool(names)))
 
 
 def moved(row: Row, given: Inputs, result: Any) -> int:

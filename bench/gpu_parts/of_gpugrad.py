@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 
 import gpugrad as gg
+from gpugrad import gemm
 from gpugrad.array import to_host
 from gpugrad.dtypes import as_dtype
 
-from . import kernels
+from . import bounds, kernels
 from .clocks import CYCLES, HOST, Clock
 from .inputs import HOST_OPS, HOST_SHAPE, MOMENTUM, TILE, Arrays, Model, fill, normal
+from .products import Product
 
 
 class Library:
@@ -31,11 +34,7 @@ class Library:
 
     def settings(self, tf32: bool) -> None:
         """Whether products of float32 may use TF32."""
-        change = getattr(gg, "set_float32_matmul_precision", None)
-        if change is not None:
-            change("high" if tf32 else "highest")
-        elif tf32:
-            raise NotImplementedError("gpugrad has no TF32 yet")
+        gg.set_float32_matmul_precision("high" if tf32 else "highest")
 
     # ------------------------------------------------------------------------------------ arrays
     def array(self, shape: tuple[int, ...], dtype: str, seed: int) -> Any:
@@ -43,7 +42,7 @@ class Library:
         return fill(self.xp.empty((math.prod(shape),), as_dtype(dtype)), block).reshape(shape)
 
     def numpy(self, a: Any) -> np.ndarray:
-        return to_host(getattr(a, "array", a)).astype(np.float32)
+        return to_host(getattr(a, "array", a)).astype(np.float64)
 
     # ------------------------------------------------------------------------------------ parts
     def rows(self) -> list[list[Any]]:
@@ -55,13 +54,24 @@ class Library:
     def launch(self, name: str, dtype: str, seconds: float) -> float:
         return kernels.launch_us(self.clock, self.device, name, dtype, seconds)
 
-    def product(self, form: str, x: Any, y: Any, bias: Any) -> Callable[[], Any]:
-        x, y, bias = gg.tensor(x), gg.tensor(y), gg.tensor(bias)
-        if form.startswith("linear"):
-            return lambda: gg.nn.linear(x, y, bias, activation=form.rpartition(" ")[2])
-        x = gg.matrix_transpose(x) if form == "x.T @ y" else x
-        y = gg.matrix_transpose(y) if form == "x @ y.T" else y
+    def product(self, p: Product, given: dict[str, Any]) -> Callable[[], Any]:
+        if p.kind == "linear":
+            x, y, bias = [gg.tensor(given[k]) for k in ("x", "y", "bias")]
+            return lambda: gg.nn.linear(x, y, bias, activation=None if p.activation == "none" else p.activation)
+        if p.kind == "linear_grad":
+            made = gemm.linear(given["a"], given["b"], given["bias"], p.activation)
+            if made is None:
+                raise NotImplementedError("there is no epilogue for this")
+            return lambda: gemm.linear_grad(given["x"], given["y"], made[1], p.activation)
+        x, y = [a.swapaxes(-1, -2) if turned else a for a, turned in zip((given["x"], given["y"]), p.turned)]
+        if p.kind.startswith("out"):
+            signed = itertools.cycle((y, -y))  # what is added up stays as large as it is
+            return lambda: gemm.product(x, next(signed), given["out"])
+        x, y = gg.tensor(x), gg.tensor(y)
         return lambda: gg.matmul(x, y)
+
+    def bound(self, name: str) -> Callable[[], Any]:
+        return bounds.bound(self.device, name)
 
     def op(self, name: str, how: str) -> Callable[[], Any]:
         rows, cols = HOST_SHAPE
@@ -74,7 +84,10 @@ class Library:
             "linear": lambda h: gg.nn.linear(h, w, b),
             "softmax": gg.nn.softmax,
             "layer_norm": lambda h: gg.nn.layer_norm(h, (cols,), b, b),
+            "dropout": lambda h: gg.nn.dropout(h, 0.1),
             "cross_entropy": lambda h: gg.nn.cross_entropy(h, labels),
+            "embedding": lambda h: gg.nn.embedding(labels, h),
+            "sum": gg.sum,
         }[name]
         used = {"add": [x, b], "matmul": [x, w], "linear": [x, w, b], "layer_norm": [x, b]}.get(name, [x])
 
@@ -162,28 +175,35 @@ def _peak_hook(cupy: Any) -> Any:
 
 # ---------------------------------------------------------------------------------------------- models
 def _mlp(m: Model, p: dict[str, Any], x: Any) -> Any:
-    last = len(m.widths) - 2
-    for i in range(last):
-        x = gg.nn.linear(x, p[f"layer{i}.w"], p[f"layer{i}.b"], activation="relu")
-    return gg.nn.linear(x, p[f"layer{last}.w"], p[f"layer{last}.b"])
+    layers = [(p[f"layer{i}.w"], p[f"layer{i}.b"]) for i in range(len(m.widths) - 1)]
+    for w, b in layers[:-2]:
+        x = gg.nn.linear(x, w, b, activation="relu")
+    return gg.nn.feed_forward(x, *layers[-2], *layers[-1], "relu")
 
 
 def _transformer(m: Model, p: dict[str, Any], x: Any) -> Any:
-    d, of = m.widths[0], m.widths[0] // m.heads
-    linear = lambda name, h, act=None: gg.nn.linear(h, p[f"{name}.w"], p[f"{name}.b"], activation=act)
-    norm = lambda name, h: gg.nn.layer_norm(h, (d,), p[f"{name}.w"], p[f"{name}.b"])
+    d, of, many = m.widths[0], m.widths[0] // m.heads, m.batch * m.heads
+    layer = lambda name: (p[f"{name}.w"], p[f"{name}.b"])
+
+    def norm(name: str, h: Any, total: Any) -> tuple[Any, Any]:
+        """(the norm of h + total, h + total); of h itself where there is no total yet."""
+        if total is None:
+            return gg.nn.layer_norm(h, (d,), *layer(name)), h
+        return gg.nn.layer_norm(h, (d,), *layer(name), residual=total)
 
     def attention(i: int, h: Any) -> Any:
-        heads = gg.reshape(linear(f"{i}.qkv", h), (m.batch, m.length, 3, m.heads, of))
-        q, k, v = gg.unstack(gg.permute_dims(heads, (2, 0, 3, 1, 4)))
-        scores = gg.matmul(q, gg.matrix_transpose(k)) * of**-0.5
-        h = gg.permute_dims(gg.matmul(gg.nn.softmax(scores), v), (0, 2, 1, 3))
-        return linear(f"{i}.out", gg.reshape(h, (m.batch, m.length, d)))
+        heads = gg.reshape(gg.nn.linear(h, *layer(f"{i}.qkv")), (m.batch, m.length, 3, m.heads, of))
+        q, k, v = gg.unstack(gg.reshape(gg.permute_dims(heads, (2, 0, 3, 1, 4)), (3, many, m.length, of)))
+        h = gg.matmul(gg.nn.softmax(gg.matmul(q * of**-0.5, gg.matrix_transpose(k))), v)
+        h = gg.permute_dims(gg.reshape(h, (m.batch, m.heads, m.length, of)), (0, 2, 1, 3))
+        return gg.nn.linear(gg.reshape(h, (m.batch, m.length, d)), *layer(f"{i}.out"))
 
+    total = None
     for i in range(m.layers):
-        x = x + attention(i, norm(f"{i}.norm1", x))
-        x = x + linear(f"{i}.down", linear(f"{i}.up", norm(f"{i}.norm2", x), "gelu"))
-    return linear("head", norm("norm", x))
+        h, total = norm(f"{i}.norm1", x, total)
+        h, total = norm(f"{i}.norm2", attention(i, h), total)
+        x = gg.nn.feed_forward(h, *layer(f"{i}.up"), *layer(f"{i}.down"), m.activation)
+    return gg.nn.linear(norm("norm", x, total)[0], *layer("head"))
 
 
 def _convnet(m: Model, p: dict[str, Any], x: Any) -> Any:

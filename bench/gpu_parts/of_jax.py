@@ -31,7 +31,7 @@ class Library:
         jax.config.update("jax_default_matmul_precision", "tensorfloat32" if tf32 else "float32")
 
     def numpy(self, a: Any) -> np.ndarray:
-        return np.asarray(a, np.float32)
+        return np.asarray(a, np.float64)
 
     def step(self, m: Model, x: np.ndarray, labels: np.ndarray, weights: Arrays, dtype: str) -> Callable[[], Any]:
         kind = getattr(jnp, dtype)
@@ -85,6 +85,7 @@ def _mlp(m: Model, p: dict[str, Any], x: Any) -> Any:
 def _transformer(m: Model, p: dict[str, Any], x: Any) -> Any:
     d, of = m.widths[0], m.widths[0] // m.heads
     linear = lambda name, h: h @ p[f"{name}.w"] + p[f"{name}.b"]
+    act = lambda h: jax.nn.gelu(h, approximate=m.activation == "gelu_tanh")
 
     def norm(name: str, h: Any) -> Any:
         wide = h.astype(jnp.float32)
@@ -100,7 +101,7 @@ def _transformer(m: Model, p: dict[str, Any], x: Any) -> Any:
 
     for i in range(m.layers):
         x = x + attention(i, norm(f"{i}.norm1", x))
-        x = x + linear(f"{i}.down", jax.nn.gelu(linear(f"{i}.up", norm(f"{i}.norm2", x)), approximate=False))
+        x = x + linear(f"{i}.down", act(linear(f"{i}.up", norm(f"{i}.norm2", x))))
     return linear("head", norm("norm", x))
 
 

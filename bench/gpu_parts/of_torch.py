@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,19 @@ import torch.nn.functional as F
 
 from .clocks import CYCLES, HOST, Clock
 from .inputs import HOST_OPS, HOST_SHAPE, MOMENTUM, TILE, Arrays, Model, fill, normal
+from .products import Product
+
+_TANH = {"approximate": "tanh"}
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "none": lambda z: z, "relu": F.relu, "gelu": F.gelu, "gelu_tanh": lambda z: F.gelu(z, **_TANH),
+}  # fmt: skip
 
 
 class Library:
     """Arrays, products, ops and training steps of PyTorch on a GPU, or on the CPU in a dry run."""
 
     compiles = False
+    fused = False  # whether the optimizer of a step is
 
     def __init__(self, dry: bool) -> None:
         self.device = "cpu" if dry else "cuda"
@@ -37,16 +45,45 @@ class Library:
         return fill(block.new_empty(math.prod(shape)), block).reshape(shape)
 
     def numpy(self, a: torch.Tensor) -> np.ndarray:
-        return a.detach().float().cpu().numpy()
+        return a.detach().double().cpu().numpy().copy()  # on the CPU it would be the same memory
 
     # ------------------------------------------------------------------------------------ parts
-    def product(self, form: str, x: Any, y: Any, bias: Any) -> Callable[[], Any]:
-        if form.startswith("linear"):
-            act, weight = {"relu": F.relu, "gelu": F.gelu}[form.rpartition(" ")[2]], y.T.contiguous()
+    def product(self, p: Product, given: dict[str, Any]) -> Callable[[], Any]:
+        x, y = [a.mT if turned else a for a, turned in zip((given["x"], given["y"]), p.turned)]
+        if p.kind == "linear":
+            act, bias, weight = ACTIVATIONS[p.activation], given["bias"], y.T.contiguous()
+            if p.activation == "none":
+                return lambda: F.linear(x, weight, bias)
             return lambda: act(F.linear(x, weight, bias))
-        x = x.mT if form == "x.T @ y" else x
-        y = y.mT if form == "x @ y.T" else y
+        if p.kind == "linear_grad":
+            return self._linear_grad(p.activation, x, y, torch.addmm(given["bias"], given["a"], given["b"]))
+        if p.kind.startswith("out"):
+            signed = itertools.cycle((y, -y))
+            return lambda: given["out"].addmm_(x, next(signed))
         return lambda: torch.matmul(x, y)
+
+    def _linear_grad(self, activation: str, g: Any, y: Any, z: Any) -> Callable[[], Any]:
+        """As autograd does it: z is what the activation was given, for relu its output."""
+        aten, saved = torch.ops.aten, F.relu(z) if activation == "relu" else z
+        back = {
+            "relu": lambda d: aten.threshold_backward(d, saved, 0),
+            "gelu_tanh": lambda d: aten.gelu_backward(d, saved, **_TANH),
+        }[activation]
+
+        def run() -> Any:
+            dz = back(torch.matmul(g, y))
+            return dz, dz.sum(0)
+
+        return run
+
+    def bound(self, name: str) -> Callable[[], Any]:
+        x, y = self.put(normal(*HOST_SHAPE)), self.put(normal(HOST_SHAPE[1], HOST_SHAPE[1]))
+        out = torch.empty_like(x)
+        return {
+            "launch": lambda: torch.relu_(x),
+            "allocation": lambda: torch.empty(HOST_SHAPE, device=self.device),
+            "plan": lambda: torch.mm(x, y, out=out),
+        }[name]
 
     def op(self, name: str, how: str) -> Callable[[], Any]:
         rows, cols = HOST_SHAPE
@@ -59,7 +96,10 @@ class Library:
             "linear": lambda h: F.linear(h, w, b),
             "softmax": lambda h: torch.softmax(h, -1),
             "layer_norm": lambda h: F.layer_norm(h, (cols,), b, b),
+            "dropout": lambda h: F.dropout(h, 0.1),
             "cross_entropy": lambda h: F.cross_entropy(h, labels),
+            "embedding": lambda h: F.embedding(labels, h),
+            "sum": torch.sum,
         }[name]
         used = {"add": [x, b], "matmul": [x, w], "linear": [x, w, b], "layer_norm": [x, b]}.get(name, [x])
 
@@ -84,9 +124,9 @@ class Library:
         inputs, targets = self.put(x, dtype), self.put(labels)
         forward = {"mlp": _mlp, "transformer": _transformer, "convnet": _convnet}[m.kind]
         optimizer = (
-            torch.optim.Adam(p.values(), m.rate)
+            torch.optim.Adam(p.values(), m.rate, fused=self.fused or None)
             if m.optimizer == "adam"
-            else torch.optim.SGD(p.values(), m.rate, MOMENTUM)
+            else torch.optim.SGD(p.values(), m.rate, MOMENTUM, fused=self.fused or None)
         )
         loss_of = lambda: F.cross_entropy(forward(m, p, inputs).flatten(0, -2), targets.flatten())
         loss_of = torch.compile(loss_of) if self.compiles else loss_of
@@ -113,6 +153,10 @@ class Compiled(Library):
     compiles = True
 
 
+class Fused(Library):
+    fused = True
+
+
 def _clock() -> Clock:
     def record() -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
@@ -135,6 +179,7 @@ def _transformer(m: Model, p: dict[str, Any], x: Any) -> Any:
     d, of = m.widths[0], m.widths[0] // m.heads
     linear = lambda name, h: F.linear(h, p[f"{name}.w"], p[f"{name}.b"])
     norm = lambda name, h: F.layer_norm(h, (d,), p[f"{name}.w"], p[f"{name}.b"])
+    act = ACTIVATIONS[m.activation]
 
     def attention(i: int, h: Any) -> Any:
         heads = linear(f"{i}.qkv", h).view(m.batch, m.length, 3, m.heads, of)
@@ -144,7 +189,7 @@ def _transformer(m: Model, p: dict[str, Any], x: Any) -> Any:
 
     for i in range(m.layers):
         x = x + attention(i, norm(f"{i}.norm1", x))
-        x = x + linear(f"{i}.down", F.gelu(linear(f"{i}.up", norm(f"{i}.norm2", x))))
+        x = x + linear(f"{i}.down", act(linear(f"{i}.up", norm(f"{i}.norm2", x))))
     return linear("head", norm("norm", x))
 
 

@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 
 from common import BENCH, ROOT, Worker, environment
 
-from .inputs import ADAM_PARAMETERS, HOST_OPS, MODELS, PRECISIONS, PRODUCT_ERROR, PRODUCTS, TINY_PRODUCTS
+from .inputs import ADAM_PARAMETERS, HOST_BOUNDS, HOST_OPS, MODELS, PRECISIONS
+from .products import PRODUCT_ERROR, PRODUCTS, TINY_PRODUCTS
 
 Row = dict[str, Any]
 Rows = Iterator[Row]
 MIB = 2**20
 BOTH = ("gpugrad", "torch")
+EAGER = {"torch": "ratio", "fused": "ratio_fused"}  # what the steps' times are set against, and under which name
 ADAMS = ("PyTorch's default", "PyTorch's fused=True")
 DRY = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 START = 90.0  # seconds within which a library has to import, compile and answer for the first time
@@ -35,7 +37,7 @@ class Options(NamedTuple):
 
     def installed(self, *libraries: str) -> list[str]:
         """Those of the libraries that are there."""
-        packages = {"compiled": "torch"}
+        packages = {"compiled": "torch", "fused": "torch"}
         return [k for k in libraries if k == "gpugrad" or find_spec(packages.get(k, k)) is not None]
 
 
@@ -142,7 +144,7 @@ def _rate(libraries: Libraries, row: Row, mib: int) -> float | None:
 
 def gemm(o: Options, deadline: float) -> Rows:
     """Matrix products beside PyTorch's."""
-    products = TINY_PRODUCTS if o.dry else PRODUCTS[:6] if o.quick else PRODUCTS
+    products = TINY_PRODUCTS if o.dry else PRODUCTS[:7] if o.quick else PRODUCTS
     plan = [(name, p) for name in PRECISIONS for p in products]
     seconds, left = (0.002 if o.dry else 0.04), []
     with Libraries(o, deadline) as libraries:
@@ -163,19 +165,28 @@ def gemm(o: Options, deadline: float) -> Rows:
 
 def host(o: Options, deadline: float) -> Rows:
     """What the host needs for an op, beside PyTorch."""
-    plan = [(op, how) for op in HOST_OPS for how in ("bare", "recorded", "backward")]
-    plan += [(f"Adam, {ADAM_PARAMETERS} parameters", how) for how in ADAMS]
     seconds, left = (0.002 if o.dry else 0.05), []
     with Libraries(o, deadline) as libraries:
-        for op, how in within(plan, deadline, left):
-            row: Row = {"op": op, "how": how}
-            request = {"do": "adam", "how": how} if how in ADAMS else {"do": "op", "name": op, "how": how}
-            for k in o.installed(*BOTH):
+        for row, request, names in within(list(_host_plan()), deadline, left):
+            for k in (names := o.installed(*names)):
                 libraries.attempt(row, k, **request)
-            ready = [k for k in o.installed(*BOTH) if k not in row.get("failed", {})]
+            ready = [k for k in names if k not in row.get("failed", {})]
             row |= libraries.alternating({k: row for k in ready}, 1 if o.quick else 3, "host", seconds)
             yield _with_ratio(row)
     yield from left
+
+
+def _host_plan() -> Iterator[tuple[Row, dict[str, Any], tuple[str, ...]]]:
+    """(the row, what is asked, whom).  Beside PyTorch's fused optimizer nothing is held to the figure."""
+    for name, (title, by_torch) in HOST_BOUNDS.items():
+        row = {"op": title, "how": "part of an op", "figure": False}
+        yield row, {"do": "bound", "name": name}, BOTH if by_torch else BOTH[:1]
+    for op in HOST_OPS:
+        for how in ("bare", "recorded", "backward"):
+            yield {"op": op, "how": how, "figure": True}, {"do": "op", "name": op, "how": how}, BOTH
+    for how in ADAMS:
+        row = {"op": f"Adam, {ADAM_PARAMETERS} parameters", "how": how, "figure": how == ADAMS[0]}
+        yield row, {"do": "adam", "how": how}, BOTH
 
 
 def _with_ratio(row: Row) -> dict[str, Any]:
@@ -183,15 +194,16 @@ def _with_ratio(row: Row) -> dict[str, Any]:
 
 
 def steps(o: Options, deadline: float) -> Rows:
-    """Training steps: gpugrad and PyTorch in turn, then what is compiled, each in a process of its own."""
+    """Training steps: PyTorch, without and with fused optimizers, and gpugrad in turn; then what is compiled."""
     precisions = ["float32"] if o.quick else ["float32", "bfloat16", "TF32"]
-    pairs = [(o.installed(*reversed(BOTH)), m, p) for p in precisions for m in MODELS]
+    together = o.installed("torch", *(() if o.quick else ("fused",)), "gpugrad")
+    pairs = [(together, m, p) for p in precisions for m in MODELS]
     compiled = (
         [] if o.quick else [([k], m, p) for p in precisions for m in MODELS for k in o.installed("jax", "compiled")]
     )
     seconds, left = (0.01 if o.dry else 0.3), []
     expected: dict[tuple[str, str], tuple[str, list[float]]] = {}  # PyTorch's, where it is installed
-    eager: dict[tuple[str, str], float] = {}
+    eager: dict[tuple[str, str, str], float] = {}  # PyTorch's times, by library too
     with Libraries(o, deadline) as libraries:
         for names, model, precision in within(pairs + compiled, deadline, left):
             rows = {k: {"model": model, "precision": precision, "library": k} for k in names}
@@ -205,11 +217,11 @@ def steps(o: Options, deadline: float) -> Rows:
             for k, ms in libraries.alternating(right, 1 if o.dry else 5, "program", seconds).items():
                 rows[k]["ms"] = ms
                 rows[k].update(libraries.attempt(rows[k], k, do="memory") or {})
-            if "ms" in rows.get("torch", {}):
-                eager[model, precision] = rows["torch"]["ms"]
+            eager |= {(k, model, precision): r["ms"] for k, r in rows.items() if k in EAGER and "ms" in r}
             for k, row in rows.items():
-                if "ms" in row and (model, precision) in eager:
-                    row["ratio"] = row["ms"] / eager[model, precision]
+                for library, ratio in EAGER.items():
+                    if "ms" in row and (library, model, precision) in eager:
+                        row[ratio] = row["ms"] / eager[library, model, precision]
                 if k in ("jax", "compiled"):
                     libraries.end(k)  # its peak of memory is that of the process
                 yield row
@@ -285,6 +297,6 @@ def checked(command: list[str], deadline: float) -> dict[str, Any]:
 
 # The parts in their order: what runs them, and their share of the time.
 PARTS: dict[str, tuple[Callable[[Options, float], Rows], float]] = {
-    "tests": (tests, 150), "memcheck": (memcheck, 80), "racecheck": (racecheck, 60), "kernels": (kernels, 70),
-    "gemm": (gemm, 40), "host": (host, 25), "steps": (steps, 115),
+    "tests": (tests, 150), "memcheck": (memcheck, 80), "racecheck": (racecheck, 60), "kernels": (kernels, 75),
+    "gemm": (gemm, 50), "host": (host, 25), "steps": (steps, 120),
 }  # fmt: skip

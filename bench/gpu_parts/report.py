@@ -17,7 +17,10 @@ FIGURES = {
     "host": (1.3, False, "of PyTorch's host time an op"),
     "steps": (1.0, False, "of PyTorch eager's time a step"),
 }
-NAMES = {"gpugrad": "gpugrad", "torch": "PyTorch eager", "compiled": "torch.compile", "jax": "JAX jit"}
+NAMES = {
+    "gpugrad": "gpugrad", "torch": "PyTorch eager", "fused": "PyTorch eager, fused optimizer",
+    "compiled": "torch.compile", "jax": "JAX jit",
+}  # fmt: skip
 TO_COPY, TO_TORCH = "of the copy", "gpugrad / PyTorch"
 
 
@@ -27,6 +30,7 @@ def figures(part: str, rows: list[Row]) -> tuple[list[float], int]:
         rows = [r for r in rows if r.get("figure")]
         found = [[s["of_copy"] for s in r["sizes"].values()] for r in rows]
     else:
+        rows = [r for r in rows if r.get("figure", True)]
         rows = [r for r in rows if r.get("library", "gpugrad") == "gpugrad" and not {"left", "broken"} & {*r}]
         found = [[r["ratio"]] if "ratio" in r else [] for r in rows]
     return [v for some in found for v in some], found.count([])
@@ -81,33 +85,39 @@ def _gemm(rows: list[Row]) -> Iterator[str]:
     ])  # fmt: skip
 
 
-def _ratio(row: Row) -> str:
-    return f"{row['ratio']:.2f}" if "ratio" in row else ""
+def _ratio(row: Row, name: str = "ratio") -> str:
+    return f"{row[name]:.2f}" if name in row else ""
 
 
 def _host(rows: list[Row]) -> Iterator[str]:
+    yield "Microseconds until a call returns, for each op of it. The first rows are what an op is made of: a launch, an"
+    yield "array, a product."
+    yield ""
     head = ["op", "how", "gpugrad, us", "PyTorch, us", TO_TORCH, "at most 1.3", "went wrong"]
     yield from table(head, [
-        [r["op"], r["how"], r.get("gpugrad"), r.get("torch"), _ratio(r), _judged("host", r.get("ratio")), _failed(r)]
+        [r["op"], r["how"], r.get("gpugrad"), r.get("torch"), _ratio(r),
+         _judged("host", r.get("ratio")) if r.get("figure", True) else "no figure", _failed(r)]
         for r in rows
     ])  # fmt: skip
 
 
 def _steps(rows: list[Row]) -> Iterator[str]:
     yield "All start from the same weights and data; a program is timed only if its first three losses are PyTorch's."
-    yield "PyTorch attends with scaled_dot_product_attention; its optimizers are as it makes them by default. The first"
-    yield "step includes compiling. JAX's time is the host's, until the result is there."
+    yield "PyTorch attends with scaled_dot_product_attention. The figure is against its optimizers as it makes them by"
+    yield "default; beside it is the time with fused=True. The first step includes compiling. JAX's time is the host's,"
+    yield "until the result is there."
     for model, title in TITLES.items():
         place = lambda r: (list(PRECISIONS).index(r["precision"]), list(NAMES).index(r["library"]))
         some = sorted([r for r in rows if r.get("model") == model], key=place)
         if not some:
             continue
         yield from ["", f"{title[0].upper()}{title[1:]}:", ""]
-        head = ["library", "precision", "ms", "/ PyTorch eager", "at most 1.0", "first step, s", "peak, MiB",
+        head = ["library", "precision", "ms", "/ PyTorch eager", "at most 1.0", "/ fused", "first step, s", "peak, MiB",
                 "process, MiB", "first losses", "went wrong"]  # fmt: skip
         yield from table(head, [
             [NAMES[r["library"]], r["precision"], r.get("ms"), _ratio(r),
-             _judged("steps", r.get("ratio")) if r["library"] == "gpugrad" else "", r.get("first_s"),
+             _judged("steps", r.get("ratio")) if r["library"] == "gpugrad" else "", _ratio(r, "ratio_fused"),
+             r.get("first_s"),
              _mib(r.get("peak")), _mib(r.get("process")), " ".join([f"{v:.4f}" for v in r.get("losses", ())]),
              _failed(r)]
             for r in some
@@ -124,10 +134,14 @@ TABLES = {
 }  # fmt: skip
 
 
+def _lent(about: dict[str, Any]) -> list[str]:
+    return [f"not installed, from build/wheels: {', '.join(about['lent'])}  "] if about.get("lent") else []
+
+
 def report(about: dict[str, Any], results: dict[str, list[Row]]) -> str:
     """All tables.  results: the rows of each part."""
     lines = [f"# bench/gpu.py, {about['date']}", "", *[f"{k}: {v}  " for k, v in about["gpu"].items()],
-             f"machine: {described(about)}  ", f"commit: {about['commit']}", ""]  # fmt: skip
+             f"machine: {described(about)}  ", *_lent(about), f"commit: {about['commit']}", ""]  # fmt: skip
     body = []
     for part, (limit, at_least, what) in FIGURES.items():
         found, without = figures(part, results.get(part, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +50,24 @@ def _together(code: str, kernel: str) -> tuple[str, ...]:
 class HostLibrary(standin.StandIn):
     """A stand-in for CuPy that compiles, and has cuBLASLt (tests/cublaslt.py).
 
-    `order` is the schedule of what follows, with arrays at the start of their pages in every second one; `launches`
-    counts.
+    `order` is the schedule of what follows, with arrays at the start of their pages in every second one; `launched`
+    counts the launches of each kernel by its name, `launches` all.
     """
 
     compiles = True
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.launches = folder, 0
+        self.folder, self.launched = folder, Counter[str]()
         self.allocator = Allocator()
         self.order = SCHEDULES[0]
         self.xp = Namespace(self.allocator)
         self._modules: dict[tuple[str, ...], HostModule] = {}
         self.cublaslt = CublasLt()
         self._blas = Blas(self.cublaslt, self.cublaslt.stream, self._workspace, 2**16, alone=True)
+
+    @property
+    def launches(self) -> int:
+        return self.launched.total()
 
     @property
     def order(self) -> int:
@@ -95,10 +100,10 @@ class HostLibrary(standin.StandIn):
         names = _together(code, kernel)
         if (code, *names) not in self._modules:
             self._modules[code, *names] = HostModule(code, name_expressions=names, folder=self.folder)
-        function = self._modules[code, *names].get_function(kernel)
+        function, name = self._modules[code, *names].get_function(kernel), kernel.partition("<")[0]
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
-            self.launches += 1
+            self.launched[name] += 1
             function(grid, block, args, order=self.order)
 
         return launch
