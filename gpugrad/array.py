@@ -11,6 +11,7 @@ import sys
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
+from sys import getrefcount
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +62,19 @@ class Library:
             and not self.address(x) % dtype.itemsize
         )
 
+    def alone(self, x: Array) -> bool:
+        """Whether only the attribute that `x` was taken from holds it, and nobody else its memory: nobody can tell if
+        it is written to.
+
+        Asked as `alone(t.array)`, never with a local variable, which would be one more that holds it.  "No" may be
+        wrong, "yes" never is.
+        """
+        return getrefcount(x) == 3 and self.owns(x)  # the attribute, this call's argument and getrefcount's
+
+    def owns(self, x: Array) -> bool:
+        """Whether the memory of `x` is known to be its own, so that whoever else has it, holds `x`."""
+        return x.base is None and x.flags.owndata and x.flags.writeable
+
     def empty(self, shape: Any, dtype: np.dtype) -> Array:
         """A new array whose values are not set, on the device in whose scope this is asked."""
         return self.xp.empty(shape, dtype)
@@ -92,6 +106,9 @@ class CupyLibrary(Library):
         self.types = (cupy.ndarray,)
         self.empty = cupy.ndarray  # what cupy.empty calls
         self._current = cupy.cuda.runtime.getDevice
+        memory = cupy.cuda.memory  # what CuPy allocates: other memory, such as PyTorch's, somebody else may hold unseen
+        self._owned = memory.PooledMemory, memory.Memory, memory.MemoryAsync, memory.ManagedMemory
+        self._owned += memory.PythonFunctionAllocatorMemory, memory.CFunctionAllocatorMemory
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
         with self.xp.cuda.Device(device.index):
@@ -116,6 +133,12 @@ class CupyLibrary(Library):
             return False
         memory = x.data
         return x.dtype == dtype and x._c_contiguous and memory.device_id == index and not memory.ptr % dtype.itemsize
+
+    def owns(self, x: Array) -> bool:
+        # A view holds its base, but for those of as_strided and of ndarray(memptr=...), which hold pointer or memory.
+        if x.base is not None or getrefcount(x.data) != 2:  # the array's, and getrefcount's argument
+            return False
+        return getrefcount(x.data.mem) == 2 and isinstance(x.data.mem, self._owned)
 
     def scope(self, device: Device) -> Any:
         return _NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)

@@ -103,11 +103,15 @@ class Table:
                 addresses.append(where)
         self._point(column, arrays, addresses)
 
-    def allocate(self, like: Arrays) -> list[Array]:
-        """New arrays of the shapes of `like` for the results."""
+    def allocate(self, like: Arrays, over: Sequence[bool] = ()) -> list[Array]:
+        """Arrays of the shapes of `like` for the results: new ones, or where `over` says so the parameters themselves.
+
+        A parameter that had to be copied is not written over.
+        """
         p, dtype, address = self.place, self.dtype, self.place.lib.address
+        own = [a is x and w for a, x, w in zip(like, self.columns[PARAMETER], over or [False] * len(like))]
         with p.scope():
-            outs = [p.empty(a.shape, dtype) for a in like]
+            outs = [a if w else p.empty(a.shape, dtype) for a, w in zip(like, own)]
         self._point(UPDATED, outs, [address(a) for a, n in zip(outs, self.sizes) if n])
         return outs
 
@@ -158,7 +162,7 @@ def sgd(
     """
     columns = [PARAMETER, UPDATED, GRADIENT] + [STATE] * bool(momentum)
     with table.place.scope():
-        for launch, _ in table.launches("sgd", columns):
+        for launch, _ in list(table.launches("sgd", columns)):
             launch(schedule, scaling, CHUNK, momentum, decay, int(nesterov), int(decoupled), int(maximize))
     table.forget()
 

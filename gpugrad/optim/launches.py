@@ -59,11 +59,13 @@ class Bucket:
         self.schedule: Schedule
 
     def load(self, todo: Todo) -> list[Array]:
-        """Put the step's arrays into the table; answers those for the results."""
+        """Put the step's arrays into the table; answers those for the results: the variables' own, where nobody can tell."""
+        lib = self.table.place.lib
+        alone = [lib.alone(v.array) for v in self.variables]  # before the table holds them, too
         xs = [v.array for v in self.variables]
         self.table.set(PARAMETER, xs)
         self.table.set(GRADIENT, [todo[i][0] for i in self.at])
-        return self.table.allocate(xs)
+        return self.table.allocate(xs, alone)
 
 
 class Scaling:
