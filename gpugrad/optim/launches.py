@@ -59,7 +59,7 @@ class Bucket:
         self.schedule: Schedule
 
     def load(self, todo: Todo) -> list[Array]:
-        """Put the step's arrays into the table; answers those for the results: the variables' own, where nobody can tell."""
+        """Put the step's arrays into the table; answers those for the results: where nobody can tell, the same."""
         lib = self.table.place.lib
         alone = [lib.alone(v.array) for v in self.variables]  # before the table holds them, too
         xs = [v.array for v in self.variables]
