@@ -83,24 +83,23 @@ class Table:
         TypeError for another dtype, device or library; ValueError for other sizes and strided arrays to write to.
         """
         lib, dtype, own = self.place.lib, self.dtype if column < STATE else wide(self.dtype), self.place.device.index
-        types, address, index, itemsize = lib.types, lib.address, lib.index, dtype.itemsize
+        types, address, sign = lib.types, lib.address, lib.sign
         if len(arrays) != len(self.sizes):
             raise ValueError(f"{len(self.sizes)} arrays to update, {len(arrays)} beside them")
         arrays, addresses = list(arrays), []
         for i, (a, size) in enumerate(zip(arrays, self.sizes)):
-            if not isinstance(a, types) or a.dtype != dtype or index(a) != own:
+            about = sign(a) if isinstance(a, types) else None
+            if about is None or about[2:4] != (dtype, own):
                 raise TypeError(f"an array of {dtype} on {self.place.device} is needed, given {_shown(a)}")
             if a.size != size:
                 raise ValueError(f"an array of {size} elements is needed, given one of shape {a.shape}")
-            where = address(a)
-            if not a.flags.c_contiguous or where % itemsize:
+            if not about[-1]:
                 if column not in (PARAMETER, GRADIENT):
                     raise ValueError(f"a contiguous, aligned array is needed, given one of strides {a.strides}")
                 with self.place.scope():
                     a = arrays[i] = self.place.whole(a)
-                where = address(a)
             if size:
-                addresses.append(where)
+                addresses.append(address(a))
         self._point(column, arrays, addresses)
 
     def allocate(self, like: Arrays, over: Sequence[bool] = ()) -> list[Array]:
