@@ -7,6 +7,7 @@ it by their signs (`Library.sign`), which are the check, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Launch(NamedTuple):
     scalars: tuple[Any, ...] = ()
 
 
-Again = Callable[[tuple[Any, ...], tuple[Any, ...]], list[Any]]  # (arrays, the varying scalars) -> outputs
+Again = Callable[[tuple[Any, ...], tuple[Any, ...]], Sequence[Any]]  # (arrays, the varying scalars) -> outputs
 
 
 class Launcher:
@@ -48,7 +49,7 @@ class Launcher:
         self._make = make
         self._known: dict[Any, Again] = {}
 
-    def __call__(self, arrays: tuple[Any, ...], *static: Any, varying: tuple[Any, ...] = ()) -> list[Any]:
+    def __call__(self, arrays: tuple[Any, ...], *static: Any, varying: tuple[Any, ...] = ()) -> Sequence[Any]:
         found = self.find(arrays, static)
         return self.first(arrays, static, varying) if found is None else found(arrays, varying)
 
@@ -60,7 +61,9 @@ class Launcher:
         except AttributeError:  # what is no array of this library
             return None
 
-    def first(self, given: tuple[Any, ...], static: tuple[Any, ...] = (), varying: tuple[Any, ...] = ()) -> list[Any]:
+    def first(
+        self, given: tuple[Any, ...], static: tuple[Any, ...] = (), varying: tuple[Any, ...] = ()
+    ) -> Sequence[Any]:
         """A launch whose arguments are checked one by one; after it, others like it are known."""
         p = place(*given)
         with p.scope():
@@ -79,37 +82,39 @@ class Launcher:
 def _again(p: Place, what: Launch, arrays: Sequence[Any], varying: int) -> Again:
     """The launch for arrays with the signs of these."""
     run, grid, block, wanted, scalars = what
-    here, index, empty = p.lib.here, p.device.index, p.lib.empty
-    if run is None:
-        function, takes, rest = None, [], ()
-    else:
-        function, at = run.function, len(arrays) + len(wanted)
-        takes = run.takes[at : at + varying]
-        rest = tuple([take(s) for take, s in zip(run.takes[at + varying :], scalars)])
+    here, index, empty, function = p.lib.here, p.device.index, p.lib.empty, None if run is None else run.function
+    takes = () if run is None else run.takes[len(arrays) + len(wanted) :]
+    rest = tuple([take(s) for take, s in zip(takes[varying:], scalars)])
+    present = [o for o in wanted if o is not None]
+    shapes, dtypes = [o[0] for o in present], [o[1] for o in present]
+    arguments = _places([*arrays, *wanted], keep=len(arrays))
+    answers = _places(wanted, keep=0)
 
-    def again(given: tuple[Any, ...], values: tuple[Any, ...]) -> list[Any]:
+    def again(given: tuple[Any, ...], values: tuple[Any, ...]) -> Sequence[Any]:
         if not here(index):
             with p.scope():
                 return again(given, values)
-        outs = [empty(*o) if o else None for o in wanted]
-        if function is not None:
-            args = [NULL if a is None else a for a in (*given, *outs)]
-            function(grid, block, (*args, *[take(v) for take, v in zip(takes, values)], *rest))
-        return outs
-
-    if function is None or takes or any([a is None for a in (*arrays, *wanted)]):
-        return again
-    shapes, dtypes = zip(*wanted)  # type: ignore[arg-type]
-
-    def plainly(given: tuple[Any, ...], values: tuple[Any, ...]) -> list[Any]:  # the same, sooner
-        if not here(index):
-            with p.scope():
-                return plainly(given, values)
         outs = [*map(empty, shapes, dtypes)]
-        function(grid, block, (*given, *outs, *rest))
-        return outs
+        if function is not None:
+            args = (*given, *outs) if arguments is None else arguments((*given, *outs, NULL))
+            more = [take(v) for take, v in zip(takes, values)] if values else ()
+            function(grid, block, (*args, *more, *rest))
+        return outs if answers is None else answers((*outs, None))
 
-    return plainly
+    return again
+
+
+def _places(wanted: Sequence[Any], keep: int) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
+    """What puts the last of its arguments where `wanted` has None, or None if that is nowhere.
+
+    The first `keep` of the arguments are as in `wanted`; the others are those that are wanted, then the last.
+    """
+    if all([a is not None for a in wanted]):
+        return None
+    at, last = [], keep + sum([a is not None for a in wanted[keep:]])
+    for i, a in enumerate(wanted):
+        at.append(last if a is None else i if i < keep else keep + sum([b is not None for b in wanted[keep:i]]))
+    return itemgetter(*at)
 
 
 # ---------------------------------------------------------------------------------------------- element-wise forwards

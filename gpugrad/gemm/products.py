@@ -118,7 +118,7 @@ def signs(lib: Library, *arrays: Any) -> tuple[Any, ...]:
         found = (*map(lib.sign, arrays),)
         for sign in found:
             if sign and not sign[-1]:  # of whole arrays it says all
-                return *found, *[a.strides for a in arrays]
+                return *found, *[getattr(a, "strides", None) for a in arrays]
     except AttributeError:
         check(*arrays)
         raise
