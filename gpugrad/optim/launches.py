@@ -1,5 +1,6 @@
 """An optimizer's steps in kernels: one launch for all variables of a group, dtype, device and number of steps.
 
+A variable whose array nobody else holds (`Library.alone`) is written over; the others get new arrays.
 The learning rate, the number of steps, the loss scale and the clip factor are read on the device (`fused.schedule`,
 `fused.scaling`).  `state["step"]` is then the number there, a 0-d array: reading it waits for the device.
 """
