@@ -11,6 +11,7 @@ import sys
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
+from sys import getrefcount
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,9 @@ from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
 
 _NOTHING = nullcontext()
+# The memory that CuPy allocates itself.  That of others, such as PyTorch's, they may hold unseen.
+_OWNED = {"PooledMemory", "Memory", "MemoryAsync", "ManagedMemory"}
+_OWNED |= {"PythonFunctionAllocatorMemory", "CFunctionAllocatorMemory"}
 
 
 # ---------------------------------------------------------------------------------------------- libraries
@@ -51,19 +55,39 @@ class Library:
         """Where the memory of `x` begins."""
         return x.ctypes.data
 
+    def sign(self, x: Array | None) -> Any:
+        """What a launch depends on beside the values of `x`: type, shape, dtype, device, whether it is contiguous and
+        aligned.  Where x is None, None; AttributeError for what is no array.
+        """
+        if x is None:
+            return None
+        whole = x.flags.c_contiguous and not self.address(x) % x.dtype.itemsize
+        return type(x), x.shape, x.dtype, self.index(x), whole
+
     def ready(self, x: Any, dtype: np.dtype, index: int) -> bool:
         """Whether a kernel on device `index` may be handed `x`: of this dtype, there, contiguous and aligned."""
-        return (
-            isinstance(x, self.types)
-            and x.dtype == dtype
-            and x.flags.c_contiguous
-            and self.index(x) == index
-            and not self.address(x) % dtype.itemsize
-        )
+        return isinstance(x, self.types) and self.sign(x)[2:] == (dtype, index, True)
+
+    def alone(self, x: Array) -> bool:
+        """Whether only the attribute that `x` was taken from holds it, and nobody else its memory: nobody can tell if
+        it is written to.
+
+        Asked as `alone(t.array)`, never with a local variable, which would be one more that holds it.  "No" may be
+        wrong, "yes" never is.
+        """
+        return getrefcount(x) == 3 and self.owns(x)  # the attribute, this call's argument and getrefcount's
+
+    def owns(self, x: Array) -> bool:
+        """Whether the memory of `x` is known to be its own, so that whoever else has it, holds `x`."""
+        return x.base is None and x.flags.owndata and x.flags.writeable
 
     def empty(self, shape: Any, dtype: np.dtype) -> Array:
         """A new array whose values are not set, on the device in whose scope this is asked."""
         return self.xp.empty(shape, dtype)
+
+    def here(self, index: int) -> bool:
+        """Whether new arrays land on device `index` without its scope."""
+        return True
 
     def scope(self, device: Device) -> Any:
         """A context manager inside which new arrays land on `device`."""
@@ -111,11 +135,20 @@ class CupyLibrary(Library):
     def address(self, x: Array) -> int:
         return x.data.ptr
 
-    def ready(self, x: Any, dtype: np.dtype, index: int) -> bool:
-        if not isinstance(x, self.types):
+    def sign(self, x: Array | None) -> Any:
+        if x is None:
+            return None
+        memory, dtype = x.data, x.dtype
+        return type(x), x.shape, dtype, memory.device_id, x._c_contiguous and not memory.ptr % dtype.itemsize
+
+    def owns(self, x: Array) -> bool:
+        # A view holds its base, but for those of as_strided and of ndarray(memptr=...), which hold pointer or memory.
+        if x.base is not None or getrefcount(x.data) != 2:  # the array's, and getrefcount's argument
             return False
-        memory = x.data
-        return x.dtype == dtype and x._c_contiguous and memory.device_id == index and not memory.ptr % dtype.itemsize
+        return getrefcount(x.data.mem) == 2 and type(x.data.mem).__name__ in _OWNED
+
+    def here(self, index: int) -> bool:
+        return self._current() == index
 
     def scope(self, device: Device) -> Any:
         return _NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)

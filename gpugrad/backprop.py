@@ -12,7 +12,7 @@ from sys import getrefcount
 from typing import Any
 
 from .array import device_of, library, xp
-from .core import DROP, Node, Packed, Tape, Tensor, on, owner_of, raw, wrap, writes
+from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
 from .hooks import arriving, deposited, gathering, leaving, suspecting
 from .ops.math import astype, conj, positive, view
 from .ops.reduce import unbroadcast
@@ -355,9 +355,9 @@ def _kept(n: Node) -> Any:
     t = n.grad
     if n.op is not None or t is None or t is DROP or t.node is not None or not n.shape:  # 0-d: may be NumPy's scalar
         return None
-    a = t.array
-    alone = getrefcount(a) == 3 and owner_of(a) is a and getattr(a.flags, "writeable", True)  # t, a, the call's own
-    return a if alone and a.shape == n.shape and a.dtype == n.dtype else None
+    lib = library(t.array)
+    alone = lib is not None and lib.alone(t.array)
+    return t.array if alone and t.array.shape == n.shape and t.array.dtype == n.dtype else None
 
 
 def _uses(n: Node, order: list[Node], alias: dict[Node, Node | None]) -> Counter[Node]:

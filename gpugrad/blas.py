@@ -85,7 +85,19 @@ class Plan:
     Two threads may call one plan.  RuntimeError, with what was asked, if cuBLASLt fails.
     """
 
-    __slots__ = ("_algo", "_blas", "_cells", "_known", "_layouts", "_lock", "_made", "_mm", "_problem", "_scratch")
+    __slots__ = (
+        "_algo",
+        "_blas",
+        "_cells",
+        "_known",
+        "_layouts",
+        "_lock",
+        "_made",
+        "_mm",
+        "_pointed",
+        "_problem",
+        "_scratch",
+    )
 
     def __init__(self, blas: Blas, problem: Problem) -> None:
         lt, p = blas.lt, problem
@@ -102,6 +114,7 @@ class Plan:
         shapes = (p.m, p.k, p.a), (p.k, p.n, p.b), (p.m, p.n, p.d)
         self._layouts = [self._layout(data, rows, cols, x) for rows, cols, x in shapes]
         self._cells = np.zeros(2, np.int64)  # the addresses of the epilogue's vector and matrix, for cuBLASLt to read
+        self._pointed: tuple[int, int] | None = None
         self._lock = threading.Lock() if p.epilogue != "DEFAULT" else None
         self._algo: Any = np.zeros(1, lt.matmul_heuristic_result_dtype)
         self._scratch = False
@@ -133,8 +146,10 @@ class Plan:
         return layout
 
     def _point(self, vector: int, aux: int) -> None:
+        if self._pointed == (vector, aux):  # a bias stays where it is, as a rule
+            return
         lt, cells = self._blas.lt, self._cells
-        cells[0], cells[1] = vector, aux
+        cells[0], cells[1] = self._pointed = vector, aux
         names, at = lt.MatmulDescAttribute, cells.ctypes.data
         lt.matmul_desc_set_attribute(self._mm, names.BIAS_POINTER, at, 8)
         if self._problem.aux_ld:

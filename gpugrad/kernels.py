@@ -46,7 +46,7 @@ DTYPES = {
     "unsigned long long": np.dtype("uint64"), "bool": np.dtype("bool"), "unsigned char": np.dtype("uint8"),
     **{c: d for d, c in CTYPES.items()},
 }  # fmt: skip
-_NULL = np.uintp(0)
+NULL = np.uintp(0)
 _INCLUDE = re.compile(r'^\s*#include\s+"([\w./-]+)"\s*(?://.*)?$')
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _BOUNDS = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
@@ -164,7 +164,7 @@ class Instance:
     """A compiled kernel: called with (grid, block, its arguments).
 
     TypeError for what would reach the kernel as garbage: another dtype, another device, strides, a missing argument.
-    `function(grid, block, arguments)` is the launch without these checks.
+    `function(grid, block, arguments)` is the launch without these checks, `takes` what makes its arguments of them.
     """
 
     def __init__(
@@ -177,13 +177,13 @@ class Instance:
                 raise TypeError(f"kernel {kernel} is not made for {t} = {v}; it is for {[str(k) for k in VALUES[t]]}")
         self.name, self.parameters = expression(kernel, values), s.parameters
         bound = dict(zip(s.template, values))
-        self._takes = [self._taker(lib, device.index, p, *_expected(p.type, bound)) for p in s.parameters]
+        self.takes = [self._taker(lib, device.index, p, *_expected(p.type, bound)) for p in s.parameters]
         self.function = lib.compile(code, self.name, device)
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], *args: Any) -> None:
-        if len(args) != len(self._takes):
-            raise TypeError(f"kernel {self.name} takes {len(self._takes)} arguments, given {len(args)}")
-        self.function(grid, block, tuple([take(a) for take, a in zip(self._takes, args)]))
+        if len(args) != len(self.takes):
+            raise TypeError(f"kernel {self.name} takes {len(self.takes)} arguments, given {len(args)}")
+        self.function(grid, block, tuple([take(a) for take, a in zip(self.takes, args)]))
 
     def _taker(self, lib: Library, index: int, parameter: Parameter, pointer: bool, dtype: Any) -> Callable[[Any], Any]:
         """What a parameter takes: a function that answers what is handed over, or raises."""
@@ -195,7 +195,7 @@ class Instance:
             if ready(a, dtype, index):
                 return a
             if a is None and nullable:
-                return _NULL
+                return NULL
             raise TypeError(self._wrong(lib, index, parameter, a, dtype))
 
         return take
@@ -296,16 +296,16 @@ def place(*arrays: Any) -> Place:
 def usable(*arrays: Any) -> bool:
     """Whether kernels are there for these arrays: one floating dtype that they are made for, one library that compiles.
 
-    Arrays on two devices are usable, so that the launch says what is wrong.
+    None among them is left out.  Arrays on two devices are usable, so that the launch says what is wrong.
     """
-    dtype = getattr(arrays[0], "dtype", None)
     lib = library(arrays[0])
-    return (
-        dtype in CTYPES
-        and lib is not None
-        and lib.compiles
-        and all(getattr(a, "dtype", None) == dtype for a in arrays[1:])
-    )
+    if lib is None or not lib.compiles or arrays[0].dtype not in CTYPES:
+        return False
+    dtype = arrays[0].dtype
+    for a in arrays[1:]:
+        if a is not None and getattr(a, "dtype", None) != dtype:
+            return False
+    return True
 
 
 # ---------------------------------------------------------------------------------------------- grids
@@ -342,53 +342,3 @@ def by_column(rows: int, cols: int, dtype: np.dtype) -> tuple[tuple[int, int], t
     across = ceil(cols, width * pack(dtype))
     chunks = max(1, min(ceil(rows, 4 * BLOCK // width), ceil(512, across), 256))
     return (across, chunks), (width, BLOCK // width)
-
-
-# ---------------------------------------------------------------------------------------------- element-wise forwards
-def kernel(name: str, kernel: str, otherwise: Callable[..., Array], *values: Any) -> Callable[..., Array]:
-    """`kernel<dtype, *values>` of `kernels/NAME.cu` as an op's `gpu=` forward: arrays of one dtype in, a new one out.
-
-    Arrays are broadcast, and copied where they are not contiguous.  `otherwise(xp, *arrays)`, the array functions,
-    stands in for dtypes that the kernel is not made for, and for libraries that compile none.
-    """
-    # (where to be, the launch, elements that a block takes in one turn) by library, number of the dtype and device
-    found: dict[tuple[Any, ...], tuple[Device, Callable[..., None], int]] = {}
-
-    def prepared(arrays: tuple[Any, ...]) -> tuple[Device, Callable[..., None], int]:
-        p, dtype = place(*arrays), arrays[0].dtype
-        run = p.get(name, kernel, dtype, *values)
-        if [q.type for q in run.parameters] != ["const T*"] * len(arrays) + ["T*", "long long"]:
-            raise TypeError(f"kernel {run.name} takes {len(run.parameters) - 2} arrays, given {len(arrays)}")
-        made = found[p.lib, dtype.num, p.device.index] = p.device, run.function, BLOCK * pack(dtype)
-        return made
-
-    def made_fit(xp: Any, arrays: tuple[Any, ...]) -> Array:
-        if not usable(*arrays):
-            return otherwise(xp, *arrays)
-        p = place(*arrays)
-        prepared(arrays)
-        with p.scope():
-            shape = np.broadcast_shapes(*[a.shape for a in arrays])
-            return forward(xp, *[p.whole(p.lib.xp.broadcast_to(a, shape)) for a in arrays])
-
-    def forward(xp: Any, *arrays: Any) -> Array:
-        first = arrays[0]
-        lib = library(first)
-        if lib is None or not lib.compiles:
-            return otherwise(xp, *arrays)
-        dtype, shape, at, ready = first.dtype, first.shape, lib.index(first), lib.ready
-        made = found.get((lib, dtype.num, at))
-        if made is None:
-            return made_fit(xp, arrays)
-        for a in arrays:
-            if not ready(a, dtype, at) or a.shape != shape:
-                return made_fit(xp, arrays)
-        device, launch, turn = made
-        with lib.scope(device):
-            out = lib.empty(shape, dtype)
-            if n := out.size:
-                launch((min(-(-n // turn), MAX_GRID),), (BLOCK,), (*arrays, out, n))
-        return out
-
-    forward.__name__ = kernel
-    return forward

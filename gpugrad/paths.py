@@ -296,7 +296,7 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
             return out[0] if aux and isinstance(out, tuple) else out
         if len(args) != len(self.args):
             raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
-        for a, rule in zip(args, self.rules, strict=True):
+        for a, rule in zip(args, self.rules):
             n = None
             if isinstance(a, Tensor):
                 if a.node is not None and rule is not None:

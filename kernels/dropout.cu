@@ -5,9 +5,10 @@
 // out = (kept ? x scale : 0) + residual.  Element i is kept if word i % 4 of the counter offset + i / 4 is at least
 // `threshold`.  The offset is `offset` plus, if given, what device memory holds: a captured graph draws anew.
 template <typename T>
-__global__ void dropout(const T* __restrict__ x, const T* __restrict__ residual_or_null, T* __restrict__ out,
-                        const unsigned long long* __restrict__ more_offset_or_null, unsigned long long seed,
-                        unsigned long long offset, unsigned threshold, wide<T> scale, long long n) {
+__global__ void dropout(const T* __restrict__ x, const T* __restrict__ residual_or_null,
+                        const unsigned long long* __restrict__ more_offset_or_null, T* __restrict__ out,
+                        unsigned long long seed, unsigned long long offset, unsigned threshold, wide<T> scale,
+                        long long n) {
     using C = wide<T>;
     constexpr int W = Pack<T>::size;
     if (more_offset_or_null) offset += *more_offset_or_null;

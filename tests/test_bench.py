@@ -344,3 +344,10 @@ def test_the_tables_show_every_figure(part):
         "| a launch | part of an op | 3 | 1 | 3.00 | no figure |  |",
     ]:
         assert line in text.splitlines(), f"{line}\n{text}"
+
+
+def test_launch_quick(tmp_path):
+    pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+    done = run("bench/launch.py", "--quick", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "| relu |" in done.stdout and "No GPU" in done.stdout and len(list(tmp_path.glob("launch-*"))) == 2

@@ -12,6 +12,7 @@ from gpugrad.array import Device
 from gpugrad.dtypes import bfloat16, float16, float32
 from gpugrad.fused.activation import ACTIVATIONS
 from gpugrad.kernels import Parameter
+from gpugrad.launch import kernel
 from gpugrad.ops.activation import relu, relu_grad, sigmoid_grad
 from gpugrad.ops.math import tanh_grad
 
@@ -70,7 +71,7 @@ def test_a_missing_file_is_said(host, monkeypatch, tmp_path):
 def two():
     """An element-wise kernel of two arrays, and the calls that its array functions took over."""
     calls = []
-    return kernels.kernel("elementwise", "activate_grad", lambda xp, *xs: calls.append(xs), RELU), calls
+    return kernel("elementwise", "activate_grad", lambda xp, *xs: calls.append(xs), RELU), calls
 
 
 def random(host, *shape, dtype=np.float32):
@@ -127,6 +128,12 @@ def test_what_the_kernels_are_not_made_for(host, two):
         kernels.place(np.ones(3))
 
 
+def test_bytes_in_another_order(host, two):
+    for order in ("<f4", ">f4", "<f4", ">f4"):  # one number of a dtype, two dtypes
+        x = host.put(np.arange(-3, 3).astype(order))
+        np.testing.assert_array_equal(np.asarray(relu(gg.tensor(x)).array), [0, 0, 0, 0, 1, 2])
+
+
 def test_two_devices_are_an_error(host, two, monkeypatch):
     far = random(host, 4)
     monkeypatch.setattr(host, "index", lambda x: int(x is far))
@@ -154,7 +161,7 @@ def test_arguments_are_checked_before_the_launch(host):
         with pytest.raises(TypeError, match=error):
             launch((1,), (32,), *args)
     with pytest.raises(TypeError, match="takes 2 arrays, given 1"):
-        kernels.kernel("elementwise", "activate_grad", max, RELU)(None, x)
+        kernel("elementwise", "activate_grad", max, RELU)(None, x)
     with pytest.raises(TypeError, match="is a template of .'T', 'ACT'., given"):
         kernels.place(x).get("elementwise", "activate", float32)
     assert host.launches == before

@@ -12,7 +12,7 @@ from test_fused import DTYPES, ulp
 
 import gpugrad as gg
 import gpugrad.tensorflow as tf
-from gpugrad.array import to_host
+from gpugrad.array import to_host, xp
 from gpugrad.dtypes import float64, wide
 from gpugrad.torch.nn import utils
 
@@ -335,15 +335,137 @@ def test_a_step_keeps_nothing_of_the_last_one(host):
     try:
         vs = variables("standin")
         optimizer = gg.optim.Adam(vs, 0.1, global_clipnorm=1.0)
-        for i in range(2):
-            old = [ref(v.array) for v in vs]
+        for i in range(3):
+            held = [v.array[...] for v in vs] if i == 2 else []  # then all get new arrays
+            old = [ref(v.array) for v in vs] if held else []
             gs = [gg.tensor(g, dtype="float32", device="standin") for g in values(i)]
             old += [ref(g.array) for g in gs]
             optimizer.apply_gradients(zip(gs, vs))
-            del gs
+            del gs, held
             assert [r() is None for r in old] == [True] * len(old)
     finally:
         gc.enable()
+
+
+# ---------------------------------------------------------------------------------------------- in place
+def taped(v):
+    with gg.GradientTape(persistent=True) as tape:
+        y = gg.sum(v * v)
+    return tape, y
+
+
+def in_another_thread(v):
+    """A generator's frame stands for a thread's: its local variable holds the array."""
+
+    def frame():
+        x = v.array
+        yield
+        yield x
+
+    waiting = frame()
+    next(waiting)
+    return waiting
+
+
+# How somebody may hold a variable's value, and what that is worth later.
+HOLDERS = {
+    "the array": (lambda v: v.array, lambda h: h),
+    "a view": (lambda v: v.array[1:], lambda h: h),
+    "a view of a view": (lambda v: v.array.reshape(5, 1)[1:].T, lambda h: h),
+    "detach": (lambda v: v.detach(), lambda h: h.array),
+    "a tensor of the array": (lambda v: gg.tensor(v.array), lambda h: h.array),
+    "value": (lambda v: v.value(), lambda h: h.array),
+    "DLPack": (lambda v: xp(v.array).from_dlpack(v.array), lambda h: h),
+    "another variable's array": (lambda v: gg.optim.SGD([another(v)], 0.1), lambda h: h.variables[0].array),
+    "a state_dict": (lambda v: module(v).state_dict(), lambda h: h["v"].array),
+    "a moving average": (lambda v: {"ema": v.detach()}, lambda h: h["ema"].array),
+    "a graph": (lambda v: gg.sum(gg.autograd.require_grad(gg.tensor(v.array)) * v), lambda h: saved_by(h.node)),
+    "a thread": (in_another_thread, next),
+}
+
+
+def another(v):
+    w = gg.Variable(np.zeros(v.shape), dtype=v.dtype, device=v.device)
+    w.array = v.array
+    return w
+
+
+def module(v):
+    m = gg.nn.Module()
+    m.v = v
+    return m
+
+
+def saved_by(node):
+    while not any(a is not None and hasattr(a, "nbytes") for a in node.saved or ()):
+        node = next(e for e in node.edges if e is not None)
+    return next(a for a in node.saved if hasattr(a, "nbytes"))
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("make", [gg.optim.Adam, lambda vs, lr: gg.optim.SGD(vs, lr, 0.9)])
+def test_whoever_holds_a_variables_array_keeps_its_value(device, make, holder):
+    hold, now = HOLDERS[holder]
+    vs = variables(device, sizes=[(5,), (3,)])
+    optimizer = make(vs, 0.5)
+    step(optimizer, vs)
+    step(optimizer, vs)  # in place
+    held = hold(vs[0])
+    before, other = to_host(vs[0].array).copy(), ref(vs[1].array)
+    step(optimizer, vs, 2)
+    found = to_host(now(held))
+    np.testing.assert_array_equal(found.reshape(-1), before[5 - found.size :])
+    assert not np.allclose(vs[0].numpy(), before) and vs[1].array is other()
+
+
+def test_a_gradient_on_a_tape_is_that_of_the_values_it_saw(device):
+    (v,) = vs = variables(device, sizes=[(5,)])
+    optimizer = gg.optim.Adam(vs, 0.5)
+    for i in range(3):
+        step(optimizer, vs, i)
+        old, (tape, y) = v.numpy().copy(), taped(v)
+        step(optimizer, vs, i)
+        step(optimizer, vs, i)
+        np.testing.assert_allclose(tape.gradient(y, v).numpy(), 2 * old, rtol=1e-6)
+
+
+@pytest.mark.parametrize("row", ["sgd", "momentum", "adam", "adamw", "global_clipnorm", "loss_scale"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_step_allocates_nothing_for_variables_that_nobody_else_holds(host, monkeypatch, row, dtype):
+    vs = variables("standin", dtype)
+    optimizer = ROWS[row][0](vs, **ROWS[row][1])
+    step(optimizer, vs)  # the state is made
+    arrays, made, empty = [ref(v.array) for v in vs], [], type(host.xp).empty
+    gs = [gg.tensor(g, dtype=dtype, device="standin") for g in values(1)]
+    monkeypatch.setattr(type(host.xp), "empty", lambda self, *a: made.append(a) or empty(self, *a))
+    optimizer.apply_gradients(zip(gs, vs))
+    assert len(made) == (row in ("global_clipnorm", "loss_scale"))  # the blocks' sums
+    assert all(v.array is old() for v, old in zip(vs, arrays))
+
+
+def test_a_skipped_step_in_place_changes_nothing(host):
+    vs = variables("standin")
+    optimizer = gg.optim.Adam(vs, 0.5, loss_scale=2.0)
+    step(optimizer, vs)
+    before, arrays = [v.numpy().copy() for v in vs], [ref(v.array) for v in vs]
+    step(optimizer, vs, 1, np.inf)
+    assert all(v.array is old() for v, old in zip(vs, arrays))
+    for v, old in zip(vs, before):
+        assert np.array_equal(v.numpy(), old)
+
+
+def test_variables_and_gradients_that_share_memory(device):
+    """A variable that is its own gradient, one that is a view of another's gradient, two of one array."""
+    found = []
+    for d in ("cpu", device):
+        vs = variables(d, sizes=[(5,), (5,), (5,)])
+        optimizer = gg.optim.SGD(vs, 0.5)
+        step(optimizer, vs)
+        vs[2].array = vs[1].array
+        for _ in range(2):
+            optimizer.apply_gradients([(vs[0], vs[0]), (vs[0].array[::-1], vs[1]), (vs[1].array[...], vs[2])])
+        found.append(vs)
+    assert_same(found[1], found[0])
 
 
 WAITS = ("__float__", "__int__", "__bool__", "__index__", "item", "tolist")

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..array import Array
 from ..dtypes import wide
-from ..kernels import BLOCK, MAX_GRID, by_column, ceil, kernel, pack, place
-from .shape import fold, matrix, whole
+from ..kernels import BLOCK, MAX_GRID, Place, by_column, ceil, pack, place
+from ..launch import Launch, Launcher, kernel
+from .shape import check, fold, matrix, whole
 
 ACTIVATIONS = ("identity", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")  # numbered: kernels/activation.cuh
 BY_OUTPUT = {"relu", "sigmoid", "tanh"}  # whose pullback goes by the output
@@ -23,7 +24,7 @@ def _number(act: str) -> int:
 
 
 def activate(act: str, otherwise: Callable[..., Array]) -> Callable[..., Any]:
-    """The activation as an op's `gpu=` forward (xp, x); see `gpugrad.kernels.kernel`."""
+    """The activation as an op's `gpu=` forward (xp, x); see `gpugrad.launch.kernel`."""
     return kernel("elementwise", "activate", otherwise, _number(act))
 
 
@@ -32,18 +33,41 @@ def activate_grad(act: str, otherwise: Callable[..., Array]) -> Callable[..., An
     return kernel("elementwise", "activate_grad", otherwise, _number(act))
 
 
+def _bias_act(p: Place, x: Array, bias: Array, act: str) -> Launch:
+    rows, cols = matrix(x)
+    check((cols,), bias=bias)
+    if not x.size:
+        return Launch(None, (), (), [(x.shape, x.dtype)])
+    run = p.get("bias", "bias_act", x.dtype, _number(act))
+    return Launch(run, *by_column(rows, cols, x.dtype), [(x.shape, x.dtype)], (rows, cols))
+
+
+def _bias_act_grad(p: Place, g: Array, saved: Array, bias: Array | None, act: str) -> Launch:
+    rows, cols = matrix(saved)
+    check(saved.shape, g=g)
+    check((cols,), bias=bias)
+    if not g.size:
+        return Launch(None, (), (), [(g.shape, g.dtype)])
+    grid, block = by_column(rows, cols, g.dtype)
+    outs = [(g.shape, g.dtype), ((grid[1], cols), wide(g.dtype))]
+    return Launch(p.get("bias", "bias_act_grad", g.dtype, _number(act)), grid, block, outs, (rows, cols))
+
+
+def _column_sums(p: Place, x: Array) -> Launch:
+    rows, cols = matrix(x)
+    if not x.size:
+        return Launch(None, (), (), [])
+    grid, block = by_column(rows, cols, x.dtype)
+    run = p.get("bias", "column_sums", x.dtype)
+    return Launch(run, grid, block, [((grid[1], cols), wide(x.dtype))], (rows, cols))
+
+
+_forward, _backward, _sums = Launcher(_bias_act), Launcher(_bias_act_grad), Launcher(_column_sums)
+
+
 def bias_act(x: Array, bias: Array, act: str) -> Array:
     """act(x + bias), with a bias for each column of x (..., columns)."""
-    p = place(x, bias)
-    rows, cols = matrix(x)
-    with p.scope():
-        x, bias = p.whole(x), whole(p, "bias", bias, (cols,))
-        out = p.empty(x.shape, x.dtype)
-        if out.size:
-            grid, block = by_column(rows, cols, x.dtype)
-            run = p.get("bias", "bias_act", x.dtype, _number(act))
-            run(grid, block, x, bias, out, rows, cols)
-    return out
+    return _forward((x, bias), act)[0]
 
 
 def bias_act_grad(g: Array, saved: Array, bias: Array | None, act: str) -> tuple[Array, Array]:
@@ -51,31 +75,20 @@ def bias_act_grad(g: Array, saved: Array, bias: Array | None, act: str) -> tuple
 
     bias: what is to be added to x first; None where x has it already, and for the activations in BY_OUTPUT.
     """
-    p = place(g, saved, bias)
-    rows, cols = matrix(saved)
-    with p.scope():
-        g, saved, bias = whole(p, "g", g, saved.shape), p.whole(saved), whole(p, "bias", bias, (cols,))
-        dx = p.empty(g.shape, g.dtype)
-        if not dx.size:
-            return dx, p.lib.xp.zeros((cols,), g.dtype)
-        grid, block = by_column(rows, cols, g.dtype)
-        partial = p.empty((grid[1], cols), wide(g.dtype))
-        run = p.get("bias", "bias_act_grad", g.dtype, _number(act))
-        run(grid, block, g, saved, bias, dx, partial, rows, cols)
-        return dx, fold(p, partial, g.dtype, 1, grid[1], cols)[0]
+    dx, *partial = _backward((g, saved, bias), act)
+    return dx, fold(partial[0], g.dtype) if partial else _zeros(g)
 
 
 def column_sums(x: Array) -> Array:
     """x (..., columns) summed over all axes but the last, always in the same order."""
+    partial = _sums((x,))
+    return fold(partial[0], x.dtype) if partial else _zeros(x)
+
+
+def _zeros(x: Array) -> Array:
     p = place(x)
-    rows, cols = matrix(x)
     with p.scope():
-        if not x.size:
-            return p.lib.xp.zeros((cols,), x.dtype)
-        grid, block = by_column(rows, cols, x.dtype)
-        partial = p.empty((grid[1], cols), wide(x.dtype))
-        p.get("bias", "column_sums", x.dtype)(grid, block, p.whole(x), partial, rows, cols)
-        return fold(p, partial, x.dtype, 1, grid[1], cols)[0]
+        return p.lib.xp.zeros(x.shape[-1:], x.dtype)
 
 
 def _tiles(n: int, dtype: np.dtype) -> tuple[int, tuple[int], tuple[int]]:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from ..array import Array
-from ..kernels import by_element, place
-from .shape import whole
+from ..kernels import Place, by_element, place
+from ..launch import Launch, Launcher
+from .shape import check
+
+
+def _dropout(p: Place, x: Array, residual: Array | None, more_offset: Array | None, rate: float) -> Launch:
+    check(x.shape, residual=residual)
+    threshold = min(round(rate * 2**32), 2**32 - 1)  # of 32 random bits
+    run = p.get("dropout", "dropout", x.dtype) if x.size else None
+    scalars = (threshold, 1 / (1 - rate), x.size)
+    return Launch(run, *by_element(x.size, x.dtype), [(x.shape, x.dtype)], scalars)
+
+
+_launch = Launcher(_dropout)
 
 
 def dropout(
@@ -18,15 +30,9 @@ def dropout(
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"dropout's rate is a probability, from 0 to 1, not {rate}")
-    p = place(x, residual, more_offset)
-    with p.scope():
-        x, residual = p.whole(x), whole(p, "residual", residual, x.shape)
-        if rate == 1:
+    if rate == 1:
+        p = place(x, residual, more_offset)
+        with p.scope():
+            check(x.shape, residual=residual)
             return p.lib.xp.zeros(x.shape, x.dtype) if residual is None else residual.copy()
-        out = p.empty(x.shape, x.dtype)
-        threshold = min(round(rate * 2**32), 2**32 - 1)  # of 32 random bits
-        if x.size:
-            run = p.get("dropout", "dropout", x.dtype)
-            where = (seed % 2**64, offset % 2**64, threshold)
-            run(*by_element(x.size, x.dtype), x, residual, out, more_offset, *where, 1 / (1 - rate), x.size)
-    return out
+    return _launch((x, residual, more_offset), float(rate), varying=(seed % 2**64, offset % 2**64))[0]

@@ -6,22 +6,24 @@ import math
 
 from ..array import Array
 from ..dtypes import wide
-from ..kernels import by_row, place
+from ..kernels import Place, by_row, place
+from ..launch import Launch, Launcher
 from .shape import whole
+
+
+def _gather(p: Place, table: Array, index: Array) -> Launch:
+    entries, cols = _matrix(table)
+    team, grid, block = by_row(index.size, cols)
+    run = p.get("embedding", "gather", table.dtype, index.dtype, team) if index.size and cols else None
+    return Launch(run, grid, block, [((*index.shape, cols), table.dtype)], (entries, index.size, cols))
+
+
+_launch = Launcher(_gather)
 
 
 def gather(table: Array, index: Array) -> Array:
     """table[index] for a table (entries, columns) and int32 or int64 indices.  One out of range gives a row of NaN."""
-    p = place(table, index)
-    entries, cols = _matrix(table)
-    with p.scope():
-        table, index = p.whole(table), p.whole(index)
-        out = p.empty((*index.shape, cols), table.dtype)
-        if out.size:
-            team, grid, block = by_row(index.size, cols)
-            run = p.get("embedding", "gather", table.dtype, index.dtype, team)
-            run(grid, block, table, index, out, entries, index.size, cols)
-    return out
+    return _launch((table, index))[0]
 
 
 def scatter_add(g: Array, index: Array, entries: int, deterministic: bool = False) -> Array:

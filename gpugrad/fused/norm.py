@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from ..array import Array
 from ..dtypes import wide
-from ..kernels import by_column, by_row, place
-from .shape import fold, matrix, whole
+from ..kernels import Place, by_column, by_row, place
+from ..launch import Launch, Launcher
+from .shape import check, fold, matrix
+
+
+def _norm(
+    p: Place, x: Array, residual: Array | None, gamma: Array | None, beta: Array | None, eps: float, center: bool
+) -> Launch:
+    rows, cols = matrix(x)
+    check(x.shape, residual=residual)
+    check((cols,), gamma=gamma, beta=beta)
+    team, grid, block = by_row(rows, cols)
+    like, statistic = (x.shape, x.dtype), (x.shape[:-1], wide(x.dtype))
+    outs = [None if residual is None else like, like, statistic if center else None, statistic]
+    return Launch(p.get("norm", "norm", x.dtype, team) if x.size else None, grid, block, outs, (eps, rows, cols))
+
+
+_launch = Launcher(_norm)
 
 
 def norm(
@@ -20,20 +36,23 @@ def norm(
 
     center: layer_norm (Ba et al. 2016); without it rms_norm (Zhang & Sennrich 2019), whose mean is None.
     """
-    p = place(x, gamma, beta, residual)
-    rows, cols = matrix(x)
-    with p.scope():
-        x, residual = p.whole(x), whole(p, "residual", residual, x.shape)
-        gamma, beta = whole(p, "gamma", gamma, (cols,)), whole(p, "beta", beta, (cols,))
-        out = p.empty(x.shape, x.dtype)
-        total = None if residual is None else p.empty(x.shape, x.dtype)
-        rstd = p.empty(x.shape[:-1], wide(x.dtype))
-        mean = p.empty(x.shape[:-1], wide(x.dtype)) if center else None
-        if x.size:
-            team, grid, block = by_row(rows, cols)
-            run = p.get("norm", "norm", x.dtype, team)
-            run(grid, block, x, residual, gamma, beta, total, out, mean, rstd, eps, rows, cols)
+    total, out, mean, rstd = _launch((x, residual, gamma, beta), float(eps), center)
     return out, x if total is None else total, mean, rstd
+
+
+def _norm_grad(
+    p: Place, g: Array, total: Array, gamma: Array | None, mean: Array | None, rstd: Array, more: Array | None
+) -> Launch:
+    rows, cols = matrix(total)
+    check(total.shape, g=g, more=more)
+    check(total.shape[:-1], mean=mean, rstd=rstd)
+    check((cols,), gamma=gamma)
+    team, grid, block = by_row(rows, cols)
+    run = p.get("norm", "norm_grad", g.dtype, team) if g.size else None
+    return Launch(run, grid, block, [(g.shape, g.dtype)], (rows, cols))
+
+
+_launch_grad = Launcher(_norm_grad)
 
 
 def norm_grad(
@@ -43,31 +62,28 @@ def norm_grad(
 
     more: what reaches the total beside the norm, added in the same pass.
     """
-    p = place(g, total, mean, rstd, gamma, more)
+    return _launch_grad((g, total, gamma, mean, rstd, more))[0]
+
+
+def _norm_sums(p: Place, g: Array, total: Array, mean: Array | None, rstd: Array) -> Launch:
     rows, cols = matrix(total)
-    with p.scope():
-        g, total, more = whole(p, "g", g, total.shape), p.whole(total), whole(p, "more", more, total.shape)
-        mean, rstd = whole(p, "mean", mean, total.shape[:-1]), whole(p, "rstd", rstd, total.shape[:-1])
-        gamma, dx = whole(p, "gamma", gamma, (cols,)), p.empty(g.shape, g.dtype)
-        if dx.size:
-            team, grid, block = by_row(rows, cols)
-            run = p.get("norm", "norm_grad", g.dtype, team)
-            run(grid, block, g, total, gamma, mean, rstd, more, dx, rows, cols)
-    return dx
+    check(total.shape, g=g)
+    check(total.shape[:-1], mean=mean, rstd=rstd)
+    if not g.size:
+        return Launch(None, (), (), [])
+    grid, block = by_column(rows, cols, g.dtype)
+    outs = [((1 if mean is None else 2, grid[1], cols), wide(g.dtype))]
+    return Launch(p.get("norm", "norm_grad_columns", g.dtype), grid, block, outs, (rows, cols))
+
+
+_launch_sums = Launcher(_norm_sums)
 
 
 def norm_sums(g: Array, total: Array, mean: Array | None, rstd: Array) -> tuple[Array, ...]:
     """The cotangents of gamma, and with a mean of beta: sums down columns, always in the same order."""
-    p = place(g, total, mean, rstd)
-    rows, cols = matrix(total)
-    sums = 1 if mean is None else 2
+    partial = _launch_sums((g, total, mean, rstd))
+    if partial:
+        return tuple(fold(partial[0], g.dtype))
+    p = place(g)
     with p.scope():
-        g, total = whole(p, "g", g, total.shape), p.whole(total)
-        mean, rstd = whole(p, "mean", mean, total.shape[:-1]), whole(p, "rstd", rstd, total.shape[:-1])
-        if not g.size:
-            return (p.lib.xp.zeros((cols,), g.dtype),) * sums
-        grid, block = by_column(rows, cols, g.dtype)
-        partial = p.empty((sums, grid[1], cols), wide(g.dtype))
-        run = p.get("norm", "norm_grad_columns", g.dtype)
-        run(grid, block, g, total, mean, rstd, partial, rows, cols)
-        return tuple(fold(p, partial, g.dtype, sums, grid[1], cols))
+        return (p.lib.xp.zeros(total.shape[-1:], g.dtype),) * (1 if mean is None else 2)

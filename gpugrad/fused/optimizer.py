@@ -83,31 +83,34 @@ class Table:
         TypeError for another dtype, device or library; ValueError for other sizes and strided arrays to write to.
         """
         lib, dtype, own = self.place.lib, self.dtype if column < STATE else wide(self.dtype), self.place.device.index
-        types, address, index, itemsize = lib.types, lib.address, lib.index, dtype.itemsize
+        types, address, sign = lib.types, lib.address, lib.sign
         if len(arrays) != len(self.sizes):
             raise ValueError(f"{len(self.sizes)} arrays to update, {len(arrays)} beside them")
         arrays, addresses = list(arrays), []
         for i, (a, size) in enumerate(zip(arrays, self.sizes)):
-            if not isinstance(a, types) or a.dtype != dtype or index(a) != own:
+            about = sign(a) if isinstance(a, types) else None
+            if about is None or about[2:4] != (dtype, own):
                 raise TypeError(f"an array of {dtype} on {self.place.device} is needed, given {_shown(a)}")
             if a.size != size:
                 raise ValueError(f"an array of {size} elements is needed, given one of shape {a.shape}")
-            where = address(a)
-            if not a.flags.c_contiguous or where % itemsize:
+            if not about[-1]:
                 if column not in (PARAMETER, GRADIENT):
                     raise ValueError(f"a contiguous, aligned array is needed, given one of strides {a.strides}")
                 with self.place.scope():
                     a = arrays[i] = self.place.whole(a)
-                where = address(a)
             if size:
-                addresses.append(where)
+                addresses.append(address(a))
         self._point(column, arrays, addresses)
 
-    def allocate(self, like: Arrays) -> list[Array]:
-        """New arrays of the shapes of `like` for the results."""
+    def allocate(self, like: Arrays, over: Sequence[bool] = ()) -> list[Array]:
+        """Arrays of the shapes of `like` for the results: new ones, or where `over` says so the parameters themselves.
+
+        A parameter that had to be copied is not written over.
+        """
         p, dtype, address = self.place, self.dtype, self.place.lib.address
+        own = [a is x and w for a, x, w in zip(like, self.columns[PARAMETER], over or [False] * len(like))]
         with p.scope():
-            outs = [p.empty(a.shape, dtype) for a in like]
+            outs = [a if w else p.empty(a.shape, dtype) for a, w in zip(like, own)]
         self._point(UPDATED, outs, [address(a) for a, n in zip(outs, self.sizes) if n])
         return outs
 
@@ -158,7 +161,7 @@ def sgd(
     """
     columns = [PARAMETER, UPDATED, GRADIENT] + [STATE] * bool(momentum)
     with table.place.scope():
-        for launch, _ in table.launches("sgd", columns):
+        for launch, _ in list(table.launches("sgd", columns)):
             launch(schedule, scaling, CHUNK, momentum, decay, int(nesterov), int(decoupled), int(maximize))
     table.forget()
 

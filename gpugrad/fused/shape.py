@@ -7,6 +7,7 @@ from typing import Any
 
 from ..array import Array
 from ..kernels import BLOCK, MAX_GRID, Place, ceil
+from ..launch import Launch, Launcher
 
 
 def matrix(x: Array) -> tuple[int, int]:
@@ -16,17 +17,28 @@ def matrix(x: Array) -> tuple[int, int]:
     return math.prod(x.shape[:-1]), x.shape[-1]
 
 
+def check(shape: tuple[int, ...], **arrays: Any) -> None:
+    """ValueError that names an array of another shape; None has every shape."""
+    for name, a in arrays.items():
+        if a is not None and a.shape != shape:
+            raise ValueError(f"{name} has shape {a.shape}, and {shape} is needed here")
+
+
 def whole(p: Place, name: str, a: Any, shape: tuple[int, ...]) -> Any:
     """`a`, contiguous, if it has this shape; None stays None.  ValueError that names it otherwise."""
-    if a is None:
-        return None
-    if a.shape != shape:
-        raise ValueError(f"{name} has shape {a.shape}, and {shape} is needed here")
-    return p.whole(a)
+    check(shape, **{name: a})
+    return None if a is None else p.whole(a)
 
 
-def fold(p: Place, partial: Array, dtype: Any, sums: int, chunks: int, cols: int) -> Array:
-    """(sums, cols): the second stage of sums down columns, from the chunks' sums."""
-    out = p.empty((sums, cols), dtype)
-    p.get("bias", "fold", dtype)((min(ceil(cols, BLOCK), MAX_GRID), sums), (BLOCK,), partial, out, chunks, cols)
-    return out
+def _fold(p: Place, partial: Array, dtype: Any) -> Launch:
+    *sums, chunks, cols = partial.shape
+    grid = min(ceil(cols, BLOCK), MAX_GRID), math.prod(sums)
+    return Launch(p.get("bias", "fold", dtype), grid, (BLOCK,), [((*sums, cols), dtype)], (chunks, cols))
+
+
+_launch = Launcher(_fold)
+
+
+def fold(partial: Array, dtype: Any) -> Array:
+    """The second stage of sums down columns: (chunks, cols) -> (cols,), (sums, chunks, cols) -> (sums, cols)."""
+    return _launch((partial,), dtype)[0]

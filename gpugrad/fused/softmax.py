@@ -6,32 +6,66 @@ from typing import Any
 
 from ..array import Array
 from ..dtypes import wide
-from ..kernels import by_row, place
-from .shape import matrix, whole
+from ..kernels import Place, by_row
+from ..launch import Launch, Launcher
+from .shape import check, matrix
+
+
+def _rows(p: Place, kernel: str, x: Array, outs: list[Any], *scalars: Any, index: Any = ()) -> Launch:
+    """A launch by rows of x; its size is the last of the scalars."""
+    rows, cols = matrix(x)
+    team, grid, block = by_row(rows, cols)
+    run = p.get("softmax", kernel, x.dtype, team, *index) if x.size else None
+    return Launch(run, grid, block, outs, (*scalars, rows, cols))
+
+
+# ---------------------------------------------------------------------------------------------- softmax
+def _softmax(p: Place, x: Array, log: int) -> Launch:
+    return _rows(p, "softmax", x, [(x.shape, x.dtype)], log)
+
+
+def _softmax_grad(p: Place, g: Array, y: Array, log: int) -> Launch:
+    check(y.shape, g=g)
+    return _rows(p, "softmax_grad", y, [(y.shape, y.dtype)], log)
+
+
+_forward, _backward = Launcher(_softmax), Launcher(_softmax_grad)
 
 
 def softmax(x: Array, log: bool = False) -> Array:
     """softmax of x (..., columns), or its logarithm."""
-    p = place(x)
-    rows, cols = matrix(x)
-    with p.scope():
-        x, out = p.whole(x), p.empty(x.shape, x.dtype)
-        if x.size:
-            team, grid, block = by_row(rows, cols)
-            p.get("softmax", "softmax", x.dtype, team)(grid, block, x, out, int(log), rows, cols)
-    return out
+    return _forward((x,), int(log))[0]
 
 
 def softmax_grad(g: Array, y: Array, log: bool = False) -> Array:
     """The cotangent of x, from that of y = softmax(x, log)."""
-    p = place(g, y)
-    rows, cols = matrix(y)
-    with p.scope():
-        g, y, dx = whole(p, "g", g, y.shape), p.whole(y), p.empty(y.shape, y.dtype)
-        if dx.size:
-            team, grid, block = by_row(rows, cols)
-            p.get("softmax", "softmax_grad", y.dtype, team)(grid, block, g, y, dx, int(log), rows, cols)
-    return dx
+    return _backward((g, y), int(log))[0]
+
+
+# ---------------------------------------------------------------------------------------------- cross-entropy
+def _softmax_xent(p: Place, logits: Array, labels: Array) -> Launch:
+    shape, dtype = _each_row(logits), wide(logits.dtype)
+    check(shape, labels=labels)
+    return _rows(p, "softmax_xent", logits, [(shape, dtype), (shape, dtype)], index=(labels.dtype,))
+
+
+def _softmax_xent_grad(p: Place, g: Array, logits: Array, labels: Array, lse: Array, scale: float) -> Launch:
+    shape = _each_row(logits)
+    check(shape, labels=labels, lse=lse)
+    if g.size != 1:
+        check(shape, g=g)
+    each = int(g.size > 1)  # else one cotangent for all rows
+    outs = [(logits.shape, logits.dtype)]
+    return _rows(p, "softmax_xent_grad", logits, outs, each, scale, index=(labels.dtype,))
+
+
+def _each_row(logits: Array) -> tuple[int, ...]:
+    if not matrix(logits)[1]:
+        raise ValueError("cross-entropy of no classes: the last axis of the logits is empty")
+    return logits.shape[:-1]
+
+
+_losses, _losses_grad = Launcher(_softmax_xent), Launcher(_softmax_xent_grad)
 
 
 def softmax_xent(logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -39,37 +73,10 @@ def softmax_xent(logits: Array, labels: Array) -> tuple[Array, Array]:
 
     labels: int32 or int64.  One out of range gives NaN.
     """
-    p = place(logits, labels)
-    rows, cols = _classes(logits)
-    with p.scope():
-        logits, labels = p.whole(logits), whole(p, "labels", labels, logits.shape[:-1])
-        loss, lse = (p.empty(labels.shape, wide(logits.dtype)) for _ in range(2))
-        if rows:
-            team, grid, block = by_row(rows, cols)
-            run = p.get("softmax", "softmax_xent", logits.dtype, team, labels.dtype)
-            run(grid, block, logits, labels, loss, lse, rows, cols)
+    loss, lse = _losses((logits, labels))
     return loss, lse
 
 
 def softmax_xent_grad(g: Array, logits: Array, labels: Array, lse: Array, scale: float = 1.0) -> Array:
     """The cotangent of the logits, g scale (softmax - one-hot), from that of each loss, or of all of them (one g)."""
-    p = place(g, logits, labels, lse)
-    rows, cols = _classes(logits)
-    with p.scope():
-        shape = logits.shape[:-1]
-        each = g.shape == shape and rows > 1
-        logits, labels = p.whole(logits), whole(p, "labels", labels, shape)
-        lse, out = whole(p, "lse", lse, shape), p.empty(logits.shape, logits.dtype)
-        g = p.whole(g) if g.size == 1 else whole(p, "g", g, shape)
-        if rows:
-            team, grid, block = by_row(rows, cols)
-            run = p.get("softmax", "softmax_xent_grad", logits.dtype, team, labels.dtype)
-            run(grid, block, g, logits, labels, lse, out, int(each), scale, rows, cols)
-    return out
-
-
-def _classes(logits: Any) -> tuple[int, int]:
-    rows, cols = matrix(logits)
-    if not cols:
-        raise ValueError("cross-entropy of no classes: the last axis of the logits is empty")
-    return rows, cols
+    return _losses_grad((g, logits, labels, lse), float(scale))[0]

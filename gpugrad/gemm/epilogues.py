@@ -57,13 +57,13 @@ def linear(
     home = home_of(x, weight, bias)
     if home is None:
         return _forward(None, x, weight, bias, activation, save) or None
-    key = "linear", activation, save, get_float32_matmul_precision(), *signs(x, weight, bias)
+    key = "linear", activation, save, get_float32_matmul_precision(), signs(home.lib, x, weight, bias)
     found = home.way(key, _forward, x, weight, bias, activation, save)
     if not found:
         return None
     run, aux, whole = found
     with home.scope():
-        if not whole or home.address(bias) % bias.dtype.itemsize:
+        if not whole:
             bias = bias.copy()
         saved = None if aux is None else home.empty(*aux)
         out = run(home, x, weight, None, home.address(bias), 0 if saved is None else home.address(saved))
@@ -71,7 +71,7 @@ def linear(
 
 
 def _forward(home: Home | None, x: Array, weight: Array, bias: Array, activation: str, save: bool) -> Any:
-    """(the product, shape and dtype of what it saves, whether the bias is contiguous); False if it does not exist."""
+    """(the product, shape and dtype of what it saves, whether the bias is whole); False if it does not exist."""
     check(x, weight, bias)
     shape = shape_of(x, weight, None)
     if weight.ndim != 2 or bias.shape != shape[-1:]:
@@ -83,7 +83,7 @@ def _forward(home: Home | None, x: Array, weight: Array, bias: Array, activation
         epilogue = epilogue.replace("AUX_", "")
     aux = _saved(activation, shape, x.dtype) if "AUX" in epilogue else None
     made = _made(x, weight, shape, epilogue, aux)
-    return made and (made, aux, bias.flags.c_contiguous)
+    return made and (made, aux, home.lib.sign(bias)[-1])
 
 
 def linear_grad(g: Array, weight: Array, saved: Array, activation: str) -> tuple[Array, Array]:
@@ -99,7 +99,7 @@ def linear_grad(g: Array, weight: Array, saved: Array, activation: str) -> tuple
     if home is None:
         _backward(None, g, turned, saved, activation)
         return activation_grad(product(g, turned), saved, activation)
-    key = "linear_grad", activation, get_float32_matmul_precision(), *signs(g, turned, saved)
+    key = "linear_grad", activation, get_float32_matmul_precision(), signs(home.lib, g, turned, saved)
     run = home.way(key, _backward, g, turned, saved, activation)
     if run:
         with home.scope():

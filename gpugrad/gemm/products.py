@@ -13,6 +13,7 @@ from .. import blas
 from ..array import Array, Device, Library, device_of, library
 from ..blas import Plan, Problem
 from ..dtypes import wide
+from ..kernels import CTYPES
 from .layout import extent, problem, view
 
 REMEMBERED = 4096  # ways in one home: a program whose shapes never repeat must not grow
@@ -106,14 +107,22 @@ def usable(*arrays: Any) -> bool:
     Arrays on two devices are usable, so that the product says what is wrong.
     """
     lib, dtype = library(arrays[0]), getattr(arrays[0], "dtype", None)
-    if lib is None or dtype is None or dtype.name not in blas.TYPES or home_of(arrays[0]) is None:
+    if lib is None or dtype not in CTYPES or home_of(arrays[0]) is None:
         return False
     return all([library(a) is lib and a.dtype == dtype for a in arrays[1:]])
 
 
-def signs(*arrays: Any) -> tuple[Any, ...]:
-    """What a way depends on.  The type too: a NumPy array of the same shape is an error."""
-    return tuple([(type(a), a.shape, a.strides, a.dtype.char) if hasattr(a, "strides") else type(a) for a in arrays])
+def signs(lib: Library, *arrays: Any) -> tuple[Any, ...]:
+    """What a way depends on.  TypeError for what is no array."""
+    try:
+        found = (*map(lib.sign, arrays),)
+        for sign in found:
+            if sign and not sign[-1]:  # of whole arrays it says all
+                return *found, *[getattr(a, "strides", None) for a in arrays]
+    except AttributeError:
+        check(*arrays)
+        raise
+    return found
 
 
 # ---------------------------------------------------------------------------------------------- a product that is known
@@ -198,7 +207,7 @@ def product(x: Array, y: Array, out: Array | None = None) -> Array:
         check(x, y)
         raise
     if out is not None:
-        key += signs(out)
+        key += signs(home.lib, out)
     way = home.ways.get(key) or home.way(key, _way, x, y, out)
     if home.blas.alone:
         return way(home, x, y, out)

@@ -55,19 +55,20 @@ def _steps(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[An
 
 def _gpu(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any, Any]:
     """(out, what the activation was given, what of it is still to be added)."""
-    if not usable(x, weight, bias):
-        return *_steps(xp, x, weight, bias, activation), None
     if found := gemm.linear(x, weight, bias, activation, save=activation == "gelu_tanh"):
         out, z = found
         return out, None if z is None else z[:, : out.shape[-1]].reshape(out.shape), None
+    if not usable(x, weight, bias):
+        return *_steps(xp, x, weight, bias, activation), None
     z = gemm.product(x, weight)
     return fused.bias_act(z, bias, activation), z, bias
 
 
 def _gpu_affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+    if found := gemm.linear(x, weight, bias, "identity"):
+        return found[0]
     if usable(x, weight, bias):
-        found = gemm.linear(x, weight, bias, "identity")
-        return found[0] if found else fused.bias_act(gemm.product(x, weight), bias, "identity")
+        return fused.bias_act(gemm.product(x, weight), bias, "identity")
     return _affine(xp, x, weight, bias)
 
 

@@ -72,7 +72,7 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: boo
 
 
 def _forward_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
-    if not usable(x, *present(weight, bias)):
+    if not usable(x, weight, bias):
         return _forward(xp, x, weight, bias, eps=eps, center=center)
     out, _, mean, rstd = fused.norm(x, weight, bias, eps=eps, center=center)
     return out, mean, rstd
@@ -131,7 +131,7 @@ def norm(x: Any, weight: Any, bias: Any, residual: Any, eps: float, center: bool
     own, other = raw(x).shape, raw(residual).shape
     if own != other:
         raise ValueError(f"the residual has shape {other}, and x {own}; they must be the same")
-    if not usable(*present(*arrays)):
+    if not usable(*arrays):
         return _norm_beside[center](add(x, residual), weight, bias, eps=eps, center=center)
     out, total, mean, rstd = fused.norm(*arrays, eps=eps, center=center)
     total = _added(x, residual, made=total)
@@ -166,7 +166,7 @@ def _norm_grad(xp: Any, g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd:
 
 
 def _norm_grad_gpu(xp: Any, g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd: Any, *, eps: float) -> Any:
-    if not usable(g, x, *present(weight, more)):
+    if not usable(g, x, weight, more):
         return _norm_grad(xp, g, x, weight, more, mean, rstd, eps=eps)
     return fused.norm_grad(g, x, mean, rstd, weight, more)
 

@@ -124,7 +124,7 @@ def _reduced(loss: Any, reduction: str, logits: Any) -> Any:
         loss = loss.sum()
         if reduction == "mean":
             loss = loss / count
-    return loss.astype(logits.dtype, copy=False)
+    return loss if loss.dtype == logits.dtype else loss.astype(logits.dtype)  # CuPy's astype takes 1 us to do nothing
 
 
 def _softmax_xent_gpu(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") -> Any:

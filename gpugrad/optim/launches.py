@@ -1,5 +1,6 @@
 """An optimizer's steps in kernels: one launch for all variables of a group, dtype, device and number of steps.
 
+A variable whose array nobody else holds (`Library.alone`) is written over; the others get new arrays.
 The learning rate, the number of steps, the loss scale and the clip factor are read on the device (`fused.schedule`,
 `fused.scaling`).  `state["step"]` is then the number there, a 0-d array: reading it waits for the device.
 """
@@ -59,11 +60,13 @@ class Bucket:
         self.schedule: Schedule
 
     def load(self, todo: Todo) -> list[Array]:
-        """Put the step's arrays into the table; answers those for the results."""
+        """Put the step's arrays into the table; answers those for the results: where nobody can tell, the same."""
+        lib = self.table.place.lib
+        alone = [lib.alone(v.array) for v in self.variables]  # before the table holds them, too
         xs = [v.array for v in self.variables]
         self.table.set(PARAMETER, xs)
         self.table.set(GRADIENT, [todo[i][0] for i in self.at])
-        return self.table.allocate(xs)
+        return self.table.allocate(xs, alone)
 
 
 class Scaling:

@@ -53,8 +53,9 @@ class Optimizer:
     Two ways of stepping: `apply_gradients(zip(grads, variables))` after a tape, or `zero_grad()`, `backward()`,
     `step()`.  Both do the same update.  A subclass gives `init(array, group)`, the state of one variable, and
     `update(array, gradient, state, group)`, its new array; weight_decay and maximize are dealt with before.  The
-    state is updated in place; the variable's array always anew, since a tape or a view may hold it.  On a GPU, where
-    `kernel(group)` says what does the same for many variables, one launch does (`launches.py`).
+    state is updated in place; the variable's array anew, since a tape or a view may hold it.  On a GPU, where
+    `kernel(group)` says what does the same for many variables, one launch does (`launches.py`), which writes over the
+    arrays that nobody else holds.
     """
 
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
