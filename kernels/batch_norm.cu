@@ -148,17 +148,17 @@ __global__ void batch_grad_sums_columns(const T* __restrict__ g, const T* __rest
     s.leave_sums(b, partial + gridDim.y * channels);
 }
 
-// dx = gamma rstd (g - sum(g)/count - n sum(g n)/count), with sums = (sum(g n), sum(g)) of each channel
+// dx = gamma rstd (g - sum(g)/count - n sum(g n)/count), with dgamma = sum(g n) and dbeta = sum(g) of each channel
 template <typename T>
 __global__ void batch_norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ gamma_or_null,
                                 const wide<T>* __restrict__ mean, const wide<T>* __restrict__ rstd,
-                                const wide<T>* __restrict__ sums, T* __restrict__ dx, long long n, long long channels,
-                                long long inner, long long count) {
+                                const wide<T>* __restrict__ dgamma, const wide<T>* __restrict__ dbeta, T* __restrict__ dx,
+                                long long n, long long channels, long long inner, long long count) {
     using C = wide<T>;
     constexpr int W = Pack<T>::size;
     each_pack(dx, n, channels, inner, aligned(g, x, dx), [&](long long c, long long i, bool pack) {
         C m = mean[c], r = rstd[c], scale = r * (gamma_or_null ? C(gamma_or_null[c]) : C(1));
-        C a = sums[c] / C(count), b = sums[channels + c] / C(count);
+        C a = dgamma[c] / C(count), b = dbeta[c] / C(count);
         if (!pack) {
             dx[i] = T(scale * (C(g[i]) - b - (C(x[i]) - m) * r * a));
             return;

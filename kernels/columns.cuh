@@ -67,11 +67,12 @@ template <typename T> struct Stripe {
     }
 };
 
-// The second stage: out[k, c] = sum over chunks of partial[k, chunk, c], with k = blockIdx.y
+// The second stage: out[c] = sum over chunks of partial[0, chunk, c], and `second` the same of partial[1, chunk, c]
 template <typename T>
-__global__ void fold(const wide<T>* __restrict__ partial, T* __restrict__ out, long long chunks, long long cols) {
+__global__ void fold(const wide<T>* __restrict__ partial, T* __restrict__ first, T* __restrict__ second_or_null,
+                     long long chunks, long long cols) {
     partial += blockIdx.y * chunks * cols;
-    out += blockIdx.y * cols;
+    T* out = blockIdx.y ? second_or_null : first;
     for (long long c = thread_id(); c < cols; c += thread_count()) {
         wide<T> sum = 0;
         for (long long k = 0; k < chunks; k++) sum += partial[k * cols + c];

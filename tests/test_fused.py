@@ -218,6 +218,18 @@ def test_random_bits_differ_and_repeat(host):
     assert abs((kept(2, 0) == first).mean() - 0.5) < 0.05 and abs((kept(1, 1000) == first).mean() - 0.5) < 0.05
 
 
+@pytest.mark.parametrize("rows", [0, 5])
+def test_gradients_of_columns_are_arrays_of_their_own(host, rows):
+    """No views, which the engine would copy before they are gradients."""
+    x, mean, rstd = ones(host, rows, 6), ones(host, rows), ones(host, rows)
+    found = [
+        *fused.norm_sums(x, x, mean, rstd), *fused.norm_sums(x, x, None, rstd), fused.column_sums(x),
+        fused.bias_act_grad(x, x, None, "relu")[1], *fused.batch_norm_grad(x, x, ones(host, 6), ones(host, 6))[1:],
+    ]  # fmt: skip
+    assert [a.shape for a in found] == [(6,)] * 7
+    assert len({host.address(a) for a in found}) == 7 and not any(isinstance(a.base, np.ndarray) for a in found)
+
+
 # ---------------------------------------------------------------------------------------------- bad input
 def test_shapes_that_do_not_fit_are_errors(host):
     x, b, n = ones(host, 4, 6), ones(host, 5), ones(host, 4)

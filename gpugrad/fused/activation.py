@@ -59,10 +59,10 @@ def bias_act_grad(g: Array, saved: Array, bias: Array | None, act: str) -> tuple
         if not dx.size:
             return dx, p.lib.xp.zeros((cols,), g.dtype)
         grid, block = by_column(rows, cols, g.dtype)
-        partial = p.empty((grid[1], cols), wide(g.dtype))
+        partial = p.empty((1, grid[1], cols), wide(g.dtype))
         run = p.get("bias", "bias_act_grad", g.dtype, _number(act))
         run(grid, block, g, saved, bias, dx, partial, rows, cols)
-        return dx, fold(p, partial, g.dtype, 1, grid[1], cols)[0]
+        return dx, fold(p, partial, g.dtype)[0]
 
 
 def column_sums(x: Array) -> Array:
@@ -73,9 +73,9 @@ def column_sums(x: Array) -> Array:
         if not x.size:
             return p.lib.xp.zeros((cols,), x.dtype)
         grid, block = by_column(rows, cols, x.dtype)
-        partial = p.empty((grid[1], cols), wide(x.dtype))
+        partial = p.empty((1, grid[1], cols), wide(x.dtype))
         p.get("bias", "column_sums", x.dtype)(grid, block, p.whole(x), partial, rows, cols)
-        return fold(p, partial, x.dtype, 1, grid[1], cols)[0]
+        return fold(p, partial, x.dtype)[0]
 
 
 def _tiles(n: int, dtype: np.dtype) -> tuple[int, tuple[int], tuple[int]]:

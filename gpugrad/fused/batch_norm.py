@@ -100,7 +100,7 @@ def batch_norm_grad(
         if not x.size:
             return dx, p.lib.xp.zeros((channels,), mean.dtype), p.lib.xp.zeros((channels,), mean.dtype)
         partial = _sums(p, "batch_grad_sums", [g, x, mean, rstd], outer, channels, inner)
-        both = fold(p, partial, wide(x.dtype), 2, partial.shape[1], channels)
+        dgamma, dbeta = fold(p, partial, wide(x.dtype))
         run, sizes = p.get("batch_norm", "batch_norm_grad", x.dtype), (x.size, channels, inner, outer * inner)
-        run(*by_element(x.size, x.dtype), g, x, gamma, mean, rstd, both, dx, *sizes)
-    return dx, both[0], both[1]
+        run(*by_element(x.size, x.dtype), g, x, gamma, mean, rstd, dgamma, dbeta, dx, *sizes)
+    return dx, dgamma, dbeta

@@ -65,9 +65,9 @@ def norm_sums(g: Array, total: Array, mean: Array | None, rstd: Array) -> tuple[
         g, total = whole(p, "g", g, total.shape), p.whole(total)
         mean, rstd = whole(p, "mean", mean, total.shape[:-1]), whole(p, "rstd", rstd, total.shape[:-1])
         if not g.size:
-            return (p.lib.xp.zeros((cols,), g.dtype),) * sums
+            return tuple([p.lib.xp.zeros((cols,), g.dtype) for _ in range(sums)])
         grid, block = by_column(rows, cols, g.dtype)
         partial = p.empty((sums, grid[1], cols), wide(g.dtype))
         run = p.get("norm", "norm_grad_columns", g.dtype)
         run(grid, block, g, total, mean, rstd, partial, rows, cols)
-        return tuple(fold(p, partial, g.dtype, sums, grid[1], cols))
+        return tuple(fold(p, partial, g.dtype))

@@ -25,8 +25,14 @@ def whole(p: Place, name: str, a: Any, shape: tuple[int, ...]) -> Any:
     return p.whole(a)
 
 
-def fold(p: Place, partial: Array, dtype: Any, sums: int, chunks: int, cols: int) -> Array:
-    """(sums, cols): the second stage of sums down columns, from the chunks' sums."""
-    out = p.empty((sums, cols), dtype)
-    p.get("bias", "fold", dtype)((min(ceil(cols, BLOCK), MAX_GRID), sums), (BLOCK,), partial, out, chunks, cols)
+def fold(p: Place, partial: Array, dtype: Any) -> list[Array]:
+    """The second stage of sums down columns: from the chunks' sums (1 or 2, chunks, columns) an array of columns each.
+
+    Arrays of their own: the engine would copy a view before it is a gradient.
+    """
+    sums, chunks, cols = partial.shape
+    out = [p.empty((cols,), dtype) for _ in range(sums)]
+    second = out[1] if sums == 2 else None
+    run = p.get("bias", "fold", dtype)
+    run((min(ceil(cols, BLOCK), MAX_GRID), sums), (BLOCK,), partial, out[0], second, chunks, cols)
     return out
