@@ -47,8 +47,8 @@ template <typename T> struct Stripe {
         for (long long r = rows_begin + threadIdx.y; r < rows_end; r += blockDim.y) f(r);
     }
 
-    // partial[blockIdx.y, column] = the block's sum of `sum`
-    DEVICE void leave_sums(const C (&sum)[W], C* partial) const {
+    // The block's sum of `sum` for each column, in all threads that have the column
+    DEVICE void add_up(C (&sum)[W]) const {
         __shared__ C cells[W][256];
         int me = threadIdx.y * blockDim.x + threadIdx.x;
         __syncthreads();
@@ -60,10 +60,20 @@ template <typename T> struct Stripe {
 #pragma unroll
                 for (int j = 0; j < W; j++) cells[j][me] += cells[j][me + half * blockDim.x];
         }
-        if (threadIdx.y == 0)
+        __syncthreads();
 #pragma unroll
-            for (int j = 0; j < W; j++)
-                if (column(j) < cols) partial[blockIdx.y * cols + column(j)] = cells[j][me];
+        for (int j = 0; j < W; j++) sum[j] = cells[j][threadIdx.x];
+    }
+    // partial[blockIdx.y, column] = the block's value of each column
+    DEVICE void leave(const C (&value)[W], C* partial) const {
+        if (threadIdx.y > 0) return;
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            if (column(j) < cols) partial[blockIdx.y * cols + column(j)] = value[j];
+    }
+    DEVICE void leave_sums(C (&sum)[W], C* partial) const {
+        add_up(sum);
+        leave(sum, partial);
     }
 };
 

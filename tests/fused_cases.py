@@ -249,7 +249,7 @@ def norm_grad(rng, shape):
     return [g, x, more, gamma], call, reference
 
 
-@case([(4, 3), (5, 1, 33), (2, 7, 8, 4), (70, 33), (9, 48), (3000, 8), (3, 2, 1000), (9, 300, 2), (700, 3, 4)])
+@case([(4, 3), (5, 1, 33), (2, 7, 8, 4), (70, 33), (9, 48), (3000, 8), (3, 2, 1000), (9, 300, 2), (700, 3, 4), (40, 3, 7, 7), (33, 5, 14)])
 def batch_norm(rng, shape):
     c = shape[1]
     x, g = 5 + rng.standard_normal(shape), rng.standard_normal(shape)

@@ -230,6 +230,23 @@ def test_gradients_of_columns_are_arrays_of_their_own(host, rows):
     assert len({host.address(a) for a in found}) == 7 and not any(isinstance(a.base, np.ndarray) for a in found)
 
 
+@pytest.mark.parametrize("shape", [(8192, 3), (4096, 3, 2), (64, 2, 7, 7), (64, 2, 128)])
+@pytest.mark.parametrize("offset, outlier", [(0, 100), (0, 1e4), (3e4, 0), (0, 0)])
+def test_an_outlier_or_an_offset_does_not_spoil_the_variance(host, shape, offset, outlier):
+    """The first value of a channel is what the kernel takes the others from."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    x[0, :, ...] += outlier
+    x = (x + offset).astype(np.float32)
+    axes = (0, *range(2, x.ndim))
+    exact = x.astype(np.float64)
+    mean, rstd = exact.mean(axes), 1 / np.sqrt(exact.var(axes) + 1e-5)
+    for order in SCHEDULES[:2]:
+        host.order = order
+        _, m, r = fused.batch_norm(host.put(x))
+        np.testing.assert_allclose(to_host(r), rstd, rtol=1e-6)
+        np.testing.assert_allclose(to_host(m), mean, rtol=0, atol=np.finfo(np.float32).eps * np.abs(x).max())
+
+
 # ---------------------------------------------------------------------------------------------- bad input
 def test_shapes_that_do_not_fit_are_errors(host):
     x, b, n = ones(host, 4, 6), ones(host, 5), ones(host, 4)
