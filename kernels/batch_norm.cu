@@ -127,6 +127,17 @@ __global__ void batch_statistics(const T* __restrict__ x, const wide<T>* __restr
     }
 }
 
+// The same from the running ones, which may move before a pullback asks for them
+template <typename T>
+__global__ void running_statistics(const wide<T>* __restrict__ running_mean, const wide<T>* __restrict__ running_var,
+                                   wide<T>* __restrict__ mean, wide<T>* __restrict__ rstd, wide<T> eps,
+                                   long long channels) {
+    for (long long c = thread_id(); c < channels; c += thread_count()) {
+        mean[c] = running_mean[c];
+        rstd[c] = wide<T>(1) / sqrt(running_var[c] + eps);
+    }
+}
+
 // Which channel an element of a flat array is of, and where in its run of `inner`; moved on without divisions
 struct Cursor {
     long long channels, inner, channel, at;

@@ -258,7 +258,7 @@ def batch_norm(rng, shape):
     def call(x, g, gamma, beta, mean0, var0):
         moving = [a.copy() for a in (mean0, var0)]
         out, mean, rstd = fused.batch_norm(x, gamma, beta, *moving)
-        plain = [fused.batch_norm(x)[0], fused.batch_norm_inference(x, gamma, beta, mean0, var0)]
+        plain = [fused.batch_norm(x)[0], *fused.batch_norm_inference(x, gamma, beta, mean0, var0)]
         return [out, mean, rstd, *moving, *plain, *fused.batch_norm_grad(g, x, mean, rstd, gamma)]
 
     def reference(x, g, gamma, beta, mean0, var0):
@@ -270,9 +270,9 @@ def batch_norm(rng, shape):
         dgamma, dbeta = (g * n).sum(axes), g.sum(axes)
         dx = g - (dbeta.reshape(shape1) + n * dgamma.reshape(shape1)) / count
         dx = dx * (gamma * rstd).reshape(shape1)
-        gamma, beta, mean0, var0 = (a.reshape(shape1) for a in (gamma, beta, mean0, var0))
-        still = (x - mean0) / np.sqrt(var0 + 1e-5) * gamma + beta
-        return [n * gamma + beta, mean, rstd, *moved, n, still, dx, dgamma, dbeta]
+        gamma, beta, m, r = (a.reshape(shape1) for a in (gamma, beta, mean0, 1 / np.sqrt(var0 + 1e-5)))
+        still = [(x - m) * r * gamma + beta, mean0, r.reshape(-1)]
+        return [n * gamma + beta, mean, rstd, *moved, n, *still, dx, dgamma, dbeta]
 
     return [x, g, gamma, beta, Wide(mean0), Wide(var0)], call, reference
 

@@ -68,18 +68,21 @@ def batch_norm(
 
 def batch_norm_inference(
     x: Array, gamma: Array | None, beta: Array | None, running_mean: Array, running_var: Array, eps: float = 1e-5
-) -> Array:
-    """x normalized by the running statistics, which are wide."""
+) -> tuple[Array, Array, Array]:
+    """(out, mean, rstd) by the running statistics; those are wide, and what is answered is no view of them."""
     p = place(x, gamma, beta, running_mean, running_var)
     _, channels, inner = _channels(x)
     with p.scope():
         x, gamma, beta = p.whole(x), whole(p, "gamma", gamma, (channels,)), whole(p, "beta", beta, (channels,))
-        mean = whole(p, "running_mean", running_mean, (channels,))
-        var = whole(p, "running_var", running_var, (channels,))
-        rstd, out = 1 / p.lib.xp.sqrt(var + eps), p.empty(x.shape, x.dtype)
+        running = [whole(p, "running statistics", a, (channels,)) for a in (running_mean, running_var)]
+        mean, rstd = (p.empty((channels,), wide(x.dtype)) for _ in range(2))
+        out = p.empty(x.shape, x.dtype)
+        if channels:
+            run, grid = p.get("batch_norm", "running_statistics", x.dtype), (min(ceil(channels, BLOCK), MAX_GRID),)
+            run(grid, (BLOCK,), *running, mean, rstd, eps, channels)
         if x.size:
             _normalize(p, x, gamma, beta, mean, rstd, out)
-    return out
+    return out, mean, rstd
 
 
 def _normalize(p: Place, x: Array, *arrays: Array | None) -> None:
