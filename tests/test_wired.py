@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import fused_cases
 import numpy as np
 import pytest
+import standin
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.array import to_host
+from gpugrad.array import register, to_host, unregister
 from gpugrad.ops import dropout, embedding, softmax
 from gpugrad.ops.activation import relu_mask
 
@@ -53,6 +54,10 @@ ROWS = [
     row("cross_entropy sum", lambda x: nn.cross_entropy(x, like(x, LABELS), "sum"), M),
     row("cross_entropy mean", lambda x: nn.cross_entropy(x, like(x, LABELS)), M),
     row("cross_entropy one row", lambda x: nn.cross_entropy(x, like(x, LABELS[:1]), "none"), (1, 33)),
+    *[row(f"cross_entropy ignored {r}", lambda x, r=r: nn.cross_entropy(x, like(x, LABELS), r, ignore_index=7), M)
+      for r in ("none", "sum", "mean")],
+    row("cross_entropy weight", lambda x: nn.cross_entropy(x, like(x, LABELS), weight=like(x, np.ones(33)),
+                                                           ignore_index=7, label_smoothing=0.1), M),
     row("layer_norm", lambda x, w, b: nn.layer_norm(x, C, w, b), M, C, C),
     row("layer_norm plain", lambda x: nn.layer_norm(x, (8,)), (2, 3, 8)),
     row("layer_norm empty", lambda x, w, b: nn.layer_norm(x, (8,), w, b), (0, 8), (8,), (8,)),
@@ -268,6 +273,89 @@ def test_the_mean_goes_into_the_kernel(host):
     assert host.launches == before + 2
 
 
+# ---------------------------------------------------------------------------------------------- labels
+@pytest.fixture(params=["numpy", "standin", "host"])
+def put(request):
+    """NumPy; a device whose array functions stand in for the kernels; one that has the kernels."""
+    if request.param == "numpy":
+        yield np.array
+    elif request.param == "host":
+        yield request.getfixturevalue("host").put
+    else:
+        register(lib := standin.StandIn(), "standin")
+        yield lambda a: lib.asarray(a, None, None)
+        unregister("standin")
+
+
+@pytest.mark.parametrize("offset", [0, 100, -1e4, 1e6])
+def test_the_gradient_of_cross_entropy_does_not_depend_on_an_offset(put, offset):
+    """The largest logit and the logarithm of the sum stay apart: their sum would lose what is after the point."""
+    rng = np.random.default_rng(0)
+    z = (rng.standard_normal((7, 50)) + offset).astype("f")
+    labels, h = rng.integers(0, 50, 7), rng.standard_normal((7, 50)).astype("f")
+    exact = z.astype(float) - z.max(-1, keepdims=True)
+    p = np.exp(exact) / np.exp(exact).sum(-1, keepdims=True)
+    x = gg.tensor(put(z), requires_grad=True)
+    (dx,) = gg.grad(nn.cross_entropy(x, put(labels), "sum"), x, create_graph=True)
+    (d2,) = gg.grad((dx * gg.tensor(put(h))).sum(), x)
+    np.testing.assert_allclose(dx.numpy(), p - np.eye(50)[labels], atol=1e-6)
+    np.testing.assert_allclose(dx.numpy().sum(-1), 0, atol=1e-6)
+    np.testing.assert_allclose(d2.numpy(), p * (h - (p * h).sum(-1, keepdims=True)), atol=1e-6)
+
+
+def labelled(ignore, **more):
+    return {
+        "plain": lambda z, y: nn.cross_entropy(z, y, ignore_index=ignore, **more),
+        "smooth": lambda z, y: nn.cross_entropy(z, y, ignore_index=ignore, label_smoothing=0.2, **more),
+        "weight": lambda z, y: nn.cross_entropy(z, y, weight=like(z, np.ones(5, "f")), ignore_index=ignore, **more),
+        "nll": lambda z, y: nn.nll_loss(nn.log_softmax(z), y, ignore_index=ignore, **more),
+        "nll weight": lambda z, y: nn.nll_loss(nn.log_softmax(z), y, weight=like(z, np.ones(5, "f")), **more),
+    }
+
+
+@pytest.mark.parametrize("name", ["plain", "smooth", "weight", "nll"])
+@pytest.mark.parametrize("ignore", [-100, 3])
+def test_ignored_rows_count_nothing(put, name, ignore):
+    z, labels = np.random.default_rng(0).standard_normal((4, 5)).astype("f"), np.array([1, ignore, 4, ignore])
+    results = []
+    for rows, f in ((slice(None), labelled(ignore)[name]), (slice(None, None, 2), labelled(None)[name])):
+        x = gg.tensor(put(z), requires_grad=True)
+        loss = f(x[rows], put(labels[rows]))
+        (dx,) = gg.grad(loss, x, create_graph=True)
+        results.append([loss, dx, gg.grad((dx * dx).sum(), x)[0]])
+    for found, expected in zip(*results):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-7)
+    assert (results[0][1].numpy()[1::2] == 0).all()
+    x = gg.tensor(put(z), requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        nothing = labelled(ignore)[name](x, put(np.full(4, ignore)))  # the mean of no rows, as PyTorch has it
+        assert np.isnan(nothing.numpy())
+        if name == "plain":
+            assert (gg.grad(nothing, x)[0].numpy() == 0).all()
+
+
+@pytest.mark.parametrize("name", labelled(None))
+@pytest.mark.parametrize("bad", [-1, 5, 2**40])
+def test_a_bad_label_is_an_error_or_nan(put, name, bad):
+    x, labels = gg.tensor(put(np.zeros((3, 5), "f")), requires_grad=True), put(np.array([1, bad, 4]))
+    if put is np.array:
+        with pytest.raises(ValueError, match="allowed are 0..4"):
+            labelled(-100)[name](x, labels)
+        return
+    rows = labelled(-100, reduction="none")[name](x, labels)
+    assert np.isnan(rows.numpy()).tolist() == [False, True, False]
+    assert np.isnan(labelled(-100)[name](x, labels).numpy())
+    assert np.isnan(gg.grad(rows.sum(), x)[0].numpy()).any(1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", labelled(None))
+def test_losses_do_not_wait_for_the_gpu(host, name, monkeypatch):
+    for reading in ("__bool__", "__int__", "__float__", "__index__", "item", "tolist"):
+        monkeypatch.setattr(standin.Array, reading, lambda a, *_: pytest.fail("the GPU is waited for"), raising=False)
+    x = gg.tensor(host.put(np.zeros((3, 5), "f")), requires_grad=True)
+    gg.grad(labelled(-100)[name](x, host.put(np.array([1, -100, 4]))), x)
+
+
 def test_sums_by_index_add_up_duplicates():
     rng = np.random.default_rng(0)
     for n, cols, entries in [(0, 3, 4), (1, 1, 1), (1000, 7, 13)]:
@@ -299,7 +387,7 @@ def test_what_pullbacks_keep(host, gpu):
     assert kept_bytes(lambda v: nn.dropout(v, 0.5), x) == 0  # a seed and an offset
     assert kept_bytes(relu_mask, x) == x.size // 8
     assert kept_bytes(nn.relu, x) == x.nbytes
-    assert kept_bytes(lambda v: softmax.softmax_xent(v, labels), x) == 16 * 4 + labels.nbytes  # a log-sum-exp a row
+    assert kept_bytes(lambda v: softmax.softmax_xent(v, labels), x) == 2 * 16 * 4 + labels.nbytes  # two numbers a row
     assert kept_bytes(lambda v, s: nn.layer_norm(v, (64,), s), x, w) == 2 * 16 * 4  # mean and rstd
     assert kept_bytes(lambda v, s: nn.rms_norm(v, (64,), s), x, w) == 16 * 4
     assert kept_bytes(lambda v: nn.batch_norm(v, None, None, training=True), x) == 2 * 64 * 4

@@ -71,7 +71,7 @@ def batch_norm_inference(
 ) -> tuple[Array, Array, Array]:
     """(out, mean, rstd) by the running statistics; those are wide, and what is answered is no view of them."""
     p = place(x, gamma, beta, running_mean, running_var)
-    _, channels, inner = _channels(x)
+    _, channels, _ = _channels(x)
     with p.scope():
         x, gamma, beta = p.whole(x), whole(p, "gamma", gamma, (channels,)), whole(p, "beta", beta, (channels,))
         running = [whole(p, "running statistics", a, (channels,)) for a in (running_mean, running_var)]

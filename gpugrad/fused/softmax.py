@@ -34,37 +34,51 @@ def softmax_grad(g: Array, y: Array, log: bool = False) -> Array:
     return dx
 
 
-def softmax_xent(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """(loss, log-sum-exp) of each row of logits (..., classes) with labels (...), both wide.
+def softmax_xent(logits: Array, labels: Array, ignore_index: int | None = None) -> tuple[Array, Array]:
+    """(loss, lse) of each row of logits (..., classes) with labels (...), both wide.
 
-    labels: int32 or int64.  One out of range gives NaN.
+    lse: (2, ...), the largest logits, and the logarithms of the sums of exp(logits - largest).
+    labels: int32 or int64.  One that is `ignore_index` gives a loss of 0, another one out of range NaN.
     """
     p = place(logits, labels)
     rows, cols = _classes(logits)
     with p.scope():
         logits, labels = p.whole(logits), whole(p, "labels", labels, logits.shape[:-1])
-        loss, lse = (p.empty(labels.shape, wide(logits.dtype)) for _ in range(2))
+        loss, lse = (p.empty(shape, wide(logits.dtype)) for shape in (labels.shape, (2, *labels.shape)))
         if rows:
             team, grid, block = by_row(rows, cols)
             run = p.get("softmax", "softmax_xent", logits.dtype, team, labels.dtype)
-            run(grid, block, logits, labels, loss, lse, rows, cols)
+            run(grid, block, logits, labels, loss, lse, ignore_index is not None, ignore_index or 0, rows, cols)
     return loss, lse
 
 
-def softmax_xent_grad(g: Array, logits: Array, labels: Array, lse: Array, scale: float = 1.0) -> Array:
-    """The cotangent of the logits, g scale (softmax - one-hot), from that of each loss, or of all of them (one g)."""
-    p = place(g, logits, labels, lse)
+def softmax_xent_grad(
+    g: Array,
+    logits: Array,
+    labels: Array,
+    lse: Array,
+    scale: float = 1.0,
+    count: Array | None = None,
+    ignore_index: int | None = None,
+) -> Array:
+    """The cotangent of the logits, g scale (softmax - one-hot), from that of each loss, or of all of them (one g).
+
+    count: one wide number that it is divided by.  Rows whose label is `ignore_index` are 0.
+    """
+    p = place(g, logits, labels, lse, count)
     rows, cols = _classes(logits)
     with p.scope():
         shape = logits.shape[:-1]
         each = g.shape == shape and rows > 1
         logits, labels = p.whole(logits), whole(p, "labels", labels, shape)
-        lse, out = whole(p, "lse", lse, shape), p.empty(logits.shape, logits.dtype)
+        lse, count = whole(p, "lse", lse, (2, *shape)), whole(p, "count", count, ())
+        out = p.empty(logits.shape, logits.dtype)
         g = p.whole(g) if g.size == 1 else whole(p, "g", g, shape)
         if rows:
             team, grid, block = by_row(rows, cols)
             run = p.get("softmax", "softmax_xent_grad", logits.dtype, team, labels.dtype)
-            run(grid, block, g, logits, labels, lse, out, int(each), scale, rows, cols)
+            ignored = ignore_index is not None, ignore_index or 0
+            run(grid, block, g, logits, labels, lse, count, out, int(each), scale, *ignored, rows, cols)
     return out
 
 
