@@ -142,16 +142,12 @@ def _beside(xp: Any, z: Any, labels: Any, lse: Any) -> Any:
 
 
 def lookup(xp: Any, labels: Any, classes: int, ignore_index: int | None, dtype: np.dtype) -> tuple[Any, Any]:
-    """(labels that are all in range, how much each counts): `ignore_index` 0, another one out of range NaN, others 1.
-
-    What is out of range would be wrapped around by array libraries of GPUs: a plausible wrong number.
-    """
-    labels = indices(labels)
-    inside = (labels >= 0) & (labels < classes)
+    """(labels that are all in range, how much each counts): `ignore_index` 0, another one out of range NaN, others 1."""
+    places, inside = within(xp, labels, classes)
     counts = xp.where(inside, dtype.type(1), dtype.type(np.nan))
     if ignore_index is not None:
-        counts = xp.where(labels == ignore_index, dtype.type(0), counts)
-    return xp.where(inside, labels, labels.dtype.type(0)), counts
+        counts = xp.where(indices(labels) == ignore_index, dtype.type(0), counts)
+    return places, counts
 
 
 def _reduced(loss: Any, labels: Any, reduction: str, ignore_index: int | None) -> tuple[Any, Any]:
@@ -180,6 +176,13 @@ def _softmax_xent_gpu(
 def indices(a: Any) -> Any:
     """Integers in a dtype that kernels take: themselves, or a copy."""
     return a if a.dtype in (int32, int64) else a.astype(int64)
+
+
+def within(xp: Any, index: Any, entries: int) -> tuple[Any, Any]:
+    """(indices that are all in range, which ones were): CuPy wraps the others around, to a plausible wrong number."""
+    index = indices(index)
+    inside = (index >= 0) & (index < entries)
+    return xp.where(inside, index, index.dtype.type(0)), inside
 
 
 def _softmax_xent_grad(
