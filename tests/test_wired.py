@@ -112,6 +112,19 @@ def assert_same(found, expected, tolerance, label):
         )
 
 
+@pytest.fixture(params=["numpy", "standin", "host"])
+def put(request):
+    """NumPy; a device whose array functions stand in for the kernels; one that has the kernels."""
+    if request.param == "numpy":
+        yield np.array
+    elif request.param == "host":
+        yield request.getfixturevalue("host").put
+    else:
+        register(lib := standin.StandIn(), "standin")
+        yield lambda a: lib.asarray(a, None, None)
+        unregister("standin")
+
+
 everything = pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name.replace(" ", ""))
 
 
@@ -263,6 +276,21 @@ def test_embedding_out_of_range(host):
         nn.embedding([0], gg.tensor(w), padding_idx=4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.int32])
+@pytest.mark.parametrize("bad", [-1, 4, 2**40])
+def test_a_row_out_of_range_is_an_error_or_nan(put, dtype, bad):
+    """Not the row that the index would be wrapped around to; where there is no NaN the GPU is waited for."""
+    table, index = gg.tensor(put(np.ones((4, 5), dtype)), requires_grad=dtype != np.int32), put(np.array([0, bad, 3]))
+    if put is np.array or dtype is np.int32:
+        with pytest.raises(IndexError, match=r"allowed are 0..3"):
+            nn.embedding(index, table)
+        return
+    out = nn.embedding(index, table, padding_idx=3)
+    assert np.isnan(out.numpy()).all(1).tolist() == [False, True, False]
+    total = out.sum()
+    assert gg.grad(total, table, gg.ones_like(total))[0].numpy().real.sum(1).tolist() == [5, 0, 0, 0]
+
+
 def test_the_mean_goes_into_the_kernel(host):
     """One launch forward, one back: no pass for the factor 1 / rows."""
     x = gg.tensor(host.put(np.ones((5, 33), np.float32)), requires_grad=True)
@@ -274,19 +302,6 @@ def test_the_mean_goes_into_the_kernel(host):
 
 
 # ---------------------------------------------------------------------------------------------- labels
-@pytest.fixture(params=["numpy", "standin", "host"])
-def put(request):
-    """NumPy; a device whose array functions stand in for the kernels; one that has the kernels."""
-    if request.param == "numpy":
-        yield np.array
-    elif request.param == "host":
-        yield request.getfixturevalue("host").put
-    else:
-        register(lib := standin.StandIn(), "standin")
-        yield lambda a: lib.asarray(a, None, None)
-        unregister("standin")
-
-
 @pytest.mark.parametrize("offset", [0, 100, -1e4, 1e6])
 def test_the_gradient_of_cross_entropy_does_not_depend_on_an_offset(put, offset):
     """The largest logit and the logarithm of the sum stay apart: their sum would lose what is after the point."""
@@ -354,6 +369,16 @@ def test_losses_do_not_wait_for_the_gpu(host, name, monkeypatch):
         monkeypatch.setattr(standin.Array, reading, lambda a, *_: pytest.fail("the GPU is waited for"), raising=False)
     x = gg.tensor(host.put(np.zeros((3, 5), "f")), requires_grad=True)
     gg.grad(labelled(-100)[name](x, host.put(np.array([1, -100, 4]))), x)
+
+
+@pytest.mark.parametrize("cols", [31, 512, 3000, 5000])
+@pytest.mark.parametrize("offset", [0, 30, 1e5])
+def test_layer_norm_of_rows_far_from_zero(put, cols, offset):
+    """A mean rounded to float32 shifts a whole row; what it was rounded by is taken off, too."""
+    x = (np.random.default_rng(0).standard_normal((4, cols)) + offset).astype("f")
+    exact = x.astype(float) - x.astype(float).mean(-1, keepdims=True)
+    exact /= np.sqrt((exact * exact).mean(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(nn.layer_norm(gg.tensor(put(x)), (cols,)).numpy(), exact, rtol=0, atol=4e-6)
 
 
 def test_sums_by_index_add_up_duplicates():

@@ -142,7 +142,7 @@ def _beside(xp: Any, z: Any, labels: Any, lse: Any) -> Any:
 
 
 def lookup(xp: Any, labels: Any, classes: int, ignore_index: int | None, dtype: np.dtype) -> tuple[Any, Any]:
-    """(labels that are all in range, how much each counts): `ignore_index` 0, another one out of range NaN, others 1."""
+    """(labels all in range, how much each counts): `ignore_index` 0, another one out of range NaN, the others 1."""
     places, inside = within(xp, labels, classes)
     counts = xp.where(inside, dtype.type(1), dtype.type(np.nan))
     if ignore_index is not None:
