@@ -47,8 +47,8 @@ template <typename T> struct Stripe {
         for (long long r = rows_begin + threadIdx.y; r < rows_end; r += blockDim.y) f(r);
     }
 
-    // partial[blockIdx.y, column] = the block's sum of `sum`
-    DEVICE void leave_sums(const C (&sum)[W], C* partial) const {
+    // The block's sum of `sum` for each column, in all threads that have the column
+    DEVICE void add_up(C (&sum)[W]) const {
         __shared__ C cells[W][256];
         int me = threadIdx.y * blockDim.x + threadIdx.x;
         __syncthreads();
@@ -60,18 +60,29 @@ template <typename T> struct Stripe {
 #pragma unroll
                 for (int j = 0; j < W; j++) cells[j][me] += cells[j][me + half * blockDim.x];
         }
-        if (threadIdx.y == 0)
+        __syncthreads();
 #pragma unroll
-            for (int j = 0; j < W; j++)
-                if (column(j) < cols) partial[blockIdx.y * cols + column(j)] = cells[j][me];
+        for (int j = 0; j < W; j++) sum[j] = cells[j][threadIdx.x];
+    }
+    // partial[blockIdx.y, column] = the block's value of each column
+    DEVICE void leave(const C (&value)[W], C* partial) const {
+        if (threadIdx.y > 0) return;
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            if (column(j) < cols) partial[blockIdx.y * cols + column(j)] = value[j];
+    }
+    DEVICE void leave_sums(C (&sum)[W], C* partial) const {
+        add_up(sum);
+        leave(sum, partial);
     }
 };
 
-// The second stage: out[k, c] = sum over chunks of partial[k, chunk, c], with k = blockIdx.y
+// The second stage: out[c] = sum over chunks of partial[0, chunk, c], and `second` the same of partial[1, chunk, c]
 template <typename T>
-__global__ void fold(const wide<T>* __restrict__ partial, T* __restrict__ out, long long chunks, long long cols) {
+__global__ void fold(const wide<T>* __restrict__ partial, T* __restrict__ first, T* __restrict__ second_or_null,
+                     long long chunks, long long cols) {
     partial += blockIdx.y * chunks * cols;
-    out += blockIdx.y * cols;
+    T* out = blockIdx.y ? second_or_null : first;
     for (long long c = thread_id(); c < cols; c += thread_count()) {
         wide<T> sum = 0;
         for (long long k = 0; k < chunks; k++) sum += partial[k * cols + c];

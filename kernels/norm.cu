@@ -14,7 +14,7 @@ __global__ void norm(const T* __restrict__ x, const T* __restrict__ residual_or_
     using C = wide<T>;
     S s(cols, aligned(x, residual_or_null, gamma_or_null, beta_or_null, total_or_null, out));
     S::each_row(rows, [&](long long r) {
-        C held[S::HELD][S::W], sum = 0, squares = 0, mean = 0;
+        C held[S::HELD][S::W], sum = 0, squares = 0, rest = 0, mean = 0;
         const T *row = x + r * cols, *other = residual_or_null ? residual_or_null + r * cols : nullptr;
         T* total = residual_or_null ? total_or_null + r * cols : nullptr;
         auto take = [&](C(&v)[S::W], C(&w)[S::W], auto p) {
@@ -44,13 +44,16 @@ __global__ void norm(const T* __restrict__ x, const T* __restrict__ residual_or_
         s.each(held, read, [&](C(&v)[S::W], auto p) {
 #pragma unroll
             for (int j = 0; j < S::W; j++)
-                if (s.column(p, j) < cols) squares += (v[j] - mean) * (v[j] - mean);
+                if (s.column(p, j) < cols) squares += (v[j] - mean) * (v[j] - mean), rest += v[j] - mean;
         });
-        C scale = C(1) / sqrt(reduce<TEAM>(squares, Add()) / C(cols) + eps);
+        if (mean_or_null) rest = reduce<TEAM>(rest, Add()) / C(cols);  // what the mean was rounded by
+        else rest = 0;
+        C var = reduce<TEAM>(squares, Add()) / C(cols) - rest * rest;
+        C scale = C(1) / sqrt((var < C(0) ? C(0) : var) + eps);
         s.each(held, read, [&](C(&v)[S::W], auto p) {
             C w[S::W];
 #pragma unroll
-            for (int j = 0; j < S::W; j++) v[j] = (v[j] - mean) * scale;
+            for (int j = 0; j < S::W; j++) v[j] = ((v[j] - mean) - rest) * scale;
             if (gamma_or_null) {
                 s.load(gamma_or_null, p, w, C(0));
 #pragma unroll
@@ -64,7 +67,7 @@ __global__ void norm(const T* __restrict__ x, const T* __restrict__ residual_or_
             s.store(out + r * cols, p, v);
         });
         if (s.me == 0) {
-            if (mean_or_null) mean_or_null[r] = mean;
+            if (mean_or_null) mean_or_null[r] = mean + rest;
             rstd[r] = scale;
         }
     });

@@ -89,11 +89,13 @@ __global__ void softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T
     });
 }
 
-// loss = log(sum(exp(z))) - z[label] of each row, and the first term, which is all that the pullback needs beside z.
-// A label out of range gives NaN: nothing is read there.
+// loss = log(sum(exp(z))) - z[label] of each row, and what the pullback needs beside z: all rows' largest values, and
+// behind them the logarithms of their sums of exp(z - largest).  Apart: added up they lose what is after the point.
+// The label `ignored`, if there is such a one, gives 0, another one out of range NaN: nothing is read there.
 template <typename T, int TEAM, typename I>
 __global__ void softmax_xent(const T* __restrict__ z, const I* __restrict__ labels, wide<T>* __restrict__ loss,
-                             wide<T>* __restrict__ lse, long long rows, long long cols) {
+                             wide<T>* __restrict__ lse, bool ignores, long long ignored, long long rows,
+                             long long cols) {
     using S = Span<T, TEAM>;
     using C = wide<T>;
     S s(cols, aligned(z));
@@ -102,31 +104,39 @@ __global__ void softmax_xent(const T* __restrict__ z, const I* __restrict__ labe
         statistics<T, TEAM>(s, z + r * cols, held, top, sum);
         if (s.me == 0) {
             long long label = labels[r];
-            C total = log(sum) + top;
-            lse[r] = total;
-            // the large terms first: their difference is small and exact
-            loss[r] = label >= 0 && label < cols ? log(sum) + (top - C(z[r * cols + label])) : nan<C>();
+            lse[r] = top;
+            lse[rows + r] = log(sum);
+            if (ignores && label == ignored) loss[r] = C(0);
+            else if (label < 0 || label >= cols) loss[r] = nan<C>();
+            else loss[r] = (top - C(z[r * cols + label])) + log(sum);  // the large terms first: their difference is exact
         }
     });
 }
 
-// dz = g scale (softmax - one-hot), with g a number for each row (step 1) or one for all (step 0)
+// dz = g scale (softmax - one-hot) / count, with g a number for each row (step 1) or one for all (step 0); 0 in rows
+// with the label `ignored`
 template <typename T, int TEAM, typename I>
 __global__ void softmax_xent_grad(const T* __restrict__ g, const T* __restrict__ z, const I* __restrict__ labels,
-                                  const wide<T>* __restrict__ lse, T* __restrict__ dz, long long step, wide<T> scale,
+                                  const wide<T>* __restrict__ lse, const wide<T>* __restrict__ count_or_null,
+                                  T* __restrict__ dz, long long step, wide<T> scale, bool ignores, long long ignored,
                                   long long rows, long long cols) {
     using S = Span<T, TEAM>;
     using C = wide<T>;
     S s(cols, aligned(z, dz));
+    if (count_or_null) scale /= *count_or_null;
     S::each_row(rows, [&](long long r) {
-        C by = C(g[r * step]) * scale, shift = lse[r];
+        C by = C(g[r * step]) * scale, top = lse[r], size = lse[rows + r];
         long long label = labels[r];
+        bool out = ignores && label == ignored;
         if (label < 0 || label >= cols) by = nan<C>();
         for (long long p = 0; p < s.packs; p++) {
             C v[S::W];
             s.load(z + r * cols, p, v, C(0));
 #pragma unroll
-            for (int j = 0; j < S::W; j++) v[j] = by * (exp(v[j] - shift) - (s.column(p, j) == label ? C(1) : C(0)));
+            for (int j = 0; j < S::W; j++) {
+                v[j] = by * (exp((v[j] - top) - size) - (s.column(p, j) == label ? C(1) : C(0)));
+                if (out) v[j] = C(0);
+            }
             s.store(dz + r * cols, p, v);
         }
     });

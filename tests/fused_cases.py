@@ -156,15 +156,18 @@ def softmax_xent(rng, shape):
     z, rows = 4 * rng.standard_normal(shape), shape[:-1]
     labels = rng.integers(0, shape[-1], rows)
     g = rng.standard_normal(rows)
+    ignored = int(labels.reshape(-1)[0]) if labels.size else -100
 
     def call(z, g, labels):
         loss, lse = fused.softmax_xent(z, labels)
-        one = g.reshape(-1)[:1] if g.size else g
+        one, count = g.reshape(-1)[:1] if g.size else g, lse.reshape(-1)[:1].reshape(()) if g.size else None
         return [
             loss,
             lse,
             fused.softmax_xent_grad(g, z, labels, lse),
-            fused.softmax_xent_grad(one, z, labels, lse, 0.5),
+            fused.softmax_xent_grad(one, z, labels, lse, 0.5, count),
+            fused.softmax_xent(z, labels, ignored)[0],
+            fused.softmax_xent_grad(g, z, labels, lse, ignore_index=ignored),
         ]
 
     def reference(z, g, labels):
@@ -172,8 +175,10 @@ def softmax_xent(rng, shape):
         hot = np.arange(shape[-1]) == labels[..., None]
         one = g.reshape(-1)[:1] if g.size else g[..., None]
         top = z.max(-1, initial=-np.inf)
-        lse = np.log(np.exp(z - top[..., None]).sum(-1)) + top
-        return [-log_p[hot].reshape(rows), lse, g[..., None] * (p - hot), one * 0.5 * (p - hot)]
+        lse = np.stack([top, np.log(np.exp(z - top[..., None]).sum(-1))])
+        loss, dz, kept = -log_p[hot].reshape(rows), g[..., None] * (p - hot), labels != ignored
+        count = lse.reshape(-1)[0] if g.size else 1.0
+        return [loss, lse, dz, one * 0.5 / count * (p - hot), loss * kept, dz * kept[..., None]]
 
     kind = np.int32 if len(shape) == 2 and shape[-1] % 2 else np.int64
     return [z, g, Fixed(labels.astype(kind))], call, reference
@@ -249,7 +254,21 @@ def norm_grad(rng, shape):
     return [g, x, more, gamma], call, reference
 
 
-@case([(4, 3), (5, 1, 33), (2, 7, 8, 4), (70, 33), (9, 48), (3000, 8), (3, 2, 1000), (9, 300, 2), (700, 3, 4)])
+@case(
+    [
+        (4, 3),
+        (5, 1, 33),
+        (2, 7, 8, 4),
+        (70, 33),
+        (9, 48),
+        (3000, 8),
+        (3, 2, 1000),
+        (9, 300, 2),
+        (700, 3, 4),
+        (40, 3, 7, 7),
+        (33, 5, 14),
+    ]
+)
 def batch_norm(rng, shape):
     c = shape[1]
     x, g = 5 + rng.standard_normal(shape), rng.standard_normal(shape)
@@ -258,7 +277,7 @@ def batch_norm(rng, shape):
     def call(x, g, gamma, beta, mean0, var0):
         moving = [a.copy() for a in (mean0, var0)]
         out, mean, rstd = fused.batch_norm(x, gamma, beta, *moving)
-        plain = [fused.batch_norm(x)[0], fused.batch_norm_inference(x, gamma, beta, mean0, var0)]
+        plain = [fused.batch_norm(x)[0], *fused.batch_norm_inference(x, gamma, beta, mean0, var0)]
         return [out, mean, rstd, *moving, *plain, *fused.batch_norm_grad(g, x, mean, rstd, gamma)]
 
     def reference(x, g, gamma, beta, mean0, var0):
@@ -270,9 +289,9 @@ def batch_norm(rng, shape):
         dgamma, dbeta = (g * n).sum(axes), g.sum(axes)
         dx = g - (dbeta.reshape(shape1) + n * dgamma.reshape(shape1)) / count
         dx = dx * (gamma * rstd).reshape(shape1)
-        gamma, beta, mean0, var0 = (a.reshape(shape1) for a in (gamma, beta, mean0, var0))
-        still = (x - mean0) / np.sqrt(var0 + 1e-5) * gamma + beta
-        return [n * gamma + beta, mean, rstd, *moved, n, still, dx, dgamma, dbeta]
+        gamma, beta, m, r = (a.reshape(shape1) for a in (gamma, beta, mean0, 1 / np.sqrt(var0 + 1e-5)))
+        still = [(x - m) * r * gamma + beta, mean0, r.reshape(-1)]
+        return [n * gamma + beta, mean, rstd, *moved, n, *still, dx, dgamma, dbeta]
 
     return [x, g, gamma, beta, Wide(mean0), Wide(var0)], call, reference
 

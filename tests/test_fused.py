@@ -178,7 +178,7 @@ def test_rows_with_infinities_and_nan(host, cols):
         np.testing.assert_allclose(to_host(fused.softmax(host.put(x), bool(log))), e, rtol=1e-5)
     loss, lse = map(to_host, fused.softmax_xent(host.put(x), host.put(np.full(5, 2))))
     np.testing.assert_allclose(loss[::2], [np.log(cols), np.log(cols - 2), np.nan][: len(loss[::2])], rtol=1e-5)
-    assert np.isnan(loss[[1, 3, 4]]).all() and np.isfinite(lse[[0, 2]]).all()
+    assert np.isnan(loss[[1, 3, 4]]).all() and np.isfinite(lse[:, [0, 2]]).all()
 
 
 @pytest.mark.parametrize("label", [-1, 7, 2**31 + 3])
@@ -188,6 +188,10 @@ def test_a_label_out_of_range_is_nan_and_nothing_is_read_there(host, label):
     dz = fused.softmax_xent_grad(ones(host, 3), z, labels, lse)
     assert np.isnan(np.asarray(loss)).tolist() == [False, True, False]
     assert np.isnan(np.asarray(dz)).all(1).tolist() == [False, True, False]
+    loss, lse = fused.softmax_xent(z, labels, label)  # the same label, when it is to be ignored
+    dz = fused.softmax_xent_grad(ones(host, 3), z, labels, lse, ignore_index=label)
+    assert (np.asarray(loss) == 0).tolist() == [False, True, False]
+    assert (np.asarray(dz) == 0).all(1).tolist() == [False, True, False]
     host.allocator.check()
 
 
@@ -218,9 +222,38 @@ def test_random_bits_differ_and_repeat(host):
     assert abs((kept(2, 0) == first).mean() - 0.5) < 0.05 and abs((kept(1, 1000) == first).mean() - 0.5) < 0.05
 
 
+@pytest.mark.parametrize("rows", [0, 5])
+def test_gradients_of_columns_are_arrays_of_their_own(host, rows):
+    """No views, which the engine would copy before they are gradients."""
+    x, mean, rstd = ones(host, rows, 6), ones(host, rows), ones(host, rows)
+    found = [
+        *fused.norm_sums(x, x, mean, rstd), *fused.norm_sums(x, x, None, rstd), fused.column_sums(x),
+        fused.bias_act_grad(x, x, None, "relu")[1], *fused.batch_norm_grad(x, x, ones(host, 6), ones(host, 6))[1:],
+    ]  # fmt: skip
+    assert [a.shape for a in found] == [(6,)] * 7
+    assert len({host.address(a) for a in found}) == 7 and not any(isinstance(a.base, np.ndarray) for a in found)
+
+
+@pytest.mark.parametrize("shape", [(8192, 3), (4096, 3, 2), (64, 2, 7, 7), (64, 2, 128)])
+@pytest.mark.parametrize("offset, outlier", [(0, 100), (0, 1e4), (3e4, 0), (0, 0)])
+def test_an_outlier_or_an_offset_does_not_spoil_the_variance(host, shape, offset, outlier):
+    """The first value of a channel is what the kernel takes the others from."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    x[0, :, ...] += outlier
+    x = (x + offset).astype(np.float32)
+    axes = (0, *range(2, x.ndim))
+    exact = x.astype(np.float64)
+    mean, rstd = exact.mean(axes), 1 / np.sqrt(exact.var(axes) + 1e-5)
+    for order in SCHEDULES[:2]:
+        host.order = order
+        _, m, r = fused.batch_norm(host.put(x))
+        np.testing.assert_allclose(to_host(r), rstd, rtol=1e-6)
+        np.testing.assert_allclose(to_host(m), mean, rtol=0, atol=np.finfo(np.float32).eps * np.abs(x).max())
+
+
 # ---------------------------------------------------------------------------------------------- bad input
 def test_shapes_that_do_not_fit_are_errors(host):
-    x, b, n = ones(host, 4, 6), ones(host, 5), ones(host, 4)
+    x, b, lse = ones(host, 4, 6), ones(host, 5), ones(host, 2, 4)
     labels = ones(host, 3, dtype=np.int64)
     before = host.launches
     for call, error in [
@@ -231,7 +264,8 @@ def test_shapes_that_do_not_fit_are_errors(host):
         (lambda: fused.softmax_grad(b, x), "g has shape"),
         (lambda: fused.softmax_xent(x, labels), "labels has shape"),
         (lambda: fused.softmax_xent(x[:, :0], labels), "no classes"),
-        (lambda: fused.softmax_xent_grad(b, x, ones(host, 4, dtype=np.int64), n), "g has shape"),
+        (lambda: fused.softmax_xent_grad(b, x, ones(host, 4, dtype=np.int64), lse), "g has shape"),
+        (lambda: fused.softmax_xent_grad(x[:, 0], x, ones(host, 4, dtype=np.int64), x[:2]), "lse has shape"),
         (lambda: fused.norm(x, gamma=b), "gamma has shape"),
         (lambda: fused.norm(x, residual=b), "residual has shape"),
         (lambda: fused.norm_grad(x, x, None, b), "rstd has shape"),

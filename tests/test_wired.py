@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import fused_cases
 import numpy as np
 import pytest
+import standin
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.array import to_host
+from gpugrad.array import register, to_host, unregister
 from gpugrad.ops import dropout, embedding, softmax
 from gpugrad.ops.activation import relu_mask
 
@@ -53,6 +54,10 @@ ROWS = [
     row("cross_entropy sum", lambda x: nn.cross_entropy(x, like(x, LABELS), "sum"), M),
     row("cross_entropy mean", lambda x: nn.cross_entropy(x, like(x, LABELS)), M),
     row("cross_entropy one row", lambda x: nn.cross_entropy(x, like(x, LABELS[:1]), "none"), (1, 33)),
+    *[row(f"cross_entropy ignored {r}", lambda x, r=r: nn.cross_entropy(x, like(x, LABELS), r, ignore_index=7), M)
+      for r in ("none", "sum", "mean")],
+    row("cross_entropy weight", lambda x: nn.cross_entropy(x, like(x, LABELS), weight=like(x, np.ones(33)),
+                                                           ignore_index=7, label_smoothing=0.1), M),
     row("layer_norm", lambda x, w, b: nn.layer_norm(x, C, w, b), M, C, C),
     row("layer_norm plain", lambda x: nn.layer_norm(x, (8,)), (2, 3, 8)),
     row("layer_norm empty", lambda x, w, b: nn.layer_norm(x, (8,), w, b), (0, 8), (8,), (8,)),
@@ -105,6 +110,19 @@ def assert_same(found, expected, tolerance, label):
         assert (np.abs(a - b) <= tolerance * scale).all(), (
             f"{label}: {i} is off by {np.abs(a - b).max()}, scale {scale}"
         )
+
+
+@pytest.fixture(params=["numpy", "standin", "host"])
+def put(request):
+    """NumPy; a device whose array functions stand in for the kernels; one that has the kernels."""
+    if request.param == "numpy":
+        yield np.array
+    elif request.param == "host":
+        yield request.getfixturevalue("host").put
+    else:
+        register(lib := standin.StandIn(), "standin")
+        yield lambda a: lib.asarray(a, None, None)
+        unregister("standin")
 
 
 everything = pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name.replace(" ", ""))
@@ -204,6 +222,15 @@ def test_inference_keeps_what_it_was_computed_with(host):
         np.testing.assert_allclose(gg.grad(y.sum(), x)[0].numpy(), 1 / np.sqrt(1 + 1e-5), rtol=1e-6)
 
 
+def test_inference_is_two_launches(host, monkeypatch):
+    """The statistics, once and copied in the same launch, and the normalization; nothing else touches arrays."""
+    x, ones = host.put(np.ones((4, 3, 5), "f")), host.put(np.ones(3, "f"))
+    monkeypatch.setattr(host.xp, "sqrt", lambda a: pytest.fail("array functions compute rstd"), raising=False)
+    before = host.launches
+    nn.batch_norm(gg.tensor(x), ones, ones, ones, ones)
+    assert host.launches == before + 2
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout_draws_the_bits_of_philox(host, dtype):
     rate, seed, offset = 0.3, 2**63 + 1, 2**32 - 3
@@ -249,6 +276,21 @@ def test_embedding_out_of_range(host):
         nn.embedding([0], gg.tensor(w), padding_idx=4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.int32])
+@pytest.mark.parametrize("bad", [-1, 4, 2**40])
+def test_a_row_out_of_range_is_an_error_or_nan(put, dtype, bad):
+    """Not the row that the index would be wrapped around to; where there is no NaN the GPU is waited for."""
+    table, index = gg.tensor(put(np.ones((4, 5), dtype)), requires_grad=dtype != np.int32), put(np.array([0, bad, 3]))
+    if put is np.array or dtype is np.int32:
+        with pytest.raises(IndexError, match=r"allowed are 0..3"):
+            nn.embedding(index, table)
+        return
+    out = nn.embedding(index, table, padding_idx=3)
+    assert np.isnan(out.numpy()).all(1).tolist() == [False, True, False]
+    total = out.sum()
+    assert gg.grad(total, table, gg.ones_like(total))[0].numpy().real.sum(1).tolist() == [5, 0, 0, 0]
+
+
 def test_the_mean_goes_into_the_kernel(host):
     """One launch forward, one back: no pass for the factor 1 / rows."""
     x = gg.tensor(host.put(np.ones((5, 33), np.float32)), requires_grad=True)
@@ -257,6 +299,86 @@ def test_the_mean_goes_into_the_kernel(host):
     assert host.launches == before + 1
     gg.grad(loss, x)
     assert host.launches == before + 2
+
+
+# ---------------------------------------------------------------------------------------------- labels
+@pytest.mark.parametrize("offset", [0, 100, -1e4, 1e6])
+def test_the_gradient_of_cross_entropy_does_not_depend_on_an_offset(put, offset):
+    """The largest logit and the logarithm of the sum stay apart: their sum would lose what is after the point."""
+    rng = np.random.default_rng(0)
+    z = (rng.standard_normal((7, 50)) + offset).astype("f")
+    labels, h = rng.integers(0, 50, 7), rng.standard_normal((7, 50)).astype("f")
+    exact = z.astype(float) - z.max(-1, keepdims=True)
+    p = np.exp(exact) / np.exp(exact).sum(-1, keepdims=True)
+    x = gg.tensor(put(z), requires_grad=True)
+    (dx,) = gg.grad(nn.cross_entropy(x, put(labels), "sum"), x, create_graph=True)
+    (d2,) = gg.grad((dx * gg.tensor(put(h))).sum(), x)
+    np.testing.assert_allclose(dx.numpy(), p - np.eye(50)[labels], atol=1e-6)
+    np.testing.assert_allclose(dx.numpy().sum(-1), 0, atol=1e-6)
+    np.testing.assert_allclose(d2.numpy(), p * (h - (p * h).sum(-1, keepdims=True)), atol=1e-6)
+
+
+def labelled(ignore, **more):
+    return {
+        "plain": lambda z, y: nn.cross_entropy(z, y, ignore_index=ignore, **more),
+        "smooth": lambda z, y: nn.cross_entropy(z, y, ignore_index=ignore, label_smoothing=0.2, **more),
+        "weight": lambda z, y: nn.cross_entropy(z, y, weight=like(z, np.ones(5, "f")), ignore_index=ignore, **more),
+        "nll": lambda z, y: nn.nll_loss(nn.log_softmax(z), y, ignore_index=ignore, **more),
+        "nll weight": lambda z, y: nn.nll_loss(nn.log_softmax(z), y, weight=like(z, np.ones(5, "f")), **more),
+    }
+
+
+@pytest.mark.parametrize("name", ["plain", "smooth", "weight", "nll"])
+@pytest.mark.parametrize("ignore", [-100, 3])
+def test_ignored_rows_count_nothing(put, name, ignore):
+    z, labels = np.random.default_rng(0).standard_normal((4, 5)).astype("f"), np.array([1, ignore, 4, ignore])
+    results = []
+    for rows, f in ((slice(None), labelled(ignore)[name]), (slice(None, None, 2), labelled(None)[name])):
+        x = gg.tensor(put(z), requires_grad=True)
+        loss = f(x[rows], put(labels[rows]))
+        (dx,) = gg.grad(loss, x, create_graph=True)
+        results.append([loss, dx, gg.grad((dx * dx).sum(), x)[0]])
+    for found, expected in zip(*results):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-7)
+    assert (results[0][1].numpy()[1::2] == 0).all()
+    x = gg.tensor(put(z), requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        nothing = labelled(ignore)[name](x, put(np.full(4, ignore)))  # the mean of no rows, as PyTorch has it
+        assert np.isnan(nothing.numpy())
+        if name == "plain":
+            assert (gg.grad(nothing, x)[0].numpy() == 0).all()
+
+
+@pytest.mark.parametrize("name", labelled(None))
+@pytest.mark.parametrize("bad", [-1, 5, 2**40])
+def test_a_bad_label_is_an_error_or_nan(put, name, bad):
+    x, labels = gg.tensor(put(np.zeros((3, 5), "f")), requires_grad=True), put(np.array([1, bad, 4]))
+    if put is np.array:
+        with pytest.raises(ValueError, match="allowed are 0..4"):
+            labelled(-100)[name](x, labels)
+        return
+    rows = labelled(-100, reduction="none")[name](x, labels)
+    assert np.isnan(rows.numpy()).tolist() == [False, True, False]
+    assert np.isnan(labelled(-100)[name](x, labels).numpy())
+    assert np.isnan(gg.grad(rows.sum(), x)[0].numpy()).any(1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", labelled(None))
+def test_losses_do_not_wait_for_the_gpu(host, name, monkeypatch):
+    for reading in ("__bool__", "__int__", "__float__", "__index__", "item", "tolist"):
+        monkeypatch.setattr(standin.Array, reading, lambda a, *_: pytest.fail("the GPU is waited for"), raising=False)
+    x = gg.tensor(host.put(np.zeros((3, 5), "f")), requires_grad=True)
+    gg.grad(labelled(-100)[name](x, host.put(np.array([1, -100, 4]))), x)
+
+
+@pytest.mark.parametrize("cols", [31, 512, 3000, 5000])
+@pytest.mark.parametrize("offset", [0, 30, 1e5])
+def test_layer_norm_of_rows_far_from_zero(put, cols, offset):
+    """A mean rounded to float32 shifts a whole row; what it was rounded by is taken off, too."""
+    x = (np.random.default_rng(0).standard_normal((4, cols)) + offset).astype("f")
+    exact = x.astype(float) - x.astype(float).mean(-1, keepdims=True)
+    exact /= np.sqrt((exact * exact).mean(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(nn.layer_norm(gg.tensor(put(x)), (cols,)).numpy(), exact, rtol=0, atol=4e-6)
 
 
 def test_sums_by_index_add_up_duplicates():
@@ -290,7 +412,7 @@ def test_what_pullbacks_keep(host, gpu):
     assert kept_bytes(lambda v: nn.dropout(v, 0.5), x) == 0  # a seed and an offset
     assert kept_bytes(relu_mask, x) == x.size // 8
     assert kept_bytes(nn.relu, x) == x.nbytes
-    assert kept_bytes(lambda v: softmax.softmax_xent(v, labels), x) == 16 * 4 + labels.nbytes  # a log-sum-exp a row
+    assert kept_bytes(lambda v: softmax.softmax_xent(v, labels), x) == 2 * 16 * 4 + labels.nbytes  # two numbers a row
     assert kept_bytes(lambda v, s: nn.layer_norm(v, (64,), s), x, w) == 2 * 16 * 4  # mean and rstd
     assert kept_bytes(lambda v, s: nn.rms_norm(v, (64,), s), x, w) == 16 * 4
     assert kept_bytes(lambda v: nn.batch_norm(v, None, None, training=True), x) == 2 * 64 * 4

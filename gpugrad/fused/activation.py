@@ -76,13 +76,13 @@ def bias_act_grad(g: Array, saved: Array, bias: Array | None, act: str) -> tuple
     bias: what is to be added to x first; None where x has it already, and for the activations in BY_OUTPUT.
     """
     dx, *partial = _backward((g, saved, bias), act)
-    return dx, fold(partial[0], g.dtype) if partial else _zeros(g)
+    return dx, fold(partial[0], g.dtype)[0] if partial else _zeros(g)
 
 
 def column_sums(x: Array) -> Array:
     """x (..., columns) summed over all axes but the last, always in the same order."""
     partial = _sums((x,))
-    return fold(partial[0], x.dtype) if partial else _zeros(x)
+    return fold(partial[0], x.dtype)[0] if partial else _zeros(x)
 
 
 def _zeros(x: Array) -> Array:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..array import Array
 from ..dtypes import wide
-from ..kernels import BLOCK, MAX_GRID, Place, by_column, by_element, ceil, place
+from ..kernels import BLOCK, MAX_GRID, Place, by_column, by_element, ceil, pack, place
 from .shape import fold, whole
 
 
@@ -17,8 +16,8 @@ def _channels(x: Array) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], math.prod(x.shape[2:])
 
 
-def _sums(p: Place, kernel: str, arrays: list[Array], outer: int, channels: int, inner: int) -> Array:
-    """(2, chunks, channels): two sums over each chunk of each channel of the first array, as the kernel makes them.
+def _sums(p: Place, kernel: str, arrays: list[Array], outer: int, channels: int, inner: int) -> tuple[Array, int]:
+    """Two numbers for each chunk of each channel, (2, chunks, channels), and the elements of a chunk.
 
     Some 1024 blocks in all, each thread with four elements or more; where channels are columns, grids by column.
     """
@@ -27,11 +26,12 @@ def _sums(p: Place, kernel: str, arrays: list[Array], outer: int, channels: int,
         grid, block = by_column(outer, channels, dtype)
         partial = p.empty((2, grid[1], channels), wide(dtype))
         p.get("batch_norm", f"{kernel}_columns", dtype)(grid, block, *arrays, partial, outer, channels)
-        return partial
-    grid = channels, max(1, min(ceil(outer * inner, 4 * BLOCK), ceil(1024, channels), 256))
-    partial = p.empty((2, grid[1], channels), wide(dtype))
-    p.get("batch_norm", kernel, dtype)(grid, (BLOCK,), *arrays, partial, outer, channels, inner)
-    return partial
+        return partial, ceil(outer, grid[1])
+    chunks, width = max(1, min(ceil(outer * inner, 4 * BLOCK), ceil(1024, channels), 256)), pack(dtype)
+    chunk = ceil(outer * inner, chunks * width) * width  # of whole packs
+    partial = p.empty((2, chunks, channels), wide(dtype))
+    p.get("batch_norm", kernel, dtype)((channels, chunks), (BLOCK,), *arrays, partial, outer, channels, inner, chunk)
+    return partial, chunk
 
 
 def batch_norm(
@@ -58,33 +58,41 @@ def batch_norm(
         out = p.empty(x.shape, x.dtype)
         if not x.size:
             return out, p.lib.xp.zeros((channels,), mean.dtype), p.lib.xp.zeros((channels,), mean.dtype)
-        partial = _sums(p, "batch_sums", [x], outer, channels, inner)
+        partial, chunk = _sums(p, "batch_sums", [x], outer, channels, inner)
         run, blocks = p.get("batch_norm", "batch_statistics", x.dtype), (min(ceil(channels, BLOCK), MAX_GRID),)
-        sizes = (partial.shape[1], channels, inner, outer * inner)
+        sizes = (partial.shape[1], channels, inner, chunk, outer * inner)
         run(blocks, (BLOCK,), x, partial, mean, rstd, running_mean, running_var, momentum, eps, *sizes)
-        _normalize(p, x, gamma, beta, mean, rstd, out, channels, inner)
+        _normalize(p, x, gamma, beta, mean, rstd, out)
     return out, mean, rstd
 
 
 def batch_norm_inference(
     x: Array, gamma: Array | None, beta: Array | None, running_mean: Array, running_var: Array, eps: float = 1e-5
-) -> Array:
-    """x normalized by the running statistics, which are wide."""
+) -> tuple[Array, Array, Array]:
+    """(out, mean, rstd) by the running statistics; those are wide, and what is answered is no view of them."""
     p = place(x, gamma, beta, running_mean, running_var)
-    _, channels, inner = _channels(x)
+    _, channels, _ = _channels(x)
     with p.scope():
         x, gamma, beta = p.whole(x), whole(p, "gamma", gamma, (channels,)), whole(p, "beta", beta, (channels,))
-        mean = whole(p, "running_mean", running_mean, (channels,))
-        var = whole(p, "running_var", running_var, (channels,))
-        rstd, out = 1 / p.lib.xp.sqrt(var + eps), p.empty(x.shape, x.dtype)
+        running = [whole(p, "running statistics", a, (channels,)) for a in (running_mean, running_var)]
+        mean, rstd = (p.empty((channels,), wide(x.dtype)) for _ in range(2))
+        out = p.empty(x.shape, x.dtype)
+        if channels:
+            run, grid = p.get("batch_norm", "running_statistics", x.dtype), (min(ceil(channels, BLOCK), MAX_GRID),)
+            run(grid, (BLOCK,), *running, mean, rstd, eps, channels)
         if x.size:
-            _normalize(p, x, gamma, beta, mean, rstd, out, channels, inner)
-    return out
+            _normalize(p, x, gamma, beta, mean, rstd, out)
+    return out, mean, rstd
 
 
-def _normalize(p: Place, x: Array, *arguments: Any) -> None:
-    *arrays, channels, inner = arguments
-    p.get("batch_norm", "batch_norm", x.dtype)(*by_element(x.size, x.dtype), x, *arrays, x.size, channels, inner)
+def _normalize(p: Place, x: Array, *arrays: Array | None) -> None:
+    outer, channels, inner = _channels(x)
+    if inner == 1:
+        run = p.get("batch_norm", "batch_norm_columns", x.dtype)
+        run(*by_column(outer, channels, x.dtype), x, *arrays, outer, channels)
+    else:
+        run = p.get("batch_norm", "batch_norm", x.dtype)
+        run(*by_element(x.size, x.dtype), x, *arrays, x.size, channels, inner)
 
 
 def batch_norm_grad(
@@ -99,8 +107,13 @@ def batch_norm_grad(
         dx = p.empty(x.shape, x.dtype)
         if not x.size:
             return dx, p.lib.xp.zeros((channels,), mean.dtype), p.lib.xp.zeros((channels,), mean.dtype)
-        partial = _sums(p, "batch_grad_sums", [g, x, mean, rstd], outer, channels, inner)
-        both = fold(partial, wide(x.dtype))
-        run, sizes = p.get("batch_norm", "batch_norm_grad", x.dtype), (x.size, channels, inner, outer * inner)
-        run(*by_element(x.size, x.dtype), g, x, gamma, mean, rstd, both, dx, *sizes)
-    return dx, both[0], both[1]
+        partial, _ = _sums(p, "batch_grad_sums", [g, x, mean, rstd], outer, channels, inner)
+        dgamma, dbeta = fold(partial, wide(x.dtype))
+        arrays = g, x, gamma, mean, rstd, dgamma, dbeta, dx
+        if inner == 1:
+            run = p.get("batch_norm", "batch_norm_grad_columns", x.dtype)
+            run(*by_column(outer, channels, x.dtype), *arrays, outer, channels)
+        else:
+            run = p.get("batch_norm", "batch_norm_grad", x.dtype)
+            run(*by_element(x.size, x.dtype), *arrays, x.size, channels, inner, outer * inner)
+    return dx, dgamma, dbeta

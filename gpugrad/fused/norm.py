@@ -86,4 +86,4 @@ def norm_sums(g: Array, total: Array, mean: Array | None, rstd: Array) -> tuple[
         return tuple(fold(partial[0], g.dtype))
     p = place(g)
     with p.scope():
-        return (p.lib.xp.zeros(total.shape[-1:], g.dtype),) * (1 if mean is None else 2)
+        return tuple([p.lib.xp.zeros(total.shape[-1:], g.dtype) for _ in range(1 if mean is None else 2)])

@@ -32,13 +32,17 @@ def whole(p: Place, name: str, a: Any, shape: tuple[int, ...]) -> Any:
 
 def _fold(p: Place, partial: Array, dtype: Any) -> Launch:
     *sums, chunks, cols = partial.shape
-    grid = min(ceil(cols, BLOCK), MAX_GRID), math.prod(sums)
-    return Launch(p.get("bias", "fold", dtype), grid, (BLOCK,), [((*sums, cols), dtype)], (chunks, cols))
+    count, out = math.prod(sums), ((cols,), dtype)
+    grid = min(ceil(cols, BLOCK), MAX_GRID), count
+    return Launch(p.get("bias", "fold", dtype), grid, (BLOCK,), [out, out if count == 2 else None], (chunks, cols))
 
 
 _launch = Launcher(_fold)
 
 
-def fold(partial: Array, dtype: Any) -> Array:
-    """The second stage of sums down columns: (chunks, cols) -> (cols,), (sums, chunks, cols) -> (sums, cols)."""
-    return _launch((partial,), dtype)[0]
+def fold(partial: Array, dtype: Any) -> list[Array]:
+    """The second stage of sums down columns: from (chunks, columns), or two of them, an array of columns each.
+
+    Arrays of their own: the engine would copy a view before it is a gradient.
+    """
+    return [out for out in _launch((partial,), dtype) if out is not None]

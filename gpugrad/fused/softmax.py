@@ -43,20 +43,33 @@ def softmax_grad(g: Array, y: Array, log: bool = False) -> Array:
 
 
 # ---------------------------------------------------------------------------------------------- cross-entropy
-def _softmax_xent(p: Place, logits: Array, labels: Array) -> Launch:
+def _softmax_xent(p: Place, logits: Array, labels: Array, ignores: bool, ignored: int) -> Launch:
     shape, dtype = _each_row(logits), wide(logits.dtype)
     check(shape, labels=labels)
-    return _rows(p, "softmax_xent", logits, [(shape, dtype), (shape, dtype)], index=(labels.dtype,))
+    outs = [(shape, dtype), ((2, *shape), dtype)]
+    return _rows(p, "softmax_xent", logits, outs, ignores, ignored, index=(labels.dtype,))
 
 
-def _softmax_xent_grad(p: Place, g: Array, logits: Array, labels: Array, lse: Array, scale: float) -> Launch:
+def _softmax_xent_grad(
+    p: Place,
+    g: Array,
+    logits: Array,
+    labels: Array,
+    lse: Array,
+    count: Array | None,
+    scale: float,
+    ignores: bool,
+    ignored: int,
+) -> Launch:
     shape = _each_row(logits)
-    check(shape, labels=labels, lse=lse)
+    check(shape, labels=labels)
+    check((2, *shape), lse=lse)
+    check((), count=count)
     if g.size != 1:
         check(shape, g=g)
     each = int(g.size > 1)  # else one cotangent for all rows
     outs = [(logits.shape, logits.dtype)]
-    return _rows(p, "softmax_xent_grad", logits, outs, each, scale, index=(labels.dtype,))
+    return _rows(p, "softmax_xent_grad", logits, outs, each, scale, ignores, ignored, index=(labels.dtype,))
 
 
 def _each_row(logits: Array) -> tuple[int, ...]:
@@ -68,15 +81,28 @@ def _each_row(logits: Array) -> tuple[int, ...]:
 _losses, _losses_grad = Launcher(_softmax_xent), Launcher(_softmax_xent_grad)
 
 
-def softmax_xent(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """(loss, log-sum-exp) of each row of logits (..., classes) with labels (...), both wide.
+def softmax_xent(logits: Array, labels: Array, ignore_index: int | None = None) -> tuple[Array, Array]:
+    """(loss, lse) of each row of logits (..., classes) with labels (...), both wide.
 
-    labels: int32 or int64.  One out of range gives NaN.
+    lse: (2, ...), the largest logits, and the logarithms of the sums of exp(logits - largest).
+    labels: int32 or int64.  One that is `ignore_index` gives a loss of 0, another one out of range NaN.
     """
-    loss, lse = _losses((logits, labels))
+    loss, lse = _losses((logits, labels), ignore_index is not None, ignore_index or 0)
     return loss, lse
 
 
-def softmax_xent_grad(g: Array, logits: Array, labels: Array, lse: Array, scale: float = 1.0) -> Array:
-    """The cotangent of the logits, g scale (softmax - one-hot), from that of each loss, or of all of them (one g)."""
-    return _losses_grad((g, logits, labels, lse), float(scale))[0]
+def softmax_xent_grad(
+    g: Array,
+    logits: Array,
+    labels: Array,
+    lse: Array,
+    scale: float = 1.0,
+    count: Array | None = None,
+    ignore_index: int | None = None,
+) -> Array:
+    """The cotangent of the logits, g scale (softmax - one-hot), from that of each loss, or of all of them (one g).
+
+    count: one wide number that it is divided by.  Rows whose label is `ignore_index` are 0.
+    """
+    ignored = ignore_index is not None, ignore_index or 0
+    return _losses_grad((g, logits, labels, lse, count), float(scale), *ignored)[0]

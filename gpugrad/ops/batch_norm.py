@@ -134,8 +134,7 @@ def _inference_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, running_mean: Any
     running = running_mean, running_var
     if not (usable(x, *present(weight, bias)) and all([a.dtype == wide(x.dtype) for a in running])):
         return _inference(xp, x, weight, bias, running_mean=running_mean, running_var=running_var, eps=eps)
-    out = fused.batch_norm_inference(x, weight, bias, *running, eps)
-    return out, running_mean.copy(), 1 / xp.sqrt(running_var + eps)
+    return fused.batch_norm_inference(x, weight, bias, *running, eps)
 
 
 def _inference_pull(g: Any, x: Any, weight: Any, mean: Any, rstd: Any) -> tuple[Any, ...]:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..array import xp as xp_of
+from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
-from ..dtypes import is_inexact
+from ..dtypes import is_inexact, wide
 from ..forward import boxed
 from .activation import softplus
 from .index import take_along_axis
 from .math import abs, add, astype, clip, equal, log, multiply, negative, square, subtract, where
 from .reduce import mean, sum
 from .shape import expand_dims
-from .softmax import log_softmax, softmax_xent
+from .softmax import log_softmax, lookup, softmax_xent
 
 
 def reduce(x: Any, reduction: str) -> Any:
@@ -57,7 +57,8 @@ def cross_entropy(
     ignore_index     rows with this label count nothing
     label_smoothing  this part of each label is spread evenly over all classes
 
-    TypeError if the labels are not integers; ValueError if shapes do not fit or a label is out of range.
+    TypeError if the labels are not integers; ValueError if shapes do not fit or a label is out of range; on a GPU,
+    which is not waited for, such a label gives NaN.
     """
     logits = boxed(logits, "cross_entropy")
     index = np.asarray(labels) if isinstance(labels, (list, tuple, int)) else raw(labels)
@@ -71,43 +72,48 @@ def cross_entropy(
             f"cross_entropy: labels of shape {index.shape} do not fit logits of shape {shape}; "
             f"they must have the shape of logits without its last axis, {shape[:-1]}"
         )
-    ignored = _check_range(index, shape[-1], ignore_index)
+    ignore_index = _to_ignore(index, shape[-1], ignore_index)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
-    if ignored or weight is not None or label_smoothing:
+    if weight is not None or label_smoothing:
         return _weighted(log_softmax(logits), index, reduction, weight, ignore_index, label_smoothing)
     rows = logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
-    loss = softmax_xent(rows, index.reshape(-1), reduction=reduction)
+    loss = softmax_xent(rows, index.reshape(-1), reduction=reduction, ignore_index=ignore_index)
     return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
 
 
-def _check_range(index: Any, classes: int, ignore_index: int | None = None) -> bool:
-    """Whether some labels are `ignore_index`.  ValueError if another one is out of range (not asked on a GPU)."""
-    host = isinstance(index, np.ndarray)
+def _to_ignore(index: Any, classes: int, ignore_index: int | None) -> int | None:
+    """`ignore_index`, or None if no label is.  ValueError if another one is out of range.
+
+    On a GPU no label is looked at, which would wait for it: `ignore_index` as it is.
+    """
+    if library(index) is not NUMPY:
+        return ignore_index
     # Read as unsigned, a negative label is a large one: one reduction instead of two.
-    beyond = host and index.size and index.view(f"u{index.itemsize}").max() >= classes
-    ignored = False
-    if ignore_index is not None and (beyond or not host or 0 <= ignore_index < classes):
-        ignored = bool((index == ignore_index).any())
-        beyond = beyond and _check_range(index[index != ignore_index], classes)
+    beyond = bool(index.size) and index.view(f"u{index.itemsize}").max() >= classes
+    if ignore_index is not None and (beyond or 0 <= ignore_index < classes):
+        ignored = index == ignore_index
+        if ignored.any():
+            _to_ignore(index[~ignored], classes, None)
+            return ignore_index
     if beyond:
         raise ValueError(f"labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
-    return ignored
+    return None
 
 
 def _weighted(
     log_p: Any, index: Any, reduction: str, weight: Any, ignore_index: int | None, smoothing: float = 0.0
 ) -> Any:
     """The negative log-probabilities of the labels, each as much as it counts."""
-    xp, dtype = xp_of(index), raw(log_p).dtype
-    counted = xp.ones(index.shape, bool) if ignore_index is None else xp.asarray(index != ignore_index)
-    places = xp.where(counted, index, 0)
-    each = counted.astype(dtype) if weight is None else xp.where(counted, raw(weight)[places], 0).astype(dtype)
-    rows = where(counted, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
+    dtype, classes = raw(log_p).dtype, raw(log_p).shape[-1]
+    log_p = astype(log_p, wide(dtype))  # half types do not hold how much many rows count
+    places, counts = lookup(xp_of(index), index, classes, ignore_index, wide(dtype))
+    each = counts if weight is None else (counts * raw(weight)[places]).astype(counts.dtype, copy=False)
+    rows = where(counts != 0, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
     if smoothing:
         even = sum(log_p if weight is None else multiply(log_p, raw(weight)), axis=-1)
-        rows = rows * (1 - smoothing) - where(counted, even, 0.0) * (smoothing / raw(log_p).shape[-1])
-    return sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction)
+        rows = rows * (1 - smoothing) - where(counts != 0, even, 0.0) * (smoothing / classes)
+    return astype(sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction), dtype)
 
 
 def distribution_loss(
@@ -243,7 +249,8 @@ def nll_loss(
 ) -> Any:
     """The negative of the log-probability of the right class: (..., classes) with integer labels (...).
 
-    weight, ignore_index as in `cross_entropy`.  ValueError for another shape, and for a label out of range.
+    weight, ignore_index as in `cross_entropy`.  ValueError for another shape, and for a label out of range, which on a
+    GPU gives NaN.
     """
     labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
     if labels.shape != raw(log_probabilities).shape[:-1]:
@@ -252,7 +259,7 @@ def nll_loss(
             f"{raw(log_probabilities).shape}; they must have that shape without its last axis"
         )
     if labels.dtype.kind in "iu":
-        ignored = _check_range(labels, raw(log_probabilities).shape[-1], ignore_index)
-        if ignored or weight is not None:
+        ignore_index = _to_ignore(labels, raw(log_probabilities).shape[-1], ignore_index)
+        if ignore_index is not None or weight is not None or library(labels) is not NUMPY:
             return _weighted(log_probabilities, labels, reduction, weight, ignore_index)
     return reduce(negative(take_along_axis(log_probabilities, labels[..., None])[..., 0]), reduction)

@@ -54,15 +54,28 @@ def times(x: Any, weight: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- forward
+def _row_means(d: Any) -> Any:
+    return d.sum(-1, keepdims=True) / d.dtype.type(d.shape[-1])
+
+
+def _far(means: np.ndarray) -> bool:
+    """Whether a row is so far from 0, in standard deviations, that the rounding of its mean is seen."""
+    return bool(means.size) and not -16 < means.min() <= means.max() < 16
+
+
 def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
     """((x - mean) rstd weight + bias, mean, rstd) along the last axis."""
     x = as_float(x)
-    d, mean, squares = x.astype(wide(x.dtype), copy=False), None, None
+    d, mean = x.astype(wide(x.dtype), copy=False), None
     if center:
-        mean = d.sum(-1, keepdims=True) / d.dtype.type(d.shape[-1])
+        mean = _row_means(d)
         d = d - mean
     squares = d * d
-    rstd = 1 / xp.sqrt(squares.sum(-1, keepdims=True) / d.dtype.type(d.shape[-1]) + eps)
+    rstd = 1 / xp.sqrt(_row_means(squares) + eps)
+    if center and (xp is not np or _far(mean * rstd)):
+        rest = _row_means(d)  # what the mean was rounded by
+        d, mean = d - rest, mean + rest
+        rstd = 1 / xp.sqrt(_row_means(xp.multiply(d, d, out=squares)) + eps)
     out = xp.multiply(d, rstd, out=squares)
     dtype = np.result_type(*[a.dtype for a in present(x, weight, bias)])
     for a, f in ((weight, xp.multiply), (bias, xp.add)):

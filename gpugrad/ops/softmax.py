@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .. import fused
 from ..array import xp as xp_of
 from ..core import raw
@@ -18,7 +20,7 @@ from ..dtypes import int32, int64, wide
 from ..forward import as_float
 from ..kernels import usable
 from ..op import op
-from .math import exp
+from .math import astype, exp, where
 from .reduce import sum
 from .shape import expand_dims
 
@@ -108,30 +110,67 @@ log_softmax_grad = op(
 
 
 # ---------------------------------------------------------------------------------------------- cross-entropy
-def _softmax_xent(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") -> Any:
-    """Cross-entropy of each row's softmax, reduced.  Keeps the logits and one log-sum-exp a row, no probabilities."""
+def _softmax_xent(
+    xp: Any, logits: Any, labels: Any, *, reduction: str = "none", ignore_index: int | None = None
+) -> tuple[Any, Any, Any]:
+    """Cross-entropy of each row's softmax, reduced; rows whose label is `ignore_index` count nothing.
+
+    Keeps the logits and two numbers a row, no probabilities: the largest logit, and the logarithm of the sum of
+    exp(logits - largest).  Off the host, which is not waited for, a label out of range gives NaN.
+    """
     z = logits.astype(wide(logits.dtype), copy=False)
     top = z.max(-1, keepdims=True)
     e = z - top
-    size, top = xp.log(xp.exp(e, out=e).sum(-1)), top[:, 0]
+    lse = xp.stack([top[:, 0], xp.log(xp.exp(e, out=e).sum(-1))])
+    if _as_they_are(xp, ignore_index):
+        loss = _beside(xp, z, labels, lse)
+    else:
+        places, counts = lookup(xp, labels, z.shape[-1], ignore_index, z.dtype)
+        loss = xp.where(counts == 0, 0, _beside(xp, z, places, lse) * counts)
+    loss, count = _reduced(loss, labels, reduction, ignore_index)
+    return loss.astype(logits.dtype, copy=False), lse, count
+
+
+def _as_they_are(xp: Any, ignore_index: int | None) -> bool:
+    """Whether labels can be looked up as they are: NumPy itself refuses those out of range."""
+    return xp is np and ignore_index is None
+
+
+def _beside(xp: Any, z: Any, labels: Any, lse: Any) -> Any:
     # the large terms first: their difference is small and exact
-    return _reduced(size + (top - z[xp.arange(len(labels)), labels]), reduction, logits), size + top
+    return (lse[0] - z[xp.arange(len(labels)), labels]) + lse[1]
 
 
-def _reduced(loss: Any, reduction: str, logits: Any) -> Any:
-    if reduction != "none":
-        count = len(loss)
-        loss = loss.sum()
-        if reduction == "mean":
-            loss = loss / count
-    return loss if loss.dtype == logits.dtype else loss.astype(logits.dtype)  # CuPy's astype takes 1 us to do nothing
+def lookup(xp: Any, labels: Any, classes: int, ignore_index: int | None, dtype: np.dtype) -> tuple[Any, Any]:
+    """(labels all in range, how much each counts): `ignore_index` 0, another one out of range NaN, the others 1."""
+    places, inside = within(xp, labels, classes)
+    counts = xp.where(inside, dtype.type(1), dtype.type(np.nan))
+    if ignore_index is not None:
+        counts = xp.where(indices(labels) == ignore_index, dtype.type(0), counts)
+    return places, counts
 
 
-def _softmax_xent_gpu(xp: Any, logits: Any, labels: Any, *, reduction: str = "none") -> Any:
+def _reduced(loss: Any, labels: Any, reduction: str, ignore_index: int | None) -> tuple[Any, Any]:
+    """(the loss, by what it was divided, if that is known on the device only)."""
+    if reduction == "none":
+        return loss, None
+    rows, loss = len(loss), loss.sum()
+    if reduction == "sum":
+        return loss, None
+    if ignore_index is None:
+        return loss / rows, None
+    count = (indices(labels) != ignore_index).sum(dtype=loss.dtype)
+    return loss / count, count
+
+
+def _softmax_xent_gpu(
+    xp: Any, logits: Any, labels: Any, *, reduction: str = "none", ignore_index: int | None = None
+) -> tuple[Any, Any, Any]:
     if not usable(logits):
-        return _softmax_xent(xp, logits, labels, reduction=reduction)
-    loss, lse = fused.softmax_xent(logits, indices(labels))
-    return _reduced(loss, reduction, logits), lse
+        return _softmax_xent(xp, logits, labels, reduction=reduction, ignore_index=ignore_index)
+    loss, lse = fused.softmax_xent(logits, indices(labels), ignore_index)
+    loss, count = _reduced(loss, labels, reduction, ignore_index)
+    return loss.astype(logits.dtype, copy=False), lse, count
 
 
 def indices(a: Any) -> Any:
@@ -139,33 +178,87 @@ def indices(a: Any) -> Any:
     return a if a.dtype in (int32, int64) else a.astype(int64)
 
 
-def _softmax_xent_grad(xp: Any, g: Any, logits: Any, labels: Any, lse: Any, *, scale: float = 1.0) -> Any:
-    """g scale (softmax - one-hot), with g a number for each row, or one for all."""
-    p = logits - lse[:, None]
+def within(xp: Any, index: Any, entries: int) -> tuple[Any, Any]:
+    """(indices that are all in range, which ones were): CuPy wraps the others around, to a plausible wrong number."""
+    index = indices(index)
+    inside = (index >= 0) & (index < entries)
+    return xp.where(inside, index, index.dtype.type(0)), inside
+
+
+def _softmax_xent_grad(
+    xp: Any,
+    g: Any,
+    logits: Any,
+    labels: Any,
+    lse: Any,
+    count: Any,
+    *,
+    scale: float = 1.0,
+    ignore_index: int | None = None,
+) -> Any:
+    """g scale (softmax - one-hot) / count, with g a number for each row, or one for all; 0 in ignored rows."""
+    p = logits - lse[0][:, None]
+    p -= lse[1][:, None]  # not their sum, which large logits would round
     p = xp.exp(p, out=p)
-    p[xp.arange(len(labels)), labels] -= 1
-    p *= (g[:, None] if g.ndim else g) * p.dtype.type(scale)
+    by = (g[:, None] if g.ndim else g) * p.dtype.type(scale)
+    by = by if count is None else by / xp.maximum(count, 1)  # where none counts, all are 0
+    if _as_they_are(xp, ignore_index):
+        p[xp.arange(len(labels)), labels] -= 1
+        p *= by
+    else:
+        places, counts = lookup(xp, labels, p.shape[-1], ignore_index, p.dtype)
+        p[xp.arange(len(labels)), places] -= 1
+        p = xp.where(counts[:, None] == 0, 0, p * (by * counts[:, None]))
     return p.astype(logits.dtype, copy=False)
 
 
-def _softmax_xent_grad_gpu(xp: Any, g: Any, logits: Any, labels: Any, lse: Any, *, scale: float = 1.0) -> Any:
+def _softmax_xent_grad_gpu(
+    xp: Any,
+    g: Any,
+    logits: Any,
+    labels: Any,
+    lse: Any,
+    count: Any,
+    *,
+    scale: float = 1.0,
+    ignore_index: int | None = None,
+) -> Any:
     if not usable(logits, g):
-        return _softmax_xent_grad(xp, g, logits, labels, lse, scale=scale)
-    return fused.softmax_xent_grad(g, logits, indices(labels), lse, scale)
+        return _softmax_xent_grad(xp, g, logits, labels, lse, count, scale=scale, ignore_index=ignore_index)
+    return fused.softmax_xent_grad(g, logits, indices(labels), lse, scale, count, ignore_index)
 
 
-def _by_g(h: Any, logits: Any, labels: Any, lse: Any, scale: float, shape: tuple[int, ...]) -> Any:
+def _by_g(
+    h: Any, logits: Any, labels: Any, lse: Any, count: Any, scale: float, ignore_index: int | None, shape: Any
+) -> Any:
     one = xp_of(raw(logits)).ones((), logits.dtype)
-    return sum(h * softmax_xent_grad(one, logits, labels, lse, scale=scale), axis=-1 if shape else None)
+    each = softmax_xent_grad(one, logits, labels, lse, count, scale=scale, ignore_index=ignore_index)
+    return sum(h * each, axis=-1 if shape else None)
+
+
+def _by_logits(h: Any, g: Any, logits: Any, labels: Any, count: Any, scale: float, ignore_index: int | None) -> Any:
+    h = h * (expand_dims(g, -1) if g.shape else g) * scale
+    if count is not None:  # which a half type may not hold
+        h = astype(h, wide(h.dtype)) / xp_of(count).maximum(count, 1)
+        logits = astype(logits, h.dtype)
+    if ignore_index is not None:
+        h = where((indices(raw(labels)) != ignore_index)[:, None], h, 0)
+    return softmax_grad(h, softmax(logits))
 
 
 softmax_xent = op(
     _softmax_xent,
     name="softmax_xent",
     gpu=_softmax_xent_gpu,
-    aux=("lse",),
-    logits=lambda g, logits, labels, reduction, lse: softmax_xent_grad(
-        g, logits, labels, lse, scale=1 / (len(labels) or 1) if reduction == "mean" else 1.0
+    aux=("lse", "count"),
+    logits=lambda g, logits, labels, reduction, ignore_index, lse, count: softmax_xent_grad(
+        g,
+        logits,
+        labels,
+        lse,
+        count,
+        scale=1 / (len(labels) or 1) if reduction == "mean" and count is None else 1.0,
+        ignore_index=ignore_index,
     ),
     labels=None,
 )
@@ -174,9 +267,8 @@ softmax_xent_grad = op(
     name="softmax_xent_grad",
     gpu=_softmax_xent_grad_gpu,
     g=_by_g,
-    logits=lambda h, g, logits, scale: softmax_grad(
-        h * (expand_dims(g, -1) if g.shape else g) * scale, softmax(logits)
-    ),
+    logits=_by_logits,
     labels=None,
     lse=None,  # a function of the logits, whose rule has it
+    count=None,
 )
