@@ -323,3 +323,31 @@ def test_on_a_gpu(activation, dtype):
         for a, e in zip(found, exact, strict=True):
             scale = float(np.abs(e.numpy()).max(initial=0)) or 1.0
             np.testing.assert_allclose(a.numpy().astype(np.float64) / scale, e.numpy() / scale, rtol=0, atol=tolerance)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("f", ["linear", "feed_forward"])
+@pytest.mark.parametrize("activation", ["relu", "gelu_tanh"])
+def test_nan_stays_nan_on_a_gpu(f, activation, dtype):
+    """An epilogue that takes the larger of 0 and NaN would hide a NaN, and with it that training has diverged."""
+    x, w1, b1, w2, b2 = [
+        gg.astype(gg.ones(s, device="cuda"), dtype) for s in ((130, 64), (64, 96), (96,), (96, 32), (32,))
+    ]
+    x.array[[3, 128], [0, 63]] = np.nan
+    y = nn.linear(x, w1, b1, activation=activation) if f == "linear" else nn.feed_forward(x, w1, b1, w2, b2, activation)
+    assert np.flatnonzero(np.isnan(y.numpy().astype(np.float64)).all(1)).tolist() == [3, 128]
+    assert np.isnan(y.numpy().astype(np.float64)).sum() == 2 * y.shape[1]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_nan_stays_nan_in_norms_on_a_gpu(dtype):
+    x = gg.astype(gg.tensor(np.random.default_rng(0).standard_normal((130, 64)), device="cuda"), dtype)
+    x.array[5, 7] = np.nan
+    for y, axis in [
+        (nn.layer_norm(x, (64,)), 0), (nn.rms_norm(x, (64,)), 0), (nn.batch_norm(x, None, None, training=True), 1),
+    ]:  # fmt: skip
+        bad = np.isnan(y.numpy().astype(np.float64))
+        hit = bad[5] if axis == 0 else bad[:, 7]
+        assert hit.all() and bad.sum() == hit.size

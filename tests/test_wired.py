@@ -251,6 +251,18 @@ def test_dropout_draws_the_bits_of_philox(host, dtype):
     host.check()
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, "complex64", "complex128"])
+def test_dropout_drops_infinity_and_nan(put, dtype):
+    x = np.full((3, 100), np.inf).astype(gg.dtypes.as_dtype(dtype))
+    x[1], x[2] = np.nan, 1
+    with np.errstate(invalid="ignore"):  # an infinite complex number times a real one
+        y = nn.dropout(gg.tensor(put(x)), 0.5, seed=3).numpy()
+    kept = np.asarray(y != 0)
+    assert all(30 < k.sum() < 70 for k in kept)  # the others are 0
+    assert np.isinf(y[0][kept[0]]).all() and np.isnan(y[1][kept[1]]).all() and (y[2][kept[2]] == 2).all()
+    assert nn.dropout(gg.tensor(put(x[2, 0])), 0.5, seed=3).shape == ()
+
+
 def test_dropout_repeats_after_seed_and_differs_between_calls(host):
     for x in (gg.tensor(np.ones(1000, "f")), gg.tensor(host.put(np.ones(1000, "f")))):
         draw = lambda x=x, **options: nn.dropout(x, 0.5, **options).numpy().tobytes()

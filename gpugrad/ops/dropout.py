@@ -39,8 +39,12 @@ def _dropout(xp: Any, x: Any, *, rate: float, seed: int, offset: int) -> Any:
         lib: Any = library(x)
         kept = lib.asarray(kept, None, lib.device_of(x))
     out = x * wide(x.dtype).type(1 / (1 - rate))
-    out *= kept  # ten times as fast as a choice
-    return out.astype(x.dtype, copy=False)
+    if out.dtype.kind == "c":
+        return xp.where(kept, out, out.dtype.type(0))
+    # Of the bits: a tenth of a choice's time, and infinity and NaN are dropped as well.
+    bits = out.view(f"u{out.dtype.itemsize}")
+    bits *= kept
+    return bits.view(out.dtype).astype(x.dtype, copy=False)
 
 
 def _dropout_gpu(xp: Any, x: Any, *, rate: float, seed: int, offset: int) -> Any:
