@@ -56,9 +56,9 @@ def linear(
     """
     home = home_of(x, weight, bias)
     if home is None:
-        return _forward(None, x, weight, bias, activation, save) or None
+        return _plan_linear(None, x, weight, bias, activation, save) or None
     key = "linear", activation, save, get_float32_matmul_precision(), signs(home.lib, x, weight, bias)
-    found = home.way(key, _forward, x, weight, bias, activation, save)
+    found = home.way(key, _plan_linear, x, weight, bias, activation, save)
     if not found:
         return None
     run, aux, whole = found
@@ -70,7 +70,7 @@ def linear(
     return None if out is None else (out, saved)
 
 
-def _forward(home: Home | None, x: Array, weight: Array, bias: Array, activation: str, save: bool) -> Any:
+def _plan_linear(home: Home | None, x: Array, weight: Array, bias: Array, activation: str, save: bool) -> Any:
     """(the product, shape and dtype of what it saves, whether the bias is whole); False if it does not exist."""
     check(x, weight, bias)
     shape = shape_of(x, weight, None)
@@ -97,10 +97,10 @@ def linear_grad(g: Array, weight: Array, saved: Array, activation: str) -> tuple
     """
     home, turned = home_of(g, weight, saved), weight.swapaxes(-1, -2)
     if home is None:
-        _backward(None, g, turned, saved, activation)
+        _plan_linear_grad(None, g, turned, saved, activation)
         return activation_grad(product(g, turned), saved, activation)
     key = "linear_grad", activation, get_float32_matmul_precision(), signs(home.lib, g, turned, saved)
-    run = home.way(key, _backward, g, turned, saved, activation)
+    run = home.way(key, _plan_linear_grad, g, turned, saved, activation)
     if run:
         with home.scope():
             dbias = home.empty(turned.shape[-1:], g.dtype)
@@ -110,7 +110,7 @@ def linear_grad(g: Array, weight: Array, saved: Array, activation: str) -> tuple
     return activation_grad(product(g, turned), saved, activation)
 
 
-def _backward(home: Home | None, g: Array, turned: Array, saved: Array, activation: str) -> Any:
+def _plan_linear_grad(home: Home | None, g: Array, turned: Array, saved: Array, activation: str) -> Any:
     """The product; False if it does not exist."""
     check(g, turned)
     shape = shape_of(g, turned, None)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from .. import gemm
 from ..core import Tensor, raw
 from ..op import op
-from .linalg import _matmul, _matmul_y, add_product, matmul
+from .linalg import add_product, matmul, product_op, weight_grad
 from .linear import ACTIVATIONS, column_sums, fitting, frozen, linear
 from .math import add
 from .shape import matrix_transpose
@@ -37,7 +37,7 @@ def _back(g: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, hidden: Any, s
         return _Parts(g, hidden, *gemm.linear_grad(g, weight2, saved, activation))
     z = add(matmul(x, weight1), bias1)
     hidden = ACTIVATIONS[activation](z)
-    dz = ACTIVATIONS[activation].op.rules[0](_matmul(g, matrix_transpose(weight2)), (z, hidden), z.shape)
+    dz = ACTIVATIONS[activation].op.rules[0](product_op(g, matrix_transpose(weight2)), (z, hidden), z.shape)
     return _Parts(g, hidden, dz, column_sums(dz))
 
 
@@ -54,10 +54,10 @@ def _made(activation: str) -> Any:
             "weight1": lambda p, x, total: add_product(p.dz, x, total),
             "weight2": lambda p, total: add_product(p.g, p.hidden, total),
         },
-        x=lambda p, weight1: _matmul(p.dz, matrix_transpose(weight1)),
-        weight1=lambda p, x: _matmul_y(p.dz, x, (0, 0)),
+        x=lambda p, weight1: product_op(p.dz, matrix_transpose(weight1)),
+        weight1=lambda p, x: weight_grad(p.dz, x, (0, 0)),
         bias1=lambda p: p.dbias,
-        weight2=lambda p: _matmul_y(p.g, p.hidden, (0, 0)),
+        weight2=lambda p: weight_grad(p.g, p.hidden, (0, 0)),
         bias2=lambda p: column_sums(p.g),
     )
 

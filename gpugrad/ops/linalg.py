@@ -22,11 +22,11 @@ from .reduce import max as largest, min as smallest, sum
 from .shape import broadcast_to, expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
 
-def _matmul_y(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
+def weight_grad(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
     if len(shape) == 2 and len(x.shape) > 2:  # one product over all rows instead of a batch to be summed
         rows = math.prod(x.shape[:-1])
         x, g = reshape(x, (rows, x.shape[-1])), reshape(g, (rows, g.shape[-1]))
-    return _matmul(matrix_transpose(x), g)
+    return product_op(matrix_transpose(x), g)
 
 
 def add_product(g: Any, x: Any, total: Any) -> Any:
@@ -37,7 +37,7 @@ def add_product(g: Any, x: Any, total: Any) -> Any:
     return product(x.reshape(rows, x.shape[-1]).T, g.reshape(rows, g.shape[-1]), out=total)
 
 
-def _forward(xp: Any, x: Any, y: Any) -> Any:
+def array_matmul(xp: Any, x: Any, y: Any) -> Any:
     if x.shape[-1] != y.shape[-2]:
         raise ValueError(misfit(x.shape, y.shape))
     dtype = x.dtype if x.dtype == y.dtype else np.result_type(x.dtype, y.dtype)
@@ -54,20 +54,20 @@ def _gpu(xp: Any, x: Any, y: Any) -> Any:
     return product(x, y)
 
 
-def _host(x: Any, y: Any) -> Any:
+def host_matmul(x: Any, y: Any) -> Any:
     if x.ndim == y.ndim == 2 and x.dtype is y.dtype is float32 and x.shape[1] == y.shape[0]:
         return np.matmul(x, y)
-    return _forward(np, x, y)
+    return array_matmul(np, x, y)
 
 
-_forward.host = _host
-_matmul = op(
-    _forward,
+array_matmul.host = host_matmul
+product_op = op(
+    array_matmul,
     gpu=_gpu,
     name="matmul",
     adds={"y": add_product},
-    x=lambda g, y: _matmul(g, matrix_transpose(y)),
-    y=_matmul_y,
+    x=lambda g, y: product_op(g, matrix_transpose(y)),
+    y=weight_grad,
 )
 
 
@@ -82,13 +82,13 @@ def matmul(x: Any, y: Any) -> Any:
         a, b = raw(x), raw(y)
     nx, ny = a.ndim, b.ndim
     if nx > 1 and ny > 1:
-        return _matmul(x, y)
+        return product_op(x, y)
     if nx == 0 or ny == 0:
         raise ValueError(f"matmul: both operands need at least one axis, given {a.shape} and {b.shape}; use x * y")
     if nx == 1:
-        out = _matmul(expand_dims(x, 0), y if ny > 1 else expand_dims(y, 1))
+        out = product_op(expand_dims(x, 0), y if ny > 1 else expand_dims(y, 1))
         return squeeze(out, axis=(-2, -1) if ny == 1 else -2)
-    return squeeze(_matmul(x, expand_dims(y, 1)), axis=-1)
+    return squeeze(product_op(x, expand_dims(y, 1)), axis=-1)
 
 
 def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
@@ -123,7 +123,7 @@ def tensordot(x: Any, y: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
     k = math.prod([sx[a] for a in ax])
     left = reshape(permute_dims(x, fx + ax), (math.prod([sx[i] for i in fx]), k))
     right = reshape(permute_dims(y, ay + fy), (k, math.prod([sy[i] for i in fy])))
-    return reshape(_matmul(left, right), [sx[i] for i in fx] + [sy[i] for i in fy])
+    return reshape(product_op(left, right), [sx[i] for i in fx] + [sy[i] for i in fy])
 
 
 # ---------------------------------------------------------------------------------------------- einsum

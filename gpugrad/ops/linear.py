@@ -22,7 +22,7 @@ from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op
 from .activation import gelu_erf, gelu_tanh, relu, sigmoid, silu
-from .linalg import _forward, _host, _matmul, _matmul_y, add_product, matmul
+from .linalg import add_product, array_matmul, host_matmul, matmul, product_op, weight_grad
 from .math import add, tanh
 from .reduce import sum
 from .shape import matrix_transpose
@@ -42,7 +42,7 @@ def _rows(x: Any) -> Any:
 
 
 def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
-    z = _forward(xp, _rows(x), weight) if xp is not np else _host(_rows(x), weight)
+    z = array_matmul(xp, _rows(x), weight) if xp is not np else host_matmul(_rows(x), weight)
     z += bias
     return z if x.ndim == 2 else z.reshape(*x.shape[:-1], weight.shape[1])
 
@@ -96,13 +96,9 @@ def _back_by_input(g: Any, x: Any, weight: Any, bias: Any, z: Any, offset: Any, 
     return _back(g, None, z, offset, activation)
 
 
-def _weight_grad(p: tuple[Any, Any], x: Any) -> Any:
-    return _matmul_y(p[0], x, (0, 0))
-
-
 _RULES: dict[str, Any] = {
-    "x": lambda p, weight: _matmul(p[0], matrix_transpose(weight)),
-    "weight": _weight_grad,
+    "x": lambda p, weight: product_op(p[0], matrix_transpose(weight)),
+    "weight": lambda p, x: weight_grad(p[0], x, (0, 0)),
     "bias": lambda p: p[1],
     "adds": {"weight": lambda p, x, total: add_product(p[0], x, total)},
 }
