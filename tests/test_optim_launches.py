@@ -12,6 +12,7 @@ from test_fused import DTYPES, ulp
 
 import gpugrad as gg
 import gpugrad.tensorflow as tf
+from gpugrad import kernels
 from gpugrad.array import to_host, xp
 from gpugrad.dtypes import float64, wide
 from gpugrad.torch.nn import utils
@@ -534,3 +535,28 @@ def test_a_norm_that_is_not_finite(device):
         utils.clip_grad_norm_([v], 1.0, error_if_nonfinite=True)
     assert v.grad.numpy()[1] == 1
     assert np.isnan(utils.clip_grad_norm_([v], 1.0).item()) and np.isnan(v.grad.numpy()).all()
+
+
+def test_a_kernel_that_does_not_compile_changes_nothing(host, monkeypatch):
+    """Neither the variables for which there would have been a kernel, nor their states and steps."""
+    variables = [gg.Variable(host.put(np.ones(5, d))) for d in ("float32", "float16")]
+    grads = [gg.tensor(host.put(np.ones(5, d))) for d in ("float32", "float16")]
+    optimizer = gg.optim.Adam(variables, 0.1)
+    right = host.compile
+
+    def compile(code, kernel, device):
+        if "__half" in kernel:
+            raise RuntimeError("no such kernel")
+        return right(code, kernel, device)
+
+    monkeypatch.setattr(kernels, "_places", {})  # as if nothing had been compiled
+    monkeypatch.setattr(host, "compile", compile)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no such kernel"):
+            optimizer.apply_gradients(zip(grads, variables))
+        assert [v.numpy().tolist() for v in variables] == [[1] * 5] * 2
+    monkeypatch.setattr(host, "compile", right)
+    optimizer.apply_gradients(zip(grads, variables))
+    for v in variables:
+        np.testing.assert_allclose(v.numpy().astype(float), 0.9, atol=1e-3)
+        assert int(optimizer.state[v]["step"]) == 1

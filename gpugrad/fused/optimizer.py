@@ -133,6 +133,11 @@ class Table:
             run = self.place.get("optimizer", kernel, self.dtype, struct.dtype["size"].shape[0])
             yield partial(run, (blocks,), (BLOCK,), struct), blocks
 
+    def compile(self, kernel: str) -> None:
+        """Make what `launches` of this kernel needs, so that an error comes before the first launch of a step."""
+        for struct, _, _ in self._parts:
+            self.place.get("optimizer", kernel, self.dtype, struct.dtype["size"].shape[0])
+
     def forget(self) -> None:
         """Let go of the arrays of one step."""
         for column in (PARAMETER, UPDATED, GRADIENT):

@@ -121,14 +121,17 @@ class Launches:
                 todo = within
                 self._plan(optimizer.state, todo, kernels)
         outs = [b.load(todo) for b in self._buckets]
+        for b in self._buckets:
+            b.table.compile(b.kernel.run.__name__)
         if scaling is not None:
             limit = limits.get("global_clipnorm", math.inf)
             tables = [b.table for b in self._buckets]
             fused.global_norm(tables, scaling.array, limit, skips=loss_scale is not None)
-        for b, new in zip(self._buckets, outs):
+        for b in self._buckets:
             run, _, options = kernels[id(b.group)]
             b.schedule.write(b.group["lr"])
             run(b.table, b.schedule.array, None if scaling is None else scaling.array, **options)
+        for b, new in zip(self._buckets, outs):  # after the last launch: one that fails leaves every variable as it was
             for v, out in zip(b.variables, new):
                 v.array = out
         return [todo[i] for i in self._rest]
