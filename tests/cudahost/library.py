@@ -26,11 +26,11 @@ class Namespace(standin.Namespace):
 
     def empty(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        return self._allocator.empty(shape, np.dtype(dtype), standin.Array)
+        return standin.Array(self._allocator.empty(shape, np.dtype(dtype)))
 
     def zeros(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
         out = self.empty(shape, dtype)
-        out[...] = 0
+        out.fill(0)
         return out
 
 
@@ -74,11 +74,11 @@ class HostLibrary(standin.StandIn):
         self.allocator.at_start = SCHEDULES.index(order) % 2 == 1
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Any) -> standin.Array:
-        return self.put(np.asarray(value, dtype).view(np.ndarray))
+        return self.put(np.asarray(value.host if isinstance(value, standin.Array) else value, dtype))
 
     def put(self, value: np.ndarray) -> standin.Array:
         """`value` on this library's device, guarded."""
-        return self.allocator.put(np.asarray(value), standin.Array)
+        return standin.Array(self.allocator.put(np.asarray(value)))
 
     def check(self) -> None:
         """AssertionError if a kernel wrote beside an array."""
@@ -99,6 +99,7 @@ class HostLibrary(standin.StandIn):
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
             self.launches += 1
-            function(grid, block, args, order=self.order)
+            given = [a.host if isinstance(a, standin.Array) else a for a in args]
+            function(grid, block, given, order=self.order)
 
         return launch
