@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from . import special as _special
 from .blas import Blas, of_cupy
 from .compiling import explained
 from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
@@ -72,6 +73,10 @@ class Library:
     def generator(self, seed: int | None, device: Device) -> Any:
         return np.random.default_rng(seed)
 
+    def special(self) -> Any:
+        """The namespace of the special functions, `erf` and `ndtr`."""
+        return _special
+
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""
         raise NotImplementedError(f"{self.name} compiles no kernels")
@@ -123,6 +128,11 @@ class CupyLibrary(Library):
     def generator(self, seed: int | None, device: Device) -> Any:
         with self.scope(device):
             return self.xp.random.default_rng(seed)
+
+    def special(self) -> Any:
+        import cupyx.scipy.special  # pyright: ignore[reportMissingImports]
+
+        return cupyx.scipy.special
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):
@@ -195,6 +205,12 @@ def xp(x: object) -> Any:
     """The namespace (numpy or cupy) for array `x`; numpy for what is no array."""
     lib = library(x)
     return np if lib is None else lib.xp
+
+
+def special(x: object) -> Any:
+    """The namespace of the special functions of array `x`."""
+    lib = library(x)
+    return _special if lib is None else lib.special()
 
 
 # ---------------------------------------------------------------------------------------------- devices

@@ -232,9 +232,9 @@ def test_addresses_of_any_alignment(host, dtype):
         moved = []
         for v in (x, np.ascontiguousarray(y.T), np.zeros((6, 5), x.dtype)):
             raw = host.put(np.zeros(v.nbytes + 512, np.uint8))
-            start = -raw.ctypes.data % 256 + shift
+            start = -host.address(raw) % 256 + shift
             moved.append(raw[start : start + v.nbytes].view(v.dtype).reshape(v.shape))
-            moved[-1][...] = v
+            moved[-1].host[...] = v
         a, b, out = moved
         assert_close(to_host(gemm.product(a, b.T)), expected, x.dtype, f"shift {shift}")
         assert_close(to_host(gemm.product(a, b.T, out)), expected, x.dtype, f"shift {shift}, added")
@@ -531,8 +531,8 @@ def test_threads_share_a_plan_with_an_epilogue(host, lt, monkeypatch):
     [t.join() for t in threads]
     assert held == {True}
     for (out, saved), (o, s) in zip(expected, found):
-        np.testing.assert_array_equal(out, o)
-        np.testing.assert_array_equal(saved, s)
+        np.testing.assert_array_equal(to_host(out), to_host(o))
+        np.testing.assert_array_equal(to_host(saved), to_host(s))
     host.check()
 
 

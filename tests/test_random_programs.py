@@ -22,6 +22,8 @@ try:
 except ImportError:
     torch: Any = None
 
+pytestmark = pytest.mark.devices
+
 SHAPES = ((2, 3), (3,), (), (3, 2))
 LARGE = 5.0  # a value beyond goes through tanh, so that programs stay in range
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..array import xp as xp_of
+from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..dtypes import wide
 from ..kernels import usable
@@ -28,15 +28,16 @@ def _embedding(xp: Any, table: Any, index: Any, *, padding: int | None = None, d
     """
     if table.ndim != 2:
         raise ValueError(f"an embedding's table has two axes, given the shape {table.shape}")
-    _check(index, table.shape[0])
+    check(index, table.shape[0])
     return xp.take(table, index, axis=0)
 
 
-def _check(index: Any, entries: int) -> None:
+def check(index: Any, entries: int) -> None:
+    """TypeError if the indices are no integers; IndexError, of NumPy's arrays, for one that is out of range."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"an embedding takes integer indices, given {index.dtype}")
     # Read as unsigned, a negative index is a large one.
-    if isinstance(index, np.ndarray) and index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:
+    if library(index) is NUMPY and index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:
         raise IndexError(f"indices are in {index.min()}..{index.max()}, allowed are 0..{entries - 1}")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..array import xp as xp_of
+from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..dtypes import is_inexact
-from ..forward import boxed
+from ..forward import boxed, indices, placed
 from .activation import softplus
 from .index import take_along_axis
 from .math import abs, add, astype, clip, equal, log, multiply, negative, square, subtract, where
@@ -60,7 +60,7 @@ def cross_entropy(
     TypeError if the labels are not integers; ValueError if shapes do not fit or a label is out of range.
     """
     logits = boxed(logits, "cross_entropy")
-    index = np.asarray(labels) if isinstance(labels, (list, tuple, int)) else raw(labels)
+    index = indices(labels)
     if not is_inexact(logits.dtype):
         raise TypeError(f"cross_entropy: needs floating logits, given {logits.dtype}; cast them to float32")
     if index.dtype.kind not in "iu":
@@ -74,6 +74,7 @@ def cross_entropy(
     ignored = _check_range(index, shape[-1], ignore_index)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    index = placed(index, raw(logits))
     if ignored or weight is not None or label_smoothing:
         return _weighted(log_softmax(logits), index, reduction, weight, ignore_index, label_smoothing)
     rows = logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
@@ -83,7 +84,7 @@ def cross_entropy(
 
 def _check_range(index: Any, classes: int, ignore_index: int | None = None) -> bool:
     """Whether some labels are `ignore_index`.  ValueError if another one is out of range (not asked on a GPU)."""
-    host = isinstance(index, np.ndarray)
+    host = library(index) is NUMPY
     # Read as unsigned, a negative label is a large one: one reduction instead of two.
     beyond = host and index.size and index.view(f"u{index.itemsize}").max() >= classes
     ignored = False
@@ -102,10 +103,12 @@ def _weighted(
     xp, dtype = xp_of(index), raw(log_p).dtype
     counted = xp.ones(index.shape, bool) if ignore_index is None else xp.asarray(index != ignore_index)
     places = xp.where(counted, index, 0)
-    each = counted.astype(dtype) if weight is None else xp.where(counted, raw(weight)[places], 0).astype(dtype)
+    each = (
+        counted.astype(dtype) if weight is None else xp.where(counted, placed(weight, index)[places], 0).astype(dtype)
+    )
     rows = where(counted, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
     if smoothing:
-        even = sum(log_p if weight is None else multiply(log_p, raw(weight)), axis=-1)
+        even = sum(log_p if weight is None else multiply(log_p, placed(weight, index)), axis=-1)
         rows = rows * (1 - smoothing) - where(counted, even, 0.0) * (smoothing / raw(log_p).shape[-1])
     return sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction)
 
@@ -177,7 +180,7 @@ def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
     labels: integers, also as floats, one a row, also with a last axis of length 1.
     """
     prediction = boxed(prediction, "loss")
-    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    labels = indices(labels)
     if labels.ndim == raw(prediction).ndim:
         labels = labels[..., 0]
     labels = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
@@ -245,7 +248,7 @@ def nll_loss(
 
     weight, ignore_index as in `cross_entropy`.  ValueError for another shape, and for a label out of range.
     """
-    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    labels = indices(labels)
     if labels.shape != raw(log_probabilities).shape[:-1]:
         raise ValueError(
             f"nll_loss: labels of shape {labels.shape} do not fit log-probabilities of shape "
@@ -253,6 +256,7 @@ def nll_loss(
         )
     if labels.dtype.kind in "iu":
         ignored = _check_range(labels, raw(log_probabilities).shape[-1], ignore_index)
+        labels = placed(labels, raw(log_probabilities))
         if ignored or weight is not None:
             return _weighted(log_probabilities, labels, reduction, weight, ignore_index)
     return reduce(negative(take_along_axis(log_probabilities, labels[..., None])[..., 0]), reduction)
