@@ -7,6 +7,7 @@ forgot that not every array is NumPy's fails here as it would on a GPU.
 
 import contextlib
 import operator
+from operator import attrgetter
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,13 +35,8 @@ class Array:
     def __init__(self, host, base=None):
         self.host, self.base = np.asarray(host), base
 
-    shape, dtype, ndim, size, nbytes, itemsize, strides = [
-        property(lambda self, name=name: getattr(self.host, name))
-        for name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides")
-    ]
     flags = property(lambda self: Flags(self.host.flags))
     T = property(lambda self: self.transpose())
-    real, imag = [property(lambda self, name=name: self._made(getattr(self.host, name))) for name in ("real", "imag")]
 
     def _made(self, out):
         """What NumPy answered as ours; a view knows the array whose memory it has, and nobody else's."""
@@ -136,6 +132,10 @@ def _operator(f, swapped=False, in_place=False):
     return method
 
 
+for _name in "shape dtype ndim size nbytes itemsize strides".split():
+    setattr(Array, _name, property(attrgetter(f"host.{_name}")))
+for _name in ("real", "imag"):
+    setattr(Array, _name, property(lambda self, name=_name: self._made(getattr(self.host, name))))
 for _name in (
     "all any argmax argmin argsort astype clip conj copy cumsum dot fill flatten item max mean min nonzero prod ravel "
     "repeat reshape round squeeze std sum swapaxes take tolist transpose var view __neg__ __pos__ __abs__ __invert__ "

@@ -271,6 +271,7 @@ def test_an_endless_tape_forgets_the_dead():
     assert tape.gradient(y, x).tolist() == [2, 2]
 
 
+@pytest.mark.numpy("the length is the engine's, and takes its time")
 def test_a_chain_of_200_000_ops():
     x = gg.tensor(1.0, requires_grad=True)
     y = x

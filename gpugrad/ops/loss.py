@@ -103,12 +103,11 @@ def _weighted(
     xp, dtype = xp_of(index), raw(log_p).dtype
     counted = xp.ones(index.shape, bool) if ignore_index is None else xp.asarray(index != ignore_index)
     places = xp.where(counted, index, 0)
-    each = (
-        counted.astype(dtype) if weight is None else xp.where(counted, placed(weight, index)[places], 0).astype(dtype)
-    )
+    weight = None if weight is None else placed(weight, index)
+    each = counted.astype(dtype) if weight is None else xp.where(counted, weight[places], 0).astype(dtype)
     rows = where(counted, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
     if smoothing:
-        even = sum(log_p if weight is None else multiply(log_p, placed(weight, index)), axis=-1)
+        even = sum(log_p if weight is None else multiply(log_p, weight), axis=-1)
         rows = rows * (1 - smoothing) - where(counted, even, 0.0) * (smoothing / raw(log_p).shape[-1])
     return sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction)
 
