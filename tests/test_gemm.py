@@ -496,6 +496,17 @@ def test_where_there_is_no_epilogue(host, lt, activation):
     assert gemm.linear(*whole, activation) is None
 
 
+def test_a_plan_is_for_one_alignment_of_the_bias(host, lt):
+    """The heuristic looks at it, also where another operand is aligned less."""
+    flat = host.put(values("float32", 200))
+    start = next(k for k in range(64) if not host.address(flat[k:]) % 256)
+    x, w = flat[start + 65 : start + 86].reshape(7, 3), host.put(values("float32", 3, 5))
+    for b in (flat[start : start + 5], flat[start + 1 : start + 6], flat[start : start + 5]):
+        out, _ = gemm.linear(x, w, b, "identity")
+        same(out, to_host(x) @ to_host(w) + to_host(b))
+    assert lt.heuristics == 2
+
+
 def test_where_there_is_no_algorithm(host, lt):
     x, y = host.put(values("float16", 4, 5)), host.put(values("float16", 5, 6))
     lt.without.add(("DEFAULT", "float16"))

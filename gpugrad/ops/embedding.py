@@ -62,7 +62,7 @@ def _sum_by_index(
     xp: Any, g: Any, index: Any, *, entries: int, padding: int | None = None, deterministic: bool = False
 ) -> Any:
     """(entries, columns): each row of g (..., columns) added to the row that its index names, the others 0."""
-    rows, index = g.reshape(-1, g.shape[-1]), index.reshape(-1)
+    rows, index = g.reshape(index.size, g.shape[-1]), index.reshape(-1)
     if padding is not None:
         kept = index != padding
         rows, index = rows[kept], index[kept]
