@@ -1,6 +1,13 @@
 """gpugrad: TensorFlow's GradientTape and PyTorch's Autograd over one engine, on NumPy and CuPy arrays."""
 
-from . import checkpoints as checkpoints, nn as nn, optim as optim, random as random, testing as testing
+from . import (
+    checkpoints as checkpoints,
+    cupy_library as cupy_library,  # without which no GPU is known
+    nn as nn,
+    optim as optim,
+    random as random,
+    testing as testing,
+)
 from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,

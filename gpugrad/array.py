@@ -8,6 +8,7 @@ imports CuPy itself.  CuPy is imported the first time a GPU is asked for or one 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import cache
@@ -17,16 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from .blas import Blas, of_cupy
-from .compiling import explained
+from . import special as _special
+from .blas import Blas
 from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
 
-_NOTHING = nullcontext()
-# The memory that CuPy allocates itself.  That of others, such as PyTorch's, they may hold unseen.
-_OWNED = {"PooledMemory", "Memory", "MemoryAsync", "ManagedMemory"}
-_OWNED |= {"PythonFunctionAllocatorMemory", "CFunctionAllocatorMemory"}
+NOTHING = nullcontext()
 
 
 # ---------------------------------------------------------------------------------------------- libraries
@@ -91,10 +89,14 @@ class Library:
 
     def scope(self, device: Device) -> Any:
         """A context manager inside which new arrays land on `device`."""
-        return _NOTHING
+        return NOTHING
 
     def generator(self, seed: int | None, device: Device) -> Any:
         return np.random.default_rng(seed)
+
+    def special(self) -> Any:
+        """The namespace of the special functions, `erf` and `ndtr`."""
+        return _special
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""
@@ -105,71 +107,8 @@ class Library:
         return None
 
 
-class CupyLibrary(Library):
-    """CuPy on an NVIDIA GPU."""
-
-    name = "cupy"
-    compiles = True
-
-    def __init__(self, cupy: Any) -> None:
-        self.xp = cupy
-        self.types = (cupy.ndarray,)
-        self.empty = cupy.ndarray  # what cupy.empty calls
-        self._current = cupy.cuda.runtime.getDevice
-
-    def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
-        with self.xp.cuda.Device(device.index):
-            if isinstance(value, self.xp.ndarray) and value.device.id != device.index:
-                value = value.copy()
-            return self.xp.asarray(value, dtype)
-
-    def to_host(self, x: Array) -> np.ndarray:
-        return self.xp.asnumpy(x)
-
-    def device_of(self, x: Array) -> Device:
-        return Device("cuda", x.device.id)
-
-    def index(self, x: Array) -> int:
-        return x.data.device_id
-
-    def address(self, x: Array) -> int:
-        return x.data.ptr
-
-    def sign(self, x: Array | None) -> Any:
-        if x is None:
-            return None
-        memory, dtype = x.data, x.dtype
-        return type(x), x.shape, dtype, memory.device_id, x._c_contiguous and not memory.ptr % dtype.itemsize
-
-    def owns(self, x: Array) -> bool:
-        # A view holds its base, but for those of as_strided and of ndarray(memptr=...), which hold pointer or memory.
-        if x.base is not None or getrefcount(x.data) != 2:  # the array's, and getrefcount's argument
-            return False
-        return getrefcount(x.data.mem) == 2 and type(x.data.mem).__name__ in _OWNED
-
-    def here(self, index: int) -> bool:
-        return self._current() == index
-
-    def scope(self, device: Device) -> Any:
-        return _NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)
-
-    def generator(self, seed: int | None, device: Device) -> Any:
-        with self.scope(device):
-            return self.xp.random.default_rng(seed)
-
-    def compile(self, code: str, kernel: str, device: Device) -> Any:
-        with self.scope(device):
-            module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))
-            try:
-                return module.get_function(kernel).kernel  # CuPy's own launch, without RawKernel's look for the device
-            except Exception as e:
-                raise explained(kernel, e) from None
-
-    def blas(self, device: Device) -> Blas | None:
-        return of_cupy(self.xp, device.index)
-
-
 NUMPY = Library()
+makers: dict[str, Callable[[Any], Library]] = {}  # what makes the library of a kind of device, of its module
 _by_type: dict[type, Library] = {}
 _by_kind: dict[str, Library] = {}
 
@@ -204,7 +143,7 @@ def cupy_or_reason() -> tuple[Any, str]:
 
 def _cuda() -> Library | None:
     if "cuda" not in _by_kind and (cupy := cupy_or_reason()[0]) is not None:
-        register(CupyLibrary(cupy), "cuda")
+        register(makers["cuda"](cupy), "cuda")
     return _by_kind.get("cuda")
 
 
@@ -228,6 +167,12 @@ def xp(x: object) -> Any:
     """The namespace (numpy or cupy) for array `x`; numpy for what is no array."""
     lib = library(x)
     return np if lib is None else lib.xp
+
+
+def special(x: object) -> Any:
+    """The namespace of the special functions of array `x`."""
+    lib = library(x)
+    return _special if lib is None else lib.special()
 
 
 # ---------------------------------------------------------------------------------------------- devices

@@ -94,7 +94,7 @@ class Tensor:
 
     __slots__ = ("__weakref__", "array", "node", "view_of")
     # No __array_ufunc__: with the priority alone, `ndarray * tensor` comes to us and `np.exp(tensor)` leaves.
-    __array_priority__ = 100
+    __array_priority__ = 1000  # CuPy's arrays have 100
 
     array: Any
     node: Node | None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import NUMPY, asarray, device_of, library, plain
+from .array import NUMPY, asarray, device_of, library, plain, to_host
 from .core import Tensor, on, raw, wrap
 from .dtypes import bfloat16, complex64, default_float, is_inexact, wide
 from .recording import active
@@ -88,7 +88,7 @@ def operand(b: Any, x: Any) -> Any:
                 "Tensors, arrays, numbers and nested lists of numbers are allowed"
             )
         _refuse_tracked(b)
-        host = np.asarray([y.array if isinstance(y, Tensor) else y for y in b])
+        host = np.asarray([to_host(y.array) if isinstance(y, Tensor) else y for y in b])
         if host.dtype.kind not in "biufc":
             raise TypeError(f"unsupported operand {b!r:.60}: the list holds {host.dtype}, not numbers")
         like = x.dtype if is_inexact(x.dtype) else default_float()
@@ -102,6 +102,21 @@ def operand(b: Any, x: Any) -> Any:
     if own is not None and other is not own:
         raise TypeError(_two_devices(x, b))
     return plain(b) if other is NUMPY else b
+
+
+def indices(given: Any) -> Any:
+    """What selects elements, as an array: numbers and lists as one of NumPy, arrays and Tensors on their device."""
+    a = raw(given)
+    return np.asarray(a) if library(a) is None else a
+
+
+def placed(index: Any, x: Any) -> Any:
+    """`indices`, those of NumPy on the device of array `x`.
+
+    Of other operands that is an error: an index is small, and comes from outside.
+    """
+    i, own = indices(index), library(x)
+    return i if own is None or own is NUMPY or library(i) is not NUMPY else own.asarray(i, None, own.device_of(x))
 
 
 def boxed(x: Any, name: str) -> Any:

@@ -30,14 +30,21 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
 
 
+def pytest_generate_tests(metafunc):
+    """A test marked `devices` runs on each; one marked `numpy`, too, on the CPU alone."""
+    if metafunc.definition.get_closest_marker("devices") and not metafunc.definition.get_closest_marker("numpy"):
+        gpu = [pytest.param("cuda", marks=pytest.mark.cuda)] if gg.device_count() else []
+        metafunc.parametrize("default_device", ["cpu", "standin", *gpu], indirect=True)
+
+
 @pytest.fixture(autouse=True)
-def on_the_cpu(request):
-    """Tests are written for the CPU's dtypes and messages; those for a GPU ask for it."""
-    if request.node.get_closest_marker("cuda"):
-        yield
-        return
-    gg.set_default_device("cpu")
-    yield
+def default_device(request):
+    """Where new arrays land: on the device of the parameter, else on the CPU, or on the GPU in tests marked `cuda`."""
+    device = getattr(request, "param", None if request.node.get_closest_marker("cuda") else "cpu")
+    if device == "standin":
+        request.getfixturevalue("host")
+    gg.set_default_device(device)
+    yield device
     gg.set_default_device(None)
 
 

@@ -13,8 +13,9 @@ from cupy.cuda import MemoryPointer
 from cupy.cuda.memory import PythonFunctionAllocatorMemory
 
 from gpugrad import array
-from gpugrad.array import CupyLibrary, register, unregister
+from gpugrad.array import register, unregister
 from gpugrad.blas import Blas
+from gpugrad.cupy_library import CupyLibrary
 
 _blocks = {}  # what an address keeps alive
 

@@ -1,80 +1,196 @@
-"""A second array library on the CPU: an ndarray subclass on a device called `standin`.
+"""A second array library on the CPU, on a device called `standin`: every path of a GPU array runs without a GPU.
 
-It takes every path that a GPU array takes (dispatch by type, `gpu=` forwards, transfers, errors for mixed devices)
-and shows where code forgot that not every array is NumPy's: mixing the two raises, as CuPy does.
+Its arrays are no NumPy arrays, and refuse what CuPy's refuse: to become one unasked (`np.asarray`, NumPy's functions),
+to meet one in an operation, to be hashed.  Reductions answer 0-d arrays, never NumPy's scalars.  So whatever code
+forgot that not every array is NumPy's fails here as it would on a GPU.
 """
 
 import contextlib
+import operator
+from operator import attrgetter
+from sys import getrefcount
+from types import SimpleNamespace
 
 import numpy as np
 
+from gpugrad import special
 from gpugrad.array import Device, Library
 
+_OURS = "Unsupported type <class 'numpy.ndarray'>"  # CuPy's words
 
-class Array(np.ndarray):
-    def __array_ufunc__(self, ufunc, method, *args, out=None, **kw):
-        for a in args:
-            if type(a) is np.ndarray and a.ndim:
-                raise TypeError(f"Unsupported type {type(a)}")
-        args = [a.view(np.ndarray) if isinstance(a, Array) else a for a in args]
-        if out is not None:
-            kw["out"] = tuple(o.view(np.ndarray) if isinstance(o, Array) else o for o in out)
-        result = getattr(ufunc, method)(*args, **kw)
-        if out is not None:
-            return out[0]
-        return None if result is None else np.asarray(result).view(Array)
+
+class Flags:
+    """Those that CuPy has."""
+
+    def __init__(self, flags):
+        self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata
+
+
+class Array:
+    """NumPy's array `host`, behind a wall."""
+
+    __slots__ = ("__weakref__", "base", "host")
+    __array_priority__ = 100
+    __hash__ = None
+
+    def __init__(self, host, base=None):
+        self.host, self.base = np.asarray(host), base
+
+    flags = property(lambda self: Flags(self.host.flags))
+    T = property(lambda self: self.transpose())
+
+    def _made(self, out):
+        """What NumPy answered as ours; a view knows the array whose memory it has, and nobody else's."""
+        if not isinstance(out, np.ndarray | np.generic):
+            return out
+        shares = isinstance(out, np.ndarray) and out.base is not None and np.may_share_memory(out, self.host)
+        return Array(out, (self if self.base is None else self.base) if shares else None)
+
+    def get(self):
+        return self.host.copy()
+
+    def __array__(self, *args, **options):
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array "
+            "explicitly."
+        )
+
+    def __array_ufunc__(self, ufunc, method, *args, **options):
+        return _ours(getattr(ufunc, method))(*args, **options)
 
     def __getitem__(self, key):
-        return np.asarray(super().__getitem__(key)).view(Array)
+        return self._made(self.host[_open(key)])
 
-    def _reduced(name):
-        def method(self, *args, **kw):
-            return np.asarray(getattr(self.view(np.ndarray), name)(*args, **kw)).view(Array)
+    def __setitem__(self, key, value):
+        _refuse((value,))
+        self.host[_open(key)] = _open(value)
 
-        return method
+    def __len__(self):
+        return len(self.host)
 
-    sum, mean, max, min, prod, var, std, any, all = map(
-        _reduced, ("sum", "mean", "max", "min", "prod", "var", "std", "any", "all")
-    )
-    argmax, argmin = map(_reduced, ("argmax", "argmin"))
+    def __iter__(self):
+        return map(self.__getitem__, range(len(self)))
+
+    def __repr__(self):
+        return repr(self.host)
 
 
-def _wrapped(f):
-    def call(*args, **kw):
-        if any(type(a) is np.ndarray and a.ndim and f.__name__ not in ("asarray", "array") for a in args):
-            raise TypeError(f"{f.__name__}: Unsupported type <class 'numpy.ndarray'>")
-        out = f(*args, **kw)
-        boxed = lambda v: np.asarray(v).view(Array)
-        return [boxed(v) for v in out] if isinstance(out, (list, tuple)) else boxed(out) if out is not None else None
+def _open(x):
+    """x with NumPy's arrays in the place of ours."""
+    if isinstance(x, Array):
+        return x.host
+    return type(x)(map(_open, x)) if isinstance(x, list | tuple) else x
 
-    call.at = getattr(f, "at", None)
+
+def _refuse(args):
+    """TypeError for a NumPy array among the arguments; its scalars may meet ours, as in CuPy."""
+    for a in args:
+        if isinstance(a, np.ndarray):
+            raise TypeError(_OURS)
+        if isinstance(a, list | tuple):
+            _refuse(a)
+
+
+def _ours(f, takes_numpy=False):
+    """NumPy's function f for our arrays."""
+
+    def call(*args, out=None, **options):
+        if not takes_numpy:
+            _refuse((*args, *options.values()))
+        out = out[0] if isinstance(out, tuple) else out
+        more = {} if out is None else {"out": out.host}
+        found = f(*map(_open, args), **{k: _open(v) for k, v in options.items()}, **more)
+        if out is not None:
+            return out
+        first = next((a for a in args if isinstance(a, Array)), None)
+        made = Array if first is None else first._made
+        box = lambda v: made(v) if isinstance(v, np.ndarray | np.generic) else v
+        return [box(v) for v in found] if isinstance(found, list | tuple) else box(found)
+
     call.__name__ = f.__name__
     return call
 
 
+def _method(name):
+    def method(self, *args, **options):
+        _refuse((*args, *options.values()))
+        return self._made(getattr(self.host, name)(*map(_open, args), **{k: _open(v) for k, v in options.items()}))
+
+    return method
+
+
+def _operator(f, swapped=False, in_place=False):
+    def method(self, other):
+        # as CuPy: who has the greater priority is asked
+        if not hasattr(other, "__array_ufunc__") and getattr(other, "__array_priority__", 0) > Array.__array_priority__:
+            return NotImplemented
+        _refuse((other,))
+        if other is None or isinstance(other, str | list | tuple | dict):
+            raise TypeError(f"Unsupported type {type(other)}")
+        found = f(*((_open(other), self.host) if swapped else (self.host, _open(other))))
+        return self if in_place else self._made(found)
+
+    return method
+
+
+for _name in "shape dtype ndim size nbytes itemsize strides".split():
+    setattr(Array, _name, property(attrgetter(f"host.{_name}")))
+for _name in ("real", "imag"):
+    setattr(Array, _name, property(lambda self, name=_name: self._made(getattr(self.host, name))))
+for _name in (
+    "all any argmax argmin argsort astype clip conj copy cumsum dot fill flatten item max mean min nonzero prod ravel "
+    "repeat reshape round squeeze std sum swapaxes take tolist transpose var view __neg__ __pos__ __abs__ __invert__ "
+    "__bool__ __int__ __float__ __complex__ __index__"
+).split():
+    setattr(Array, _name, _method(_name))
+for _name in "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split():
+    _f = getattr(operator, f"__{_name}__")
+    setattr(Array, f"__{_name}__", _operator(_f))
+    setattr(Array, f"__r{_name}__", _operator(_f, swapped=True))
+    setattr(Array, f"__i{_name}__", _operator(getattr(operator, f"__i{_name}__"), in_place=True))
+for _name in "lt le gt ge eq ne".split():
+    setattr(Array, f"__{_name}__", _operator(getattr(operator, f"__{_name}__")))
+
+
 class Namespace:
-    """numpy whose functions answer stand-in arrays, and refuse plain ones."""
+    """NumPy's functions for our arrays; NumPy's own they refuse, but for those that make ours of them."""
 
     ndarray = Array
 
     def __getattr__(self, name):
         value = getattr(np, name)
-        return _wrapped(value) if callable(value) and not isinstance(value, type) else value
+        if callable(value) and not isinstance(value, type):
+            value = _ours(value, takes_numpy=name in ("asarray", "array"))
+            if hasattr(getattr(np, name), "at"):
+                value.at = _ours(getattr(np, name).at)
+        setattr(self, name, value)
+        return value
 
 
 class StandIn(Library):
     name = "standin"
-    xp = Namespace()
     types = (Array,)
 
+    def __init__(self):
+        self.xp = Namespace()
+
     def asarray(self, value, dtype, device):
-        return np.array(value, dtype, subok=False).view(Array)
+        return Array(np.array(_open(value), dtype))
 
     def to_host(self, x):
-        return np.array(x).view(np.ndarray)
+        return x.get()
 
     def device_of(self, x):
         return Device("standin")
+
+    def special(self):
+        return SimpleNamespace(erf=_ours(special.erf), ndtr=_ours(special.ndtr))
+
+    def address(self, x):
+        return x.host.ctypes.data
+
+    def owns(self, x):
+        return x.base is None and getrefcount(x.host) == 2  # the attribute, and getrefcount's argument
 
     def scope(self, device):
         return contextlib.nullcontext()

@@ -121,6 +121,42 @@ def test_two_devices_in_one_op(device):
         gg.optim.SGD([v]).apply_gradients([(gg.ones(1, device="cpu"), v)])
 
 
+def test_the_stand_in_refuses_what_cupy_refuses(device):
+    x = gg.ones(2).array
+    for f in (np.asarray, np.array, np.ravel, lambda a: np.concatenate([a, a])):
+        with pytest.raises(TypeError, match="Implicit conversion to a NumPy array is not allowed"):
+            f(x)
+    for f in (lambda: x + np.ones(2), lambda: np.ones(2) * x, lambda: np.add(x, np.array(1.0)), lambda: x * [1, 2]):
+        with pytest.raises(TypeError, match="Unsupported type"):
+            f()
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(x)
+    for out in (x.sum(), x[0], x + np.float32(1), np.float32(1) + x, np.exp(x), -x, x > 0):
+        assert type(out) is Array
+    assert x[:1].base is x and (x + 1).base is None
+
+
+def test_an_array_beside_a_tensor_makes_a_tensor(device):
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    for y in (x.array * x, x * x.array):
+        assert isinstance(y, gg.Tensor) and y.requires_grad and y.tolist() == [1, 4]
+
+
+def test_indices_from_the_host_are_checked_there_and_brought_to_the_device(device):
+    x = gg.tensor(np.arange(12.0).reshape(3, 4), requires_grad=True)
+    for given in ([0, 3, 1], np.array([0, 3, 1]), gg.tensor([0, 3, 1]), gg.tensor([0, 3, 1], device="cpu")):
+        assert gg.nn.cross_entropy(x, given).device == "standin"
+        assert gg.nn.nll_loss(x, given).device == "standin"
+        assert gg.nn.embedding(given, x.T)[1].tolist() == [3, 7, 11]
+        assert gg.take(x, given, axis=1)[0].tolist() == [0, 3, 1] and x[:, given][0].tolist() == [0, 3, 1]
+    assert gg.nn.cross_entropy(x, [0, 1, 2], weight=np.ones(4)).device == "standin"
+    for beyond in ([0, 4, 1], np.array([0, -1, 1])):
+        with pytest.raises(ValueError, match="labels are in"):
+            gg.nn.cross_entropy(x, beyond)
+        with pytest.raises(IndexError, match="indices are in"):
+            gg.nn.embedding(beyond, x.T)
+
+
 def test_default_device():
     array.register(StandIn(), "standin")
     try:

@@ -9,6 +9,8 @@ import pytest
 import gpugrad as gg
 from gpugrad.testing import assert_close, check_grads
 
+pytestmark = pytest.mark.devices
+
 
 @gg.custom_gradient
 def log1pexp(x):

@@ -11,6 +11,8 @@ from gpugrad.ops.linalg import vector_norm
 from gpugrad.ops.norm import clip_by_global_norm, clip_by_norm, normalize
 from gpugrad.optim import clip
 
+pytestmark = pytest.mark.devices
+
 HALF = [gg.float16, gg.bfloat16]
 LENGTH = {"float16": 1e-3, "bfloat16": 1e-2}
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gpugrad import fused, kernels, launch
+from gpugrad.array import to_host
 from gpugrad.launch import Launch, Launcher
 
 RNG = np.random.default_rng(0)
@@ -18,7 +19,7 @@ def random(host, *shape, dtype=np.float32):
 
 def twice(f):
     """f(), which is the same the second time; None where an output is left out."""
-    a, b = ([None if o is None else np.asarray(o).copy() for o in f()] for _ in range(2))
+    a, b = ([None if o is None else to_host(o).copy() for o in f()] for _ in range(2))
     for x, y in zip(a, b, strict=True):
         assert (x is None and y is None) or np.array_equal(x, y, equal_nan=True)
     return a
@@ -30,10 +31,10 @@ def test_arrays_that_are_left_out(host, left_out):
     x, v = random(host, 5, 7), random(host, 7)
     given = {"gamma": None if gamma else v, "beta": None if beta else v, "residual": None if residual else x}
     out, total, mean, rstd = twice(lambda: fused.norm(x, **given, center=not plain))
-    a = np.asarray(x).astype(float) * (1 if residual else 2)
+    a = to_host(x).astype(float) * (1 if residual else 2)
     d = a if plain else a - a.mean(-1, keepdims=True)
     expected = d / np.sqrt((d * d).mean(-1, keepdims=True) + 1e-5)
-    expected = expected * (1 if gamma else np.asarray(v)) + (0 if beta else np.asarray(v))
+    expected = expected * (1 if gamma else to_host(v)) + (0 if beta else to_host(v))
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(total, a, rtol=1e-6)
     assert (mean is None) == plain and rstd.shape == (5,)
@@ -42,7 +43,7 @@ def test_arrays_that_are_left_out(host, left_out):
 
 def test_varying_scalars_are_those_of_the_call(host):
     x = random(host, 1000)
-    a, b, c = (np.asarray(fused.dropout(x, 0.5, 1, offset)) for offset in (0, 2**40, 0))
+    a, b, c = (to_host(fused.dropout(x, 0.5, 1, offset)) for offset in (0, 2**40, 0))
     assert np.array_equal(a, c) and not np.array_equal(a, b)
 
 
@@ -62,11 +63,11 @@ def asked(host):
 def test_a_launch_is_prepared_once_for_arrays_of_the_same_signs(host, asked, monkeypatch):
     f, shapes = asked
     x = random(host, 3, 4)
-    first = np.asarray(f((x,), 1)[0])
+    first = to_host(f((x,), 1)[0])
     monkeypatch.setattr(kernels.Instance, "__call__", lambda *args: pytest.fail("checked again"))
     before = host.launches
     for _ in range(3):
-        np.testing.assert_array_equal(np.asarray(f((host.put(np.asarray(x)),), 1)[0]), first)
+        np.testing.assert_array_equal(to_host(f((host.put(to_host(x)),), 1)[0]), first)
     assert shapes == [(3, 4)] and host.launches == before + 3
 
 
@@ -79,9 +80,9 @@ def test_other_signs_are_looked_at_anew(host, asked):
     f((x,), 2)
     assert len(shapes) == 5
     for _ in range(2):  # copied first, at every call
-        np.testing.assert_array_equal(np.asarray(f((x.T,), 1)[0]), np.asarray(f((host.put(np.asarray(x).T),), 1)[0]))
+        np.testing.assert_array_equal(to_host(f((x.T,), 1)[0]), to_host(f((host.put(to_host(x).T),), 1)[0]))
     assert len(shapes) == 7
-    for wrong in (np.asarray(x), 3.0, None, [1.0]):
+    for wrong in (to_host(x), 3.0, None, [1.0]):
         with pytest.raises((TypeError, AttributeError)):
             f((wrong,), 1)
 

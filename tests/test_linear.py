@@ -42,25 +42,28 @@ def gradients(f, xs, order=1):
     return [*found, *tape.gradient(total, xs)]
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("activation", NAMES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_as_its_three_steps(activation, shape):
-    xs = given(shape)
+    xs = given(shape, device=None)
     ours = gradients(lambda *a: nn.linear(*a, activation=activation), xs, 2)
     theirs = gradients(lambda *a: steps(*a, activation), xs, 2)
     for a, b in zip(ours, theirs, strict=True):
         assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("activation", NAMES)
 def test_derivatives(activation):
-    check_grads(lambda *a: nn.linear(*a, activation=activation), given((5, 3)))
+    check_grads(lambda *a: nn.linear(*a, activation=activation), given((5, 3), device=None))
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("which", list(itertools.product([False, True], repeat=3)))
 def test_only_what_is_watched(which):
     """Every choice of tracked inputs: its gradients, and no array saved that they do not need."""
-    xs = given((5, 3), "float32")
+    xs = given((5, 3), "float32", device=None)
     watched = [x for x, w in zip(xs, which) if w]
     with gg.GradientTape() as tape:
         tape.watch(watched)
@@ -73,10 +76,11 @@ def test_only_what_is_watched(which):
 
 
 @pytest.mark.parametrize("which", list(itertools.product([False, True], repeat=3)))
+@pytest.mark.devices
 @pytest.mark.parametrize("activation", NAMES)
 def test_saves_no_more_than_the_steps(activation, which):
     def kept(f):
-        xs = given((64, 32), "float32", 16)
+        xs = given((64, 32), "float32", 16, device=None)
         with gg.GradientTape() as tape:
             tape.watch([x for x, w in zip(xs, which) if w])
             y = f(*xs, activation)
@@ -108,11 +112,12 @@ def test_the_way_back_needs_no_more_at_its_peak(activation):
     assert peak(nn.linear) <= peak(steps) + 4096
 
 
+@pytest.mark.devices
 def test_what_does_not_fit_one_op_goes_in_steps():
-    x, w, b = given((5, 3))
+    x, w, b = given((5, 3), device=None)
     assert_close(nn.linear(x, w, 2.0), x @ w + 2.0)
     assert_close(nn.linear(x, w, activation="relu"), nn.relu(x @ w))
-    assert_close(nn.linear(x.numpy(), w, b), x @ w + b)
+    assert_close(nn.linear(x.array, w, b), x @ w + b)
     assert_close(nn.linear(gg.astype(x, "float32"), w, b), gg.astype(x, "float32") @ w + b)
     assert_close(
         nn.linear([[1.0, 2.0, 3.0]], w, [1.0, 2.0, 3.0, 4.0]), gg.tensor([[1.0, 2.0, 3.0]]) @ w + [1.0, 2, 3, 4]
@@ -277,6 +282,7 @@ def two_linear(x, w1, b1, w2, b2, activation):
     return nn.linear(nn.linear(x, w1, b1, activation), w2, b2)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_feed_forward_is_two_layers(activation):
     check_grads(lambda *a: nn.feed_forward(*a, activation=activation), layers())

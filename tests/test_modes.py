@@ -9,6 +9,8 @@ import pytest
 import gpugrad as gg
 from gpugrad.testing import assert_close
 
+pytestmark = pytest.mark.devices
+
 
 def leaf(v):
     return gg.tensor(np.asarray(v, np.float64), requires_grad=True)

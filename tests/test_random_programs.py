@@ -230,19 +230,20 @@ def test_second_derivatives(picks, seed):
     xs, ds = inputs(seed)
     steps = build(picks, xs)
     ts = [gg.tensor(x) for x in xs]
+    directions = [gg.tensor(d) for d in ds]
     with gg.GradientTape() as outer:
         outer.watch(ts)
         with gg.GradientTape() as inner:
             inner.watch(ts)
             y = run(GPUGRAD, steps, ts)
         gs = inner.gradient(y, ts, unconnected_gradients="zero")
-        slope = sum([gg.sum(g * d) for g, d in zip(gs, ds, strict=True)], gg.tensor(0.0, dtype="float64"))
+        slope = sum([gg.sum(g * d) for g, d in zip(gs, directions, strict=True)], gg.tensor(0.0, dtype="float64"))
     hessian = [h.numpy() for h in outer.gradient(slope, ts, unconnected_gradients="zero")]
     scale = max(1.0, *[np.abs(h).max() for h in hessian])
 
     leaves = [gg.tensor(x, requires_grad=True) for x in xs]
     firsts = gg.grad(run(GPUGRAD, steps, leaves), leaves, create_graph=True, allow_unused=True)
-    slopes = [gg.sum(g * d) for g, d in zip(firsts, ds, strict=True) if g is not None and g.requires_grad]
+    slopes = [gg.sum(g * d) for g, d in zip(firsts, directions, strict=True) if g is not None and g.requires_grad]
     if slopes:
         for h, other in zip(hessian, gg.grad(slopes, leaves, allow_unused=True), strict=True):
             close(h, np.zeros(h.shape) if other is None else other.numpy(), scale)
@@ -261,3 +262,11 @@ def test_second_derivatives(picks, seed):
         up, down = [by_tape(steps, [x + s * step * d for x, d in zip(xs, ds, strict=True)])[1] for s in (1, -1)]
         for h, a, b in zip(hessian, up, down, strict=True):
             np.testing.assert_allclose(h, (a - b) / (2 * step), rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("test", [test_gradients, test_second_derivatives])
+@given(programs, st.integers(0, 2**16))
+@settings(hundred, max_examples=10)
+def test_on_every_device(test, picks, seed):
+    test.hypothesis.inner_test(picks, seed)

@@ -9,6 +9,8 @@ import pytest
 import gpugrad as gg
 from gpugrad.testing import assert_close
 
+pytestmark = pytest.mark.devices
+
 
 def T(v):
     return gg.tensor(np.asarray(v, np.float64))

@@ -135,7 +135,7 @@ class Product:
         self, shape: tuple[int, ...], task: Problem, copies: tuple[Any, Any] | None, extents: tuple[int, ...], size: int
     ) -> None:
         self._shape, self._problem, self._copies, self._extents, self._size = shape, task, copies, extents, size
-        self._plans: dict[int, Plan | None] = {}
+        self._plans: dict[Any, Plan | None] = {}
 
     def __call__(self, home: Home, x: Array, y: Array, out: Array | None, v: int = 0, s: int = 0) -> Array | None:
         """The product, with `out` added to it.
@@ -156,13 +156,15 @@ class Product:
                 return _added(home, x, y, out)  # cuBLASLt would read what it has written
         low = (a | b | d | v | s) & 255
         low &= -low
+        # the heuristic looks at how the epilogue's own addresses are aligned
+        key = (low, v & 255 & -v, s & 15) if v else low
         try:
-            plan = self._plans[low]
+            plan = self._plans[key]
         except KeyError:
             if (a | b | d) % self._size:
                 plan = None
             else:
-                plan = self._plans[low] = blas.plan(home.blas, self._problem, low or 256, v, s)
+                plan = self._plans[key] = blas.plan(home.blas, self._problem, low or 256, v, s)
         if plan is None:
             return None if v else self._otherwise(home, x, y, out, (a | b | d) % self._size)
         if v:
@@ -207,6 +209,8 @@ def product(x: Array, y: Array, out: Array | None = None) -> Array:
         check(x, y)
         raise
     if out is not None:
+        if type(out) is not type(x):
+            check(x, y, out)
         key += signs(home.lib, out)
     way = home.ways.get(key) or home.way(key, _way, x, y, out)
     if home.blas.alone:

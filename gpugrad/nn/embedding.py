@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import random
+from ..array import NUMPY, library
 from ..core import raw
+from ..forward import indices, placed
 from ..ops import embedding as ops
 from .module import Module
 
@@ -20,8 +20,10 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None, determini
     TypeError for indices that are no integers.  IndexError for one out of range; on a GPU, which is not waited for,
     its row is NaN.
     """
-    index = np.asarray(index) if isinstance(index, (list, tuple, int)) else raw(index)
-    entries = raw(weight).shape[0]
+    index, entries = indices(index), raw(weight).shape[0]
+    if library(raw(weight)) is not NUMPY:  # indices from the host are checked there
+        ops.check(index, entries)
+        index = placed(index, raw(weight))
     if padding_idx is not None:
         if not -entries <= padding_idx < entries:
             raise ValueError(f"embedding: padding_idx must be within the {entries} entries, given {padding_idx}")

@@ -8,11 +8,11 @@ Each fused gradient is an op with a rule of its own, so every order works.
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ..array import special
 from ..dtypes import wide
 from ..forward import as_float, number
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
@@ -20,7 +20,7 @@ from ..kernels import usable
 from ..op import op
 from .math import exp, negative, tanh, where
 
-SQRT_HALF, SQRT_2_PI, INV_SQRT_2PI = math.sqrt(0.5), math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
+SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 
 
 def _relu(xp: Any, x: Any) -> Any:
@@ -171,46 +171,16 @@ silu_grad = op(
 )
 
 
-@cache
-def _scipy() -> Any:
-    try:
-        from scipy import special  # pyright: ignore[reportMissingImports]  (optional)
-    except ImportError:
-        return None
-    return special
-
-
-def _each(f: Any, x: Any) -> Any:
-    """A function of Python's math module, an element at a time."""
-    return np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
-
-
 @op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
 def erf(xp: Any, x: Any) -> Any:
     """The error function: SciPy's where it is installed, CuPy's on a GPU."""
-    x = as_float(x)
-    if xp is np:
-        z, special = x.astype(wide(x.dtype)), _scipy()
-        return np.asarray(_each(math.erf, z) if special is None else special.erf(z)).astype(x.dtype)
-    from cupyx.scipy.special import erf as gpu_erf
-
-    return gpu_erf(x)
-
-
-def _ndtr(xp: Any, z: Any) -> Any:
-    """The normal distribution function, ½ erfc(-z / √2): unlike ½ (1 + erf) it keeps the lower tail."""
-    if xp is not np:
-        from cupyx.scipy.special import ndtr
-
-        return ndtr(z)
-    special = _scipy()
-    out = _each(math.erfc, z * -SQRT_HALF) * 0.5 if special is None else special.ndtr(z)
-    return np.asarray(out).astype(z.dtype, copy=False)
+    z = _wide(x)
+    return _narrow(special(z).erf(z), x)
 
 
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
-    return _narrow(z * _ndtr(xp, z), x)
+    return _narrow(z * special(z).ndtr(z), x)
 
 
 def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
@@ -221,7 +191,7 @@ def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
     slope = xp.exp(slope)
     slope *= z
     slope *= INV_SQRT_2PI
-    slope += _ndtr(xp, z)
+    slope += special(z).ndtr(z)
     return _narrow(g * slope, g)
 
 

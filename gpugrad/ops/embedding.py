@@ -28,16 +28,25 @@ def _embedding(xp: Any, table: Any, index: Any, *, padding: int | None = None, d
     """
     if table.ndim != 2:
         raise ValueError(f"an embedding's table has two axes, given the shape {table.shape}")
+    none = not is_inexact(table.dtype)  # there is no NaN for a row that is not there
+    check(index, table.shape[0], waits=none)
+    if none or library(index) is NUMPY:
+        return xp.take(table, index, axis=0)
+    places, inside = within(xp, index, table.shape[0])
+    return xp.where(inside[..., None], xp.take(table, places, axis=0), xp.asarray(np.nan, table.dtype))
+
+
+def check(index: Any, entries: int, waits: bool = False) -> None:
+    """TypeError if the indices are no integers; IndexError, of NumPy's arrays, for one that is out of range.
+
+    waits: on a GPU, too, which is then waited for.
+    """
     if index.dtype.kind not in "iu":
         raise TypeError(f"an embedding takes integer indices, given {index.dtype}")
-    entries = table.shape[0]
-    if library(index) is NUMPY or not is_inexact(table.dtype):
-        # Read as unsigned, a negative index is a large one.
-        if index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:
-            raise IndexError(f"indices are in {index.min()}..{index.max()}, allowed are 0..{entries - 1}")
-        return xp.take(table, index, axis=0)
-    places, inside = within(xp, index, entries)
-    return xp.where(inside[..., None], xp.take(table, places, axis=0), xp.asarray(np.nan, table.dtype))
+    # Read as unsigned, a negative index is a large one.
+    looked = waits or library(index) is NUMPY
+    if looked and index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:
+        raise IndexError(f"indices are in {index.min()}..{index.max()}, allowed are 0..{entries - 1}")
 
 
 def _embedding_gpu(xp: Any, table: Any, index: Any, *, padding: int | None = None, deterministic: bool = False) -> Any:
@@ -61,7 +70,7 @@ def _sum_by_index(
     xp: Any, g: Any, index: Any, *, entries: int, padding: int | None = None, deterministic: bool = False
 ) -> Any:
     """(entries, columns): each row of g (..., columns) added to the row that its index names, the others 0."""
-    rows, index = g.reshape(-1, g.shape[-1]), index.reshape(-1)
+    rows, index = g.reshape(index.size, g.shape[-1]), index.reshape(-1)
     out = xp.zeros((entries, g.shape[-1]), wide(g.dtype))
     if xp is not np:
         places, kept = within(xp, index, entries)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..array import xp as xp_of
+from ..array import NUMPY, library, to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import as_dtype, default_float, wide
-from ..forward import boxed
+from ..forward import boxed, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
@@ -24,6 +24,10 @@ def _raw_key(key: Any) -> Any:
     if isinstance(key, Tensor):
         return key.array
     return tuple([raw(k) for k in key]) if isinstance(key, tuple) else key
+
+
+def _placed(k: Any, x: Any) -> Any:
+    return placed(k, x) if isinstance(k, np.ndarray) else k
 
 
 def _is_basic(key: Any) -> bool:
@@ -45,6 +49,8 @@ def getitem(x: Any, key: Any) -> Any:
     x = boxed(x, "getitem")
     by = [k for k in (key if isinstance(key, tuple) else (key,)) if isinstance(k, Tensor)]
     key = _raw_key(key)
+    if library(raw(x)) is not NUMPY:  # once, not for each use of the key
+        key = tuple([_placed(k, raw(x)) for k in key]) if isinstance(key, tuple) else _placed(key, raw(x))
     if isinstance(key, list):
         key = xp_of(raw(x)).asarray(key, None if key else int)  # which nobody can change later
     parts = key if isinstance(key, tuple) else (key,)
@@ -103,7 +109,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     """One element of x for each of `indices`, which match x in all axes but `axis`."""
     x = boxed(x, "take_along_axis")
     array = raw(x)
-    indices = xp_of(array).asarray(raw(indices))
+    indices = placed(indices, array)
     if indices.ndim != array.ndim:
         raise ValueError(
             f"take_along_axis: indices have {indices.ndim} axes and x has {array.ndim}; they must have as many"
@@ -118,7 +124,7 @@ def gather(x: Any, indices: Any, axis: int) -> Any:
     """
     x = boxed(x, "gather")
     array = raw(x)
-    indices = xp_of(array).asarray(raw(indices))
+    indices = placed(indices, array)
     axis = _checked("gather", axis, array.ndim)
     if indices.ndim != array.ndim:
         raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {array.ndim}")
@@ -185,7 +191,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     x = boxed(x, "repeat")
     if axis is None:
         x, axis = x.reshape(-1), 0
-    rows = np.repeat(np.arange(raw(x).shape[axis]), np.asarray(raw(repeats)))
+    rows = np.repeat(np.arange(raw(x).shape[axis]), to_host(raw(repeats)))
     return take(x, xp_of(raw(x)).asarray(rows), axis)
 
 
@@ -201,14 +207,14 @@ def diag(x: Any, k: int = 0) -> Any:
 
 def gather_nd(x: Any, indices: Any) -> Any:
     """The slices of x at the index vectors in the last axis of `indices`."""
-    x, indices = boxed(x, "gather_nd"), raw(indices)
-    return getitem(x, tuple(xp_of(raw(x)).moveaxis(xp_of(raw(x)).asarray(indices), -1, 0)))
+    x = boxed(x, "gather_nd")
+    return getitem(x, tuple(xp_of(raw(x)).moveaxis(placed(indices, raw(x)), -1, 0)))
 
 
 def boolean_mask(x: Any, mask: Any, axis: int | None = None) -> Any:
     """The elements where `mask` holds, whose axes are those of x from `axis` (None: the first) on."""
     x = boxed(x, "boolean_mask")
-    return getitem(x, (*[slice(None)] * (axis or 0), xp_of(raw(x)).asarray(raw(mask))))
+    return getitem(x, (*[slice(None)] * (axis or 0), placed(mask, raw(x))))
 
 
 def window(x: Any, begin: Sequence[int], size: Sequence[int]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import float32, is_inexact, wide
 from ..forward import boxed, fit
@@ -218,7 +219,7 @@ def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
     n = x.shape[places[0]]
     if any(x.shape[p] != n for p in places):
         raise ValueError(f"einsum: index {c!r} of {term!r} has lengths {[x.shape[p] for p in places]}")
-    steps = np.arange(n)
+    steps = xp_of(raw(x)).arange(n)
     return getitem(permute_dims(x, places + rest), (steps,) * len(places)), c + "".join([term[i] for i in rest])
 
 

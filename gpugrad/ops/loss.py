@@ -10,7 +10,7 @@ import numpy as np
 from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..dtypes import is_inexact, wide
-from ..forward import boxed
+from ..forward import boxed, indices, placed
 from .activation import softplus
 from .index import take_along_axis
 from .math import abs, add, astype, clip, equal, log, multiply, negative, square, subtract, where
@@ -61,7 +61,7 @@ def cross_entropy(
     which is not waited for, such a label gives NaN.
     """
     logits = boxed(logits, "cross_entropy")
-    index = np.asarray(labels) if isinstance(labels, (list, tuple, int)) else raw(labels)
+    index = indices(labels)
     if not is_inexact(logits.dtype):
         raise TypeError(f"cross_entropy: needs floating logits, given {logits.dtype}; cast them to float32")
     if index.dtype.kind not in "iu":
@@ -75,6 +75,7 @@ def cross_entropy(
     ignore_index = _to_ignore(index, shape[-1], ignore_index)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    index = placed(index, raw(logits))
     if weight is not None or label_smoothing:
         return _weighted(log_softmax(logits), index, reduction, weight, ignore_index, label_smoothing)
     rows = logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
@@ -108,10 +109,11 @@ def _weighted(
     dtype, classes = raw(log_p).dtype, raw(log_p).shape[-1]
     log_p = astype(log_p, wide(dtype))  # half types do not hold how much many rows count
     places, counts = lookup(xp_of(index), index, classes, ignore_index, wide(dtype))
-    each = counts if weight is None else (counts * raw(weight)[places]).astype(counts.dtype, copy=False)
+    weight = None if weight is None else placed(weight, index)
+    each = counts if weight is None else (counts * weight[places]).astype(counts.dtype, copy=False)
     rows = where(counts != 0, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
     if smoothing:
-        even = sum(log_p if weight is None else multiply(log_p, raw(weight)), axis=-1)
+        even = sum(log_p if weight is None else multiply(log_p, weight), axis=-1)
         rows = rows * (1 - smoothing) - where(counts != 0, even, 0.0) * (smoothing / classes)
     return astype(sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction), dtype)
 
@@ -183,7 +185,7 @@ def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
     labels: integers, also as floats, one a row, also with a last axis of length 1.
     """
     prediction = boxed(prediction, "loss")
-    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    labels = indices(labels)
     if labels.ndim == raw(prediction).ndim:
         labels = labels[..., 0]
     labels = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
@@ -252,7 +254,7 @@ def nll_loss(
     weight, ignore_index as in `cross_entropy`.  ValueError for another shape, and for a label out of range, which on a
     GPU gives NaN.
     """
-    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else raw(labels)
+    labels = indices(labels)
     if labels.shape != raw(log_probabilities).shape[:-1]:
         raise ValueError(
             f"nll_loss: labels of shape {labels.shape} do not fit log-probabilities of shape "
@@ -260,6 +262,7 @@ def nll_loss(
         )
     if labels.dtype.kind in "iu":
         ignore_index = _to_ignore(labels, raw(log_probabilities).shape[-1], ignore_index)
+        labels = placed(labels, raw(log_probabilities))
         if ignore_index is not None or weight is not None or library(labels) is not NUMPY:
             return _weighted(log_probabilities, labels, reduction, weight, ignore_index)
     return reduce(negative(take_along_axis(log_probabilities, labels[..., None])[..., 0]), reduction)

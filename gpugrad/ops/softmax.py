@@ -58,11 +58,13 @@ def _log_softmax(xp: Any, x: Any, *, axis: int = -1) -> Any:
 def _below(x: Any, axis: int) -> Any:
     """x less its largest along `axis`, a new array to compute with."""
     x = x.astype(wide(x.dtype), copy=False)
-    return x - x.max(axis=axis, keepdims=True)
+    return x - x.max(axis=axis, keepdims=True) if x.size else x.copy()
 
 
 def _softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
     """y (g - sum(g y)), the pullback of softmax by its output."""
+    if not y.ndim:  # of one element it is constant
+        return g - g
     z = y.astype(wide(y.dtype), copy=False)
     out = g * z
     out = xp.subtract(g, out.sum(axis=axis, keepdims=True), out=out)
@@ -72,6 +74,8 @@ def _softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
 
 def _log_softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
     """g - exp(y) sum(g), the pullback of log_softmax by its output."""
+    if not y.ndim:
+        return g - g
     out = xp.exp(y.astype(wide(y.dtype), copy=False))
     out *= g.sum(axis=axis, keepdims=True, dtype=wide(g.dtype))
     return xp.subtract(g, out, out=out).astype(g.dtype, copy=False)

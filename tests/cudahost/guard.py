@@ -44,18 +44,18 @@ class Allocator:
         self.at_start = False
         self._watched: list[Guarded] = []
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype, kind: type[np.ndarray] = np.ndarray) -> np.ndarray:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An array full of 0xFF: NaN, or -1.  What a kernel leaves out shows.  It owns its memory, as a GPU's does."""
         dtype = np.dtype(dtype)
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         guarded = Guarded(nbytes, self.at_start)
         self._watched.append(guarded)
         np.ndarray((nbytes,), np.uint8, guarded.memory, guarded.offset)[...] = 0xFF
-        return np.ndarray.__new__(kind, shape, dtype, guarded.memory, guarded.offset)
+        return np.ndarray(shape, dtype, guarded.memory, guarded.offset)
 
-    def put(self, value: np.ndarray, kind: type[np.ndarray] = np.ndarray) -> np.ndarray:
+    def put(self, value: np.ndarray) -> np.ndarray:
         """A guarded copy of `value`."""
-        out = self.empty(value.shape, value.dtype, kind)
+        out = self.empty(value.shape, value.dtype)
         out[...] = value
         return out
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,11 @@ class Namespace(standin.Namespace):
 
     def empty(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        return self._allocator.empty(shape, np.dtype(dtype), standin.Array)
+        return standin.Array(self._allocator.empty(shape, np.dtype(dtype)))
 
     def zeros(self, shape: Any, dtype: Any = np.float64) -> standin.Array:
         out = self.empty(shape, dtype)
-        out[...] = 0
+        out.fill(0)
         return out
 
 
@@ -80,18 +79,15 @@ class HostLibrary(standin.StandIn):
         self.allocator.at_start = SCHEDULES.index(order) % 2 == 1
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Any) -> standin.Array:
-        return self.put(np.asarray(value, dtype).view(np.ndarray))
+        return self.put(np.asarray(value.host if isinstance(value, standin.Array) else value, dtype))
 
     def put(self, value: np.ndarray) -> standin.Array:
         """`value` on this library's device, guarded."""
-        return self.allocator.put(np.asarray(value), standin.Array)
+        return standin.Array(self.allocator.put(np.asarray(value)))
 
     def check(self) -> None:
         """AssertionError if a kernel wrote beside an array."""
         self.allocator.check()
-
-    def owns(self, x: standin.Array) -> bool:
-        return isinstance(x.base, mmap) or super().owns(x)  # views of a guarded array hold it, not the mmap
 
     def blas(self, device: Any) -> Blas:
         return self._blas
@@ -108,6 +104,7 @@ class HostLibrary(standin.StandIn):
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
             self.launched[name] += 1
-            function(grid, block, args, order=self.order)
+            given = [a.host if isinstance(a, standin.Array) else a for a in args]
+            function(grid, block, given, order=self.order)
 
         return launch
