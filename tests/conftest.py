@@ -42,7 +42,7 @@ def default_device(request):
     """Where new arrays land: on the device of the parameter, else on the CPU, or on the GPU in tests marked `cuda`."""
     device = getattr(request, "param", None if request.node.get_closest_marker("cuda") else "cpu")
     if device == "standin":
-        request.getfixturevalue("host")
+        request.getfixturevalue("host").allocator.guarded = False
     gg.set_default_device(device)
     yield device
     gg.set_default_device(None)
@@ -74,10 +74,11 @@ def host_library(build_folder):
 @pytest.fixture
 def host(host_library):
     """`host_library` taking part in gpugrad's dispatch, as the device `standin`."""
-    host_library.order = 0
+    host_library.order, host_library.allocator.guarded = 0, True
     register(host_library, "standin")
     yield host_library
     unregister("standin")
+    host_library.check()
 
 
 @pytest.fixture

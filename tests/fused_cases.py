@@ -340,10 +340,11 @@ def dropout(rng, shape):
 
 
 # ---------------------------------------------------------------------------------------------- embedding
-@case([(n, c) for n in (0, 1, 31, 255) for c in (1, 8, 33, 520)], order_matters=True)
+@case([(n, c) for n in (0, 300, 1, 31) for c in (1, 8, 33, 520)], order_matters=True)
 def embedding(rng, shape):
     n, cols = shape
     table, g, index = rng.standard_normal((13, cols)), rng.standard_normal(shape), rng.integers(0, 12, n)
+    index[: n // 2] = cols % 12  # a frequent one, in several pieces of its run
 
     def call(table, g, index):
         both = [fused.scatter_add(g, index, 13, deterministic=d) for d in (True, False)]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import gpugrad.special
+
 OPS = Path(__file__).resolve().parent.parent / "gpugrad" / "ops"
 
 
@@ -53,3 +55,11 @@ def test_names_exist_in_cupy():
     assert len({name for name, _, _ in found}) >= 20, "the walk found too few names to mean anything"
     missing = [f"gpugrad/ops/{file}:{line}: cupy.{name}" for name, file, line in found if not exists(cupy, name)]
     assert not missing, "\n" + "\n".join(missing)
+
+
+def test_special_functions_exist_in_cupy():
+    pytest.importorskip("cupy", reason="CuPy is not installed (it is in the extra `dev`)", exc_type=ImportError)
+    special = pytest.importorskip("cupyx.scipy.special")
+    public = [name for name, f in vars(gpugrad.special).items() if callable(f) and f.__module__ == "gpugrad.special"]
+    assert {name for name in public if not name.startswith("_")} == {"erf", "ndtr"}
+    assert exists(special, "erf") and exists(special, "ndtr")

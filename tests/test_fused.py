@@ -204,6 +204,22 @@ def test_an_index_out_of_range_is_nan_and_its_gradient_goes_nowhere(host):
     host.allocator.check()
 
 
+@pytest.mark.parametrize(
+    "counts", [[128], [129], [127, 1], [128, 128], [100, 28, 128, 1], [300, 7, 500], [1, 127, 129]]
+)
+def test_runs_that_end_where_pieces_do(host, counts):
+    """Sums of rows in the order of their runs, which end at, before and after the places where runs are cut."""
+    index = np.repeat(np.arange(len(counts))[::-1], counts)
+    index[:3] = [-1, 99, index[2]]  # out of range: before and after all runs
+    g = np.random.default_rng(0).integers(-9, 9, (len(index), 5)).astype(np.float32)
+    expected = np.zeros((len(counts), 5))
+    np.add.at(expected, index[2:], g[2:])
+    for host.order in SCHEDULES:
+        out = fused.scatter_add(host.put(g), host.put(index), len(counts), True)
+        np.testing.assert_array_equal(to_host(out), expected)
+        host.check()
+
+
 def test_more_than_2_to_the_31_elements(host):
     """The last rows of a table of 4 GB of which no more than those are ever touched."""
     entries = 2**31 // 8 + 5

@@ -6,9 +6,11 @@ import math
 
 from ..array import Array
 from ..dtypes import wide
-from ..kernels import Place, by_row, place
+from ..kernels import Place, by_row, ceil, place
 from ..launch import Launch, Launcher
 from .shape import whole
+
+PIECE = 128  # rows that are added up one after the other: kernels/embedding.cu
 
 
 def _gather(p: Place, table: Array, index: Array) -> Launch:
@@ -29,7 +31,8 @@ def gather(table: Array, index: Array) -> Array:
 def scatter_add(g: Array, index: Array, entries: int, deterministic: bool = False) -> Array:
     """(entries, columns): each row of g (..., columns) added to the row that its index names, the others 0.
 
-    deterministic: the same bits on every run, by sorting the indices; without it by atomic additions.
+    deterministic: the same bits on every run, by sorting the indices; a run of equal ones is added up in pieces, at
+    once.  Without it by atomic additions.
     """
     p = place(g, index)
     cols, rows = g.shape[-1], math.prod(index.shape)
@@ -41,8 +44,14 @@ def scatter_add(g: Array, index: Array, entries: int, deterministic: bool = Fals
             out = xp.zeros((entries, cols), g.dtype)
             if g.size:
                 order = xp.argsort(index, kind="stable")
+                ordered, pieces = index[order], ceil(rows, PIECE)
+                partial = p.empty((2, pieces, cols), wide(g.dtype))
                 run = p.get("embedding", "scatter_add_sorted", g.dtype, index.dtype, team)
-                run(grid, block, g, order, index[order], out, entries, rows, cols)
+                run(grid, block, g, order, ordered, out, partial, entries, rows, cols)
+                if pieces > 1:
+                    team, grid, block = by_row(pieces - 1, cols)
+                    run = p.get("embedding", "scatter_add_pieces", g.dtype, index.dtype, team)
+                    run(grid, block, ordered, partial, out, entries, rows, cols)
             return out
         total = xp.zeros((entries, cols), wide(g.dtype))
         if g.size:

@@ -37,17 +37,20 @@ class Allocator:
     """Makes guarded arrays, against the page after or (`at_start`) the page before, and looks after them.
 
     At the end of its pages an array of odd size is misaligned for 16-byte loads; at their start it is aligned and has
-    a tail.  A kernel is to be run with its arrays at both.
+    a tail.  A kernel is to be run with its arrays at both.  What it looks after stays mapped until `check`; without
+    `guarded` its arrays are only filled, for tests of everything but kernels.
     """
 
     def __init__(self) -> None:
-        self.at_start = False
+        self.at_start, self.guarded = False, True
         self._watched: list[Guarded] = []
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An array full of 0xFF: NaN, or -1.  What a kernel leaves out shows.  It owns its memory, as a GPU's does."""
         dtype = np.dtype(dtype)
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if not self.guarded:
+            return np.ndarray(shape, dtype, np.full(nbytes, 0xFF, np.uint8))
         guarded = Guarded(nbytes, self.at_start)
         self._watched.append(guarded)
         np.ndarray((nbytes,), np.uint8, guarded.memory, guarded.offset)[...] = 0xFF
