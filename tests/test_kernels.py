@@ -131,7 +131,7 @@ def test_what_the_kernels_are_not_made_for(host, two):
 def test_bytes_in_another_order(host, two):
     for order in ("<f4", ">f4", "<f4", ">f4"):  # one number of a dtype, two dtypes
         x = host.put(np.arange(-3, 3).astype(order))
-        np.testing.assert_array_equal(np.asarray(relu(gg.tensor(x)).array), [0, 0, 0, 0, 1, 2])
+        np.testing.assert_array_equal(relu(gg.tensor(x)).numpy(), [0, 0, 0, 0, 1, 2])
 
 
 def test_two_devices_are_an_error(host, two, monkeypatch):

@@ -347,6 +347,14 @@ ROWS = [
         )
         for d, how in ((False, ""), (True, ", deterministic"))
     ],
+    Row(  # long runs of equal indices
+        "scatter_add, deterministic, 8 entries",
+        lambda m: {"g": m.in_rows(1 / 4).matrix(), "index": m.whole(4 * m.rows, 8)},
+        lambda g, index: fused.scatter_add(g, index, 8, True),
+        "g index out",
+        "out out",
+        figure=False,
+    ),
     Row(
         "sgd with momentum", lambda m: _step(m, 1), _sgd, "xs gs ms schedule", "outs ms", "outs", partly="table",
     ),
