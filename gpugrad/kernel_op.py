@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .axes import Axes, Spec, axes, elementwise
+from .axes import Axes, Spec, axes, elementwise, shape
 from .core import Tensor
 from .dtypes import as_dtype
 from .files import resource
@@ -105,10 +106,35 @@ def kernel_op(
         pullbacks |= {a: _pullback(name, a, its, k, rules.get(a)) for a, k in writers.items()}
     else:
         pullbacks = {"pull": _joint(name, args, its, writers, rules)}
-    made = user_op(reference, gpu=gpu, name=name, **pullbacks)
+    own = _with_host(reference, _checked(reference, args, defaults, its))
+    made = user_op(own, gpu=gpu, name=name, **pullbacks)
     made.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it
     made.kernels = Kernels(run, tuple(pulls), its, tuple([a for a in differentiable if a in {**writers, **rules}]))
     return made
+
+
+def _checked(reference: Any, args: Sequence[str], defaults: dict[str, Any], its: Axes) -> Callable[..., Any]:
+    """The reference for NumPy's arrays, with a ValueError, as of the kernels, where shapes are not as declared."""
+
+    def host(*xs: Any, **given: Any) -> Any:
+        sizes = its.sizes([(a, its.inputs[a], np.shape(x)) for a, x in zip(args, xs)])
+        out = reference(np, *xs, **given)
+        declared = shape(its.output, {**defaults, **given, **sizes})
+        if np.shape(out) != declared:
+            raise ValueError(
+                f"the reference answers shape {np.shape(out)}; declared is {' '.join(its.output) or 'none'!r}, "
+                f"which is {declared} here"
+            )
+        return out
+
+    return host
+
+
+def _with_host(reference: Any, host: Callable[..., Any]) -> Any:
+    """The same function, of its own, which says what stands for it on NumPy's arrays."""
+    own = FunctionType(reference.__code__, reference.__globals__, reference.__name__, None, reference.__closure__)
+    own.__kwdefaults__, own.__doc__, own.host = reference.__kwdefaults__, reference.__doc__, host  # type: ignore
+    return own
 
 
 # ---------------------------------------------------------------------------------------------- declaration

@@ -790,3 +790,23 @@ def test_on_a_gpu():
     assert check_kernel(leaky, x, slope=0.3) == ["float32"]
     with pytest.raises(RuntimeError, match=r"kernel_op softsign\(5\): error"):
         declare_softsign(SOFTSIGN.replace("out[i] =", "outt[i] ="))(gg.tensor(X, device="cuda"))
+
+
+def test_shapes_are_as_declared_on_the_cpu_too():
+    source = """
+    template <typename T> __global__ void scaled(const T* x, const T* w, T* out, long long rows, long long cols) {
+        long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+        if (i < rows * cols) out[i] = T(float(x[i]) * float(w[i % cols]));
+    }
+    """
+    declare = lambda reference: gg.kernel_op(
+        source, forward="scaled", reference=reference, shapes="... cols, cols -> ... cols", dtypes=("float32",),
+        x=lambda g, w: g * w, w=lambda g, x: g * x,
+    )  # fmt: skip
+    right, x = declare(lambda xp, x, w: x * w), gg.ones((2, 4))
+    assert right(x, gg.ones(4)).shape == (2, 4)
+    for wrong in ((1,), (2, 4), (5,)):
+        with pytest.raises(ValueError, match="w has shape"):
+            right(x, gg.ones(wrong))
+    with pytest.raises(ValueError, match=r"answers shape \(2,\); declared is '... cols', which is \(2, 4\)"):
+        declare(lambda xp, x, w: (x * w).sum(-1))(x, gg.ones(4))

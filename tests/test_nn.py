@@ -394,3 +394,19 @@ def test_embedding_learns_rows_but_the_padding():
     assert_close(g, expected)
     with pytest.raises(ValueError, match="padding_idx must be within the 6 rows"):
         gg.nn.Embedding(6, 4, padding_idx=6)
+
+
+def test_what_weights_and_lengths_may_be():
+    x, labels = gg.ones((6, 5)), [0, 1, 0, 1, 0, 1]
+    for wrong in ([1.0, 2.0], np.ones(9), np.ones((1, 5)), 2.0):
+        with pytest.raises(ValueError, match=r"weight has shape .*; it is a number for each class, \(5,\)"):
+            gg.nn.cross_entropy(x, labels, weight=wrong)
+        with pytest.raises(ValueError, match="a number for each class"):
+            gg.nn.nll_loss(x, labels, weight=wrong)
+    for wrong in (2.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="label_smoothing is a number from 0 to 1"):
+            gg.nn.cross_entropy(x, labels, label_smoothing=wrong)
+    assert_close(gg.nn.layer_norm(x, 5), gg.nn.layer_norm(x, (5,)))
+    for norm in (gg.nn.layer_norm, gg.nn.rms_norm):
+        with pytest.raises(TypeError, match="normalized_shape is the lengths of the last axes"):
+            norm(x, gg.ones(5))

@@ -16,8 +16,8 @@ from .module import Module
 def dropout(x: Any, rate: float = 0.5, seed: int | None = None, residual: Any = None) -> Any:
     """x with each element set to 0 with probability `rate`, the others scaled to keep the mean; plus the residual.
 
-    Srivastava et al. 2014.  What the gradient keeps is a seed and an offset, no mask.  With `seed`, the numbers are of
-    a stream of their own.  ValueError unless 0 <= rate < 1.
+    Srivastava et al. 2014.  What the gradient keeps is a seed and an offset, no mask.  With `seed`, the numbers are the
+    next of a stream of their own.  ValueError unless 0 <= rate < 1.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")

@@ -20,9 +20,16 @@ from .module import Module
 
 # ---------------------------------------------------------------------------------------------- over the last axes
 def _over_last(
-    name: str, x: Any, normalized_shape: Sequence[int], weight: Any, bias: Any, residual: Any, eps: float, center: bool
+    name: str,
+    x: Any,
+    normalized_shape: int | Sequence[int],
+    weight: Any,
+    bias: Any,
+    residual: Any,
+    eps: float,
+    center: bool,
 ) -> Any:
-    x, shape = boxed(x, name), tuple(normalized_shape)
+    x, shape = boxed(x, name), _lengths(name, normalized_shape)
     whole = raw(x).shape
     if not shape or whole[-len(shape) :] != shape:
         raise ValueError(f"{name}: the last axes of {whole} are not {shape}")
@@ -39,9 +46,18 @@ def _over_last(
     return reshape(out, whole) if residual is None else tuple([reshape(o, whole) for o in out])
 
 
+def _lengths(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
+    lengths = (given,) if isinstance(given, int) else given
+    if isinstance(lengths, Tensor) or not all([isinstance(n, int) for n in lengths]):
+        raise TypeError(
+            f"{name}: normalized_shape is the lengths of the last axes, as (64,); given {type(given).__name__}"
+        )
+    return tuple(lengths)
+
+
 def layer_norm(
     x: Any,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Any = None,
     bias: Any = None,
     eps: float = 1e-5,
@@ -56,7 +72,7 @@ def layer_norm(
 
 
 def rms_norm(
-    x: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None, residual: Any = None
+    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None, residual: Any = None
 ) -> Any:
     """x over the root of its mean square over its last axes (Zhang & Sennrich 2019), times weight.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..array import special
-from ..dtypes import wide
+from ..dtypes import is_float, wide
 from ..forward import as_float, number
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
 from ..kernels import usable
@@ -34,7 +34,12 @@ def _relu_grad(xp: Any, g: Any, y: Any) -> Any:
 
 
 def _relu_grad_host(g: Any, y: Any) -> Any:
-    return np.where(y > number(0, y.dtype), g, number(0, g.dtype))
+    if g.shape != y.shape or not y.ndim or not is_float(g.dtype):
+        return np.where(y > number(0, y.dtype), g, number(0, g.dtype))
+    bits = (y > number(0, y.dtype)).astype(f"u{g.itemsize}")  # `where` is 8 times slower on random signs
+    np.negative(bits, out=bits)  # 1 becomes all ones
+    bits &= g.view(bits.dtype)
+    return bits.view(g.dtype)
 
 
 _relu.host = lambda x: np.maximum(x, number(0, x.dtype))

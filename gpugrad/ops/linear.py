@@ -136,7 +136,8 @@ _LINEAR: dict[str | None, Any] = {
 def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Any:
     """x @ weight + bias, then the activation by name.
 
-    x (..., in), weight (in, out), bias (out,) -> (..., out).  ValueError for an unknown activation.
+    x (..., in), weight (in, out), bias (out,), or what broadcasts to the product -> (..., out).  activation: "gelu"
+    (exact), "gelu_tanh", "relu", "sigmoid", "silu", "tanh" or None; ValueError for another one.
     """
     made = _LINEAR.get(activation)
     if made is None:

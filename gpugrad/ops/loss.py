@@ -72,6 +72,10 @@ def cross_entropy(
             f"cross_entropy: labels of shape {index.shape} do not fit logits of shape {shape}; "
             f"they must have the shape of logits without its last axis, {shape[:-1]}"
         )
+    if weight is not None and (given := getattr(raw(weight), "shape", np.shape(weight))) != shape[-1:]:
+        raise ValueError(f"cross_entropy: weight has shape {given}; it is a number for each class, {shape[-1:]}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing is a number from 0 to 1, not {label_smoothing!r}")
     ignore_index = _to_ignore(index, shape[-1], ignore_index)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
@@ -260,6 +264,9 @@ def nll_loss(
             f"nll_loss: labels of shape {labels.shape} do not fit log-probabilities of shape "
             f"{raw(log_probabilities).shape}; they must have that shape without its last axis"
         )
+    classes = raw(log_probabilities).shape[-1:]
+    if weight is not None and (given := getattr(raw(weight), "shape", np.shape(weight))) != classes:
+        raise ValueError(f"nll_loss: weight has shape {given}; it is a number for each class, {classes}")
     if labels.dtype.kind in "iu":
         ignore_index = _to_ignore(labels, raw(log_probabilities).shape[-1], ignore_index)
         labels = placed(labels, raw(log_probabilities))
