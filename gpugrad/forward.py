@@ -119,6 +119,12 @@ def placed(index: Any, x: Any) -> Any:
     return i if own is None or own is NUMPY or library(i) is not NUMPY else own.asarray(i, None, own.device_of(x))
 
 
+def select(xp: Any, mask: Any, x: Any, y: Any) -> Any:
+    """`xp.where` of two operands of one dtype, in that dtype: of bfloat16 CuPy's answers float32."""
+    out = xp.where(mask, x, y)
+    return out if out.dtype == x.dtype or x.dtype != y.dtype else out.astype(x.dtype)
+
+
 def boxed(x: Any, name: str) -> Any:
     """A Tensor or an array as it is; a number or a nested list as a Tensor, for op `name`.  TypeError for the rest."""
     if isinstance(x, Tensor) or library(x) is not None:

@@ -21,7 +21,7 @@ from .dtypes import as_dtype
 from .files import resource
 from .kernels import CTYPES, inlined, read
 from .op import op, user_op
-from .rule import Rule, _asks as asks
+from .rule import Rule, asked_by as asks
 from .user_kernel import UserKernel, parameters
 
 _HALVES = "#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n"  # so that a template on T is one for the half types

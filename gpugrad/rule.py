@@ -60,7 +60,7 @@ class Op:
         for a in rules:
             if a not in args:
                 raise TypeError(f"op {name}: rule for {a!r}, which is no array argument; those are {list(args)}")
-        self.asks = {a: _asks(r) for a, r in rules.items()}
+        self.asks = {a: asked_by(r) for a, r in rules.items()}
         for a, asked in self.asks.items():
             for n in asked:
                 if n != "shape" and n not in self.names:
@@ -75,10 +75,10 @@ class Op:
         ]
         self.joint = self.rules[0] if pull else None
         if via is not None:
-            shared = [self._at(n) for n in _asks(via)]
+            shared = [self._at(n) for n in asked_by(via)]
             self.needs = [need | set(shared) if a in rules else need for a, need in zip(args, self.needs)]
             self.joint = partial(_Shared, self.rules, _positional(via, shared))
-        asked = {a: [self._at(n) for n in _asks(r)[:-1]] for a, r in (adds or {}).items()}
+        asked = {a: [self._at(n) for n in asked_by(r)[:-1]] for a, r in (adds or {}).items()}
         self.adds = adds and [
             (lambda g, s, total, r=adds[a], at=tuple(asked[a]): r(g, *[s[i] for i in at], total)) if a in adds else None
             for a in args
@@ -104,7 +104,7 @@ class Op:
         return found
 
 
-def _asks(rule: Any) -> list[str]:
+def asked_by(rule: Any) -> list[str]:
     """The names of a rule's parameters after the cotangent: its attribute `asks`, where its signature hides them."""
     if (names := getattr(rule, "asks", None)) is not None:
         return names
@@ -197,7 +197,7 @@ def checked_rule(name: str, arg: str, rule: Rule) -> Rule:
             ) from None
         return d
 
-    call.asks = [*_asks(rule), "shape"]  # type: ignore[attr-defined]
+    call.asks = [*asked_by(rule), "shape"]  # type: ignore[attr-defined]
     return call
 
 

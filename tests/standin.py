@@ -15,6 +15,7 @@ import numpy as np
 
 from gpugrad import special
 from gpugrad.array import Device, Library
+from gpugrad.dtypes import bfloat16
 
 _OURS = "Unsupported type <class 'numpy.ndarray'>"  # CuPy's words
 
@@ -156,6 +157,11 @@ class Namespace:
     """NumPy's functions for our arrays; NumPy's own they refuse, but for those that make ours of them."""
 
     ndarray = Array
+
+    def where(self, mask, *values):
+        """As CuPy's, which has no loop for bfloat16."""
+        out = _ours(np.where)(mask, *values)
+        return out.astype(np.float32) if values and out.dtype == bfloat16 else out
 
     def __getattr__(self, name):
         value = getattr(np, name)

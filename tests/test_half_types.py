@@ -70,3 +70,14 @@ def test_weights_of_rows():
     assert float(Squares()(target, prediction, sample_weight=[1.0, 0.5])) == 1.5
     with pytest.raises(ValueError, match="sample_weight has shape"):
         Squares()(target, prediction, sample_weight=[[1.0, 0.5]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_choices_between_half_types_stay_so(dtype):
+    """CuPy's `where`, and the stand-in's, answers float32 for bfloat16."""
+    x = gg.tensor([-1.0, 2.0, 3.0], dtype=dtype)
+    for f in (lambda x: gg.where(x > 0, x, x * 2), gg.nn.leaky_relu, gg.nn.elu, gg.nn.relu, gg.nn.relu_mask):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = f(x)
+        assert y.dtype == tape.gradient(y, x).dtype == x.dtype

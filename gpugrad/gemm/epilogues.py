@@ -136,7 +136,7 @@ def activation_grad(g: Array, saved: Array, activation: str) -> tuple[Array, Arr
             return kernels.bias_act_grad(g, saved[:, :m].reshape(g.shape), None, activation)
         columns = xp.arange(m)
         bits = (saved[:, columns >> 3] >> (columns & 7).astype(np.uint8)) & 1  # of a byte, the lowest bit comes first
-        dz = xp.where(bits.reshape(g.shape) != 0, g, xp.zeros((), g.dtype))
+        dz = xp.where(bits.reshape(g.shape) != 0, g, xp.zeros((), g.dtype)).astype(g.dtype, copy=False)
         return dz, kernels.column_sums(dz)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..array import special
 from ..dtypes import is_float, wide
-from ..forward import as_float, number
+from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
 from ..kernels import usable
 from ..op import op
@@ -30,7 +30,7 @@ def _relu(xp: Any, x: Any) -> Any:
 
 def _relu_grad(xp: Any, g: Any, y: Any) -> Any:
     """g where y > 0, else 0: the pullback of relu by its output."""
-    return xp.where(y > 0, g, g.dtype.type(0))  # not a product: an infinite g stays out where y is 0
+    return select(xp, y > 0, g, g.dtype.type(0))  # not a product: an infinite g stays out where y is 0
 
 
 def _relu_grad_host(g: Any, y: Any) -> Any:
@@ -70,7 +70,7 @@ def _relu_mask_grad(xp: Any, g: Any, bits: Any) -> Any:
     if bits.dtype != np.uint8:
         return _fused_mask_grad(g, bits)
     mask = xp.unpackbits(bits)[: g.size].reshape(g.shape)
-    return xp.where(mask.view(np.bool_), g, g.dtype.type(0))
+    return select(xp, mask.view(np.bool_), g, g.dtype.type(0))
 
 
 relu_mask = op(
@@ -90,7 +90,7 @@ def _sigmoid(xp: Any, x: Any) -> Any:
     if x.dtype.kind == "c":
         return one / (one + xp.exp(-x))
     e = xp.exp(-xp.abs(x))  # never overflows, and keeps the lower tail
-    out = xp.where(x < 0, e, one)
+    out = select(xp, x < 0, e, one)
     e += one
     out /= e
     return out
@@ -268,11 +268,11 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 def leaky_relu(xp: Any, x: Any, *, negative_slope: float = 0.01) -> Any:
     """x where positive, else negative_slope x."""
     x = as_float(x)
-    return xp.where(x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
+    return select(xp, x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
 
 
 @op(x=lambda g, x, alpha: where(x > 0, g, g * exp(where(x > 0, 0.0, x)) * alpha))
 def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
     """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
     x = as_float(x)
-    return xp.where(x > 0, x, (alpha * xp.expm1(xp.minimum(x, x.dtype.type(0)))).astype(x.dtype, copy=False))
+    return select(xp, x > 0, x, (alpha * xp.expm1(xp.minimum(x, x.dtype.type(0)))).astype(x.dtype, copy=False))

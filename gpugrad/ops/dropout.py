@@ -12,7 +12,7 @@ import numpy as np
 from .. import fused
 from ..array import library
 from ..dtypes import wide
-from ..forward import as_float
+from ..forward import as_float, select
 from ..kernels import usable
 from ..op import op
 
@@ -40,7 +40,7 @@ def _dropout(xp: Any, x: Any, *, rate: float, seed: int, offset: int) -> Any:
         kept = lib.asarray(kept, None, lib.device_of(x))
     out = x * wide(x.dtype).type(1 / (1 - rate))
     if out.dtype.kind == "c":
-        return xp.where(kept, out, out.dtype.type(0))
+        return select(xp, kept, out, out.dtype.type(0))
     # Of the bits: a tenth of a choice's time, and infinity and NaN are dropped as well.
     bits = out.view(f"u{out.dtype.itemsize}")
     bits *= kept

@@ -12,11 +12,12 @@ from .. import fused
 from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..dtypes import is_inexact, wide
+from ..forward import select
 from ..kernels import usable
 from ..op import op
 from .math import where
 from .shape import expand_dims
-from .softmax import indices, within
+from .softmax import kernel_integers, within
 
 
 def _embedding(xp: Any, table: Any, index: Any, *, padding: int | None = None, deterministic: bool = False) -> Any:
@@ -33,7 +34,7 @@ def _embedding(xp: Any, table: Any, index: Any, *, padding: int | None = None, d
     if none or library(index) is NUMPY:
         return xp.take(table, index, axis=0)
     places, inside = within(xp, index, table.shape[0])
-    return xp.where(inside[..., None], xp.take(table, places, axis=0), xp.asarray(np.nan, table.dtype))
+    return select(xp, inside[..., None], xp.take(table, places, axis=0), xp.asarray(np.nan, table.dtype))
 
 
 def check(index: Any, entries: int, waits: bool = False) -> None:
@@ -52,7 +53,7 @@ def check(index: Any, entries: int, waits: bool = False) -> None:
 def _embedding_gpu(xp: Any, table: Any, index: Any, *, padding: int | None = None, deterministic: bool = False) -> Any:
     if not usable(table) or index.dtype.kind not in "iu" or table.ndim != 2:
         return _embedding(xp, table, index)
-    return fused.gather(table, indices(index))
+    return fused.gather(table, kernel_integers(index))
 
 
 embedding = op(
@@ -94,7 +95,7 @@ def _sum_by_index_gpu(
 ) -> Any:
     if not usable(g):
         return _sum_by_index(xp, g, index, entries=entries, padding=padding)
-    index = indices(index)
+    index = kernel_integers(index)
     if padding is not None:
         index = xp.where(index == padding, index.dtype.type(-1), index)  # out of range: left out
     return fused.scatter_add(g, index, entries, deterministic)

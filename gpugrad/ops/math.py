@@ -18,7 +18,7 @@ import numpy as np
 from ..array import Device, asarray, device as _device, device_of, library
 from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, bool_, complex64, default_float, is_inexact, wide
-from ..forward import as_float, boxed, number, operand, pair, ufunc
+from ..forward import as_float, boxed, number, operand, pair, select, ufunc
 from ..fused import activate, activate_grad
 from ..op import op
 from ..origin import CONSTANT, INTEGER, STOPPED
@@ -251,7 +251,7 @@ def _where(xp: Any, mask: Any, x: Any, y: Any) -> Any:
         y, x = _weak(xp, y, x)
     elif not hasattr(y, "dtype"):
         x, y = _weak(xp, x, y)
-    return xp.where(mask, x, y)
+    return select(xp, mask, x, y)
 
 
 def _weak(xp: Any, x: Any, number: Any) -> Any:

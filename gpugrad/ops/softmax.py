@@ -150,7 +150,7 @@ def lookup(xp: Any, labels: Any, classes: int, ignore_index: int | None, dtype: 
     places, inside = within(xp, labels, classes)
     counts = xp.where(inside, dtype.type(1), dtype.type(np.nan))
     if ignore_index is not None:
-        counts = xp.where(indices(labels) == ignore_index, dtype.type(0), counts)
+        counts = xp.where(kernel_integers(labels) == ignore_index, dtype.type(0), counts)
     return places, counts
 
 
@@ -163,7 +163,7 @@ def _reduced(loss: Any, labels: Any, reduction: str, ignore_index: int | None) -
         return loss, None
     if ignore_index is None:
         return loss / rows, None
-    count = (indices(labels) != ignore_index).sum(dtype=loss.dtype)
+    count = (kernel_integers(labels) != ignore_index).sum(dtype=loss.dtype)
     return loss / count, count
 
 
@@ -172,19 +172,21 @@ def _softmax_xent_gpu(
 ) -> tuple[Any, Any, Any]:
     if not usable(logits):
         return _softmax_xent(xp, logits, labels, reduction=reduction, ignore_index=ignore_index)
-    loss, lse = fused.softmax_xent(logits, indices(labels), ignore_index)
+    loss, lse = fused.softmax_xent(logits, kernel_integers(labels), ignore_index)
     loss, count = _reduced(loss, labels, reduction, ignore_index)
-    return loss.astype(logits.dtype, copy=False), lse, count
+    if loss.dtype != logits.dtype:  # CuPy's astype takes 1 us to do nothing
+        loss = loss.astype(logits.dtype)
+    return loss, lse, count
 
 
-def indices(a: Any) -> Any:
+def kernel_integers(a: Any) -> Any:
     """Integers in a dtype that kernels take: themselves, or a copy."""
     return a if a.dtype in (int32, int64) else a.astype(int64)
 
 
 def within(xp: Any, index: Any, entries: int) -> tuple[Any, Any]:
     """(indices that are all in range, which ones were): CuPy wraps the others around, to a plausible wrong number."""
-    index = indices(index)
+    index = kernel_integers(index)
     inside = (index >= 0) & (index < entries)
     return xp.where(inside, index, index.dtype.type(0)), inside
 
@@ -229,7 +231,7 @@ def _softmax_xent_grad_gpu(
 ) -> Any:
     if not usable(logits, g):
         return _softmax_xent_grad(xp, g, logits, labels, lse, count, scale=scale, ignore_index=ignore_index)
-    return fused.softmax_xent_grad(g, logits, indices(labels), lse, scale, count, ignore_index)
+    return fused.softmax_xent_grad(g, logits, kernel_integers(labels), lse, scale, count, ignore_index)
 
 
 def _by_g(
@@ -246,7 +248,7 @@ def _by_logits(h: Any, g: Any, logits: Any, labels: Any, count: Any, scale: floa
         h = astype(h, wide(h.dtype)) / xp_of(count).maximum(count, 1)
         logits = astype(logits, h.dtype)
     if ignore_index is not None:
-        h = where((indices(raw(labels)) != ignore_index)[:, None], h, 0)
+        h = where((kernel_integers(raw(labels)) != ignore_index)[:, None], h, 0)
     return softmax_grad(h, softmax(logits))
 
 
