@@ -73,6 +73,8 @@ class Op:
             _quick(rules[a], [self._at(n) for n in self.asks[a]], wrapped) if wrapped is not None else None
             for a, wrapped in zip(args, self.rules, strict=True)
         ]
+        if pull and (via or adds):
+            raise TypeError(f"op {name}: `via` and `adds` go with a rule for each input, not with `pull`")
         self.joint = self.rules[0] if pull else None
         if via is not None:
             shared = [self._at(n) for n in asked_by(via)]
@@ -188,6 +190,8 @@ def checked_rule(name: str, arg: str, rule: Rule) -> Rule:
                 f"op {name}: the pullback of {arg!r} returned {d!r:.40} of type {type(d).__name__}; "
                 f"it must return the cotangent of {arg!r}, an array of shape {shape}"
             )
+        if shape is None:  # after a shared first step, whose rules are not told it
+            return d
         try:
             np.broadcast_shapes(d.shape, shape)
         except ValueError:

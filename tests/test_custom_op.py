@@ -70,3 +70,20 @@ def test_built_in_ops_are_found_by_pickle_and_help():
     assert list(inspect.signature(gg.multiply).parameters) == ["x", "y"]
     with pytest.raises(TypeError, match=r"sum has no argument 'dim'; it takes \['axis', 'keepdims', 'dtype'\]"):
         gg.sum(x, dim=0)
+
+
+def test_a_first_step_that_pullbacks_share():
+    taken = []
+    f = gg.op(
+        lambda xp, x, y: (x + y) ** 2,
+        name="square_of_sum",
+        via=lambda g, x, y: (taken.append(1), g * 2 * (x + y))[1],
+        x=lambda d: d,
+        y=lambda d: d,
+    )
+    x, y = (gg.tensor(np.array(v), requires_grad=True) for v in ([1.0, 2.0], [3.0, 4.0]))
+    f(x, y).sum().backward()
+    assert x.grad.tolist() == y.grad.tolist() == [8, 12] and len(taken) == 1
+    gg.testing.check_grads(f, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+    with pytest.raises(TypeError, match="`via` and `adds` go with a rule for each input"):
+        gg.op(lambda xp, x: x, name="both", pull=lambda g: (g,), via=lambda g: g)
