@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from . import special as _special
+from . import host_special
 from .blas import Blas
 from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
 
@@ -95,8 +95,8 @@ class Library:
         return np.random.default_rng(seed)
 
     def special(self) -> Any:
-        """The namespace of the special functions, `erf` and `ndtr`."""
-        return _special
+        """The namespace of the special functions, under the names of `scipy.special`."""
+        return host_special
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""
@@ -172,7 +172,7 @@ def xp(x: object) -> Any:
 def special(x: object) -> Any:
     """The namespace of the special functions of array `x`."""
     lib = library(x)
-    return _special if lib is None else lib.special()
+    return host_special if lib is None else lib.special()
 
 
 # ---------------------------------------------------------------------------------------------- devices

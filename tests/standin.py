@@ -9,11 +9,11 @@ import contextlib
 import operator
 from operator import attrgetter
 from sys import getrefcount
-from types import SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 
-from gpugrad import special
+from gpugrad import host_special
 from gpugrad.array import Device, Library
 from gpugrad.dtypes import bfloat16
 
@@ -158,17 +158,22 @@ class Namespace:
 
     ndarray = Array
 
+    def __init__(self, module=np):
+        self._module = module
+
     def where(self, mask, *values):
         """As CuPy's, which has no loop for bfloat16."""
         out = _ours(np.where)(mask, *values)
         return out.astype(np.float32) if values and out.dtype == bfloat16 else out
 
     def __getattr__(self, name):
-        value = getattr(np, name)
-        if callable(value) and not isinstance(value, type):
+        value = found = getattr(self._module, name)
+        if isinstance(value, ModuleType):
+            value = Namespace(value)
+        elif callable(value) and not isinstance(value, type):
             value = _ours(value, takes_numpy=name in ("asarray", "array"))
-            if hasattr(getattr(np, name), "at"):
-                value.at = _ours(getattr(np, name).at)
+            if hasattr(found, "at"):
+                value.at = _ours(found.at)
         setattr(self, name, value)
         return value
 
@@ -190,7 +195,7 @@ class StandIn(Library):
         return Device("standin")
 
     def special(self):
-        return SimpleNamespace(erf=_ours(special.erf), ndtr=_ours(special.ndtr))
+        return Namespace(host_special)
 
     def address(self, x):
         return x.host.ctypes.data

@@ -23,6 +23,7 @@ class Namespace(standin.Namespace):
     """The stand-in's numpy, whose new arrays are guarded and poisoned."""
 
     def __init__(self, allocator: Allocator) -> None:
+        super().__init__()
         self._allocator = allocator
 
     def empty(self, shape: Any, dtype: Any = np.float64) -> standin.Array:

@@ -1,4 +1,4 @@
-"""Floor 0: special functions of NumPy arrays: SciPy's where it is installed, else Python's, an element at a time."""
+"""Floor 0: special functions of NumPy arrays: SciPy's; without it, erf and ndtr are Python's, an element at a time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ def _scipy() -> Any:
     except ImportError:
         return None
     return special
+
+
+def __getattr__(name: str) -> Any:
+    """SciPy's function of this name.  ImportError where SciPy is missing."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    special = _scipy()
+    if special is None:
+        raise ImportError(f"{name} on the CPU is SciPy's, which is not installed: pip install 'gpugrad[scipy]'")
+    return getattr(special, name)
 
 
 def _each(f: Callable[[float], float], x: np.ndarray) -> np.ndarray:
