@@ -54,9 +54,13 @@ from .gemm import (
 from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
+from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
 from .ops.index import (
     argsort as argsort,
+    gather_nd as gather_nd,
     getitem as getitem,
+    masked_fill as masked_fill,
+    masked_select as masked_select,
     one_hot as one_hot,
     repeat as repeat,
     sort as sort,
@@ -144,6 +148,7 @@ from .ops.norm import (
     global_norm as global_norm,
     normalize as normalize,
 )
+from .ops.pad import pad as pad
 from .ops.reduce import (
     all as all,
     any as any,
@@ -170,10 +175,10 @@ from .ops.shape import (
     matrix_transpose as matrix_transpose,
     meshgrid as meshgrid,
     moveaxis as moveaxis,
-    pad as pad,
     permute_dims as permute_dims,
     reshape as reshape,
     roll as roll,
+    rot90 as rot90,
     split as split,
     squeeze as squeeze,
     stack as stack,

@@ -14,7 +14,7 @@ from ..core import Tensor as CoreTensor, raw, wrap
 from ..dtypes import int64
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
-from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes
+from ..ops import activation, diagonal, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
 from .tensor import Tensor, promoted, tensor
@@ -104,7 +104,7 @@ gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")
 roll = row(_shape.roll, "input, shifts:shift, dims:axis=None", dims=_axis)
 tril, triu = row(_shape.tril, "input, diagonal:k=0"), row(_shape.triu, "input, diagonal:k=0")
-diag = row(index.diag, "input, diagonal:k=0")
+diag = row(diagonal.diag, "input, diagonal:k=0")
 tile = row(_shape.tile, "input, *dims:repetitions", dims=lambda given: shape_of(given))
 repeat = row(options.repeat, "input, *repeats:repetitions", repeats=lambda given: shape_of(given))
 tensordot = row(linalg.tensordot, "input, +other, dims:axes=2")
