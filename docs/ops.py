@@ -25,12 +25,13 @@ HEAD = """# Ops
 
 Written by `python docs/ops.py` from the op table (`tests/table`) and the docstrings; a test compares. Every name has
 rows in that table, and one body of checks (`tests/test_ops.py`) proves each: the value against NumPy and SciPy, the
-gradient and the gradient's gradient against central differences, float32, float64, float16, bfloat16 and, where it makes
-sense, complex numbers.
+gradient and the gradient's gradient against central differences, float32, float64, float16, bfloat16 and, where it
+makes sense, complex numbers.
 
 *Kept* is what a tape keeps for the way back when all float inputs are watched: the arguments of an op that its
 pullbacks ask for, or `op: arguments` where a function is made of several ops; shapes and options are not counted, an
-array that several ops keep is named once. *GPU* says where a kernel of ours, or cuBLASLt, stands in for array functions.
+array that several ops keep is named once. *GPU* says where a kernel of ours, or cuBLASLt, stands in for array
+functions.
 """
 
 NAMESPACES: dict[str, Any] = {
