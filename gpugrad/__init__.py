@@ -55,14 +55,11 @@ from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.index import (
-    argsort as argsort,
     getitem as getitem,
     one_hot as one_hot,
     repeat as repeat,
-    sort as sort,
     take as take,
     take_along_axis as take_along_axis,
-    top_k as top_k,
 )
 from .ops.linalg import (
     einsum as einsum,
@@ -182,6 +179,12 @@ from .ops.shape import (
     tril as tril,
     triu as triu,
     unstack as unstack,
+)
+from .ops.sorting import (
+    argsort as argsort,
+    searchsorted as searchsorted,
+    sort as sort,
+    topk as topk,
 )
 from .registry import register_gradient as register_gradient
 from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
