@@ -21,7 +21,7 @@ from ..forward import boxed, indices as as_indices, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
-from .math import astype, const, where
+from .math import astype, where
 from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
 from .shape import broadcast_to, expand_dims, reshape
 
@@ -52,7 +52,7 @@ def _settled(name: str, x: Any, k: Any) -> Any:
     if isinstance(k, np.integer):
         return int(k)
     if isinstance(k, list):
-        k = np.asarray([raw(i) for i in k], None if k else int)
+        k = np.asarray([to_host(raw(i)) if isinstance(i, Tensor) else i for i in k], None if k else int)
     if getattr(raw(k), "dtype", np.dtype(float)).kind not in "iub":
         raise IndexError(f"{name}: {k!r:.60} is no index; integers, slices, None, ... and integer or bool arrays are")
     return placed(k, x)
@@ -205,38 +205,6 @@ def gather(x: Any, indices: Any, axis: int) -> Any:
         wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
         raise IndexError(f"gather: index {wrong} is out of bounds for dimension {axis} with size {array.shape[axis]}")
     return _getitem(x, key=_key_along(indices, axis, indices.shape))
-
-
-@const
-def argsort(x: Any, axis: int = -1, descending: bool = False) -> Any:
-    """The indices that sort x along `axis`, equal elements in order.  No gradient."""
-    x = raw(x)
-    order = x.argsort(axis=axis, kind="stable")
-    if descending:
-        back = [slice(None)] * x.ndim
-        back[axis] = slice(None, None, -1)
-        order = x.shape[axis] - 1 - x[tuple(back)].argsort(axis=axis, kind="stable")[tuple(back)]
-    return order
-
-
-def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
-    """x sorted along `axis`; each gradient goes back to where its element came from."""
-    x = boxed(x, "sort")
-    return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending)), axis)
-
-
-def top_k(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
-    """(values, indices) of the k largest elements along `axis`, the largest first; or of the smallest.
-
-    ValueError if there are fewer than k.
-    """
-    x = boxed(x, "top_k")
-    n = raw(x).ndim
-    axis = _checked("top_k", axis, n)
-    if not 0 <= k <= raw(x).shape[axis]:
-        raise ValueError(f"top_k: axis {axis} has {raw(x).shape[axis]} elements, not {k}")
-    places = getitem(argsort(x, axis=axis, descending=largest), (*[slice(None)] * axis, slice(k)))
-    return take_along_axis(x, raw(places), axis), places
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:

@@ -19,7 +19,18 @@ from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, int32
 from ..forward import ufunc
 from ..op import findable, op
-from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape, softmax as softmaxes
+from ..ops import (
+    activation,
+    index,
+    linalg,
+    loss,
+    math,
+    norm as norms,
+    reduce,
+    shape as _shape,
+    softmax as softmaxes,
+    sorting,
+)
 from ..ops.pad import pad as _pad
 from ..origin import CONSTANT
 from ..recording import lost
@@ -175,7 +186,7 @@ TopKV2 = namedtuple("TopKV2", "values indices")
 
 
 def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
-    values, places = index.top_k(x, int(k))
+    values, places = sorting.topk(x, int(k))
     return TopKV2(values, math.astype(places, dtype))
 
 
@@ -197,7 +208,7 @@ TABLE: dict[str, Any] = {
     "add_n math.add_n": row(math.total, "inputs", box=_each),
     "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
     "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
-    "argsort": row(lambda x, axis, way: math.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
+    "argsort": row(lambda x, axis, way: math.astype(sorting.argsort(x, axis, chosen("direction", way, WAYS)), int32),
         "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
     **{f"{n} math.{n}": row(getattr(math, n), "x, +y") for n in (
         "equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "not_equal",
@@ -263,7 +274,7 @@ TABLE: dict[str, Any] = {
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
-    "sort": row(lambda x, axis, way: index.sort(x, axis, chosen("direction", way, WAYS)),
+    "sort": row(lambda x, axis, way: sorting.sort(x, axis, chosen("direction", way, WAYS)),
         "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),

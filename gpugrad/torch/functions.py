@@ -14,7 +14,18 @@ from ..core import Tensor as CoreTensor, raw, wrap
 from ..dtypes import int64
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
-from ..ops import activation, diagonal, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes
+from ..ops import (
+    activation,
+    diagonal,
+    index,
+    linalg,
+    math,
+    options,
+    reduce,
+    shape as _shape,
+    softmax as softmaxes,
+    sorting,
+)
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
 from .tensor import Tensor, promoted, tensor
@@ -98,7 +109,7 @@ softmax, log_softmax = [
     )
     for f in (softmaxes.softmax, softmaxes.log_softmax)
 ]  # fmt: skip
-argsort = row(index.argsort, "input, dim:axis=-1, descending=False, -stable=False")
+argsort = row(sorting.argsort, "input, dim:axis=-1, descending=False, -stable=False")
 index_select = row(index.take, "input, dim:axis, index:indices", index=raw)
 gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")

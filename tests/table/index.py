@@ -50,8 +50,4 @@ ROWS = [
     row("masked_fill", lambda x: gg.masked_fill(x, MASK, 0.5), lambda x: np.where(MASK, 0.5, x)),
     row("masked_fill broadcast", lambda x, v: gg.masked_fill(x, MASK[0], v), lambda x, v: np.where(MASK[0], v, x),
         (3, 4), (), empty=((0, 4), ())),
-    row("top_k", lambda x: gg.top_k(x, 2)[0], lambda x: -np.sort(-x)[:, :2]),
-    row("top_k smallest", lambda x: gg.top_k(x, 1, axis=0, largest=False)[0], lambda x: np.sort(x, axis=0)[:1]),
-    row("sort", lambda x: gg.sort(x, axis=0), lambda x: np.sort(x, axis=0)),
-    row("sort descending", lambda x: gg.sort(x, descending=True), lambda x: -np.sort(-x)),
 ]  # fmt: skip
