@@ -56,7 +56,6 @@ from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
 from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
 from .ops.index import (
-    argsort as argsort,
     gather_nd as gather_nd,
     getitem as getitem,
     masked_fill as masked_fill,
@@ -162,6 +161,19 @@ from .ops.reduce import (
     std as std,
     sum as sum,
     var as var,
+)
+from .ops.scatter import (
+    at as at,
+    index_add as index_add,
+    put_along_axis as put_along_axis,
+    scatter_nd as scatter_nd,
+)
+from .ops.segment import (
+    segment_max as segment_max,
+    segment_mean as segment_mean,
+    segment_min as segment_min,
+    segment_prod as segment_prod,
+    segment_sum as segment_sum,
 )
 from .ops.shape import (
     broadcast_arrays as broadcast_arrays,

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..array import library, to_host, xp as xp_of
+from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
-from ..dtypes import as_dtype, default_float, wide
-from ..forward import boxed, indices as as_indices, placed
+from ..dtypes import as_dtype, category, default_float, wide
+from ..forward import boxed, fit, indices as as_indices, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
@@ -69,13 +69,13 @@ def getitem(x: Any, key: Any) -> Any:
     IndexError for an index out of bounds.  The gradient of an element selected twice is the sum of both.
     """
     x = boxed(x, "getitem")
-    return told(_getitem(x, key=settled("getitem", raw(x), key)), key)
+    return told("getitem", _getitem(x, key=settled("getitem", raw(x), key)), key)
 
 
-def told(out: Any, key: Any) -> Any:
+def told(name: str, out: Any, key: Any) -> Any:
     """`out`, with a note that no gradient goes to the Tensors in `key`."""
     by = [k for k in parts(key) if isinstance(k, Tensor)]
-    return lost(out, "getitem", by, CONSTANT) if by and isinstance(out, Tensor) else out
+    return lost(out, name, by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
 @op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
@@ -139,7 +139,7 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
     elif mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"take: mode is 'raise', 'wrap' or 'clip', not {mode!r}")
     i = integers("take", indices, raw(x), n)
-    return told(_getitem(x, key=(*[slice(None)] * axis, i)), indices)
+    return told("take", _getitem(x, key=(*[slice(None)] * axis, i)), indices)
 
 
 def _checked(name: str, axis: int, ndim: int) -> int:
@@ -181,7 +181,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     x = boxed(x, "take_along_axis")
     if axis is None:
         x, axis = reshape(x, -1), 0
-    return told(_getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
+    return told("take_along_axis", _getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
 
 
 def gather(x: Any, indices: Any, axis: int) -> Any:
@@ -229,18 +229,18 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
 
 
 # ---------------------------------------------------------------------------------------------- by several indices
-def vectors(name: str, given: Any, x: Any, batch: int = 0) -> tuple[Any, ...]:
-    """The index of array `x` that index vectors, in the last axis of `given`, make; the first `batch` axes are shared.
+def vectors(name: str, given: Any, like: Any, shape: tuple[int, ...], batch: int = 0) -> tuple[Any, ...]:
+    """The index into an array of `shape` that index vectors in the last axis of `given` make, on the device of `like`.
 
-    IndexError for one out of range; ValueError for shapes that do not fit.
+    batch: so many first axes are shared.  IndexError for an index out of range; ValueError for shapes that do not fit.
     """
     i = as_indices(given)
-    if not 0 <= batch < i.ndim or batch + i.shape[-1] > x.ndim:
-        raise ValueError(f"{name}: index vectors {i.shape} and batch_dims={batch} do not fit an array of {x.ndim} axes")
-    if i.shape[:batch] != x.shape[:batch]:
-        raise ValueError(f"{name}: the first {batch} axes of indices {i.shape} and of x {x.shape} are not the same")
-    shared = [_line(x, a, n, i.ndim - 1) for a, n in enumerate(i.shape[:batch])]
-    return (*shared, *[integers(name, i[..., j], x, x.shape[batch + j]) for j in range(i.shape[-1])])
+    if not 0 <= batch < i.ndim or not 0 < i.shape[-1] <= len(shape) - batch:
+        raise ValueError(f"{name}: index vectors {i.shape} and batch_dims={batch} do not fit an array of shape {shape}")
+    if i.shape[:batch] != shape[:batch]:
+        raise ValueError(f"{name}: the first {batch} axes of indices {i.shape} and of {shape} are not the same")
+    shared = [_line(like, a, n, i.ndim - 1) for a, n in enumerate(i.shape[:batch])]
+    return (*shared, *[integers(name, i[..., j], like, shape[batch + j]) for j in range(i.shape[-1])])
 
 
 def gather_nd(x: Any, indices: Any, batch_dims: int = 0) -> Any:
@@ -249,7 +249,8 @@ def gather_nd(x: Any, indices: Any, batch_dims: int = 0) -> Any:
     IndexError for an index out of range; ValueError for shapes that do not fit.
     """
     x = boxed(x, "gather_nd")
-    return told(_getitem(x, key=vectors("gather_nd", indices, raw(x), batch_dims)), indices)
+    key = vectors("gather_nd", indices, raw(x), raw(x).shape, batch_dims)
+    return told("gather_nd", _getitem(x, key=key), indices)
 
 
 # ---------------------------------------------------------------------------------------------- by a mask
@@ -272,7 +273,7 @@ def masked_select(x: Any, mask: Any) -> Any:
     m = _mask("masked_select", mask, raw(x))
     shape = np.broadcast_shapes(raw(x).shape, m.shape)
     x = x if raw(x).shape == shape else broadcast_to(x, shape)
-    return told(_getitem(x, key=xp_of(m).broadcast_to(m, shape)), mask)
+    return told("masked_select", _getitem(x, key=xp_of(m).broadcast_to(m, shape)), mask)
 
 
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
@@ -281,20 +282,24 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     ValueError for a mask that does not broadcast to x, TypeError for a value that x cannot hold.
     """
     x = boxed(x, "masked_fill")
-    m, v = _mask("masked_fill", mask, raw(x)), raw(boxed(value, "masked_fill"))
-    if v.ndim:
-        raise ValueError(f"masked_fill: the value is a number, not an array of shape {v.shape}; see where")
+    m, v = _mask("masked_fill", mask, raw(x)), beside("masked_fill", x, value)
+    if raw(v).ndim:
+        raise ValueError(f"masked_fill: the value is a number, not an array of shape {raw(v).shape}; see where")
     if np.broadcast_shapes(m.shape, raw(x).shape) != raw(x).shape:
         raise ValueError(f"masked_fill: a mask of shape {m.shape} does not broadcast to x of shape {raw(x).shape}")
-    holds("masked_fill", raw(x).dtype, v.dtype)
-    return told(where(m, value if library(raw(value)) is None else astype(value, raw(x).dtype), x), mask)
+    return told("masked_fill", where(m, v, x), mask)
 
 
-def holds(name: str, dtype: np.dtype, other: np.dtype) -> None:
-    """TypeError if an array of `dtype` cannot hold values of the kind of another: complex numbers, floats, integers."""
-    order = "biufVc"  # V: bfloat16
-    if order.index(other.kind.replace("V", "f")) > order.index(dtype.kind.replace("V", "f").replace("i", "u")):
-        raise TypeError(f"{name}: an array of {dtype} cannot hold values of {other}; write x.astype(...) first")
+def beside(name: str, x: Any, value: Any) -> Any:
+    """`value` as an array, of the dtype and on the device of x.
+
+    TypeError for what x cannot hold, as floats in an array of integers.
+    """
+    value = fit([x, value], name)[1]
+    to, of = raw(x).dtype, raw(value).dtype
+    if category(of) > category(to):
+        raise TypeError(f"{name}: an array of {to} cannot hold values of {of}; write x.astype(...) first")
+    return astype(value, to)
 
 
 def window(x: Any, begin: Sequence[int], size: Sequence[int]) -> Any:
