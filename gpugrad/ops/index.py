@@ -16,7 +16,7 @@ from ..forward import boxed, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
-from .math import const
+from .logic import const
 
 
 def _raw_key(key: Any) -> Any:
