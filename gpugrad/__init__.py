@@ -65,14 +65,11 @@ from .ops.choice import (
     minimum as minimum,
 )
 from .ops.index import (
-    argsort as argsort,
     getitem as getitem,
     one_hot as one_hot,
     repeat as repeat,
-    sort as sort,
     take as take,
     take_along_axis as take_along_axis,
-    top_k as top_k,
 )
 from .ops.linalg import (
     einsum as einsum,
@@ -190,6 +187,12 @@ from .ops.shape import (
     tril as tril,
     triu as triu,
     unstack as unstack,
+)
+from .ops.sorting import (
+    argsort as argsort,
+    searchsorted as searchsorted,
+    sort as sort,
+    topk as topk,
 )
 from .registry import register_gradient as register_gradient
 from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks

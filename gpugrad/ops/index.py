@@ -16,7 +16,6 @@ from ..forward import boxed, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
-from .logic import const
 
 
 def _raw_key(key: Any) -> Any:
@@ -152,38 +151,6 @@ def _along(x: Any, indices: Any, axis: int, lengths: tuple[int, ...]) -> Any:
             ]
         ),
     )
-
-
-@const
-def argsort(x: Any, axis: int = -1, descending: bool = False) -> Any:
-    """The indices that sort x along `axis`, equal elements in order.  No gradient."""
-    x = raw(x)
-    order = x.argsort(axis=axis, kind="stable")
-    if descending:
-        back = [slice(None)] * x.ndim
-        back[axis] = slice(None, None, -1)
-        order = x.shape[axis] - 1 - x[tuple(back)].argsort(axis=axis, kind="stable")[tuple(back)]
-    return order
-
-
-def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
-    """x sorted along `axis`; each gradient goes back to where its element came from."""
-    x = boxed(x, "sort")
-    return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending)), axis)
-
-
-def top_k(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
-    """(values, indices) of the k largest elements along `axis`, the largest first; or of the smallest.
-
-    ValueError if there are fewer than k.
-    """
-    x = boxed(x, "top_k")
-    n = raw(x).ndim
-    axis = _checked("top_k", axis, n)
-    if not 0 <= k <= raw(x).shape[axis]:
-        raise ValueError(f"top_k: axis {axis} has {raw(x).shape[axis]} elements, not {k}")
-    places = getitem(argsort(x, axis=axis, descending=largest), (*[slice(None)] * axis, slice(k)))
-    return take_along_axis(x, raw(places), axis), places
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:

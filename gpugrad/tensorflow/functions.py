@@ -33,6 +33,7 @@ from ..ops import (
     rounding,
     shape as _shape,
     softmax as softmaxes,
+    sorting,
 )  # fmt: skip
 from ..origin import CONSTANT
 from ..recording import lost
@@ -189,7 +190,7 @@ TopKV2 = namedtuple("TopKV2", "values indices")
 
 
 def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
-    values, places = index.top_k(x, int(k))
+    values, places = sorting.topk(x, int(k))
     return TopKV2(values, casting.astype(places, dtype))
 
 
@@ -211,7 +212,7 @@ TABLE: dict[str, Any] = {
     "add_n math.add_n": row(math.total, "inputs", box=_each),
     "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
     "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
-    "argsort": row(lambda x, axis, way: casting.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
+    "argsort": row(lambda x, axis, way: casting.astype(sorting.argsort(x, axis, chosen("direction", way, WAYS)), int32),
         "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
     **{f"{n} math.{n}": row(getattr(logic, n), "x, +y") for n in (
         "equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "not_equal",
@@ -277,7 +278,7 @@ TABLE: dict[str, Any] = {
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
-    "sort": row(lambda x, axis, way: index.sort(x, axis, chosen("direction", way, WAYS)),
+    "sort": row(lambda x, axis, way: sorting.sort(x, axis, chosen("direction", way, WAYS)),
         "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),

@@ -27,6 +27,7 @@ from ..ops import (
     rounding,
     shape as _shape,
     softmax as softmaxes,
+    sorting,
 )  # fmt: skip
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
@@ -113,7 +114,7 @@ softmax, log_softmax = [
     )
     for f in (softmaxes.softmax, softmaxes.log_softmax)
 ]  # fmt: skip
-argsort = row(index.argsort, "input, dim:axis=-1, descending=False, -stable=False")
+argsort = row(sorting.argsort, "input, dim:axis=-1, descending=False, -stable=False")
 index_select = row(index.take, "input, dim:axis, index:indices", index=raw)
 gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")

@@ -1,4 +1,4 @@
-"""Reading, writing and sorting elements."""
+"""Reading and writing elements."""
 
 import numpy as np
 
@@ -17,8 +17,4 @@ ROWS = [
         lambda x: np.take_along_axis(x, np.array([[0, 0, 1]] * 3), axis=1)),
     row("repeat", lambda x: gg.repeat(x, [2, 0, 1], axis=0), lambda x: np.repeat(x, [2, 0, 1], axis=0)),
     row("repeat all", lambda x: gg.repeat(x, 2), lambda x: np.repeat(x, 2)),
-    row("top_k", lambda x: gg.top_k(x, 2)[0], lambda x: -np.sort(-x)[:, :2]),
-    row("top_k smallest", lambda x: gg.top_k(x, 1, axis=0, largest=False)[0], lambda x: np.sort(x, axis=0)[:1]),
-    row("sort", lambda x: gg.sort(x, axis=0), lambda x: np.sort(x, axis=0)),
-    row("sort descending", lambda x: gg.sort(x, descending=True), lambda x: -np.sort(-x)),
 ]  # fmt: skip
