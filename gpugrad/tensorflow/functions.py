@@ -19,7 +19,18 @@ from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, int32
 from ..forward import ufunc
 from ..op import findable, op
-from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape, softmax as softmaxes
+from ..ops import (
+    activation,
+    index,
+    linalg,
+    loss,
+    math,
+    norm as norms,
+    reduce,
+    shape as _shape,
+    softmax as softmaxes,
+    special,
+)
 from ..origin import CONSTANT
 from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
@@ -36,7 +47,7 @@ SAME: dict[str, Any] = {
     **{f"reduce_{f.__name__}": spoken(f, "input_tensor") for f in (
         reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.logsumexp
     )},
-    "erf": spoken(activation.erf), "floordiv": spoken(math.floor_divide), "floormod": spoken(math.remainder),
+    "erf": spoken(special.erf), "floordiv": spoken(math.floor_divide), "floormod": spoken(math.remainder),
     "identity": spoken(math.positive, "input"), "mod": spoken(math.remainder), "reverse": spoken(_shape.flip, "tensor"),
     "sigmoid": spoken(activation.sigmoid), "softplus": spoken(activation.softplus, "features"),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from ..core import Tensor as CoreTensor, raw, wrap
 from ..dtypes import int64
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
-from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes
+from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes, special
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
 from .tensor import Tensor, promoted, tensor
@@ -39,7 +39,7 @@ SAME: dict[str, Any] = {
     "mul": math.multiply, "multiply": math.multiply, "true_divide": math.divide, "neg": math.negative,
     "negative": math.negative, "eq": math.equal, "ne": math.not_equal, "lt": math.less, "le": math.less_equal,
     "gt": math.greater, "ge": math.greater_equal, "matmul": linalg.matmul, "sigmoid": activation.sigmoid,
-    "relu": activation.relu, "erf": activation.erf,
+    "relu": activation.relu, "erf": special.erf,
 }  # fmt: skip
 ALONE = ("isfinite", "isinf", "isnan", "logical_not", "sign")
 
