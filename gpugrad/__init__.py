@@ -6,6 +6,7 @@ from . import (
     nn as nn,
     optim as optim,
     random as random,
+    special as special,
     testing as testing,
 )
 from .anomaly import detect_anomaly as detect_anomaly
@@ -53,7 +54,6 @@ from .gemm import (
 )
 from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
-from .ops.activation import erf as erf
 from .ops.casting import (
     astype as astype,
     stop_gradient as stop_gradient,
@@ -194,6 +194,7 @@ from .ops.sorting import (
     sort as sort,
     topk as topk,
 )
+from .ops.special import erf as erf
 from .registry import register_gradient as register_gradient
 from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients

@@ -177,13 +177,6 @@ silu_grad = op(
 )
 
 
-@op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
-def erf(xp: Any, x: Any) -> Any:
-    """The error function: SciPy's where it is installed, CuPy's on a GPU."""
-    z = _wide(x)
-    return _narrow(special(z).erf(z), x)
-
-
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
     return _narrow(z * special(z).ndtr(z), x)

@@ -34,6 +34,7 @@ from ..ops import (
     shape as _shape,
     softmax as softmaxes,
     sorting,
+    special,
 )  # fmt: skip
 from ..origin import CONSTANT
 from ..recording import lost
@@ -51,7 +52,7 @@ SAME: dict[str, Any] = {
     **{f"reduce_{f.__name__}": spoken(f, "input_tensor") for f in (
         reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.logsumexp
     )},
-    "erf": spoken(activation.erf), "floordiv": spoken(rounding.floor_divide), "floormod": spoken(rounding.remainder),
+    "erf": spoken(special.erf), "floordiv": spoken(rounding.floor_divide), "floormod": spoken(rounding.remainder),
     "identity": spoken(math.positive, "input"), "mod": spoken(rounding.remainder),
     "reverse": spoken(_shape.flip, "tensor"),
     "sigmoid": spoken(activation.sigmoid), "softplus": spoken(activation.softplus, "features"),

@@ -28,6 +28,7 @@ from ..ops import (
     shape as _shape,
     softmax as softmaxes,
     sorting,
+    special,
 )  # fmt: skip
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
@@ -55,7 +56,7 @@ SAME: dict[str, Any] = {
     "mul": math.multiply, "multiply": math.multiply, "true_divide": math.divide, "neg": math.negative,
     "negative": math.negative, "eq": logic.equal, "ne": logic.not_equal, "lt": logic.less, "le": logic.less_equal,
     "gt": logic.greater, "ge": logic.greater_equal, "matmul": linalg.matmul, "sigmoid": activation.sigmoid,
-    "relu": activation.relu, "erf": activation.erf,
+    "relu": activation.relu, "erf": special.erf,
 }  # fmt: skip
 ALONE = ("isfinite", "isinf", "isnan", "logical_not", "sign")
 
