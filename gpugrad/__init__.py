@@ -64,8 +64,12 @@ from .ops.choice import (
     maximum as maximum,
     minimum as minimum,
 )
+from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
 from .ops.index import (
+    gather_nd as gather_nd,
     getitem as getitem,
+    masked_fill as masked_fill,
+    masked_select as masked_select,
     one_hot as one_hot,
     repeat as repeat,
     take as take,
@@ -141,6 +145,7 @@ from .ops.norm import (
     global_norm as global_norm,
     normalize as normalize,
 )
+from .ops.pad import pad as pad
 from .ops.reduce import (
     all as all,
     any as any,
@@ -175,10 +180,10 @@ from .ops.shape import (
     matrix_transpose as matrix_transpose,
     meshgrid as meshgrid,
     moveaxis as moveaxis,
-    pad as pad,
     permute_dims as permute_dims,
     reshape as reshape,
     roll as roll,
+    rot90 as rot90,
     split as split,
     squeeze as squeeze,
     stack as stack,

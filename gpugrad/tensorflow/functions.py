@@ -36,6 +36,7 @@ from ..ops import (
     sorting,
     special,
 )  # fmt: skip
+from ..ops.pad import pad as _pad
 from ..origin import CONSTANT
 from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
@@ -258,7 +259,7 @@ TABLE: dict[str, Any] = {
         "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
     "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
     "ones_like": row(ones_like, "input, dtype=None"),
-    "pad": row(_shape.pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
+    "pad": row(_pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
     "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
         "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),

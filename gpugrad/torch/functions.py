@@ -18,6 +18,7 @@ from ..ops import (
     activation,
     casting,
     choice,
+    diagonal,
     index,
     linalg,
     logic,
@@ -121,7 +122,7 @@ gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")
 roll = row(_shape.roll, "input, shifts:shift, dims:axis=None", dims=_axis)
 tril, triu = row(_shape.tril, "input, diagonal:k=0"), row(_shape.triu, "input, diagonal:k=0")
-diag = row(index.diag, "input, diagonal:k=0")
+diag = row(diagonal.diag, "input, diagonal:k=0")
 tile = row(_shape.tile, "input, *dims:repetitions", dims=lambda given: shape_of(given))
 repeat = row(options.repeat, "input, *repeats:repetitions", repeats=lambda given: shape_of(given))
 tensordot = row(linalg.tensordot, "input, +other, dims:axes=2")
