@@ -15,7 +15,7 @@ from ..dtypes import is_inexact, wide
 from ..forward import select
 from ..kernels import usable
 from ..op import op
-from .math import where
+from .logic import where
 from .places import combine_rows
 from .shape import expand_dims
 from .softmax import kernel_integers, within

@@ -21,7 +21,8 @@ from ..forward import boxed, fit, indices as as_indices, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
-from .math import astype, where
+from .casting import astype
+from .logic import where
 from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
 from .shape import broadcast_to, expand_dims, reshape
 

@@ -20,7 +20,8 @@ from ..forward import as_float
 from ..fused import column_sums
 from ..kernels import usable
 from ..op import op
-from .math import conj, const, exp, where
+from .logic import const, where
+from .math import conj, exp
 from .shape import broadcast_to, flip, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None

@@ -10,8 +10,9 @@ from ..array import NUMPY, library, to_host, xp as xp_of
 from ..core import raw
 from ..dtypes import default_float, is_inexact, wide
 from ..forward import boxed, indices as as_indices
+from .casting import astype
 from .index import put_add, told
-from .math import astype, divide
+from .math import divide
 from .places import integers
 from .scatter import Places
 
