@@ -24,7 +24,7 @@ from ..recording import lost
 from .casting import astype
 from .logic import where
 from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
-from .shape import broadcast_to, expand_dims, reshape
+from .shape import broadcast_to, common, expand_dims, reshape
 
 
 # ---------------------------------------------------------------------------------------------- by an index
@@ -40,14 +40,15 @@ def settled(name: str, x: Any, key: Any) -> Any:
 
     IndexError for what is no index, and for a mask of another shape.
     """
-    if is_basic(key):
+    if is_basic(key) or (type(key) is type(x) is np.ndarray and key.dtype.kind in "iu"):
         return key
-    found = tuple([_settled(name, x, k) for k in parts(key)])
+    found = tuple([_part(name, k) for k in parts(key)])
     fitting(found, x, name)
+    found = tuple([placed(k, x) if hasattr(k, "dtype") else k for k in found])
     return found if isinstance(key, tuple) else found[0]
 
 
-def _settled(name: str, x: Any, k: Any) -> Any:
+def _part(name: str, k: Any) -> Any:
     if k is None or k is Ellipsis or isinstance(k, (slice, int)):
         return k
     if isinstance(k, np.integer):
@@ -56,7 +57,7 @@ def _settled(name: str, x: Any, k: Any) -> Any:
         k = np.asarray([to_host(raw(i)) if isinstance(i, Tensor) else i for i in k], None if k else int)
     if getattr(raw(k), "dtype", np.dtype(float)).kind not in "iub":
         raise IndexError(f"{name}: {k!r:.60} is no index; integers, slices, None, ... and integer or bool arrays are")
-    return placed(k, x)
+    return raw(k)
 
 
 @op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem")
@@ -75,6 +76,8 @@ def getitem(x: Any, key: Any) -> Any:
 
 def told(name: str, out: Any, key: Any) -> Any:
     """`out`, with a note that no gradient goes to the Tensors in `key`."""
+    if type(key) is np.ndarray or is_basic(key):
+        return out
     by = [k for k in parts(key) if isinstance(k, Tensor)]
     return lost(out, name, by, CONSTANT) if by and isinstance(out, Tensor) else out
 
@@ -154,14 +157,13 @@ def along(name: str, x: Any, given: Any, axis: int) -> Any:
 
     ValueError where they do not; IndexError for an index out of range.
     """
-    axis = _checked(name, axis, x.ndim)
-    i = integers(name, given, x, x.shape[axis])
+    axis, i = _checked(name, axis, x.ndim), as_indices(given)
     if i.ndim != x.ndim:
         raise ValueError(f"{name}: indices have {i.ndim} axes and x has {x.ndim}; they must have as many")
     for a, (m, n) in enumerate(zip(i.shape, x.shape)):
         if a != axis and m != n and 1 not in (m, n):
             raise ValueError(f"{name}: indices of shape {i.shape} do not match x of shape {x.shape} along axis {a}")
-    return _key_along(i, axis, x.shape)
+    return _key_along(integers(name, given, x, x.shape[axis]), axis, x.shape)
 
 
 def _key_along(i: Any, axis: int, lengths: tuple[int, ...]) -> tuple[Any, ...]:
@@ -272,7 +274,7 @@ def masked_select(x: Any, mask: Any) -> Any:
     """The elements of x where `mask` holds, in one axis; both are broadcast."""
     x = boxed(x, "masked_select")
     m = _mask("masked_select", mask, raw(x))
-    shape = np.broadcast_shapes(raw(x).shape, m.shape)
+    shape = common("masked_select", x, m)
     x = x if raw(x).shape == shape else broadcast_to(x, shape)
     return told("masked_select", _getitem(x, key=xp_of(m).broadcast_to(m, shape)), mask)
 
@@ -286,7 +288,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     m, v = _mask("masked_fill", mask, raw(x)), beside("masked_fill", x, value)
     if raw(v).ndim:
         raise ValueError(f"masked_fill: the value is a number, not an array of shape {raw(v).shape}; see where")
-    if np.broadcast_shapes(m.shape, raw(x).shape) != raw(x).shape:
+    if common("masked_fill", x, m) != raw(x).shape:
         raise ValueError(f"masked_fill: a mask of shape {m.shape} does not broadcast to x of shape {raw(x).shape}")
     return told("masked_fill", where(m, v, x), mask)
 
@@ -324,12 +326,15 @@ def one_hot(
 ) -> Any:
     """For each index a row, along a new axis (None: the last), of `off` (None: 0) with `on` (None: 1) in its place.
 
-    An index that is no class, as -1, has a row of `off`.  TypeError for what are no integers.
+    An index that is no class, as -1, has a row of `off`.  TypeError for indices that are no integers; ValueError for a
+    negative number of classes.
     """
     indices = boxed(indices, "one_hot")
     i = raw(indices)
     if i.dtype.kind not in "iub":
         raise TypeError(f"one_hot: indices are integers, not {i.dtype}")
+    if num_classes < 0:
+        raise ValueError(f"one_hot: num_classes is a number from 0 on, not {num_classes}")
     xp = xp_of(i)
     hot = i[..., None] == xp.arange(num_classes)
     hot = hot if on is None and off is None else xp.where(hot, 1 if on is None else on, off or 0)

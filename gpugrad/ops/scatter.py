@@ -21,7 +21,7 @@ from ..forward import boxed, fit
 from ..op import op
 from .index import along, beside, getitem, put, put_add, settled, take, told, vectors
 from .math import divide, multiply, negative
-from .places import combine, integers, may_repeat, numbered
+from .places import axes_left, combine, integers, may_repeat, numbered
 from .reduce import prod
 from .shape import broadcast_to, concat, distinct_axes, reshape
 
@@ -35,8 +35,8 @@ def _changed(xp: Any, f: Any, x: Any, value: Any, key: Any) -> Any:
     return out.astype(x.dtype, copy=False)
 
 
-@op(x=lambda g: g, value=lambda g, key: getitem(g, key), name="add_at", args=["x", "value"])
-def add_at(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
+@op(x=lambda g: g, value=lambda g, key: getitem(g, key), args=["x", "value"])
+def at_add(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with `value`, broadcast, added to x[key]."""
     return _changed(xp, xp.add, x, value, key)
 
@@ -59,14 +59,14 @@ def _extreme_value(g: Any, x: Any, value: Any, out: Any, key: Any) -> Any:
     return getitem(g, key) * (theirs / count[key])
 
 
-@op(x=_extreme_x, value=_extreme_value, name="max_at", args=["x", "value"])
-def max_at(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
+@op(x=_extreme_x, value=_extreme_value, args=["x", "value"])
+def at_max(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with the larger of x[key] and `value`, broadcast, in its place."""
     return _changed(xp, xp.maximum, x, value, key)
 
 
-@op(x=_extreme_x, value=_extreme_value, name="min_at", args=["x", "value"])
-def min_at(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
+@op(x=_extreme_x, value=_extreme_value, args=["x", "value"])
+def at_min(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with the smaller of x[key] and `value`, broadcast, in its place."""
     return _changed(xp, xp.minimum, x, value, key)
 
@@ -106,7 +106,13 @@ class Places:
         self._x, self._given, self._key = x, key, settled("at", raw(x), key)
 
     def _made(self, name: str, f: Any, value: Any) -> Any:
-        return told(name, f(self._x, beside(f"at.{name}", self._x, value), key=self._key), self._given)
+        v = beside(f"at.{name}", self._x, value)
+        shape, most = raw(v).shape, axes_left(self._key, raw(self._x).ndim)
+        if len(shape) > most:  # leading axes of length 1 may go, as in an assignment
+            if math.prod(shape[: len(shape) - most]) != 1:
+                raise ValueError(f"at.{name}: values of shape {shape} have more axes than the {most} of x[key]")
+            v = reshape(v, shape[len(shape) - most :])
+        return told(name, f(self._x, v, key=self._key), self._given)
 
     def get(self) -> Any:
         """x[key]."""
@@ -118,11 +124,11 @@ class Places:
 
     def add(self, value: Any) -> Any:
         """x with `value` added at key; to an element that is selected twice, both."""
-        return self._made("add", add_at, value)
+        return self._made("add", at_add, value)
 
     def subtract(self, value: Any) -> Any:
         """x with `value` subtracted at key; from an element that is selected twice, both."""
-        return self._made("subtract", lambda x, v, key: add_at(x, negative(v), key=key), value)
+        return self._made("subtract", lambda x, v, key: at_add(x, negative(v), key=key), value)
 
     def multiply(self, value: Any) -> Any:
         """x with x[key] times `value`; an element that is selected twice, times both.
@@ -140,11 +146,11 @@ class Places:
 
     def max(self, value: Any) -> Any:
         """x with the largest of x[key] and `value`.  TypeError for complex numbers."""
-        return self._made("max", max_at, value)
+        return self._made("max", at_max, value)
 
     def min(self, value: Any) -> Any:
         """x with the smallest of x[key] and `value`.  TypeError for complex numbers."""
-        return self._made("min", min_at, value)
+        return self._made("min", at_min, value)
 
 
 class At:
