@@ -54,6 +54,7 @@ from .gemm import (
 from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
 from .ops.activation import erf as erf
+from .ops.differences import diff as diff, trapezoid as trapezoid
 from .ops.index import (
     getitem as getitem,
     one_hot as one_hot,
@@ -139,23 +140,36 @@ from .ops.norm import (
     clip_by_global_norm as clip_by_global_norm,
     clip_by_norm as clip_by_norm,
     global_norm as global_norm,
+    norm as norm,
     normalize as normalize,
 )
+from .ops.quantile import median as median, quantile as quantile
 from .ops.reduce import (
     all as all,
     any as any,
     argmax as argmax,
     argmin as argmin,
+    average as average,
     count_nonzero as count_nonzero,
-    cumsum as cumsum,
     logsumexp as logsumexp,
     max as max,
     mean as mean,
     min as min,
+    nanmean as nanmean,
+    nansum as nansum,
     prod as prod,
     std as std,
     sum as sum,
     var as var,
+)
+from .ops.scan import (
+    cumlogsumexp as cumlogsumexp,
+    cummax as cummax,
+    cummin as cummin,
+    cumprod as cumprod,
+    cumsum as cumsum,
+    cumulative_prod as cumulative_prod,
+    cumulative_sum as cumulative_sum,
 )
 from .ops.shape import (
     broadcast_arrays as broadcast_arrays,

@@ -14,7 +14,7 @@ from ..core import Tensor as CoreTensor, raw, wrap
 from ..dtypes import int64
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
-from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes, sorting
+from ..ops import activation, index, linalg, math, options, reduce, scan, shape as _shape, softmax as softmaxes, sorting
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
 from .tensor import Tensor, promoted, tensor
@@ -90,7 +90,7 @@ prod, any, all = _over(cast_first(reduce.prod), ", -*, dtype=None", True), _over
 amax, amin, argmax, argmin = _over(reduce.max), _over(reduce.min), _over(reduce.argmax), _over(reduce.argmin)
 logsumexp = row(reduce.logsumexp, "input, dim|axis:axis, keepdim|keepdims:keepdims=False", dim=_axis)
 count_nonzero = row(reduce.count_nonzero, "input, dim:axis=None", dim=_axis)
-cumsum = row(cast_first(reduce.cumsum), "input, dim|axis:axis, -*, dtype=None", input=_signed)
+cumsum = row(cast_first(scan.cumsum), "input, dim|axis:axis, -*, dtype=None", input=_signed)
 softmax, log_softmax = [
     row(
         cast_first(f, _ROWS.format(f.__name__)), "input, dim|axis:axis=None, dtype=None",
