@@ -132,10 +132,15 @@ def narrow(out: Any, x: Any) -> Any:
 
 
 def accumulated(f: Callable[..., Any], x: Any, dtype: Any, **over: Any) -> Any:
-    """What the reduction f makes of x, as `dtype` (None: as x, integers as f has them), summed in float32 at least."""
+    """What the reduction f makes of x, as `dtype` (None: as x, integers as f has them), summed in float32 at least.
+
+    TypeError for an integer dtype of floats.
+    """
     if dtype is None and x.dtype.kind in "iub":
         return f(x, **over)
     dtype = x.dtype if dtype is None else as_dtype(dtype)
+    if is_inexact(x.dtype) and not is_inexact(dtype):
+        raise TypeError(f"dtype {dtype} holds no fractions; for whole numbers write astype(x, '{dtype}') first")
     out = f(x, dtype=wide(dtype), **over)
     return out if out.dtype == dtype else out.astype(dtype)
 

@@ -162,8 +162,9 @@ def test_nothing_has_no_largest(name):
 @pytest.mark.parametrize(
     ("f", "kind", "words"),
     [
+        (lambda x: gg.sum(x, dtype="int32"), TypeError, "sum: dtype int32 holds no fractions"),
         (lambda x: gg.sum(x, axis=(0, 0)), ValueError, "sum: duplicate value in 'axis'"),
-        (lambda x: gg.median(x, axis=(0, -2)), ValueError, r"quantile: axis \(0, -2\) names an axis twice"),
+        (lambda x: gg.median(x, axis=(0, -2)), ValueError, r"median: axis \(0, -2\) names an axis twice"),
         (lambda x: gg.quantile(x, 1.5), ValueError, "q is from 0 to 1, not 1.5"),
         (lambda x: gg.quantile(x, nan), ValueError, "q is from 0 to 1, not nan"),
         (lambda x: gg.quantile(x, 0.5, method="mean"), ValueError, "method 'mean' is none of linear, "),

@@ -48,30 +48,20 @@ def _order(x: Any, wanted: np.ndarray) -> Any:
     return order[..., placed(wanted, order)]
 
 
-def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Any:
-    """The value below which a part `q`, from 0 to 1, of the elements over `axis` (None: all) lies.
-
-    q is a number or an array, read on the host; its axes come first in the result, as NumPy has it.  Between two
-    elements `method` says what to take: "linear", "lower", "higher", "nearest", "midpoint", or of NumPy's others
-    "hazen", "weibull", "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf".  NaN where one element is
-    NaN.  Integers become the default float dtype.  ValueError for another method, a q outside [0, 1], a wrong axis and
-    no elements; TypeError for complex numbers.
-
-    Kink: of equal elements any one has the gradient.
-    """
-    x = boxed(x, "quantile")
+def _quantile(name: str, x: Any, q: Any, axis: Axis, keepdims: bool, method: str) -> Any:
+    x = boxed(x, name)
     shape, dtype = raw(x).shape, raw(x).dtype
-    axes = checked_axes("quantile", axis, len(shape))
+    axes = checked_axes(name, axis, len(shape))
     if dtype.kind == "c":
-        raise TypeError(f"quantile: complex numbers have no order; x is of dtype {dtype}")
+        raise TypeError(f"{name}: complex numbers have no order; x is of dtype {dtype}")
     if method not in {**_BETWEEN, **_ROUNDED}:
-        raise ValueError(f"quantile: method {method!r} is none of {', '.join([*_BETWEEN, *_ROUNDED])}")
+        raise ValueError(f"{name}: method {method!r} is none of {', '.join([*_BETWEEN, *_ROUNDED])}")
     q = np.asarray(to_host(raw(q)), np.float64)
     if not ((q >= 0) & (q <= 1)).all():
-        raise ValueError(f"quantile: q is from 0 to 1, not {q}")
+        raise ValueError(f"{name}: q is from 0 to 1, not {q}")
     n = count(shape, axes)
     if not n:
-        raise ValueError(f"quantile: there are no elements over axis {axis} of shape {list(shape)}")
+        raise ValueError(f"{name}: there are no elements over axis {axis} of shape {list(shape)}")
     rows = rows_of(x if is_inexact(dtype) else astype(x, default_float()), axes)
     at = _place(q.reshape(-1), n, method)
     low, high = np.floor(at), np.ceil(at)
@@ -87,6 +77,20 @@ def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: 
     return reshape(moveaxis(out, -1, 0), (*q.shape, *kept))
 
 
+def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Any:
+    """The value below which a part `q`, from 0 to 1, of the elements over `axis` (None: all) lies.
+
+    q is a number or an array, read on the host; its axes come first in the result, as NumPy has it.  Between two
+    elements `method` says what to take: "linear", "lower", "higher", "nearest", "midpoint", or of NumPy's others
+    "hazen", "weibull", "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf".  NaN where one element is
+    NaN.  Integers become the default float dtype.  ValueError for another method, a q outside [0, 1], a wrong axis and
+    no elements; TypeError for complex numbers.
+
+    Kink: of equal elements any one has the gradient.
+    """
+    return _quantile("quantile", x, q, axis, keepdims, method)
+
+
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The middle element over `axis` (None: all); of an even number the mean of the two in the middle, as in NumPy.
 
@@ -95,4 +99,4 @@ def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
     Kink: of equal elements any one has the gradient.
     """
-    return quantile(x, 0.5, axis, keepdims)
+    return _quantile("median", x, 0.5, axis, keepdims, "linear")

@@ -1,7 +1,4 @@
-"""Sums, means, extremes and other reductions.  Half types accumulate in float32.
-
-Kinks: max and min share the gradient equally among ties.
-"""
+"""Sums, means, extremes and other reductions.  Half types accumulate in float32."""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
@@ -12,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..array import NUMPY, library
 from ..core import raw
 from ..dtypes import DTypeLike, default_float, is_inexact, wide
 from ..forward import accumulated, as_float, boxed, checked_axis, explain, fit, narrow
@@ -20,7 +16,7 @@ from ..fused import column_sums
 from ..kernels import usable
 from ..op import op
 from .math import astype, conj, const, divide, exp, isnan, logical_not, multiply, where
-from .scan import products_of_others
+from .scan import divisible, products_of_others
 from .shape import broadcast_to, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None
@@ -153,27 +149,25 @@ def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
 
 @op(x=_extreme_rule)
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The largest over `axis` (None: all)."""
+    """The largest over `axis` (None: all).  ValueError if there is none.
+
+    Kink: equal elements share the gradient.
+    """
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op(x=_extreme_rule)
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The smallest over `axis` (None: all)."""
+    """The smallest over `axis` (None: all).  ValueError if there is none.
+
+    Kink: equal elements share the gradient.
+    """
     return x.min(axis=axis, keepdims=keepdims)
-
-
-def _divisible(out: Any) -> bool:
-    """Whether no product is 0, infinite or too small to have all digits: asked on the CPU, where it is soon seen."""
-    if library(out) is not NUMPY or wide(out.dtype) != out.dtype:
-        return False
-    size = np.abs(out)
-    return bool(((size >= np.finfo(out.dtype).tiny) & (size < math.inf)).all())
 
 
 def _prod_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     """The product of all others."""
-    if _divisible(raw(out)):
+    if divisible(raw(out)):
         return expand(g * out, x.shape, axis, keepdims) / x
     order = _last(axis, len(x.shape))
     others = products_of_others(rows_of(astype(x, wide(x.dtype)), axis))
@@ -200,7 +194,10 @@ def _per_degree(part: int, shape: tuple[int, ...], axis: Axis, correction: float
     )
 )
 def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """The variance over `axis`: squared distances from the mean over (count - correction)."""
+    """The variance over `axis` (None: all): Σ |x - mean|² / (count - correction), of complex numbers a real one.
+
+    Infinite or NaN where count - correction is not above 0, and so is the gradient.
+    """
     x = as_float(x)
     dtype = None if x.dtype.kind == "c" else wide(x.dtype)  # of complex arrays it is real
     return narrow(x.var(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
@@ -208,13 +205,16 @@ def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
 
 @op(
     x=lambda g, x, out, axis, correction, keepdims: (
-        # where all are equal the distances are 0, and so is the gradient
+        # where all are equal the distances are 0
         expand(g / where(out == 0, 1, out), x.shape, axis, keepdims)
         * (_distance(x, axis) * _per_degree(1, x.shape, axis, correction))
     )
 )
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """The standard deviation over `axis`, the root of `var`."""
+    """The standard deviation over `axis` (None: all), the root of `var`.
+
+    Kink: 0 where all elements are equal.
+    """
     x = as_float(x)
     dtype = None if x.dtype.kind == "c" else wide(x.dtype)  # of complex arrays it is real
     return narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
@@ -239,6 +239,7 @@ def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> 
     return (y if keepdims else y.squeeze(axis)).astype(given.dtype, copy=False)
 
 
+# ---------------------------------------------------------------------------------------------- no gradient
 def _told(name: str, x: Any, axis: Any, keepdims: bool, method: str) -> Any:
     """What `method` of array x answers; its errors in the words of op `name`."""
     try:

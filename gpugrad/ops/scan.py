@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import xp as xp_of
+from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..dtypes import DTypeLike, wide
 from ..forward import accumulated, as_float, boxed, checked_axis, narrow
@@ -83,9 +83,19 @@ def running_sum(x: Any, axis: int = -1, exclusive: bool = False, reverse: bool =
     return flip(out, axis=axis) if reverse else out
 
 
+def divisible(out: Any) -> bool:
+    """Whether no product is 0, infinite or too small to have all digits: asked on the CPU, where it is soon seen."""
+    if library(out) is not NUMPY or wide(out.dtype) != out.dtype:
+        return False
+    size = np.abs(out)
+    return bool(((size >= np.finfo(out.dtype).tiny) & (size < np.inf)).all())
+
+
 def _cumprod_rule(g: Any, x: Any, out: Any, axis: int) -> Any:
+    if divisible(raw(out)):
+        return running_sum(g * out, axis, reverse=True) / x
     # The product of those before, times l[i] = g[i] + x[i+1] l[i+1]: nothing is divided by, so zeros do no harm.
-    x = astype(x, wide(x.dtype))
+    x, out = astype(x, wide(x.dtype)), astype(out, wide(out.dtype))
     return shifted(out, axis=axis, fill=1) * recurrence(shifted(x, axis=axis, back=True), g, axis=axis, back=True)
 
 
