@@ -10,10 +10,11 @@ from ..core import raw
 from ..forward import boxed, checked_axis, fit
 from ..op import op
 from .index import getitem
-from .math import not_equal
+from .logic import not_equal
+from .pad import pad
 from .reduce import sum
 from .scan import along
-from .shape import broadcast_to, concat, pad, reshape
+from .shape import broadcast_to, concat, reshape
 
 
 def _neighbours(x: Any, axis: int) -> tuple[Any, Any]:

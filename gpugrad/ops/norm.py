@@ -8,8 +8,11 @@ from typing import Any
 from ..core import raw
 from ..dtypes import is_inexact, wide
 from ..forward import boxed, checked_axes
+from .casting import astype
+from .choice import maximum, minimum
 from .linalg import vector_norm
-from .math import abs, astype, divide, maximum, minimum, multiply, rsqrt, sqrt, square, total, where
+from .logic import where
+from .math import abs, divide, multiply, rsqrt, sqrt, square, total
 from .reduce import Axis, sum
 
 

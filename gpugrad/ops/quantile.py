@@ -10,8 +10,9 @@ from ..array import to_host, xp as xp_of
 from ..core import raw
 from ..dtypes import default_float, is_inexact, wide
 from ..forward import boxed, checked_axes, placed
+from .casting import astype
 from .index import getitem, take_along_axis
-from .math import astype, const, isnan, where
+from .logic import const, isnan, where
 from .reduce import Axis, count, rows_of
 from .shape import moveaxis, reshape
 

@@ -15,7 +15,9 @@ from ..forward import accumulated, as_float, boxed, checked_axis, explain, fit, 
 from ..fused import column_sums
 from ..kernels import usable
 from ..op import op
-from .math import astype, conj, const, divide, exp, isnan, logical_not, multiply, where
+from .casting import astype
+from .logic import const, isnan, logical_not, where
+from .math import conj, divide, exp, multiply
 from .scan import divisible, products_of_others
 from .shape import broadcast_to, permute_dims, reshape
 

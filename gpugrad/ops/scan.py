@@ -17,9 +17,12 @@ from ..core import raw
 from ..dtypes import DTypeLike, wide
 from ..forward import accumulated, as_float, boxed, checked_axis, narrow
 from ..op import op
+from .casting import astype
 from .index import take_along_axis
-from .math import astype, const, exp, where
-from .shape import flip, pad
+from .logic import const, where
+from .math import exp
+from .pad import pad
+from .shape import flip
 
 
 def along(axis: int, ndim: int, part: slice) -> tuple[slice, ...]:

@@ -16,7 +16,7 @@ from ..dtypes import wide
 from ..forward import boxed, checked_axis, fit
 from ..op import op
 from .index import take_along_axis
-from .math import const
+from .logic import const
 
 
 @const

@@ -1,4 +1,4 @@
-"""Reductions: over all axes, one, the last, several; with `keepdims`."""
+"""Reductions."""
 
 import numpy as np
 
@@ -7,6 +7,7 @@ import gpugrad as gg
 from .row import row
 
 WEIGHTS = np.array([0.5, 1.5, 2.0, 0.25])
+ZEROS = np.array([[1.0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]])
 HOLES = np.arange(12).reshape(3, 4) % 5 == 0
 NORMS = [(None, None), (None, 1), (2, -1), (3, 0), (np.inf, -1), (None, (0, 1)), ("fro", (-1, 0))]
 
@@ -21,6 +22,9 @@ ROWS = [
       for axis in (None, 1, -1, (0, 2)) for keep in (False, True)],
     *[row(f"{f.__name__} dtype", lambda x, f=f: f(x, axis=0, dtype="float64").astype(x.dtype), lambda x, r=r: r(x, axis=0), low=0.3)
       for f, r in [(gg.sum, np.sum), (gg.mean, np.mean), (gg.prod, np.prod)]],
+    row("prod with zeros", lambda x: gg.prod(x * gg.tensor(ZEROS, dtype=x.dtype), axis=1), lambda x: np.prod(x * ZEROS, 1),
+        complex=True),
+    row("prod at zeros", gg.prod, np.prod, (3,), kinks=[(([2.0, 0, 3],), ([0.0, 6, 0],)), (([0.0, 0, 3],), ([0.0, 0, 0],))]),
     row("var correction", lambda x: gg.var(x, axis=0, correction=1), lambda x: np.var(x, axis=0, ddof=1), complex=True),
     row("std correction", lambda x: gg.std(x, correction=1), lambda x: np.std(x, ddof=1), complex=True,
         kinks=[(([1.0, 1.0],), ([0.0, 0.0],))]),
@@ -30,8 +34,9 @@ ROWS = [
         kinks=[(([-np.inf, -np.inf],), ([np.nan, np.nan],)), (([-np.inf, 0.0],), ([0.0, 1.0],))]),
     row("average", lambda x, w: gg.average(x, weights=w), lambda x, w: np.average(x, weights=w), (3, 4), (3, 4), low=0.3, complex=True),
     row("average axis", lambda x: gg.average(x, -1, gg.tensor(WEIGHTS, dtype=x.dtype)), lambda x: np.average(x, 1, WEIGHTS)),
-    row("nansum", lambda x: gg.nansum(gg.where(gg.tensor(HOLES), np.nan, x), axis=0), lambda x: np.nansum(np.where(HOLES, np.nan, x), axis=0)),
-    row("nanmean", lambda x: gg.nanmean(gg.where(gg.tensor(HOLES), np.nan, x), 1, True),
+    row("nansum", gg.nansum, np.nansum), row("nanmean", gg.nanmean, np.nanmean),
+    row("nansum axis", lambda x: gg.nansum(gg.where(gg.tensor(HOLES), np.nan, x), axis=0), lambda x: np.nansum(np.where(HOLES, np.nan, x), axis=0)),
+    row("nanmean axis", lambda x: gg.nanmean(gg.where(gg.tensor(HOLES), np.nan, x), 1, True),
         lambda x: np.nanmean(np.where(HOLES, np.nan, x), axis=1, keepdims=True)),
     *[row(f"norm {o} {a}", lambda x, o=o, a=a: gg.norm(x, o, a, keepdims=a is not None),
           lambda x, o=o, a=a: np.linalg.norm(x, o, a, keepdims=a is not None), (3, 4), apart=0.1, complex=o != np.inf)
@@ -40,6 +45,8 @@ ROWS = [
           lambda x, m=m, q=q: np.quantile(x, q, axis=0, method=m), (5, 2)) for m, q in [
         ("linear", 0.3), ("lower", 0.3), ("higher", 0.3), ("midpoint", 0.3), ("nearest", 0.6), ("hazen", 0.3),
         ("weibull", 0.95), ("median_unbiased", 0.4), ("normal_unbiased", 0.4), ("interpolated_inverted_cdf", 0.1)]],
+    row("quantile at a tie", lambda x: gg.quantile(x, 0.25), lambda x: np.quantile(x, 0.25), kinks=[(([1.0, 1.0],), ([0.75, 0.25],))]),
+    row("median at a tie", gg.median, np.median, kinks=[(([1.0, 1.0, 2.0, 0.0],), ([0.5, 0.5, 0.0, 0.0],))]),
     row("quantile several", lambda x: gg.quantile(x, [[0.0, 1.0], [0.5, 0.25]], axis=(0, -1), keepdims=True),
         lambda x: np.quantile(x, [[0, 1], [0.5, 0.25]], axis=(0, -1), keepdims=True), (2, 3, 2)),
 ]  # fmt: skip
