@@ -65,6 +65,7 @@ from .ops.choice import (
     minimum as minimum,
 )
 from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
+from .ops.differences import diff as diff, trapezoid as trapezoid
 from .ops.index import (
     gather_nd as gather_nd,
     getitem as getitem,
@@ -143,20 +144,24 @@ from .ops.norm import (
     clip_by_global_norm as clip_by_global_norm,
     clip_by_norm as clip_by_norm,
     global_norm as global_norm,
+    norm as norm,
     normalize as normalize,
 )
 from .ops.pad import pad as pad
+from .ops.quantile import median as median, quantile as quantile
 from .ops.reduce import (
     all as all,
     any as any,
     argmax as argmax,
     argmin as argmin,
+    average as average,
     count_nonzero as count_nonzero,
-    cumsum as cumsum,
     logsumexp as logsumexp,
     max as max,
     mean as mean,
     min as min,
+    nanmean as nanmean,
+    nansum as nansum,
     prod as prod,
     std as std,
     sum as sum,
@@ -169,6 +174,15 @@ from .ops.rounding import (
     remainder as remainder,
     round as round,
     trunc as trunc,
+)
+from .ops.scan import (
+    cumlogsumexp as cumlogsumexp,
+    cummax as cummax,
+    cummin as cummin,
+    cumprod as cumprod,
+    cumsum as cumsum,
+    cumulative_prod as cumulative_prod,
+    cumulative_sum as cumulative_sum,
 )
 from .ops.scatter import (
     at as at,

@@ -13,7 +13,7 @@ from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair
-from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scatter, shape
+from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
 
@@ -317,7 +317,7 @@ def _bind() -> None:
     T.std = lambda t, axis=None, correction=0, keepdims=False: reduce.std(
         t, axis=axis, correction=correction, keepdims=keepdims
     )
-    T.cumsum = lambda t, axis=-1: reduce.cumsum(t, axis=axis)
+    T.cumsum = lambda t, axis=-1: scan.cumsum(t, axis=axis)
     for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "conj"):
         setattr(T, name, getattr(math, name))
     T.clip = choice.clip

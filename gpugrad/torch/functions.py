@@ -26,6 +26,7 @@ from ..ops import (
     options,
     reduce,
     rounding,
+    scan,
     shape as _shape,
     softmax as softmaxes,
     sorting,
@@ -108,7 +109,7 @@ prod, any, all = _over(cast_first(reduce.prod), ", -*, dtype=None", True), _over
 amax, amin, argmax, argmin = _over(reduce.max), _over(reduce.min), _over(reduce.argmax), _over(reduce.argmin)
 logsumexp = row(reduce.logsumexp, "input, dim|axis:axis, keepdim|keepdims:keepdims=False", dim=_axis)
 count_nonzero = row(reduce.count_nonzero, "input, dim:axis=None", dim=_axis)
-cumsum = row(cast_first(reduce.cumsum), "input, dim|axis:axis, -*, dtype=None", input=_signed)
+cumsum = row(cast_first(scan.cumsum), "input, dim|axis:axis, -*, dtype=None", input=_signed)
 softmax, log_softmax = [
     row(
         cast_first(f, _ROWS.format(f.__name__)), "input, dim|axis:axis=None, dtype=None",
