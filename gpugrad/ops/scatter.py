@@ -17,7 +17,7 @@ import numpy as np
 from ..array import to_host, xp as xp_of
 from ..core import raw
 from ..dtypes import category, wide
-from ..forward import boxed, fit
+from ..forward import boxed, fit, placed
 from ..op import op
 from .index import along, beside, getitem, put, put_add, settled, take, told, vectors
 from .logic import where
@@ -89,7 +89,7 @@ def _multiply_at(x: Any, value: Any, key: Any) -> Any:
             one = xp_of(raw(x)).ones((1, *rest), raw(x).dtype)
             value = prod(take(concat([factors, one]), rows, axis=0), axis=1)
             flat = reshape(x, (math.prod(shape[:n]), *rest))
-            return reshape(_multiply_at(flat, value, settled("multiply", raw(x), places)), shape)
+            return reshape(_multiply_at(flat, value, placed(places, raw(x))), shape)
     return put(x, multiply(getitem(x, key), value), key=key)
 
 
