@@ -184,6 +184,19 @@ from .ops.scan import (
     cumulative_prod as cumulative_prod,
     cumulative_sum as cumulative_sum,
 )
+from .ops.scatter import (
+    at as at,
+    index_add as index_add,
+    put_along_axis as put_along_axis,
+    scatter_nd as scatter_nd,
+)
+from .ops.segment import (
+    segment_max as segment_max,
+    segment_mean as segment_mean,
+    segment_min as segment_min,
+    segment_prod as segment_prod,
+    segment_sum as segment_sum,
+)
 from .ops.shape import (
     broadcast_arrays as broadcast_arrays,
     broadcast_to as broadcast_to,

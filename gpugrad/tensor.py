@@ -13,7 +13,7 @@ from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair
-from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, shape
+from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
 
@@ -204,7 +204,7 @@ def _len(t: Tensor) -> int:
 def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
     raise TypeError(
         f"'{type(t).__name__}' object does not support item assignment; tensors do not change. "
-        f"Use {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
+        f"Use t.at[key].set(value), {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
     )
 
 
@@ -264,6 +264,7 @@ def _bind() -> None:
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
+    T.at = property(scatter.at, doc=scatter.at.__doc__)
     T.__contains__ = lambda t, x: bool(to_numpy(logic.equal(t, x)).any())
     T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
     T.__float__ = lambda t: float(item(t))
