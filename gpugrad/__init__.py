@@ -6,6 +6,7 @@ from . import (
     nn as nn,
     optim as optim,
     random as random,
+    special as special,
     testing as testing,
 )
 from .anomaly import detect_anomaly as detect_anomaly
@@ -53,7 +54,6 @@ from .gemm import (
 )
 from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
-from .ops.activation import erf as erf
 from .ops.casting import (
     astype as astype,
     stop_gradient as stop_gradient,
@@ -68,15 +68,16 @@ from .ops.choice import (
     minimum as minimum,
     nan_to_num as nan_to_num,
 )
+from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
 from .ops.index import (
-    argsort as argsort,
+    gather_nd as gather_nd,
     getitem as getitem,
+    masked_fill as masked_fill,
+    masked_select as masked_select,
     one_hot as one_hot,
     repeat as repeat,
-    sort as sort,
     take as take,
     take_along_axis as take_along_axis,
-    top_k as top_k,
 )
 from .ops.linalg import (
     einsum as einsum,
@@ -165,6 +166,7 @@ from .ops.norm import (
     global_norm as global_norm,
     normalize as normalize,
 )
+from .ops.pad import pad as pad
 from .ops.reduce import (
     all as all,
     any as any,
@@ -201,10 +203,10 @@ from .ops.shape import (
     matrix_transpose as matrix_transpose,
     meshgrid as meshgrid,
     moveaxis as moveaxis,
-    pad as pad,
     permute_dims as permute_dims,
     reshape as reshape,
     roll as roll,
+    rot90 as rot90,
     split as split,
     squeeze as squeeze,
     stack as stack,
@@ -214,6 +216,13 @@ from .ops.shape import (
     triu as triu,
     unstack as unstack,
 )
+from .ops.sorting import (
+    argsort as argsort,
+    searchsorted as searchsorted,
+    sort as sort,
+    topk as topk,
+)
+from .ops.special import erf as erf
 from .registry import register_gradient as register_gradient
 from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients

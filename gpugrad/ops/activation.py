@@ -234,13 +234,6 @@ mish = op(_mish, name="mish", x=lambda g, x: mish_grad(g, x))
 mish_grad = op(_mish_grad, name="mish_grad", g=lambda h, x: mish_grad(h, x), x=lambda h, g, x: h * g * _mish_curve(x))
 
 
-@op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
-def erf(xp: Any, x: Any) -> Any:
-    """The error function: SciPy's where it is installed, CuPy's on a GPU."""
-    z = _wide(x)
-    return _narrow(special(z).erf(z), x)
-
-
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
     return _narrow(z * special(z).ndtr(z), x)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import raw
-from . import casting, index, linalg, math, reduce, rounding, shape
+from . import casting, diagonal, linalg, math, reduce, rounding, shape
 
 
 def scaled(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,4 +55,4 @@ def repeat(x: Any, repetitions: Sequence[int]) -> Any:
 
 def trace(x: Any) -> Any:
     """The sum of the diagonal."""
-    return reduce.sum(index.diag(x))
+    return reduce.sum(diagonal.diag(x))

@@ -34,7 +34,10 @@ from ..ops import (
     rounding,
     shape as _shape,
     softmax as softmaxes,
+    sorting,
+    special,
 )  # fmt: skip
+from ..ops.pad import pad as _pad
 from ..origin import CONSTANT
 from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
@@ -51,7 +54,7 @@ SAME: dict[str, Any] = {
     **{f"reduce_{f.__name__}": spoken(f, "input_tensor") for f in (
         reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.logsumexp
     )},
-    "erf": spoken(activation.erf), "floordiv": spoken(rounding.floor_divide), "floormod": spoken(rounding.remainder),
+    "erf": spoken(special.erf), "floordiv": spoken(rounding.floor_divide), "floormod": spoken(rounding.remainder),
     "identity": spoken(math.positive, "input"), "mod": spoken(rounding.remainder),
     "reverse": spoken(_shape.flip, "tensor"),
     "sigmoid": spoken(activation.sigmoid), "softplus": spoken(activation.softplus, "features"),
@@ -190,7 +193,7 @@ TopKV2 = namedtuple("TopKV2", "values indices")
 
 
 def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
-    values, places = index.top_k(x, int(k))
+    values, places = sorting.topk(x, int(k))
     return TopKV2(values, casting.astype(places, dtype))
 
 
@@ -212,7 +215,7 @@ TABLE: dict[str, Any] = {
     "add_n math.add_n": row(math.total, "inputs", box=_each),
     "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
     "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
-    "argsort": row(lambda x, axis, way: casting.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
+    "argsort": row(lambda x, axis, way: casting.astype(sorting.argsort(x, axis, chosen("direction", way, WAYS)), int32),
         "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
     **{f"{n} math.{n}": row(getattr(logic, n), "x, +y") for n in (
         "equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "not_equal",
@@ -257,7 +260,7 @@ TABLE: dict[str, Any] = {
         "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
     "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
     "ones_like": row(ones_like, "input, dtype=None"),
-    "pad": row(_shape.pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
+    "pad": row(_pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
     "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
         "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
@@ -278,7 +281,7 @@ TABLE: dict[str, Any] = {
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
-    "sort": row(lambda x, axis, way: index.sort(x, axis, chosen("direction", way, WAYS)),
+    "sort": row(lambda x, axis, way: sorting.sort(x, axis, chosen("direction", way, WAYS)),
         "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),

@@ -18,6 +18,7 @@ from ..ops import (
     activation,
     casting,
     choice,
+    diagonal,
     index,
     linalg,
     logic,
@@ -27,6 +28,8 @@ from ..ops import (
     rounding,
     shape as _shape,
     softmax as softmaxes,
+    sorting,
+    special,
 )  # fmt: skip
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
@@ -54,7 +57,7 @@ SAME: dict[str, Any] = {
     "mul": math.multiply, "multiply": math.multiply, "true_divide": math.divide, "neg": math.negative,
     "negative": math.negative, "eq": logic.equal, "ne": logic.not_equal, "lt": logic.less, "le": logic.less_equal,
     "gt": logic.greater, "ge": logic.greater_equal, "matmul": linalg.matmul, "sigmoid": activation.sigmoid,
-    "relu": activation.relu, "erf": activation.erf,
+    "relu": activation.relu, "erf": special.erf,
 }  # fmt: skip
 ALONE = ("isfinite", "isinf", "isnan", "logical_not", "sign")
 
@@ -113,13 +116,13 @@ softmax, log_softmax = [
     )
     for f in (softmaxes.softmax, softmaxes.log_softmax)
 ]  # fmt: skip
-argsort = row(index.argsort, "input, dim:axis=-1, descending=False, -stable=False")
+argsort = row(sorting.argsort, "input, dim:axis=-1, descending=False, -stable=False")
 index_select = row(index.take, "input, dim:axis, index:indices", index=raw)
 gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")
 roll = row(_shape.roll, "input, shifts:shift, dims:axis=None", dims=_axis)
 tril, triu = row(_shape.tril, "input, diagonal:k=0"), row(_shape.triu, "input, diagonal:k=0")
-diag = row(index.diag, "input, diagonal:k=0")
+diag = row(diagonal.diag, "input, diagonal:k=0")
 tile = row(_shape.tile, "input, *dims:repetitions", dims=lambda given: shape_of(given))
 repeat = row(options.repeat, "input, *repeats:repetitions", repeats=lambda given: shape_of(given))
 tensordot = row(linalg.tensordot, "input, +other, dims:axes=2")

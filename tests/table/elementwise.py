@@ -96,9 +96,9 @@ ROWS = [
     unary("astype", lambda x: gg.astype(x, "float64"), lambda x: x.astype("float64")),
     *[holomorphic(f"pow {p}", lambda x, p=p: x**p, lambda x, p=p: x**p, 0.5, kinks=(((0.0,), (slope,)),))
       for p, slope in ((0, 0), (1, 1), (2, 0), (3, 0), (-1, -INF), (0.5, INF), (2.5, 0))],
-    holomorphic("rpow", lambda x: 2.0**x, lambda x: 2.0**x), holomorphic("rsub", lambda x: 1 - x, lambda x: 1 - x),
-    holomorphic("rtruediv", lambda x: 2 / x, lambda x: 2 / x, 0.5),
-    holomorphic("scale", lambda x: 0.5 * x * 3, lambda x: 1.5 * x),
+    holomorphic("pow of a number", lambda x: 2.0**x, lambda x: 2.0**x), holomorphic("subtract from a number", lambda x: 1 - x, lambda x: 1 - x),
+    holomorphic("divide a number", lambda x: 2 / x, lambda x: 2 / x, 0.5),
+    holomorphic("multiply by numbers", lambda x: 0.5 * x * 3, lambda x: 1.5 * x),
     row("where", lambda x, y: gg.where(gg.tensor(EVEN), x, y), lambda x, y: np.where(EVEN, x, y), (3, 4), (4,), complex=True),
     row("where scalar", lambda x: gg.where(gg.tensor(EVEN), x, 7.0), lambda x: np.where(EVEN, x, 7.0), complex=True),
 ]  # fmt: skip
