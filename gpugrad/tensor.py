@@ -259,7 +259,8 @@ def _bind() -> None:
     T.__gt__, T.__ge__ = _compare(logic.greater), _compare(logic.greater_equal)
     T.__eq__, T.__ne__ = _compare(logic.equal, False), _compare(logic.not_equal, True)
     T.__and__, T.__or__, T.__xor__ = logic.bitwise_and, logic.bitwise_or, logic.bitwise_xor
-    T.__invert__ = logic.bitwise_invert
+    T.__invert__, T.__lshift__, T.__rshift__ = logic.bitwise_invert, logic.bitwise_left_shift, logic.bitwise_right_shift
+    T.__rlshift__, T.__rrshift__ = _reflect(logic.bitwise_left_shift), _reflect(logic.bitwise_right_shift)
     T.pair, T.explain = staticmethod(pair), staticmethod(explain)
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys

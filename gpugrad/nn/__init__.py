@@ -1,10 +1,9 @@
 """Floor 7: modules, layers, activations and losses."""
 
 from ..ops.activation import (
-    elu as elu,
     gelu as gelu,
-    leaky_relu as leaky_relu,
     log_sigmoid as log_sigmoid,
+    mish as mish,
     relu as relu,
     relu_mask as relu_mask,
     sigmoid as sigmoid,
@@ -24,7 +23,24 @@ from ..ops.loss import (
     smooth_l1_loss as smooth_l1_loss,
 )
 from ..ops.math import tanh as tanh
-from ..ops.softmax import log_softmax as log_softmax, softmax as softmax
+from ..ops.piecewise import (
+    celu as celu,
+    elu as elu,
+    glu as glu,
+    hardshrink as hardshrink,
+    hardsigmoid as hardsigmoid,
+    hardswish as hardswish,
+    hardtanh as hardtanh,
+    leaky_relu as leaky_relu,
+    prelu as prelu,
+    relu6 as relu6,
+    selu as selu,
+    softshrink as softshrink,
+    softsign as softsign,
+    tanhshrink as tanhshrink,
+    threshold as threshold,
+)
+from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
 from ..variable import Parameter as Parameter
 from . import init as init
 from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
