@@ -43,6 +43,7 @@ from ..ops.math import tanh as tanh
 from ..ops.softmax import log_softmax as log_softmax, softmax as softmax
 from ..variable import Parameter as Parameter
 from . import init as init
+from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
 from .dropout import Dropout as Dropout, dropout as dropout
 from .embedding import Embedding as Embedding, embedding as embedding
