@@ -10,17 +10,33 @@ from ..ops.activation import (
     silu as silu,
     softplus as softplus,
 )
-from ..ops.feed_forward import feed_forward as feed_forward
-from ..ops.linear import linear as linear
-from ..ops.loss import (
-    binary_cross_entropy as binary_cross_entropy,
-    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
-    cross_entropy as cross_entropy,
+from ..ops.distance import (
+    cosine_similarity as cosine_similarity,
     huber_loss as huber_loss,
     l1_loss as l1_loss,
-    mse_loss as mse_loss,
-    nll_loss as nll_loss,
+    pairwise_distance as pairwise_distance,
     smooth_l1_loss as smooth_l1_loss,
+)
+from ..ops.divergence import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    gaussian_nll_loss as gaussian_nll_loss,
+    kl_div as kl_div,
+    poisson_nll_loss as poisson_nll_loss,
+)
+from ..ops.feed_forward import feed_forward as feed_forward
+from ..ops.linear import linear as linear
+from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss, nll_loss as nll_loss
+from ..ops.margin import (
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    hinge_loss as hinge_loss,
+    margin_ranking_loss as margin_ranking_loss,
+    multi_margin_loss as multi_margin_loss,
+    multilabel_margin_loss as multilabel_margin_loss,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
+    soft_margin_loss as soft_margin_loss,
+    triplet_margin_loss as triplet_margin_loss,
 )
 from ..ops.math import tanh as tanh
 from ..ops.piecewise import (
@@ -43,6 +59,7 @@ from ..ops.piecewise import (
 from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
 from ..variable import Parameter as Parameter
 from . import init as init
+from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
 from .dropout import Dropout as Dropout, dropout as dropout
 from .embedding import Embedding as Embedding, embedding as embedding
