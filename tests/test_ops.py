@@ -105,7 +105,7 @@ def test_memory_layout_does_not_matter(row):
     results = []
     for layout in (
         lambda x: x,
-        np.asfortranarray,
+        lambda x: np.asarray(x, order="F"),
         lambda x: np.repeat(x, 2, axis=0)[::2] if x.ndim else x,
         lambda x: np.flip(np.flip(x).copy()),
     ):
