@@ -12,6 +12,32 @@ from ..ops.activation import (
 )
 from ..ops.distance import (
     cosine_similarity as cosine_similarity,
+from ..ops.adaptive_pool import (
+    adaptive_avg_pool1d as adaptive_avg_pool1d,
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_avg_pool3d as adaptive_avg_pool3d,
+    adaptive_max_pool1d as adaptive_max_pool1d,
+    adaptive_max_pool2d as adaptive_max_pool2d,
+    adaptive_max_pool3d as adaptive_max_pool3d,
+    global_avg_pool as global_avg_pool,
+    global_max_pool as global_max_pool,
+)
+from ..ops.conv import (
+    conv1d as conv1d,
+    conv2d as conv2d,
+    conv3d as conv3d,
+    conv_transpose1d as conv_transpose1d,
+    conv_transpose2d as conv_transpose2d,
+    conv_transpose3d as conv_transpose3d,
+)
+from ..ops.feed_forward import feed_forward as feed_forward
+from ..ops.group_norm import group_norm as group_norm, instance_norm as instance_norm
+from ..ops.interpolate import interpolate as interpolate
+from ..ops.linear import linear as linear
+from ..ops.loss import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    cross_entropy as cross_entropy,
     huber_loss as huber_loss,
     l1_loss as l1_loss,
     pairwise_distance as pairwise_distance,
@@ -57,6 +83,17 @@ from ..ops.piecewise import (
     threshold as threshold,
 )
 from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
+from ..ops.norm import l2_normalize as l2_normalize
+from ..ops.pool import (
+    avg_pool1d as avg_pool1d,
+    avg_pool2d as avg_pool2d,
+    avg_pool3d as avg_pool3d,
+    max_pool1d as max_pool1d,
+    max_pool2d as max_pool2d,
+    max_pool3d as max_pool3d,
+)
+from ..ops.softmax import log_softmax as log_softmax, softmax as softmax
+from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter
 from . import init as init
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention
