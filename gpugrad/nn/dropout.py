@@ -13,11 +13,13 @@ from ..ops.math import multiply
 from .module import Module
 
 
-def dropout(x: Any, rate: float = 0.5, seed: int | None = None, residual: Any = None) -> Any:
+def dropout(
+    x: Any, rate: float = 0.5, seed: int | None = None, residual: Any = None, generator: random.Generator | None = None
+) -> Any:
     """x with each element set to 0 with probability `rate`, the others scaled to keep the mean; plus the residual.
 
     Srivastava et al. 2014.  What the gradient keeps is a seed and an offset, no mask.  With `seed`, the numbers are the
-    next of a stream of their own.  ValueError unless 0 <= rate < 1.
+    next of a stream of their own; with `generator`, of that one.  ValueError unless 0 <= rate < 1.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
@@ -25,7 +27,7 @@ def dropout(x: Any, rate: float = 0.5, seed: int | None = None, residual: Any = 
     if not rate:
         return x if residual is None else x + residual
     a = raw(x)
-    key, offset = random.counters(device_of(a), ops.offsets(a.size), seed)
+    key, offset = random.counters(device_of(a), ops.offsets(a.size), seed, generator)
     if residual is None:
         return ops.dropout(x, rate=rate, seed=key, offset=offset)
     return ops.dropout_add(x, residual, rate=rate, seed=key, offset=offset)

@@ -39,6 +39,7 @@ ROWS = [
     unary("special.multigammaln", lambda x: s.multigammaln(x, 3), lambda x: np.reshape([sp.multigammaln(v, 3) for v in x.ravel()], x.shape), 2, 4),
     *binary("special.beta", s.beta, sp.beta, 0.5, 3), *binary("special.betaln", s.betaln, sp.betaln, 0.5, 3),
     *[r for name in ("gammainc", "gammaincc") for r in binary(f"special.{name}", getattr(s, name), getattr(sp, name), 0.5, 3)[:3]],
+    *binary("special.gammaincinv", s.gammaincinv, sp.gammaincinv, 0.3, 0.9)[:3],
     row("special.gammainc large", s.gammainc, sp.gammainc, (3,), (3,), low=11, high=14),
     *binary("special.zeta", s.zeta, sp.zeta, 1.5, 4)[:3], unary("special.zeta Riemann", s.zeta, sp.zeta, 1.5, 4),
 ]  # fmt: skip
