@@ -81,7 +81,8 @@ class _Place:
     ) -> None:
         arrays = [a for a in map(raw, given) if library(a) is not None]
         kinds = [a.dtype for a in arrays if is_inexact(a.dtype)]
-        self.shape = np.broadcast_shapes(_size(shape), *[a.shape for a in arrays])
+        size = _size(shape)
+        self.shape = np.broadcast_shapes(size, *[a.shape for a in arrays]) if arrays else size
         self.dtype = as_dtype(dtype) if dtype is not None else np.result_type(*kinds) if kinds else default_float()
         if device is None:
             self.device = device_of(arrays[0]) if arrays else default_device()
@@ -127,7 +128,7 @@ def _given(name: str, *parameters: Any) -> list[Any]:
 
 def _check(name: str, what: str, good: Any, given: Any) -> None:
     """ValueError unless all are good; of parameters on a GPU, which is not waited for, nothing is said."""
-    if library(good) in (None, _array.NUMPY) and not np.all(good):
+    if good is not True and library(good) in (None, _array.NUMPY) and not np.all(good):
         raise ValueError(f"{name}: {what}, given {given if library(raw(given)) is None else 'others'}")
 
 

@@ -7,6 +7,7 @@ Either way the upper half of the counter is the number of the draw plus 1: `drop
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,23 @@ from ..dtypes import float32
 
 def source(device: Device, key: int, draw: int) -> Any:
     """What draw number `draw` takes its numbers from: NumPy's Generator, or one with three of its methods."""
-    if device.library.compiles:
-        return Words(device, key, draw)
-    return np.random.Generator(np.random.Philox(key=key, counter=(draw + 1) << 64))
+    return Words(device, key, draw) if device.library.compiles else _numpys(key, draw + 1)
+
+
+_made = threading.local()
+
+
+def _numpys(key: int, upper: int) -> np.random.Generator:
+    """NumPy's Generator with this key, the counter's second word being `upper`: a thread's only one, set to that."""
+    try:
+        bits, state, generator = _made.one
+    except AttributeError:
+        bits = np.random.Philox(key=0)  # to make one takes 12 us, to set it 2
+        _made.one = bits, state, generator = bits, bits.state, np.random.Generator(bits)
+    state["state"]["key"] = np.array([key, 0], np.uint64)
+    state["state"]["counter"] = np.array([0, upper, 0, 0], np.uint64)
+    bits.state = state
+    return generator
 
 
 class Words:
