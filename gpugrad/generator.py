@@ -1,4 +1,4 @@
-"""Floor 6: counter-based generators of random numbers: a key, and how many draws were taken of each stream."""
+"""Floor 1: counter-based generators of random numbers: a key, and how many draws were taken of each stream."""
 
 from __future__ import annotations
 
@@ -82,3 +82,36 @@ class Generator:
             offset = self._draws.get(name, 0)
             self._draws[name] = offset + count
         return self._key if stream is None else _mixed(self._base, stream), offset
+
+
+# ---------------------------------------------------------------------------------------------- this thread's
+_thread = threading.local()
+
+
+def own() -> Generator:
+    """This thread's generator, made when it is first asked for."""
+    try:
+        return _thread.generator
+    except AttributeError:
+        _thread.generator = Generator()
+        return _thread.generator
+
+
+def seed(value: int) -> None:
+    """Start this thread's generator anew: the same seed gives the same numbers on the same device."""
+    own().seed(value)
+
+
+def get_state() -> dict[str, Any]:
+    """Where this thread's generator is, in plain numbers, for `set_state`."""
+    return own().get_state()
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Let this thread's generator go on from what `get_state` answered.  ValueError for anything else."""
+    own().set_state(state)
+
+
+def split(n: int) -> list[Generator]:
+    """n generators from this thread's, others each time."""
+    return own().split(n)

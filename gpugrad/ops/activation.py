@@ -18,7 +18,8 @@ from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
 from ..kernels import usable
 from ..op import op
-from .math import exp, negative, tanh, where
+from .logic import where
+from .math import exp, negative, tanh
 
 SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 

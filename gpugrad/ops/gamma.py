@@ -18,7 +18,7 @@ from ..array import special
 from ..core import raw
 from ..forward import boxed, fit, select
 from ..op import op
-from .math import astype
+from .casting import astype
 from .special import full, full_arrays, paired, scipys
 
 # ---------------------------------------------------------------------------------------------- gamma, digamma, beta
