@@ -10,8 +10,6 @@ from ..ops.activation import (
     silu as silu,
     softplus as softplus,
 )
-from ..ops.distance import (
-    cosine_similarity as cosine_similarity,
 from ..ops.adaptive_pool import (
     adaptive_avg_pool1d as adaptive_avg_pool1d,
     adaptive_avg_pool2d as adaptive_avg_pool2d,
@@ -30,14 +28,8 @@ from ..ops.conv import (
     conv_transpose2d as conv_transpose2d,
     conv_transpose3d as conv_transpose3d,
 )
-from ..ops.feed_forward import feed_forward as feed_forward
-from ..ops.group_norm import group_norm as group_norm, instance_norm as instance_norm
-from ..ops.interpolate import interpolate as interpolate
-from ..ops.linear import linear as linear
-from ..ops.loss import (
-    binary_cross_entropy as binary_cross_entropy,
-    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
-    cross_entropy as cross_entropy,
+from ..ops.distance import (
+    cosine_similarity as cosine_similarity,
     huber_loss as huber_loss,
     l1_loss as l1_loss,
     pairwise_distance as pairwise_distance,
@@ -51,6 +43,8 @@ from ..ops.divergence import (
     poisson_nll_loss as poisson_nll_loss,
 )
 from ..ops.feed_forward import feed_forward as feed_forward
+from ..ops.group_norm import group_norm as group_norm, instance_norm as instance_norm
+from ..ops.interpolate import interpolate as interpolate
 from ..ops.linear import linear as linear
 from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss, nll_loss as nll_loss
 from ..ops.margin import (
@@ -65,6 +59,7 @@ from ..ops.margin import (
     triplet_margin_loss as triplet_margin_loss,
 )
 from ..ops.math import tanh as tanh
+from ..ops.norm import l2_normalize as l2_normalize
 from ..ops.piecewise import (
     celu as celu,
     elu as elu,
@@ -82,8 +77,6 @@ from ..ops.piecewise import (
     tanhshrink as tanhshrink,
     threshold as threshold,
 )
-from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
-from ..ops.norm import l2_normalize as l2_normalize
 from ..ops.pool import (
     avg_pool1d as avg_pool1d,
     avg_pool2d as avg_pool2d,
@@ -92,7 +85,7 @@ from ..ops.pool import (
     max_pool2d as max_pool2d,
     max_pool3d as max_pool3d,
 )
-from ..ops.softmax import log_softmax as log_softmax, softmax as softmax
+from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
 from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter
 from . import init as init
