@@ -3,6 +3,8 @@
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
+    fft as fft,
+    linalg as linalg,
     nn as nn,
     optim as optim,
     random as random,
@@ -65,7 +67,11 @@ from .ops.index import (
     top_k as top_k,
 )
 from .ops.linalg import (
+    cross as cross,
+    dot as dot,
     einsum as einsum,
+    inner as inner,
+    kron as kron,
     matmul as matmul,
     outer as outer,
     tensordot as tensordot,
@@ -138,6 +144,7 @@ from .ops.math import (
     trunc as trunc,
     where as where,
 )
+from .ops.matrix_functions import cdist as cdist
 from .ops.norm import (
     clip_by_global_norm as clip_by_global_norm,
     clip_by_norm as clip_by_norm,
