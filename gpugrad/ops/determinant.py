@@ -64,12 +64,11 @@ def cofactors(xp: Any, x: Any) -> Any:
 def _third(h: Any, g: Any, x: Any) -> Any:
     """What the third derivative of det answers to two directions, by the inverse."""
     y = inv(x)
-    a, b = product_op(y, matrix_transpose(g)), product_op(y, matrix_transpose(h))
-    ta, tb = [sum(matrix_transpose(y) * m, axis=(-2, -1)) for m in (g, h)]
-    ab = product_op(a, b)
-    both = ta * tb - sum(a * matrix_transpose(b), axis=(-2, -1))
-    turned = product_op(_each(both) + ab + product_op(b, a) - _each(tb) * a - _each(ta) * b, y)
-    return _each(_det(x)) * matrix_transpose(turned)
+    a, b = product_op(y, g), product_op(y, h)
+    ta, tb = [_each(sum(matrix_transpose(y) * m, axis=(-2, -1))) for m in (g, h)]
+    both = ta * tb - _each(sum(a * matrix_transpose(b), axis=(-2, -1)))
+    rest = product_op(product_op(a, b) + product_op(b, a) - tb * a - ta * b, y)
+    return _each(_det(x)) * matrix_transpose(both * y + rest)
 
 
 @op(g=lambda h, x: cofactors_grad(h, x), x=_third)

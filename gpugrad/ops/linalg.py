@@ -13,8 +13,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..dtypes import float32, is_inexact, wide
+from ..dtypes import float16, float32, is_inexact, wide
 from ..forward import boxed, fit
+from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
 from .index import getitem
@@ -45,6 +46,8 @@ def array_matmul(xp: Any, x: Any, y: Any) -> Any:
     dtype = x.dtype if x.dtype == y.dtype else np.result_type(x.dtype, y.dtype)
     full = wide(dtype)
     if full is not dtype:  # NumPy's half products are slow and bfloat16's come out in float32
+        if xp is np and x.dtype == y.dtype == float16:
+            return halves.narrowed(array_product(halves.widened(x), halves.widened(y)))
         return array_product(x.astype(full), y.astype(full)).astype(dtype)
     return array_product(x, y)
 
@@ -271,7 +274,8 @@ def _path(terms: list[str], out: str, shapes: list[tuple[int, ...]], optimize: A
         return [tuple(range(len(terms)))]
     import opt_einsum
 
-    return opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, shapes=True, optimize=optimize)[0]
+    path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, shapes=True, optimize=optimize)[0]
+    return path
 
 
 def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -280,7 +284,7 @@ def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
     lists = [*pairs[1::2], *([] if out is None else [out])]
     if not lists or not all([isinstance(one, (list, tuple)) for one in lists]):
         raise TypeError(
-            "einsum: subscripts come first, as a string such as 'ij,jk->ik', or a list of integers follows each operand; "
+            "einsum: subscripts come first, as a string such as 'ij,jk->ik', or each operand has a list of integers; "
             f"given {type(args[0]).__name__}"
         )
     spell = lambda one: "".join(["..." if i is Ellipsis else LETTERS[i] for i in one])
@@ -290,9 +294,9 @@ def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
 def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     """Einstein summation, as `numpy.einsum`: 'ij,jk->ik'; with `...`, and with an index repeated in one operand.
 
-    Or each operand followed by the list of its indices, and the output's at the end: einsum(x, [0, 1], y, [1, 2], [0,
-    2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order, as `optimize`
-    says to it.  ValueError if the subscripts do not fit the operands.
+    Or each operand followed by the list of its indices, and the output's at the end: einsum(x, [0, 1], y, [1, 2],
+    [0, 2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order, as
+    `optimize` says to it.  ValueError if the subscripts do not fit the operands.
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _spelled((subscripts, *operands))  # type: ignore[assignment]
