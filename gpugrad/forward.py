@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -213,8 +214,18 @@ def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
         if device_of(v) != device_of(arrays[0]):
             return TypeError(f"{name}: {_two_devices(arrays[0], v)}")
     given = ", ".join(f"{v.dtype}{list(v.shape)}" for v in arrays)
-    for kind in (IndexError, ValueError, TypeError):
+    for kind in (np.linalg.LinAlgError, IndexError, ValueError, TypeError):
         if isinstance(e, kind) and not isinstance(e, UnicodeError):
             kind = ValueError if isinstance(e, np.exceptions.AxisError) else kind
             return kind(f"{name}: {e} (given {given})")
     return e  # MemoryError, CUDA errors: as they are
+
+
+def size_of(shape: Any) -> tuple[int, ...]:
+    """A shape, which may be given as a number, as a tuple.  TypeError for anything else."""
+    if isinstance(shape, (int, np.integer)):
+        return (int(shape),)
+    try:
+        return tuple([index(n) for n in shape])
+    except TypeError:
+        raise TypeError(f"a shape is an integer or a tuple of integers, not {shape!r}") from None
