@@ -133,6 +133,7 @@ def test_rows_and_single_numbers_take_other_ways_to_one_sum():
         ((5, 0), np.array([1, 1])),
         ((4, 5, 3), (slice(1, None), rng.integers(0, 5, 9))),
         ((4, 5, 3), (rng.integers(0, 4, (2, 9)), rng.integers(-5, 0, 9))),
+        ((2, 3, 4), (..., np.array([1, 2, 1]), slice(None))),
         ((300, 2), (rng.integers(0, 200, 999).astype(np.uint8), ..., None)),
     ]
     for shape, key in cases:
