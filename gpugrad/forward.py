@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -218,3 +219,13 @@ def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
             kind = ValueError if isinstance(e, np.exceptions.AxisError) else kind
             return kind(f"{name}: {e} (given {given})")
     return e  # MemoryError, CUDA errors: as they are
+
+
+def size_of(shape: Any) -> tuple[int, ...]:
+    """A shape, which may be given as a number, as a tuple.  TypeError for anything else."""
+    if isinstance(shape, (int, np.integer)):
+        return (int(shape),)
+    try:
+        return tuple([index(n) for n in shape])
+    except TypeError:
+        raise TypeError(f"a shape is an integer or a tuple of integers, not {shape!r}") from None

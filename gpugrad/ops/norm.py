@@ -49,6 +49,14 @@ def normalize(x: Any, axis: Axis = None, epsilon: float = 1e-12) -> Any:
     return _like(multiply(x, rsqrt(maximum(_squares(x, axis=axis, keepdims=True), epsilon))), x)
 
 
+def l2_normalize(x: Any, axis: Axis = -1, eps: float = 1e-12) -> Any:
+    """x over its Euclidean length along `axis` (None: all), which counts as `eps` where it is shorter.
+
+    Half types are computed in float32.  The gradient of zeros is 1 / eps, PyTorch's.
+    """
+    return normalize(x, axis, eps * eps)
+
+
 def clip_by_norm(x: Any, limit: Any, axis: Axis = None) -> Any:
     """x, scaled so that its Euclidean length along `axis` (None: all) is at most `limit`."""
     x = boxed(x, "clip_by_norm")

@@ -90,7 +90,7 @@ findable(SAME, "gpugrad.torch")
 ARITHMETIC = {"add": spoken(math.add), "subtract": spoken(math.subtract), "divide": spoken(math.divide)}
 findable({f"Tensor.__{n}__": ARITHMETIC[m] for n, m in OPERATORS.items() if m in ARITHMETIC}, "gpugrad.torch")
 add, sub = options.scaled(ARITHMETIC["add"]), options.scaled(ARITHMETIC["subtract"])
-div, round = options.quotient(ARITHMETIC["divide"]), row(options.round, "input, decimals=0")
+div, round = options.quotient(ARITHMETIC["divide"]), row(rounding.round, "input, decimals=0")
 dot, trace = row(options.dot, "input, +tensor"), row(options.trace, "input")
 mm, bmm = row(linalg.matmul, "input, +mat2"), row(linalg.matmul, "input, +mat2")
 mv, outer = row(linalg.matmul, "input, +vec"), row(linalg.outer, "input, +vec2")
