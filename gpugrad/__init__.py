@@ -3,6 +3,8 @@
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
+    fft as fft,
+    linalg as linalg,
     nn as nn,
     optim as optim,
     random as random,
@@ -81,7 +83,11 @@ from .ops.index import (
     take_along_axis as take_along_axis,
 )
 from .ops.linalg import (
+    cross as cross,
+    dot as dot,
     einsum as einsum,
+    inner as inner,
+    kron as kron,
     matmul as matmul,
     outer as outer,
     tensordot as tensordot,
@@ -161,6 +167,7 @@ from .ops.math import (
     tan as tan,
     tanh as tanh,
 )
+from .ops.matrix_functions import cdist as cdist
 from .ops.norm import (
     clip_by_global_norm as clip_by_global_norm,
     clip_by_norm as clip_by_norm,

@@ -214,7 +214,7 @@ def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
         if device_of(v) != device_of(arrays[0]):
             return TypeError(f"{name}: {_two_devices(arrays[0], v)}")
     given = ", ".join(f"{v.dtype}{list(v.shape)}" for v in arrays)
-    for kind in (IndexError, ValueError, TypeError):
+    for kind in (np.linalg.LinAlgError, IndexError, ValueError, TypeError):
         if isinstance(e, kind) and not isinstance(e, UnicodeError):
             kind = ValueError if isinstance(e, np.exceptions.AxisError) else kind
             return kind(f"{name}: {e} (given {given})")
