@@ -14,8 +14,12 @@ from .dtypes import bfloat16, complex64, default_float, is_inexact, wide
 from .recording import active
 
 
-def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
-    """The forward that calls `name` of the array's namespace.  `floats`: integers become the default float first."""
+def ufunc(name: str, floats: bool = False, doc: str | None = None) -> Callable[..., Any]:
+    """The forward that calls `name` of the array's namespace.
+
+    floats   integers become the default float first
+    doc      the docstring; None: NumPy's
+    """
     numpys: Any = getattr(np, name)
     host = numpys
     if floats:
@@ -32,7 +36,7 @@ def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
             return getattr(xp, name)(*xs)
 
     forward.__name__ = name
-    forward.__doc__ = numpys.__doc__ and numpys.__doc__.strip().split("\n\n")[1].strip()
+    forward.__doc__ = doc or (numpys.__doc__ and numpys.__doc__.strip().split("\n\n")[1].strip())
     if numpys.nin == 1 or not floats:
         forward.host = host  # type: ignore[attr-defined]
     forward.nin = numpys.nin  # type: ignore[attr-defined]

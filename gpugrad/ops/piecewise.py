@@ -92,8 +92,8 @@ def _elu_rule(g: Any, out: Any, alpha: float, scale: float, input_scale: float) 
 def elu(xp: Any, x: Any, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015).
 
-    Times scale, and with exp(input_scale x).  Keeps its output.  ValueError for alpha < 0, with which the output does not say where x is positive, and unless
-    scale and input_scale are above 0.
+    Times scale, and with exp(input_scale x).  Keeps its output.  ValueError for alpha < 0, with which the output does
+    not say where x is positive, and unless scale and input_scale are above 0.
 
     Kink: alpha scale input_scale at 0.
     """
