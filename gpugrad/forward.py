@@ -125,8 +125,23 @@ def placed(index: Any, x: Any) -> Any:
 
 def select(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """`xp.where` of two operands of one dtype, in that dtype: of bfloat16 CuPy's answers float32."""
+    if xp is np and mask.size > _MANY and x.dtype == y.dtype and x.dtype.itemsize <= 8 and mask.dtype == bool:
+        return _select_bits(mask, x, y)
     out = xp.where(mask, x, y)
     return out if out.dtype == x.dtype or x.dtype != y.dtype else out.astype(x.dtype)
+
+
+_MANY = 2048  # from so many elements on NumPy's own `where`, a branch for each, is slower: 8 times on random masks
+
+
+def _select_bits(mask: np.ndarray, x: Any, y: Any) -> np.ndarray:
+    bits = f"u{x.dtype.itemsize}"
+    ones = mask.astype(bits)
+    np.negative(ones, out=ones)  # 1 becomes all ones
+    y = y.view(bits)
+    out = np.bitwise_xor(x.view(bits), y)
+    out = np.bitwise_and(out, ones, out=out if out.shape == ones.shape else None)
+    return np.bitwise_xor(out, y, out=out).view(x.dtype)
 
 
 def boxed(x: Any, name: str) -> Any:
