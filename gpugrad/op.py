@@ -87,6 +87,7 @@ def op(
     if checked:
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
     self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds)
+    self.fused = gpu is not None
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:

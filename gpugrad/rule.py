@@ -21,7 +21,7 @@ class Op:
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
     `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
-    `saves` says whether any of them needs an array.
+    `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, None)` what the pullbacks of
     the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
@@ -31,6 +31,7 @@ class Op:
         "adds",
         "args",
         "asks",
+        "fused",
         "joint",
         "name",
         "names",
@@ -53,7 +54,7 @@ class Op:
         via: Rule | None = None,
         adds: dict[str, Rule] | None = None,
     ) -> None:
-        self.name, self.args, self.static = name, list(args), static
+        self.name, self.args, self.static, self.fused = name, list(args), static, False
         self.names = [*args, "out", *static, *aux]
         if pull:
             rules = dict.fromkeys(args, pull)

@@ -20,9 +20,11 @@ from ..core import raw
 from ..dtypes import wide
 from ..gemm.products import product
 from ..op import Parts, op
+from .casting import astype
 from .dropout import dropped, offsets
 from .linalg import matmul
-from .math import astype, total, where
+from .logic import where
+from .math import total
 from .reduce import sum
 from .shape import matrix_transpose
 from .softmax import softmax, softmax_grad
@@ -79,7 +81,7 @@ def _walk(
             part = mask[(*at, ..., rows, columns)]
             s = xp.where(part, s, full.type(-np.inf)) if part.dtype.kind == "b" else s + part.astype(full, copy=False)
         if causal:
-            later = _later(xp, *s.shape[-2:], rows.start)
+            later = _later(xp, s.shape[-2], s.shape[-1], rows.start)
             s = xp.where(later, full.type(-np.inf), s)
         drop = lambda x, offset=offset: dropped(xp, x, rate=rate, seed=seed, offset=offset) if rate else x
         yield here, there, q_here, k_there, s, drop
@@ -169,7 +171,7 @@ def _grad_rule(
         counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
         s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
     if causal:
-        counts = counts & ~_later(xp, *scores[-2:])
+        counts = counts & ~_later(xp, scores[-2], scores[-1])
     p = where(counts, softmax(where(counts, s, LOW)), 0)
     kept = _kept(xp, raw(q), scores, causal, rate, seed, offset) if rate else None
     drop = lambda x: x if kept is None else x * kept

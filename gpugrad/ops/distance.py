@@ -9,9 +9,11 @@ from typing import Any
 from ..core import raw
 from ..forward import select
 from ..op import op
+from .casting import astype
+from .choice import clip
 from .linalg import vector_norm
 from .loss import operands, reduce
-from .math import abs, astype, clip, divide, multiply, subtract
+from .math import abs, divide, multiply, subtract
 from .reduce import sum
 from .shape import broadcast_arrays
 

@@ -14,9 +14,11 @@ from ..core import raw
 from ..forward import boxed
 from ..op import op
 from .activation import softplus
+from .choice import maximum
 from .distance import at_least
+from .logic import equal, greater, where
 from .loss import operands, reduce, sigmoid_xent, weighted
-from .math import divide, equal, exp, greater, log, maximum, multiply, negative, square, subtract, where
+from .math import divide, exp, log, multiply, negative, square, subtract
 from .reduce import sum
 from .shape import expand_dims
 

@@ -17,8 +17,10 @@ from ..dtypes import float32, is_inexact, wide
 from ..forward import boxed, fit
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
+from .casting import astype
 from .index import getitem
-from .math import abs, astype, equal, multiply, not_equal, pow, sqrt, square, where
+from .logic import equal, not_equal, where
+from .math import abs, multiply, pow, sqrt, square
 from .reduce import max as largest, min as smallest, sum
 from .shape import broadcast_to, expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 

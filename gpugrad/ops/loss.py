@@ -12,8 +12,11 @@ from ..core import Tensor, raw
 from ..dtypes import default_float, is_inexact, wide
 from ..forward import boxed, fit, indices, placed
 from .activation import softplus
+from .casting import astype
+from .choice import clip
 from .index import take_along_axis
-from .math import abs, add, astype, clip, conj, log, multiply, negative, real, square, subtract, where
+from .logic import where
+from .math import abs, add, conj, log, multiply, negative, real, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 from .softmax import log_softmax, lookup, softmax_xent

@@ -10,10 +10,12 @@ from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..forward import indices, placed
 from .activation import relu, softplus
+from .choice import clip, minimum
 from .distance import cosine_similarity, pairwise_distance
 from .index import take_along_axis
+from .logic import equal, not_equal, where
 from .loss import check_labels, check_weight, operands, reduce, sigmoid_xent, weighted
-from .math import clip, equal, minimum, multiply, negative, not_equal, square, subtract, where
+from .math import multiply, negative, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 from .softmax import within
