@@ -11,6 +11,7 @@ from ..ops.activation import (
     silu as silu,
     softplus as softplus,
 )
+from ..ops.ctc import ctc_loss as ctc_loss
 from ..ops.distance import (
     cosine_similarity as cosine_similarity,
     huber_loss as huber_loss,

@@ -30,6 +30,7 @@ from .shape import matrix_transpose
 from .softmax import softmax, softmax_grad
 
 HOST, DEVICE = 2**16, 2**22  # scores in a block: what the caches of a CPU hold; what keeps a GPU busy
+LEAST = 64  # rows of a block, below which products of matrices are slow
 LOW = -1e30  # a score that counts nothing: of infinities the gradients of other ways to write this are NaN
 
 
@@ -55,8 +56,8 @@ def _pieces(xp: Any, scores: tuple[int, ...], causal: bool) -> Iterator[tuple[tu
         return
     most = HOST if xp is np else DEVICE
     depth = next((i for i in range(len(lead)) if math.prod(scores[i:]) <= most), len(lead))
-    step = max(64, most // columns) if depth == len(lead) else rows
-    step = min(step, max(64, rows // 8)) if causal else step
+    step = max(LEAST, most // columns) if depth == len(lead) else rows
+    step = min(step, max(LEAST, rows // 8)) if causal else step
     for at in np.ndindex(*lead[:depth]):
         for a in range(0, rows, step):
             b = min(a + step, rows)
