@@ -30,7 +30,7 @@ def scaled_dot_product_attention(
 ) -> Any:
     """softmax(scale query keyᵀ + mask) value, never holding the whole of the scores.
 
-    query       (..., L, E), with key (..., S, E) and value (..., S, F): the answer is (..., L, F); leading axes broadcast
+    query       (..., L, E), with key (..., S, E) and value (..., S, F): answers (..., L, F); leading axes broadcast
     attn_mask   what broadcasts to (..., L, S): bool, where a query looks at a key; or floats to be added to the scores,
                 which may have a gradient
     dropout_p   the probability with which a weight is 0 and counts nothing; the others are larger by 1 / (1 - p)
