@@ -11,8 +11,10 @@ from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import default_float, is_inexact, wide
 from ..forward import boxed
+from .casting import astype
 from .index import take_along_axis
-from .math import astype, const, multiply, where
+from .logic import const, where
+from .math import multiply
 from .reduce import mean, sum
 from .rows import rows_at
 from .shape import reshape

@@ -15,7 +15,7 @@ from ..core import raw
 from ..dtypes import is_inexact, wide
 from ..forward import as_float, boxed
 from ..op import op
-from .math import const
+from .logic import const
 from .windows import Lengths, Windows, canvas, numbers, padded, place, spatial
 
 
