@@ -91,9 +91,6 @@ class Library:
         """A context manager inside which new arrays land on `device`."""
         return NOTHING
 
-    def generator(self, seed: int | None, device: Device) -> Any:
-        return np.random.default_rng(seed)
-
     def special(self) -> Any:
         """The namespace of the special functions, under the names of `scipy.special`."""
         return host_special

@@ -64,10 +64,6 @@ class CupyLibrary(Library):
     def scope(self, device: Device) -> Any:
         return NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)
 
-    def generator(self, seed: int | None, device: Device) -> Any:
-        with self.scope(device):
-            return self.xp.random.default_rng(seed)
-
     def special(self) -> Any:
         import cupyx.scipy.special  # pyright: ignore[reportMissingImports]
 

@@ -13,7 +13,7 @@ from ..core import raw
 from ..dtypes import float32, is_inexact
 from ..forward import boxed
 from .adaptive_pool import floating, mean_of_windows
-from .math import astype
+from .casting import astype
 from .rows import rows_at
 from .windows import numbers
 

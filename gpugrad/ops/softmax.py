@@ -23,7 +23,7 @@ from ..op import op
 from .blocks import by_blocks, fits
 from .casting import astype
 from .logic import where
-from .math import exp
+from .math import exp, negative
 from .reduce import sum
 from .shape import expand_dims
 
@@ -172,6 +172,11 @@ log_softmax_grad = op(
     g=lambda h, y, axis: h - _total(h * exp(y), axis),
     y=lambda h, g, y, axis: -h * exp(y) * _total(g, axis),
 )
+
+
+def softmin(x: Any, axis: int = -1) -> Any:
+    """softmax(-x) along `axis`."""
+    return softmax(negative(x), axis=axis)
 
 
 # ---------------------------------------------------------------------------------------------- cross-entropy
