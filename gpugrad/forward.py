@@ -175,6 +175,8 @@ def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
         if device_of(v) != device_of(arrays[0]):
             return TypeError(f"{name}: {_two_devices(arrays[0], v)}")
     given = ", ".join(f"{v.dtype}{list(v.shape)}" for v in arrays)
+    if isinstance(e, np.linalg.LinAlgError):
+        return e
     for kind in (IndexError, ValueError, TypeError):
         if isinstance(e, kind) and not isinstance(e, UnicodeError):
             kind = ValueError if isinstance(e, np.exceptions.AxisError) else kind
