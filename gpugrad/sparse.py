@@ -93,7 +93,7 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: tuple[int, in
     if indices is None or indptr is None or shape is None:
         raise TypeError("csr: takes a sparse matrix, or data, indices, indptr and shape")
     data = _values(data, "csr")
-    indices, indptr = [placed(i, raw(data)).astype(np.int32) for i in (indices, indptr)]
+    indices, indptr = [_index("csr", i, data).astype(np.int32) for i in (indices, indptr)]
     m, n = shape
     if data.array.ndim != 1 or indices.shape != data.array.shape or indptr.shape != (m + 1,):
         raise ValueError(
@@ -118,7 +118,7 @@ def coo(data: Any, rows: Any, cols: Any, shape: tuple[int, int]) -> CSR:
     Its `data` are in the order of rows; gradients go back to the order given here.  Errors as those of `csr`.
     """
     data = _values(data, "coo")
-    rows, cols = [placed(i, raw(data)) for i in (rows, cols)]
+    rows, cols = [_index("coo", i, data).astype(np.int64) for i in (rows, cols)]
     m, n = shape
     if data.array.ndim != 1 or not rows.shape == cols.shape == data.array.shape:
         raise ValueError(
@@ -138,6 +138,14 @@ def _values(data: Any, name: str) -> Tensor:
     data = boxed(data, name)
     data = data if isinstance(data, Tensor) else wrap(data)
     return data if is_inexact(data.array.dtype) else wrap(as_float(data.array))
+
+
+def _index(name: str, index: Any, data: Tensor) -> Any:
+    """Integers where the data are."""
+    index = placed(index, raw(data))
+    if index.size and index.dtype.kind not in "iu":
+        raise TypeError(f"{name}: rows and columns are integers, given {index.dtype}")
+    return index
 
 
 def _within(name: str, what: str, index: np.ndarray, n: int) -> None:

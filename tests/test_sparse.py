@@ -41,6 +41,9 @@ def test_places_that_come_twice_and_in_any_order():
     assert A.todense().tolist() == [[4, 2, 0], [4, 0, 0]]
     (A @ gg.tensor([1.0, 10.0, 100.0])).backward(gg.tensor([1.0, 2.0]))
     assert data.grad.tolist() == [2, 10, 2, 1]
+    far = s.coo([1.0, 2.0], np.array([70_000, 3], np.int32), np.array([1, 70_000], np.int32), (70_001, 70_001))
+    y = (far @ gg.ones(70_001)).numpy()
+    assert y[70_000] == 1 and y[3] == 2 and y.sum() == 3
     B = s.csr([2.0, 5.0, 1.0], [1, 0, 0], [0, 1, 3], (2, 2))  # row 1 has two values in column 0
     assert B.todense().tolist() == [[0, 2], [6, 0]]
     assert_close(s.solve(B, [2.0, 6.0]), [1, 1])
@@ -178,6 +181,7 @@ def test_errors():
         (TypeError, lambda: s.csr([1.0]), "csr: takes a sparse matrix, or data, indices, indptr and shape"),
         (ValueError, lambda: s.csr([1.0], [0], [0, 1], (2, 2)), "csr: of shape .* needs data and indices"),
         (ValueError, lambda: s.coo([1.0], [0, 1], [0], (2, 2)), "coo: data, rows and cols are vectors of one length"),
+        (TypeError, lambda: s.coo([1.0], [0.5], [0], (2, 2)), "coo: rows and columns are integers, given float"),
         (ValueError, lambda: s.csr(A).with_data([1.0]), "with_data: data of shape"),
         (ValueError, lambda: s.cg(A, b, gg.ones((4, 1))), r"cg: x0 has shape \(4, 1\), b \(4,\)"),
         (ValueError, lambda: s.cg(A, b, rtol=-1), "cg: rtol and atol must be 0 or more"),
