@@ -8,6 +8,7 @@ from . import (
     nn as nn,
     optim as optim,
     random as random,
+    special as special,
     testing as testing,
 )
 from .anomaly import detect_anomaly as detect_anomaly
@@ -55,16 +56,26 @@ from .gemm import (
 )
 from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
-from .ops.activation import erf as erf
+from .ops.casting import (
+    astype as astype,
+    stop_gradient as stop_gradient,
+    to_device as to_device,
+)
+from .ops.choice import (
+    clip as clip,
+    maximum as maximum,
+    minimum as minimum,
+)
+from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
 from .ops.index import (
-    argsort as argsort,
+    gather_nd as gather_nd,
     getitem as getitem,
+    masked_fill as masked_fill,
+    masked_select as masked_select,
     one_hot as one_hot,
     repeat as repeat,
-    sort as sort,
     take as take,
     take_along_axis as take_along_axis,
-    top_k as top_k,
 )
 from .ops.linalg import (
     cross as cross,
@@ -78,6 +89,22 @@ from .ops.linalg import (
     vecdot as vecdot,
     vector_norm as vector_norm,
 )
+from .ops.logic import (
+    equal as equal,
+    greater as greater,
+    greater_equal as greater_equal,
+    isfinite as isfinite,
+    isinf as isinf,
+    isnan as isnan,
+    less as less,
+    less_equal as less_equal,
+    logical_and as logical_and,
+    logical_not as logical_not,
+    logical_or as logical_or,
+    logical_xor as logical_xor,
+    not_equal as not_equal,
+    where as where,
+)
 from .ops.math import (
     abs as abs,
     acos as acos,
@@ -85,64 +112,38 @@ from .ops.math import (
     add as add,
     asin as asin,
     asinh as asinh,
-    astype as astype,
     atan as atan,
     atan2 as atan2,
     atanh as atanh,
-    ceil as ceil,
-    clip as clip,
     conj as conj,
     cos as cos,
     cosh as cosh,
     divide as divide,
-    equal as equal,
     exp as exp,
     exp2 as exp2,
     expm1 as expm1,
-    floor as floor,
-    floor_divide as floor_divide,
-    greater as greater,
-    greater_equal as greater_equal,
     hypot as hypot,
     imag as imag,
-    isfinite as isfinite,
-    isinf as isinf,
-    isnan as isnan,
-    less as less,
-    less_equal as less_equal,
     log as log,
     log1p as log1p,
     log2 as log2,
     log10 as log10,
     logaddexp as logaddexp,
-    logical_and as logical_and,
-    logical_not as logical_not,
-    logical_or as logical_or,
-    logical_xor as logical_xor,
-    maximum as maximum,
-    minimum as minimum,
     multiply as multiply,
     negative as negative,
-    not_equal as not_equal,
     positive as positive,
     pow as pow,
     real as real,
     reciprocal as reciprocal,
-    remainder as remainder,
-    round as round,
     rsqrt as rsqrt,
     sign as sign,
     sin as sin,
     sinh as sinh,
     sqrt as sqrt,
     square as square,
-    stop_gradient as stop_gradient,
     subtract as subtract,
     tan as tan,
     tanh as tanh,
-    to_device as to_device,
-    trunc as trunc,
-    where as where,
 )
 from .ops.matrix_functions import cdist as cdist
 from .ops.norm import (
@@ -151,6 +152,7 @@ from .ops.norm import (
     global_norm as global_norm,
     normalize as normalize,
 )
+from .ops.pad import pad as pad
 from .ops.reduce import (
     all as all,
     any as any,
@@ -167,6 +169,14 @@ from .ops.reduce import (
     sum as sum,
     var as var,
 )
+from .ops.rounding import (
+    ceil as ceil,
+    floor as floor,
+    floor_divide as floor_divide,
+    remainder as remainder,
+    round as round,
+    trunc as trunc,
+)
 from .ops.shape import (
     broadcast_arrays as broadcast_arrays,
     broadcast_to as broadcast_to,
@@ -177,10 +187,10 @@ from .ops.shape import (
     matrix_transpose as matrix_transpose,
     meshgrid as meshgrid,
     moveaxis as moveaxis,
-    pad as pad,
     permute_dims as permute_dims,
     reshape as reshape,
     roll as roll,
+    rot90 as rot90,
     split as split,
     squeeze as squeeze,
     stack as stack,
@@ -190,6 +200,13 @@ from .ops.shape import (
     triu as triu,
     unstack as unstack,
 )
+from .ops.sorting import (
+    argsort as argsort,
+    searchsorted as searchsorted,
+    sort as sort,
+    topk as topk,
+)
+from .ops.special import erf as erf
 from .registry import register_gradient as register_gradient
 from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients

@@ -14,7 +14,8 @@ from typing import Any
 from .array import device_of, library, xp
 from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
 from .hooks import arriving, deposited, gathering, leaving, suspecting
-from .ops.math import astype, conj, positive, view
+from .ops.casting import astype, view
+from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
 from .paths import PICK
 from .recording import active, record

@@ -11,7 +11,7 @@ import numpy as np
 import optree
 
 from .core import Tensor, raw, wrap
-from .ops.math import view
+from .ops.casting import view
 from .origin import STATE, left, logs
 from .recording import lost
 from .tensor import tensor

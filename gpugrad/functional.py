@@ -13,7 +13,8 @@ from .array import xp
 from .autograd import enable_grad, grad, require_grad, requires_grad
 from .core import Tensor, wrap
 from .jacobian import jacobian as _rows
-from .ops.math import positive, stop_gradient
+from .ops.casting import stop_gradient
+from .ops.math import positive
 
 
 def _call(func: Callable[..., Any], inputs: Any, create_graph: bool) -> tuple[tuple, tuple, bool, bool]:

@@ -1,4 +1,7 @@
-"""Floor 0: special functions of NumPy arrays: SciPy's; without it, erf and ndtr are Python's, an element at a time."""
+"""Floor 0: special functions of NumPy arrays: SciPy's.
+
+Without it, erf, erfc, ndtr and gammaln are Python's, an element at a time.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,30 @@ def _each(f: Callable[[float], float], x: np.ndarray) -> np.ndarray:
     return np.fromiter(map(f, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
 
 
-def erf(x: np.ndarray) -> np.ndarray:
-    """The error function of float32 or float64."""
+def _either(name: str, f: Callable[[float], float], x: np.ndarray) -> np.ndarray:
     special = _scipy()
-    return np.asarray(_each(math.erf, x) if special is None else special.erf(x)).astype(x.dtype, copy=False)
+    return np.asarray(_each(f, x) if special is None else getattr(special, name)(x)).astype(x.dtype, copy=False)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function."""
+    return _either("erf", math.erf, x)
+
+
+def erfc(x: np.ndarray) -> np.ndarray:
+    """1 - erf(x)."""
+    return _either("erfc", math.erfc, x)
+
+
+def gammaln(x: np.ndarray) -> np.ndarray:
+    """log |Γ(x)|."""
+    return _either("gammaln", _lgamma, x)
+
+
+def _lgamma(x: float) -> float:
+    return math.inf if x <= 0 and x == math.floor(x) else math.lgamma(x)  # Python raises at a pole
 
 
 def ndtr(x: np.ndarray) -> np.ndarray:
-    """The normal distribution function, ½ erfc(-x / √2): ½ (1 + erf) would lose its lower tail.  float32 or float64."""
-    special = _scipy()
-    out = _each(math.erfc, x * -math.sqrt(0.5)) * 0.5 if special is None else special.ndtr(x)
-    return np.asarray(out).astype(x.dtype, copy=False)
+    """The normal distribution function, ½ erfc(-x / √2): ½ (1 + erf) would lose its lower tail."""
+    return _either("ndtr", lambda v: 0.5 * math.erfc(v * -math.sqrt(0.5)), x)

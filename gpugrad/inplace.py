@@ -17,7 +17,7 @@ from . import autograd
 from .array import xp
 from .core import Tensor, raw, trainable, wrap, writes
 from .dtypes import bfloat16
-from .ops import index, math, shape
+from .ops import casting, index, shape
 
 _ALONE: tuple[Any, Any] = (None, None)
 # The views of an owner, by its id: (weak reference to the owner, [(weak reference to a view, the way to it)]).
@@ -97,7 +97,7 @@ def change(t: Tensor, out: Any) -> Tensor:
         out = shape.broadcast_to(out, a.shape)
     if category(new.dtype) > category(a.dtype):
         raise RuntimeError(f"result type {new.dtype} can't be cast to the desired output type {a.dtype}")
-    out = math.astype(out, a.dtype)
+    out = casting.astype(out, a.dtype)
     if isinstance(a, np.generic):
         t.array = a = np.asarray(a)
     recorded = autograd.is_grad_enabled() and not trainable(t)
@@ -151,7 +151,7 @@ def set_item(t: Tensor, key: Any, value: Any) -> None:
     check(t)
     if not isinstance(value, Tensor):
         value = wrap(xp(t.array).asarray(value, t.array.dtype))
-    change(t, index.put(t, math.astype(value, t.array.dtype), key=index._raw_key(key)))
+    change(t, index.put(t, casting.astype(value, t.array.dtype), key=index._raw_key(key)))
 
 
 def get_item(t: Tensor, key: Any) -> Tensor:

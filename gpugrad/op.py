@@ -89,6 +89,7 @@ def op(
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
     outs = several if isinstance(several, tuple) else ()
     self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs)
+    self.fused = gpu is not None
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:

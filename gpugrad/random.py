@@ -11,7 +11,7 @@ from . import array as _array, dtypes as _dtypes
 from .array import Device, default_device
 from .core import Tensor, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
-from .ops.math import astype
+from .ops.casting import astype
 from .tensor import _size
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from .array import Device
 from .autograd import no_grad
 from .core import Parcel, Tape, Tensor, raw, wrap
-from .ops.math import view
+from .ops.casting import view
 from .recording import active, enter, packing, replace
 from .tensor import to
 

@@ -375,9 +375,10 @@ def saved_arrays(nodes: list[Any]) -> dict[int, int]:
     blocks: dict[int, int] = {}
     for n in nodes:
         for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
-            if library(v) is not None:
-                base = owner_of(v)
-                blocks[id(base)] = base.nbytes
+            for a in v if type(v) is tuple else (v,):  # an index may be several arrays
+                if library(a) is not None:
+                    base = owner_of(a)
+                    blocks[id(base)] = base.nbytes
     return blocks
 
 

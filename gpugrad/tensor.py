@@ -13,7 +13,7 @@ from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair
-from .ops import index, linalg, math, reduce, shape
+from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
 
@@ -29,12 +29,12 @@ def tensor(
     """
     given: Any = value
     if isinstance(value, Tensor):
-        value = math.view(value.array)
+        value = casting.view(value.array)
     elif isinstance(value, (list, tuple)) and _has_tensor(value):
         value = np.stack([to_numpy(tensor(v)) for v in value])
     data = asarray(value, dtype, device)
     # A tape tells values apart by the array object: two tensors of one array must not share it.
-    t = lost(wrap(math.view(data) if data is value else data), "tensor", (given,), STOPPED)
+    t = lost(wrap(casting.view(data) if data is value else data), "tensor", (given,), STOPPED)
     return autograd.require_grad(t) if requires_grad else t
 
 
@@ -185,8 +185,8 @@ def to(t: Tensor, where: Any = None, dtype: DTypeLike = None) -> Tensor:
                 where = _array.device(where)
         elif not isinstance(where, str):
             dtype, where = where, None
-    out = t if where is None else math.to_device(t, where)
-    return out if dtype is None else math.astype(out, dtype)
+    out = t if where is None else casting.to_device(t, where)
+    return out if dtype is None else casting.astype(out, dtype)
 
 
 def _iter(t: Tensor) -> Any:
@@ -247,23 +247,24 @@ OPERATORS = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "div
 
 def _bind() -> None:
     T: Any = Tensor
-    for name, function in {**OPERATORS, "mod": "remainder", "floordiv": "floor_divide", "matmul": "matmul"}.items():
-        f = linalg.matmul if name == "matmul" else getattr(math, function)
+    two: dict[str, Any] = {name: getattr(math, function) for name, function in OPERATORS.items()}
+    two |= {"mod": rounding.remainder, "floordiv": rounding.floor_divide, "matmul": linalg.matmul}
+    for name, f in two.items():
         setattr(T, f"__{name}__", f)
         setattr(T, f"__r{name}__", _reflect(f))
     T.__iadd__, T.__isub__ = _in_place("+=", math.add), _in_place("-=", math.subtract)
     T.__imul__, T.__itruediv__ = _in_place("*=", math.multiply), _in_place("/=", math.divide)
     T.__neg__, T.__pos__, T.__abs__ = math.negative, math.positive, math.abs
-    T.__lt__, T.__le__ = _compare(math.less), _compare(math.less_equal)
-    T.__gt__, T.__ge__ = _compare(math.greater), _compare(math.greater_equal)
-    T.__eq__, T.__ne__ = _compare(math.equal, False), _compare(math.not_equal, True)
-    T.__and__, T.__or__, T.__xor__ = math.bitwise_and, math.bitwise_or, math.bitwise_xor
-    T.__invert__ = math.bitwise_invert
+    T.__lt__, T.__le__ = _compare(logic.less), _compare(logic.less_equal)
+    T.__gt__, T.__ge__ = _compare(logic.greater), _compare(logic.greater_equal)
+    T.__eq__, T.__ne__ = _compare(logic.equal, False), _compare(logic.not_equal, True)
+    T.__and__, T.__or__, T.__xor__ = logic.bitwise_and, logic.bitwise_or, logic.bitwise_xor
+    T.__invert__ = logic.bitwise_invert
     T.pair, T.explain = staticmethod(pair), staticmethod(explain)
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
-    T.__contains__ = lambda t, x: bool(to_numpy(math.equal(t, x)).any())
+    T.__contains__ = lambda t, x: bool(to_numpy(logic.equal(t, x)).any())
     T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
     T.__float__ = lambda t: float(item(t))
     T.__int__ = lambda t: int(item(t))
@@ -294,9 +295,9 @@ def _bind() -> None:
     T.register_hook = autograd.register_hook
     T.register_post_accumulate_grad_hook = autograd.register_post_accumulate_grad_hook
     T.requires_grad_ = autograd.require_grad
-    T.detach = math.stop_gradient
+    T.detach = casting.stop_gradient
     T.clone = lambda t: math.positive(t)
-    T.numpy, T.item, T.to, T.astype = to_numpy, item, to, math.astype
+    T.numpy, T.item, T.to, T.astype = to_numpy, item, to, casting.astype
     T.tolist = lambda t: to_numpy(t).tolist()
     T.cpu = lambda t: to(t, "cpu")
     T.cuda = lambda t, i=0: to(t, f"cuda:{i}")
@@ -316,8 +317,9 @@ def _bind() -> None:
         t, axis=axis, correction=correction, keepdims=keepdims
     )
     T.cumsum = lambda t, axis=-1: reduce.cumsum(t, axis=axis)
-    for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "clip", "conj"):
+    for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "conj"):
         setattr(T, name, getattr(math, name))
+    T.clip = choice.clip
 
 
 def _index(t: Tensor) -> int:
@@ -331,7 +333,7 @@ def _toggle(t: Tensor, flag: bool) -> None:
 
 
 def _data(t: Tensor) -> Tensor:
-    return wrap(math.view(t.array), None, t.kind)
+    return wrap(casting.view(t.array), None, t.kind)
 
 
 def _set_data(t: Tensor, value: Any) -> None:
@@ -355,7 +357,7 @@ def _reduce(t: Tensor) -> tuple[Any, ...]:
 
 def _restore(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     """What pickle and copy make of a Tensor: its values, and whether it is a leaf; never the graph."""
-    t = wrap(math.view(array), None, kind)
+    t = wrap(casting.view(array), None, kind)
     return autograd.require_grad(t) if requires_grad else t
 
 

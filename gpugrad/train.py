@@ -15,7 +15,7 @@ from . import checkpoints, random
 from .core import Tensor, raw
 from .data import Dataset, detached
 from .dtypes import is_inexact
-from .ops.math import astype
+from .ops.casting import astype
 from .tape import GradientTape
 from .tensor import tensor, to_numpy
 

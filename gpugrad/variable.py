@@ -11,7 +11,7 @@ from . import array as _array, autograd
 from .array import Device, asarray, library
 from .core import DROP, Tensor, leaf, make_node, raw, trainable as _trainable, wrap
 from .dtypes import DTypeLike, is_inexact
-from .ops import index, math
+from .ops import casting, index, math
 from .origin import logs, stored
 from .tensor import tensor
 
@@ -122,7 +122,7 @@ class Variable(Tensor):
                 f"{self.array.shape}, and the assigned value shape {new.shape} are incompatible."
             )
         if _array.device_of(new) != _array.device_of(self.array):
-            new = raw(math.to_device(wrap(new), self.device))
+            new = raw(casting.to_device(wrap(new), self.device))
         self.array = _array.xp(new).array(new, self.array.dtype)
         if logs:
             stored(self, value)

@@ -11,7 +11,7 @@ import numpy as np
 from .array import library
 from .core import raw
 from .dtypes import is_inexact
-from .ops import math
+from .ops import casting
 
 NAMES = {
     "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
@@ -93,7 +93,7 @@ def cast_first(f: Callable[..., Any], says: str = "") -> Callable[..., Any]:
 
     def call(x: Any, dtype: Any = None, **options: Any) -> Any:
         if dtype is not None:
-            x = math.astype(x, dtype)
+            x = casting.astype(x, dtype)
         elif says and not is_inexact(raw(x).dtype):
             raise RuntimeError(f"{says.format(name_of(raw(x).dtype))}. Write x.float().{f.__name__}(...).")
         return f(x, **options)
@@ -115,7 +115,7 @@ def scalar(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def type_of(x: Any, dtype: Any = None) -> Any:
     """The type by PyTorch's name, as torch.FloatTensor; or cast to a dtype."""
-    return f"torch.{name_of(x.array.dtype)}Tensor" if dtype is None else math.astype(x, dtype)
+    return f"torch.{name_of(x.array.dtype)}Tensor" if dtype is None else casting.astype(x, dtype)
 
 
 def fits(values: np.ndarray, dtype: np.dtype) -> None:

@@ -48,7 +48,7 @@ X = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 ON_THE_DEVICE = {
     "pad": lambda x: gg.pad(x, [(1, 0), (0, 1)]), "reflect": lambda x: gg.pad(x, [(0, 0), (1, 2)], "reflect"),
     "tile": lambda x: gg.tile(x, (2, 1)), "repeat": lambda x: gg.repeat(x, [1, 2], axis=0),
-    "top_k": lambda x: gg.top_k(x, 2)[0], "meshgrid": lambda x: gg.meshgrid(x[0], x[1])[0],
+    "topk": lambda x: gg.topk(x, 2)[0], "meshgrid": lambda x: gg.meshgrid(x[0], x[1])[0],
     "normalize": lambda x: gg.normalize(x, axis=1), "clip_by_norm": lambda x: gg.clip_by_norm(x, 1.0),
     "global_norm": lambda x: gg.global_norm([x, x]), "rsqrt": gg.rsqrt, "dropout": lambda x: gg.nn.dropout(x, 0.5),
     "truncated_normal": lambda x: x * gg.random.truncated_normal((2, 3)),

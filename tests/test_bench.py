@@ -36,6 +36,14 @@ def test_overhead_quick(tmp_path):
     assert len(list(tmp_path.glob("overhead-*"))) == 2
 
 
+def test_ops_quick(tmp_path):
+    done = run("bench/ops.py", "--quick", "--only", "matmul 256", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "| matmul 256, time, one thread: bfloat16 over float32 |" in done.stdout
+    assert len(list(tmp_path.glob("ops-*"))) == 2
+    assert run("bench/ops.py", "--only", "no such op").returncode == 2
+
+
 # ---------------------------------------------------------------------------------------------- bench/gpu.py
 def test_a_dry_run_measures_and_writes(tmp_path):
     done = run("bench/gpu.py", "--dry-run", "--quick", "--seconds", "90", "--output", str(tmp_path))

@@ -56,16 +56,18 @@ def test_names_exist_in_cupy():
 
 
 def special_names(source: str) -> Iterator[str]:
-    """NAME of each `special(...).NAME`."""
+    """NAME of each `special(...).NAME` and `scipys("NAME", ...)`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call):
             if getattr(node.value.func, "id", None) == "special":
                 yield node.attr
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", None) == "scipys":
+            yield ast.literal_eval(node.args[0])
 
 
 def test_special_functions_exist_in_cupy():
     pytest.importorskip("cupy", reason="CuPy is not installed (it is in the extra `dev`)", exc_type=ImportError)
     special = pytest.importorskip("cupyx.scipy.special")
     found = {name for path in OPS.rglob("*.py") for name in special_names(path.read_text())}
-    assert {"erf", "ndtr"} <= found
+    assert {"erf", "ndtr", "zeta"} <= found
     assert not [name for name in found if not exists(special, name)]

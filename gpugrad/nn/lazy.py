@@ -14,7 +14,7 @@ from ..array import library
 from ..core import Tensor, raw
 from ..dtypes import DTypeLike, is_inexact
 from ..forward import boxed
-from ..ops.math import astype
+from ..ops.casting import astype
 from ..tensor import to_numpy
 from ..variable import Variable
 from .init import by_name

@@ -18,7 +18,8 @@ from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
 from ..kernels import usable
 from ..op import op
-from .math import exp, negative, tanh, where
+from .logic import where
+from .math import exp, negative, tanh
 
 SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 
@@ -174,13 +175,6 @@ silu_grad = op(
     g=lambda h, x: silu_grad(h, x),
     x=lambda h, g, x: h * g * _silu_curve(x),
 )
-
-
-@op(x=lambda g, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
-def erf(xp: Any, x: Any) -> Any:
-    """The error function: SciPy's where it is installed, CuPy's on a GPU."""
-    z = _wide(x)
-    return _narrow(special(z).erf(z), x)
 
 
 def _gelu(xp: Any, x: Any) -> Any:

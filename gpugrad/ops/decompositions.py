@@ -18,8 +18,9 @@ import numpy as np
 from ..array import xp as xp_of
 from ..core import raw
 from ..op import Parts, op
+from .casting import zeros_like
 from .linalg import product_op
-from .math import where, zeros_like
+from .logic import where
 from .matrices import adjoint, bar, lapack, matrices, narrowed
 from .shape import concat, expand_dims, matrix_transpose, split, tril, triu
 from .solve import triangular

@@ -15,7 +15,8 @@ from ..dtypes import is_inexact, wide
 from ..forward import select
 from ..kernels import usable
 from ..op import op
-from .math import where
+from .logic import where
+from .places import combine_rows
 from .shape import expand_dims
 from .softmax import kernel_integers, within
 
@@ -81,12 +82,7 @@ def _sum_by_index(
     if padding is not None:
         kept = index != padding
         rows, index = rows[kept], index[kept]
-    if index.size:
-        # A sum of each run of sorted rows: half the time of np.add.at at 20,000 rows of 64.
-        order = np.argsort(index, kind="stable")
-        index = index[order]
-        starts = np.flatnonzero(np.concatenate([[True], index[1:] != index[:-1]]))
-        out[index[starts]] = np.add.reduceat(rows[order].astype(out.dtype, copy=False), starts, axis=0)
+    combine_rows(np.add, out, index, rows.astype(out.dtype, copy=False))
     return out.astype(g.dtype, copy=False)
 
 

@@ -1,24 +1,33 @@
-"""Reading and gathering elements."""
+"""Reading and gathering elements.
+
+On the CPU an index out of range is an error, before anything is computed.  On a GPU, which is not waited for, indices
+that come from the host are looked at, too; of those that are there, CuPy wraps around what is out of range.
+"""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..array import NUMPY, library, to_host, xp as xp_of
+from ..array import library, to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import as_dtype, default_float, wide
-from ..forward import boxed, placed
+from ..forward import boxed, indices as as_indices, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
-from .math import const
+from .casting import astype
+from .logic import where
+from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
+from .shape import broadcast_to, expand_dims, reshape
 
 
+# ---------------------------------------------------------------------------------------------- by an index
 def _raw_key(key: Any) -> Any:
     """An index with the arrays of Tensors in place of the Tensors."""
     if isinstance(key, Tensor):
@@ -26,14 +35,28 @@ def _raw_key(key: Any) -> Any:
     return tuple([raw(k) for k in key]) if isinstance(key, tuple) else key
 
 
-def _placed(k: Any, x: Any) -> Any:
-    return placed(k, x) if isinstance(k, np.ndarray) else k
+def settled(name: str, x: Any, key: Any) -> Any:
+    """`key` with arrays for the Tensors and lists in it, on the device of array `x`.
+
+    IndexError for what is no index, and for a mask of another shape.
+    """
+    if is_basic(key):
+        return key
+    found = tuple([_settled(name, x, k) for k in parts(key)])
+    fitting(found, x, name)
+    return found if isinstance(key, tuple) else found[0]
 
 
-def _is_basic(key: Any) -> bool:
-    """Whether `key` selects every element at most once: slices, integers, None and Ellipsis."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return all([k is None or k is Ellipsis or (isinstance(k, (slice, int)) and not isinstance(k, bool)) for k in parts])
+def _settled(name: str, x: Any, k: Any) -> Any:
+    if k is None or k is Ellipsis or isinstance(k, (slice, int)):
+        return k
+    if isinstance(k, np.integer):
+        return int(k)
+    if isinstance(k, list):
+        k = np.asarray([to_host(raw(i)) if isinstance(i, Tensor) else i for i in k], None if k else int)
+    if getattr(raw(k), "dtype", np.dtype(float)).kind not in "iub":
+        raise IndexError(f"{name}: {k!r:.60} is no index; integers, slices, None, ... and integer or bool arrays are")
+    return placed(k, x)
 
 
 @op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem")
@@ -47,28 +70,22 @@ def getitem(x: Any, key: Any) -> Any:
     IndexError for an index out of bounds.  The gradient of an element selected twice is the sum of both.
     """
     x = boxed(x, "getitem")
-    by = [k for k in (key if isinstance(key, tuple) else (key,)) if isinstance(k, Tensor)]
-    key = _raw_key(key)
-    if library(raw(x)) is not NUMPY:  # once, not for each use of the key
-        key = tuple([_placed(k, raw(x)) for k in key]) if isinstance(key, tuple) else _placed(key, raw(x))
-    if isinstance(key, list):
-        key = xp_of(raw(x)).asarray(key, None if key else int)  # which nobody can change later
-    parts = key if isinstance(key, tuple) else (key,)
-    for k in parts:
-        if isinstance(k, (str, float)):
-            raise IndexError(f"getitem: {k!r} is no index; integers, slices, None, ... and integer or bool arrays are")
-    out = _getitem(x, key=key)
+    return told(_getitem(x, key=settled("getitem", raw(x), key)), key)
+
+
+def told(out: Any, key: Any) -> Any:
+    """`out`, with a note that no gradient goes to the Tensors in `key`."""
+    by = [k for k in parts(key) if isinstance(k, Tensor)]
     return lost(out, "getitem", by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
 @op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
 def _put_add(xp: Any, g: Any, *, key: Any, to: tuple[int, ...]) -> Any:
-    if _is_basic(key):
-        out = xp.zeros(to, g.dtype)
-        out[key] = g
-        return out
     out = xp.zeros(to, wide(g.dtype))
-    xp.add.at(out, key, g.astype(out.dtype, copy=False))
+    if may_repeat(key):
+        combine(xp, xp.add, out, key, g.astype(out.dtype, copy=False))
+    else:
+        out[key] = g
     return out.astype(g.dtype, copy=False)
 
 
@@ -81,22 +98,49 @@ def _without(g: Any, key: Any) -> Any:
     return put(g, wrap(xp_of(raw(g)).zeros((), g.dtype)) if isinstance(g, Tensor) else g.dtype.type(0), key=key)
 
 
-@op(x=_without, value=lambda g, key: _getitem(g, key=key), name="put", args=["x", "value"])
+def _kept(g: Any, key: Any) -> Any:
+    """The pullback of `put` for the values: nothing to those that a later one was written over."""
+    out = _getitem(g, key=key)
+    if not may_repeat(key):
+        return out
+    xp, shape = xp_of(raw(g)), raw(g).shape
+    numbers, n = numbered(xp, key, shape)
+    mine = xp.arange(numbers.size).reshape(numbers.shape)
+    kept = last(xp, numbers, math.prod(shape[:n])) == mine
+    return where(kept.reshape(*kept.shape, *[1] * (len(shape) - n)), out, 0)
+
+
+@op(x=_without, value=_kept, name="put", args=["x", "value"])
 def put(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
-    """x with `value`, broadcast, at x[key]."""
+    """x with `value`, broadcast, at x[key]; of an element selected twice, the last value."""
     out = xp.array(x)
+    if xp is not np and may_repeat(key) and getattr(value, "ndim", 0):  # a GPU writes in no order
+        numbers, n = numbered(xp, key, x.shape)
+        rest = x.shape[n:]
+        value = xp.broadcast_to(value, numbers.shape + rest).reshape(numbers.size, *rest)
+        value = value[last(xp, numbers, math.prod(x.shape[:n]))]
     out[key] = value
     return out
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """The slices of x at `indices` along `axis` (None: of the flattened array)."""
+# ---------------------------------------------------------------------------------------------- along an axis
+def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+    """The slices of x at `indices` along `axis` (None: of the flattened array).
+
+    mode: of an index out of range; "raise" an IndexError, "wrap" around, or "clip" to the first and the last.
+    """
     x = boxed(x, "take")
-    if isinstance(indices, (list, tuple)):
-        indices = xp_of(raw(x)).asarray(indices, None if len(indices) else int)
     if axis is None:
-        return getitem(x.reshape(-1), indices)
-    return getitem(x, (*[slice(None)] * _checked("take", axis, raw(x).ndim), indices))
+        x, axis = reshape(x, -1), 0
+    axis = _checked("take", axis, raw(x).ndim)
+    n = raw(x).shape[axis]
+    if mode in ("wrap", "clip") and n:
+        indices = as_indices(indices)
+        indices = indices % n if mode == "wrap" else indices.clip(0, n - 1)
+    elif mode not in ("raise", "wrap", "clip"):
+        raise ValueError(f"take: mode is 'raise', 'wrap' or 'clip', not {mode!r}")
+    i = integers("take", indices, raw(x), n)
+    return told(_getitem(x, key=(*[slice(None)] * axis, i)), indices)
 
 
 def _checked(name: str, axis: int, ndim: int) -> int:
@@ -105,16 +149,40 @@ def _checked(name: str, axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
-    """One element of x for each of `indices`, which match x in all axes but `axis`."""
+def along(name: str, x: Any, given: Any, axis: int) -> Any:
+    """The index of one element of array `x` for each of the indices `given`, which match x in all axes but `axis`.
+
+    ValueError where they do not; IndexError for an index out of range.
+    """
+    axis = _checked(name, axis, x.ndim)
+    i = integers(name, given, x, x.shape[axis])
+    if i.ndim != x.ndim:
+        raise ValueError(f"{name}: indices have {i.ndim} axes and x has {x.ndim}; they must have as many")
+    for a, (m, n) in enumerate(zip(i.shape, x.shape)):
+        if a != axis and m != n and 1 not in (m, n):
+            raise ValueError(f"{name}: indices of shape {i.shape} do not match x of shape {x.shape} along axis {a}")
+    return _key_along(i, axis, x.shape)
+
+
+def _key_along(i: Any, axis: int, lengths: tuple[int, ...]) -> tuple[Any, ...]:
+    """The index of one element for each of `i` along `axis`; in the other axes, as many as `lengths` from the first."""
+    return tuple([i if a == axis else _line(i, a, m, len(lengths)) for a, m in enumerate(lengths)])
+
+
+def _line(like: Any, axis: int, length: int, ndim: int) -> Any:
+    """The numbers from 0 on along one axis of several, on the device of `like`."""
+    return xp_of(like).arange(length).reshape([length if a == axis else 1 for a in range(ndim)])
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+    """One element of x for each of `indices`, which match x in all axes but `axis` (None: of the flattened array).
+
+    ValueError for shapes that do not match; IndexError for an index out of range.
+    """
     x = boxed(x, "take_along_axis")
-    array = raw(x)
-    indices = placed(indices, array)
-    if indices.ndim != array.ndim:
-        raise ValueError(
-            f"take_along_axis: indices have {indices.ndim} axes and x has {array.ndim}; they must have as many"
-        )
-    return _along(x, indices, _checked("take_along_axis", axis, array.ndim), array.shape)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    return told(_getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
 
 
 def gather(x: Any, indices: Any, axis: int) -> Any:
@@ -137,84 +205,97 @@ def gather(x: Any, indices: Any, axis: int) -> Any:
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < array.shape[axis]:
         wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
         raise IndexError(f"gather: index {wrong} is out of bounds for dimension {axis} with size {array.shape[axis]}")
-    return _along(x, indices, axis, indices.shape)
-
-
-def _along(x: Any, indices: Any, axis: int, lengths: tuple[int, ...]) -> Any:
-    """One element of x for each of `indices` along `axis`; in the other axes, as many as `lengths` from the first."""
-    n, lib = len(lengths), xp_of(raw(x))
-    return getitem(
-        x,
-        tuple(
-            [
-                indices if i == axis else lib.arange(m).reshape([m if j == i else 1 for j in range(n)])
-                for i, m in enumerate(lengths)
-            ]
-        ),
-    )
-
-
-@const
-def argsort(x: Any, axis: int = -1, descending: bool = False) -> Any:
-    """The indices that sort x along `axis`, equal elements in order.  No gradient."""
-    x = raw(x)
-    order = x.argsort(axis=axis, kind="stable")
-    if descending:
-        back = [slice(None)] * x.ndim
-        back[axis] = slice(None, None, -1)
-        order = x.shape[axis] - 1 - x[tuple(back)].argsort(axis=axis, kind="stable")[tuple(back)]
-    return order
-
-
-def sort(x: Any, axis: int = -1, descending: bool = False) -> Any:
-    """x sorted along `axis`; each gradient goes back to where its element came from."""
-    x = boxed(x, "sort")
-    return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending)), axis)
-
-
-def top_k(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
-    """(values, indices) of the k largest elements along `axis`, the largest first; or of the smallest.
-
-    ValueError if there are fewer than k.
-    """
-    x = boxed(x, "top_k")
-    n = raw(x).ndim
-    axis = _checked("top_k", axis, n)
-    if not 0 <= k <= raw(x).shape[axis]:
-        raise ValueError(f"top_k: axis {axis} has {raw(x).shape[axis]} elements, not {k}")
-    places = getitem(argsort(x, axis=axis, descending=largest), (*[slice(None)] * axis, slice(k)))
-    return take_along_axis(x, raw(places), axis), places
+    return _getitem(x, key=_key_along(indices, axis, indices.shape))
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
-    """Each slice of x along `axis` so many times in a row; None: each element of the flattened array."""
+    """Each slice of x along `axis` so many times in a row; None: each element of the flattened array.
+
+    ValueError for a number of times that is negative, or not one for each slice.
+    """
     x = boxed(x, "repeat")
     if axis is None:
-        x, axis = x.reshape(-1), 0
-    rows = np.repeat(np.arange(raw(x).shape[axis]), to_host(raw(repeats)))
-    return take(x, xp_of(raw(x)).asarray(rows), axis)
+        x, axis = reshape(x, -1), 0
+    axis = _checked("repeat", axis, raw(x).ndim)
+    times, shape = to_host(as_indices(repeats)), raw(x).shape
+    if times.size and (times.dtype.kind not in "iu" or times.min() < 0):
+        raise ValueError(f"repeat: repeats are integers from 0 on, not {repeats!r:.60}")
+    if times.size != 1 and times.shape != (shape[axis],):
+        raise ValueError(f"repeat: {times.size} repeats for the {shape[axis]} slices along axis {axis}")
+    if times.size == 1:
+        k = int(times.item())
+        rows = broadcast_to(expand_dims(x, axis + 1), (*shape[: axis + 1], k, *shape[axis + 1 :]))
+        return reshape(rows, (*shape[:axis], shape[axis] * k, *shape[axis + 1 :]))
+    return take(x, np.repeat(np.arange(shape[axis]), times), axis)
 
 
-def diag(x: Any, k: int = 0) -> Any:
-    """The k-th diagonal of matrix x; of a vector, the matrix with it there and zeros elsewhere."""
-    x = boxed(x, "diag")
-    shape = raw(x).shape
-    n = shape[0] + abs(k) if len(shape) == 1 else max(0, min(shape[0] + min(k, 0), shape[1] - max(k, 0)))
-    rows = xp_of(raw(x)).arange(shape[0] if len(shape) == 1 else n)
-    key = (rows + max(-k, 0), rows + max(k, 0))
-    return put_add(x, key=key, shape=(n, n)) if len(shape) == 1 else getitem(x, key)
+# ---------------------------------------------------------------------------------------------- by several indices
+def vectors(name: str, given: Any, x: Any, batch: int = 0) -> tuple[Any, ...]:
+    """The index of array `x` that index vectors, in the last axis of `given`, make; the first `batch` axes are shared.
+
+    IndexError for one out of range; ValueError for shapes that do not fit.
+    """
+    i = as_indices(given)
+    if not 0 <= batch < i.ndim or batch + i.shape[-1] > x.ndim:
+        raise ValueError(f"{name}: index vectors {i.shape} and batch_dims={batch} do not fit an array of {x.ndim} axes")
+    if i.shape[:batch] != x.shape[:batch]:
+        raise ValueError(f"{name}: the first {batch} axes of indices {i.shape} and of x {x.shape} are not the same")
+    shared = [_line(x, a, n, i.ndim - 1) for a, n in enumerate(i.shape[:batch])]
+    return (*shared, *[integers(name, i[..., j], x, x.shape[batch + j]) for j in range(i.shape[-1])])
 
 
-def gather_nd(x: Any, indices: Any) -> Any:
-    """The slices of x at the index vectors in the last axis of `indices`."""
+def gather_nd(x: Any, indices: Any, batch_dims: int = 0) -> Any:
+    """The slices of x at the index vectors in the last axis of `indices`; the first `batch_dims` axes are shared.
+
+    IndexError for an index out of range; ValueError for shapes that do not fit.
+    """
     x = boxed(x, "gather_nd")
-    return getitem(x, tuple(xp_of(raw(x)).moveaxis(placed(indices, raw(x)), -1, 0)))
+    return told(_getitem(x, key=vectors("gather_nd", indices, raw(x), batch_dims)), indices)
+
+
+# ---------------------------------------------------------------------------------------------- by a mask
+def _mask(name: str, mask: Any, x: Any) -> Any:
+    m = placed(mask, x)
+    if m.dtype.kind != "b":
+        raise TypeError(f"{name}: a mask is of bool, not {m.dtype}")
+    return m
 
 
 def boolean_mask(x: Any, mask: Any, axis: int | None = None) -> Any:
     """The elements where `mask` holds, whose axes are those of x from `axis` (None: the first) on."""
     x = boxed(x, "boolean_mask")
     return getitem(x, (*[slice(None)] * (axis or 0), placed(mask, raw(x))))
+
+
+def masked_select(x: Any, mask: Any) -> Any:
+    """The elements of x where `mask` holds, in one axis; both are broadcast."""
+    x = boxed(x, "masked_select")
+    m = _mask("masked_select", mask, raw(x))
+    shape = np.broadcast_shapes(raw(x).shape, m.shape)
+    x = x if raw(x).shape == shape else broadcast_to(x, shape)
+    return told(_getitem(x, key=xp_of(m).broadcast_to(m, shape)), mask)
+
+
+def masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    """x with `value`, a number or a 0-d array, where `mask` holds, in the dtype of x.
+
+    ValueError for a mask that does not broadcast to x, TypeError for a value that x cannot hold.
+    """
+    x = boxed(x, "masked_fill")
+    m, v = _mask("masked_fill", mask, raw(x)), raw(boxed(value, "masked_fill"))
+    if v.ndim:
+        raise ValueError(f"masked_fill: the value is a number, not an array of shape {v.shape}; see where")
+    if np.broadcast_shapes(m.shape, raw(x).shape) != raw(x).shape:
+        raise ValueError(f"masked_fill: a mask of shape {m.shape} does not broadcast to x of shape {raw(x).shape}")
+    holds("masked_fill", raw(x).dtype, v.dtype)
+    return told(where(m, value if library(raw(value)) is None else astype(value, raw(x).dtype), x), mask)
+
+
+def holds(name: str, dtype: np.dtype, other: np.dtype) -> None:
+    """TypeError if an array of `dtype` cannot hold values of the kind of another: complex numbers, floats, integers."""
+    order = "biufVc"  # V: bfloat16
+    if order.index(other.kind.replace("V", "f")) > order.index(dtype.kind.replace("V", "f").replace("i", "u")):
+        raise TypeError(f"{name}: an array of {dtype} cannot hold values of {other}; write x.astype(...) first")
 
 
 def window(x: Any, begin: Sequence[int], size: Sequence[int]) -> Any:
@@ -236,9 +317,14 @@ def window(x: Any, begin: Sequence[int], size: Sequence[int]) -> Any:
 def one_hot(
     indices: Any, num_classes: int, dtype: Any = None, on: Any = None, off: Any = None, axis: int | None = None
 ) -> Any:
-    """For each index a row, along a new axis (None: the last), of `off` (None: 0) with `on` (None: 1) in its place."""
+    """For each index a row, along a new axis (None: the last), of `off` (None: 0) with `on` (None: 1) in its place.
+
+    An index that is no class, as -1, has a row of `off`.  TypeError for what are no integers.
+    """
     indices = boxed(indices, "one_hot")
     i = raw(indices)
+    if i.dtype.kind not in "iub":
+        raise TypeError(f"one_hot: indices are integers, not {i.dtype}")
     xp = xp_of(i)
     hot = i[..., None] == xp.arange(num_classes)
     hot = hot if on is None and off is None else xp.where(hot, 1 if on is None else on, off or 0)

@@ -12,7 +12,8 @@ from ..core import raw
 from ..op import op
 from .decompositions import eigvalsh, svdvals
 from .linalg import product_op
-from .math import abs, const, square
+from .logic import const
+from .math import abs, square
 from .matrices import adjoint, bar, matrices, narrowed
 from .reduce import sum
 from .shape import matrix_transpose, squeeze

@@ -18,8 +18,10 @@ from ..forward import boxed, fit
 from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
+from .casting import astype
 from .index import getitem
-from .math import abs, astype, equal, multiply, not_equal, pow, sqrt, square, where
+from .logic import equal, not_equal, where
+from .math import abs, multiply, pow, sqrt, square
 from .matrices import bar
 from .reduce import max as largest, min as smallest, sum
 from .shape import expand_dims, matrix_transpose, permute_dims, reshape, roll, squeeze
@@ -353,7 +355,9 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
-    Half types are computed in float32.  Kinks: 0 for zeros, but inf or NaN at each 0 for ord < 1; shared among ties.
+    Half types are computed in float32.
+
+    Kinks: 0 for zeros, but inf or NaN at each 0 for ord < 1; shared among ties.
     """
     x = boxed(x, "vector_norm")
     size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}

@@ -12,8 +12,11 @@ from ..core import raw
 from ..dtypes import is_inexact, wide
 from ..forward import boxed, indices, placed
 from .activation import softplus
+from .casting import astype
+from .choice import clip
 from .index import take_along_axis
-from .math import abs, add, astype, clip, equal, log, multiply, negative, square, subtract, where
+from .logic import equal, where
+from .math import abs, add, log, multiply, negative, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 from .softmax import log_softmax, lookup, softmax_xent

@@ -10,7 +10,8 @@ import numpy as np
 from ..core import raw
 from ..dtypes import bfloat16, default_float, float16, is_inexact, wide
 from ..forward import boxed
-from .math import astype, conj
+from .casting import astype
+from .math import conj
 from .shape import matrix_transpose
 
 LinAlgError = np.linalg.LinAlgError

@@ -8,7 +8,10 @@ from typing import Any
 from ..core import raw
 from ..dtypes import is_inexact, wide
 from ..forward import boxed
-from .math import abs, astype, divide, maximum, minimum, multiply, rsqrt, sqrt, square, total, where
+from .casting import astype
+from .choice import maximum, minimum
+from .logic import where
+from .math import abs, divide, multiply, rsqrt, sqrt, square, total
 from .reduce import Axis, sum
 
 

@@ -19,7 +19,8 @@ from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..kernels import usable
 from ..op import Parts, op
-from .math import add, astype, multiply, rsqrt, square, view
+from .casting import astype, view
+from .math import add, multiply, rsqrt, square
 from .reduce import mean as mean_of
 
 Axes = tuple[int, ...]

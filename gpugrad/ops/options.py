@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import raw
-from . import index, linalg, math, reduce, shape
+from . import casting, diagonal, linalg, math, reduce, rounding, shape
 
 
 def scaled(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,15 +30,15 @@ def quotient(divide: Callable[..., Any]) -> Callable[..., Any]:
             raise RuntimeError(
                 f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found {rounding_mode!r}"
             )
-        down = math.floor_divide(input, other)
-        return down if rounding_mode == "floor" else math.astype(math.trunc(divide(input, other)), down.dtype)
+        down = rounding.floor_divide(input, other)
+        return down if rounding_mode == "floor" else casting.astype(rounding.trunc(divide(input, other)), down.dtype)
 
     return div
 
 
 def round(x: Any, decimals: int = 0) -> Any:
     """To the nearest whole number, halves to the even one; or to so many decimals."""
-    return math.round(x * 10.0**decimals) / 10.0**decimals if decimals else math.round(x)
+    return rounding.round(x * 10.0**decimals) / 10.0**decimals if decimals else rounding.round(x)
 
 
 def dot(x: Any, y: Any) -> Any:
@@ -60,4 +60,4 @@ def repeat(x: Any, repetitions: Sequence[int]) -> Any:
 
 def trace(x: Any) -> Any:
     """The sum of the diagonal."""
-    return reduce.sum(index.diag(x))
+    return reduce.sum(diagonal.diag(x))

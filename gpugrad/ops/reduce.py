@@ -8,6 +8,7 @@ Kinks: max and min share the gradient equally among ties.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from ..forward import as_float
 from ..fused import column_sums
 from ..kernels import usable
 from ..op import op
-from .math import conj, const, exp, where
+from .logic import const, where
+from .math import conj, exp
 from .shape import broadcast_to, flip, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None
@@ -30,6 +32,13 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     return tuple([a % ndim for a in ((axis,) if hasattr(axis, "__index__") else axis)]) if ndim else ()
+
+
+def axis_of(name: str, axis: Any, ndim: int) -> int:
+    """`axis`, one integer, from 0 on.  ValueError, in the words of op `name`, if there is no such axis."""
+    if not (hasattr(axis, "__index__") and -ndim <= axis < ndim):
+        raise ValueError(f"{name}: axis {axis} is none of an array of {ndim} axes; give an integer")
+    return operator.index(axis) % ndim
 
 
 def _plain(axis: Any) -> Axis:

@@ -62,14 +62,14 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     """Axis `source` moved to place `destination`; or several, each to its own.  The others keep their order."""
     x = boxed(x, "moveaxis")
     n = raw(x).ndim
-    moves = sorted(zip(_axes("moveaxis", destination, n), _axes("moveaxis", source, n), strict=True))
+    moves = sorted(zip(distinct_axes("moveaxis", destination, n), distinct_axes("moveaxis", source, n), strict=True))
     order = [i for i in range(n) if i not in [s for _, s in moves]]
     for d, s in moves:
         order.insert(d, s)
     return permute_dims(x, order)
 
 
-def _axes(name: str, axes: Any, ndim: int) -> list[int]:
+def distinct_axes(name: str, axes: Any, ndim: int) -> list[int]:
     """Axes from 0 to ndim, each once.  ValueError otherwise."""
     given = [axes] if hasattr(axes, "__index__") else list(axes)
     for a in given:
@@ -134,6 +134,18 @@ def _roll(xp: Any, x: Any, *, shift: Any, axis: Any = None) -> Any:
     return xp.roll(x, shift, axis)
 
 
+def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
+    """Turned by 90 degrees k times, from the first of two axes to the second.
+
+    ValueError for axes that x does not have, or that are one.
+    """
+    x = boxed(x, "rot90")
+    a, b = distinct_axes("rot90", axes, raw(x).ndim)
+    if k % 2 == 0:
+        return flip(x, axis=(a, b)) if k % 4 else x
+    return swapaxes(flip(x, axis=b), a, b) if k % 4 == 1 else flip(swapaxes(x, a, b), axis=b)
+
+
 def _opposite(shift: Any) -> Any:
     return tuple([-s for s in shift]) if isinstance(shift, (tuple, list)) else -shift
 
@@ -155,7 +167,7 @@ def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
     return xp.triu(x, k)
 
 
-# ---------------------------------------------------------------------------------------------- repeating, padding
+# ---------------------------------------------------------------------------------------------- repeating
 def tile(x: Any, repetitions: int | Sequence[int]) -> Any:
     """x so many times along each axis; fewer numbers than axes are for the last axes, more give new ones."""
     x, last = boxed(x, "tile"), np.atleast_1d(repetitions).tolist()
@@ -167,52 +179,17 @@ def tile(x: Any, repetitions: int | Sequence[int]) -> Any:
     return reshape(rows, [r * length for r, length in zip(times, lengths)])
 
 
-def meshgrid(*xs: Any, indexing: str = "xy") -> tuple[Any, ...]:
-    """The coordinates of a grid from those of its axes; "xy" has the first two axes exchanged, "ij" has not."""
+def meshgrid(*xs: Any, indexing: str = "xy", sparse: bool = False) -> tuple[Any, ...]:
+    """The coordinates of a grid from those of its axes; "xy" has the first two axes exchanged, "ij" has not.
+
+    sparse: each with length 1 in the axes of the others.  ValueError for another indexing.
+    """
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
     n = len(xs)
     places = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else range(n)
-    return broadcast_arrays(*[reshape(x, [-1 if j == i else 1 for j in range(n)]) for x, i in zip(xs, places)])
-
-
-@op(x=lambda g, width: _crop(g, width=width), name="pad")
-def _pad(xp: Any, x: Any, *, width: tuple[tuple[int, int], ...], value: Any = 0) -> Any:
-    return xp.pad(x, width, constant_values=value)
-
-
-@op(x=lambda g, width: _pad(g, width=width), name="crop")
-def _crop(xp: Any, x: Any, *, width: tuple[tuple[int, int], ...]) -> Any:
-    return x[tuple([slice(a, n - b) for (a, b), n in zip(width, x.shape)])]
-
-
-def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Any:
-    """x with more elements around it: a pair (before, after) for each axis, one pair for all, or one number.
-
-    mode: "constant" has the number `constant_values` there, "reflect" mirrors x at its outermost elements,
-    "symmetric" repeats those too; in capitals, too.  ValueError for another mode and for more than there is to mirror.
-    """
-    x, mode = boxed(x, "pad"), mode.lower()
-    lengths = raw(x).shape
-    given = np.asarray(pad_width)
-    if given.ndim < 2 and given.size in (1, 2):
-        given = np.broadcast_to(given, (len(lengths), 2))
-    width = tuple([tuple(pair) for pair in given.tolist()]) if given.ndim == 2 and given.shape[1] == 2 else ()
-    if len(width) != len(lengths) or min([n for pair in width for n in pair], default=0) < 0:
-        raise ValueError(f"pad: {pad_width} is not a pair of numbers from 0 on for each of {len(lengths)} axes")
-    if mode == "constant":
-        return _pad(x, width=width, value=constant_values)
-    if mode not in ("reflect", "symmetric"):
-        raise ValueError(f"pad: mode is 'constant', 'reflect' or 'symmetric', not {mode!r}")
-    edge = int(mode == "reflect")
-    for axis, (before, after) in enumerate(width):
-        n = lengths[axis]
-        if max(before, after) > n - edge:
-            raise ValueError(f"pad: {mode} makes at most {n - edge} elements of axis {axis}, not {width[axis]}")
-        left = split(x, (edge, before, n - edge - before), axis)[1]
-        right = split(x, (n - edge - after, after, edge), axis)[1]
-        x = concat([flip(left, axis=axis), x, flip(right, axis=axis)], axis)
-    return x
+    lines = [reshape(x, [-1 if j == i else 1 for j in range(n)]) for x, i in zip(xs, places)]
+    return tuple(lines) if sparse else broadcast_arrays(*lines)
 
 
 # ---------------------------------------------------------------------------------------------- joining
@@ -275,7 +252,7 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
     ValueError if it does not come out even.
     """
     x = boxed(x, "split")
-    (axis,) = _axes("split", axis, raw(x).ndim)
+    (axis,) = distinct_axes("split", axis, raw(x).ndim)
     length = raw(x).shape[axis]
     if hasattr(sizes_or_sections, "__index__"):
         n = operator.index(sizes_or_sections)  # type: ignore[arg-type]
@@ -292,7 +269,7 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """The slices of x along `axis`, without that axis."""
     x = boxed(x, "unstack")
-    _axes("unstack", axis, raw(x).ndim)
+    distinct_axes("unstack", axis, raw(x).ndim)
     return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
 
 

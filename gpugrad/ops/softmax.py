@@ -20,7 +20,9 @@ from ..dtypes import int32, int64, wide
 from ..forward import as_float
 from ..kernels import usable
 from ..op import op
-from .math import astype, exp, where
+from .casting import astype
+from .logic import where
+from .math import exp
 from .reduce import sum
 from .shape import expand_dims
 

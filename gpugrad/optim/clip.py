@@ -12,8 +12,8 @@ from ..core import Tensor, raw, wrap
 from ..dtypes import wide
 from ..fused.optimizer import GRADIENT, NORM
 from ..kernels import place, usable
+from ..ops.casting import astype
 from ..ops.linalg import vector_norm
-from ..ops.math import astype
 from ..tensor import tensor
 from .state import Todo
 

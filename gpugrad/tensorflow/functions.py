@@ -19,7 +19,24 @@ from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, int32
 from ..forward import ufunc
 from ..op import findable, op
-from ..ops import activation, index, linalg, loss, math, norm as norms, reduce, shape as _shape, softmax as softmaxes
+from ..ops import (
+    activation,
+    casting,
+    choice,
+    index,
+    linalg,
+    logic,
+    loss,
+    math,
+    norm as norms,
+    reduce,
+    rounding,
+    shape as _shape,
+    softmax as softmaxes,
+    sorting,
+    special,
+)  # fmt: skip
+from ..ops.pad import pad as _pad
 from ..origin import CONSTANT
 from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
@@ -36,8 +53,9 @@ SAME: dict[str, Any] = {
     **{f"reduce_{f.__name__}": spoken(f, "input_tensor") for f in (
         reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.logsumexp
     )},
-    "erf": spoken(activation.erf), "floordiv": spoken(math.floor_divide), "floormod": spoken(math.remainder),
-    "identity": spoken(math.positive, "input"), "mod": spoken(math.remainder), "reverse": spoken(_shape.flip, "tensor"),
+    "erf": spoken(special.erf), "floordiv": spoken(rounding.floor_divide), "floormod": spoken(rounding.remainder),
+    "identity": spoken(math.positive, "input"), "mod": spoken(rounding.remainder),
+    "reverse": spoken(_shape.flip, "tensor"),
     "sigmoid": spoken(activation.sigmoid), "softplus": spoken(activation.softplus, "features"),
 }  # fmt: skip
 NN_SAME = {
@@ -55,8 +73,8 @@ def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
     return spoken(
         op(
             ufunc(name),
-            x=lambda g, x, y: math.where(first(raw(x), raw(y)), g, 0),
-            y=lambda g, x, y: math.where(first(raw(x), raw(y)), 0, g),
+            x=lambda g, x, y: logic.where(first(raw(x), raw(y)), g, 0),
+            y=lambda g, x, y: logic.where(first(raw(x), raw(y)), 0, g),
         )
     )
 
@@ -67,8 +85,8 @@ def _root(name: str, core: Any, rule: Callable[[Any, Any], Any]) -> Any:
 
 
 maximum, minimum = _tied("maximum", operator.ge), _tied("minimum", operator.le)
-sqrt = _root("sqrt", math.sqrt, lambda g, out: g * 0.5 / math.where(raw(g) == 0, 1, out))
-rsqrt = _root("rsqrt", math.rsqrt, lambda g, out: g * -0.5 * math.where(raw(g) == 0, 0, out) ** 3)
+sqrt = _root("sqrt", math.sqrt, lambda g, out: g * 0.5 / logic.where(raw(g) == 0, 1, out))
+rsqrt = _root("rsqrt", math.rsqrt, lambda g, out: g * -0.5 * logic.where(raw(g) == 0, 0, out) ** 3)
 findable({"maximum": maximum, "minimum": minimum, "sqrt": sqrt, "rsqrt": rsqrt}, __name__)
 
 
@@ -125,7 +143,7 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
         return as_tf(wrap(np.argwhere(np.asarray(condition))))
     numbers = [isinstance(v, (int, float)) for v in (x, y)]
     x, y = [v if number and not all(numbers) else convert_to_tensor(v) for v, number in zip((x, y), numbers)]
-    return math.where(convert_to_tensor(condition), x, y)
+    return logic.where(convert_to_tensor(condition), x, y)
 
 
 def einsum(equation: str, *inputs: Any, name: str | None = None) -> Any:
@@ -162,7 +180,7 @@ def _last(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _place(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axis, dtype: math.astype(f(x, axis=axis or 0), dtype)
+    return lambda x, axis, dtype: casting.astype(f(x, axis=axis or 0), dtype)
 
 
 def _flat(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,8 +192,8 @@ TopKV2 = namedtuple("TopKV2", "values indices")
 
 
 def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
-    values, places = index.top_k(x, int(k))
-    return TopKV2(values, math.astype(places, dtype))
+    values, places = sorting.topk(x, int(k))
+    return TopKV2(values, casting.astype(places, dtype))
 
 
 def _bias_add(x: Any, bias: Any, data_format: str | None) -> Any:
@@ -196,36 +214,36 @@ TABLE: dict[str, Any] = {
     "add_n math.add_n": row(math.total, "inputs", box=_each),
     "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
     "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
-    "argsort": row(lambda x, axis, way: math.astype(index.argsort(x, axis, chosen("direction", way, WAYS)), int32),
+    "argsort": row(lambda x, axis, way: casting.astype(sorting.argsort(x, axis, chosen("direction", way, WAYS)), int32),
         "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
-    **{f"{n} math.{n}": row(getattr(math, n), "x, +y") for n in (
+    **{f"{n} math.{n}": row(getattr(logic, n), "x, +y") for n in (
         "equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "not_equal",
     )},
     "broadcast_to": row(_shape.broadcast_to, "input, shape"),
     "boolean_mask": row(index.boolean_mask, "tensor, mask, axis=None, -name='boolean_mask'"),
-    "cast": row(math.astype, "x, dtype"),
-    "math.ceil": row(_flat(math.ceil), "x", "The next integer from x up.  The gradient is None."),
+    "cast": row(casting.astype, "x, dtype"),
+    "math.ceil": row(_flat(rounding.ceil), "x", "The next integer from x up.  The gradient is None."),
     "clip_by_global_norm": row(norms.clip_by_global_norm, "t_list, clip_norm:limit, use_norm:length=None", box=_each),
     "clip_by_norm": row(norms.clip_by_norm, "t, clip_norm:limit, axes:axis=None"),
-    "clip_by_value": row(math.clip, "t, clip_value_min:min, clip_value_max:max"),
+    "clip_by_value": row(choice.clip, "t, clip_value_min:min, clip_value_max:max"),
     "concat": row(_shape.concat, "values, axis, -name='concat'", box=_each),
     "cumsum math.cumsum": row(reduce.running_sum, "x, axis=0, exclusive=False, reverse=False"),
     "einsum linalg.einsum": einsum,
     "expand_dims": row(_shape.expand_dims, "input, axis"),
     "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
     "fill": row(_made(full), "dims, value:fill_value", "A tensor filled with one number.", _integers),
-    "floor math.floor": row(_flat(math.floor), "x", "The next integer from x down.  The gradient is None."),
+    "floor math.floor": row(_flat(rounding.floor), "x", "The next integer from x down.  The gradient is None."),
     "gather": row(lambda x, indices, axis: index.take(x, indices, axis or 0),
         "params, indices, -validate_indices=None, axis=None", "The slices of params at `indices` along `axis`."),
     "gather_nd": row(index.gather_nd, "params, indices"),
     "linalg.global_norm": row(norms.global_norm, "t_list", box=_each),
     "math.l2_normalize linalg.l2_normalize nn.l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
     "linspace": row(_made(linspace), "start, stop, num", "`num` equally spaced numbers, both ends included.", None),
-    "math.is_finite": row(math.isfinite, "x"),
-    "math.is_inf": row(math.isinf, "x"),
-    "math.is_nan": row(math.isnan, "x"),
-    "logical_not math.logical_not": row(math.logical_not, "x"),
-    "math.logical_xor": row(math.logical_xor, "x, +y"),
+    "math.is_finite": row(logic.isfinite, "x"),
+    "math.is_inf": row(logic.isinf, "x"),
+    "math.is_nan": row(logic.isnan, "x"),
+    "logical_not math.logical_not": row(logic.logical_not, "x"),
+    "math.logical_xor": row(logic.logical_xor, "x, +y"),
     "math.log_sigmoid": row(activation.log_sigmoid, "x"),
     "matmul linalg.matmul": matmul,
     "linalg.matrix_transpose": row(_shape.matrix_transpose, "a"),
@@ -241,7 +259,7 @@ TABLE: dict[str, Any] = {
         "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
     "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
     "ones_like": row(ones_like, "input, dtype=None"),
-    "pad": row(_shape.pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
+    "pad": row(_pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
     "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
         "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
@@ -254,15 +272,15 @@ TABLE: dict[str, Any] = {
     "reshape": row(_shape.reshape, "tensor, shape"),
     "roll": row(_shape.roll, "input, shift, axis"),
     "sign math.sign": row(math.sign, "x"),
-    "stop_gradient": row(math.stop_gradient, "input"),
+    "stop_gradient": row(casting.stop_gradient, "input"),
     "tensordot linalg.tensordot": row(linalg.tensordot, "a, +b, axes"),
-    "math.rint": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
-    "round math.round": row(_flat(math.round), "x", "The nearest integer, the even one of two.  The gradient is None."),
+    "round math.round math.rint": row(_flat(rounding.round), "x",
+        "The nearest integer, the even one of two.  The gradient is None."),
     "math.rsqrt": row(rsqrt, "x", "1 / √x."),
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
     "slice": row(index.window, "input_, begin, size"),
-    "sort": row(lambda x, axis, way: index.sort(x, axis, chosen("direction", way, WAYS)),
+    "sort": row(lambda x, axis, way: sorting.sort(x, axis, chosen("direction", way, WAYS)),
         "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..ops import activation, index, linalg, math, reduce, shape
+from ..ops import activation, choice, index, linalg, math, reduce, rounding, shape
 from ..registry import register_gradient
 from .tensor import EagerTensor, op_name
 
 _OPS = {
     op_name(f.op.name): f.op
-    for module in (activation, index, linalg, math, reduce, shape) for f in vars(module).values() if hasattr(f, "op")
+    for module in (activation, choice, index, linalg, math, reduce, rounding, shape)
+    for f in vars(module).values() if hasattr(f, "op")
 }  # fmt: skip
 
 

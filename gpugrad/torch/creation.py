@@ -12,7 +12,7 @@ from ..adapt import adapted
 from ..core import Tensor as CoreTensor, wrap
 from ..dtypes import int64
 from ..op import findable
-from ..ops import math
+from ..ops import casting
 from ..tensor import arange as _arange, eye, full as _full, linspace as _linspace, ones, zeros
 from .functions import kept, shape_of
 from .tensor import Tensor, created, tensor
@@ -52,12 +52,12 @@ def randint(low: Any = None, high: Any = None, size: Any = None, dtype: Any = No
         high, size = None, high
     if high is None or low is None:
         low, high = 0, low if high is None else high
-    return math.astype(random.randint(low, high, size, device), dtype or int64)
+    return casting.astype(random.randint(low, high, size, device), dtype or int64)
 
 
 def randperm(n: int, dtype: Any = None, device: Any = None) -> CoreTensor:
     """0 .. n - 1 in random order."""
-    return math.astype(random.permutation(n, device), dtype or int64)
+    return casting.astype(random.permutation(n, device), dtype or int64)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

@@ -14,7 +14,23 @@ from ..core import Tensor as CoreTensor, raw, wrap
 from ..dtypes import int64
 from ..inplace import folded, permuted, swapped
 from ..op import findable, spoken as _spoken
-from ..ops import activation, index, linalg, math, options, reduce, shape as _shape, softmax as softmaxes
+from ..ops import (
+    activation,
+    casting,
+    choice,
+    diagonal,
+    index,
+    linalg,
+    logic,
+    math,
+    options,
+    reduce,
+    rounding,
+    shape as _shape,
+    softmax as softmaxes,
+    sorting,
+    special,
+)  # fmt: skip
 from ..tensor import OPERATORS
 from ..wording import axis_of, cast_first, translated
 from .tensor import Tensor, promoted, tensor
@@ -29,17 +45,19 @@ def spoken(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # ---------------------------------------------------------------------------------------------- the same functions
-_MATH = (
-    "abs acos acosh asin asinh atan atan2 atanh ceil conj cos cosh exp exp2 expm1 floor floor_divide hypot "
-    "isfinite isinf isnan log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor maximum "
-    "minimum pow reciprocal remainder sign sin sinh sqrt square tan tanh trunc"
-).split()
+_NAMES = {
+    math: "abs acos acosh asin asinh atan atan2 atanh conj cos cosh exp exp2 expm1 hypot log log10 log1p log2 "
+    "logaddexp pow reciprocal sign sin sinh sqrt square tan tanh",
+    rounding: "ceil floor floor_divide remainder trunc",
+    choice: "maximum minimum",
+    logic: "isfinite isinf isnan logical_and logical_not logical_or logical_xor",
+}
 SAME: dict[str, Any] = {
-    **{n: getattr(math, n) for n in _MATH},
+    **{n: getattr(module, n) for module, names in _NAMES.items() for n in names.split()},
     "mul": math.multiply, "multiply": math.multiply, "true_divide": math.divide, "neg": math.negative,
-    "negative": math.negative, "eq": math.equal, "ne": math.not_equal, "lt": math.less, "le": math.less_equal,
-    "gt": math.greater, "ge": math.greater_equal, "matmul": linalg.matmul, "sigmoid": activation.sigmoid,
-    "relu": activation.relu, "erf": activation.erf,
+    "negative": math.negative, "eq": logic.equal, "ne": logic.not_equal, "lt": logic.less, "le": logic.less_equal,
+    "gt": logic.greater, "ge": logic.greater_equal, "matmul": linalg.matmul, "sigmoid": activation.sigmoid,
+    "relu": activation.relu, "erf": special.erf,
 }  # fmt: skip
 ALONE = ("isfinite", "isinf", "isnan", "logical_not", "sign")
 
@@ -55,7 +73,7 @@ def _axis(dim: Axes) -> Any:
 
 
 def _signed(x: Any) -> Any:
-    return math.astype(x, int64) if kept(x).array.dtype.kind == "u" else x
+    return casting.astype(x, int64) if kept(x).array.dtype.kind == "u" else x
 
 
 def row(f: Callable[..., Any], parameters: str, **turned: Any) -> Any:
@@ -98,13 +116,13 @@ softmax, log_softmax = [
     )
     for f in (softmaxes.softmax, softmaxes.log_softmax)
 ]  # fmt: skip
-argsort = row(index.argsort, "input, dim:axis=-1, descending=False, -stable=False")
+argsort = row(sorting.argsort, "input, dim:axis=-1, descending=False, -stable=False")
 index_select = row(index.take, "input, dim:axis, index:indices", index=raw)
 gather = row(index.gather, "input, dim:axis, index:indices", index=raw)
 flip, movedim = row(_shape.flip, "input, dims:axis", dims=_axis), row(_shape.moveaxis, "input, source, destination")
 roll = row(_shape.roll, "input, shifts:shift, dims:axis=None", dims=_axis)
 tril, triu = row(_shape.tril, "input, diagonal:k=0"), row(_shape.triu, "input, diagonal:k=0")
-diag = row(index.diag, "input, diagonal:k=0")
+diag = row(diagonal.diag, "input, diagonal:k=0")
 tile = row(_shape.tile, "input, *dims:repetitions", dims=lambda given: shape_of(given))
 repeat = row(options.repeat, "input, *repeats:repetitions", repeats=lambda given: shape_of(given))
 tensordot = row(linalg.tensordot, "input, +other, dims:axes=2")
@@ -114,7 +132,7 @@ norm = row(
     linalg.vector_norm, "input, p:ord=2, dim:axis=None, keepdim:keepdims=False",
     p=lambda p: {"fro": 2, "inf": _math.inf}.get(p, p), dim=_axis,
 )  # fmt: skip
-clamp, clone = row(math.clip, "input, min=None, max=None"), row(math.positive, "input")
+clamp, clone = row(choice.clip, "input, min=None, max=None"), row(math.positive, "input")
 
 
 def _parts(tensors: Any) -> list[Any]:
@@ -122,7 +140,7 @@ def _parts(tensors: Any) -> list[Any]:
     given = [kept(v) for v in tensors]
     if len({v.array.dtype for v in given}) > 1:
         dtype = _reduce(lambda a, b: promoted(np.empty(1, a), np.empty(1, b)), [v.array.dtype for v in given])
-        given = [math.astype(v, dtype) for v in given]
+        given = [casting.astype(v, dtype) for v in given]
     return [v for v in given if v.array.shape != (0,)] or given
 
 
@@ -171,7 +189,7 @@ def _extreme(whole: Callable[..., Any], where: Callable[..., Any], pair: Callabl
     return adapted(call, "input, dim|axis=None, keepdim|keepdims=False")
 
 
-max, min = _extreme(reduce.max, argmax, math.maximum), _extreme(reduce.min, argmin, math.minimum)
+max, min = _extreme(reduce.max, argmax, choice.maximum), _extreme(reduce.min, argmin, choice.minimum)
 
 
 def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> MaxResult:
@@ -272,7 +290,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         return tuple([wrap(i, None, Tensor) for i in np.nonzero(np.asarray(raw(condition)))])
     if not isinstance(input, CoreTensor) and not isinstance(other, CoreTensor):
         input, other = tensor([input, other], device=condition.device)
-    return math.where(kept(condition), input, other)
+    return logic.where(kept(condition), input, other)
 
 
 def nonzero(input: Any, as_tuple: bool = False) -> Any:
@@ -283,7 +301,7 @@ def nonzero(input: Any, as_tuple: bool = False) -> Any:
 
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """`value` where the mask holds."""
-    return math.where(kept(mask), value, input)
+    return logic.where(kept(mask), value, input)
 
 
 def _formula(name: str, parameters: str, f: Callable[..., Any], doc: str) -> Any:
@@ -297,7 +315,7 @@ addmm = _formula(
 )  # fmt: skip
 lerp = _formula("lerp", "input, end, weight", lambda x, end, weight: x + weight * (end - x), "On the way to end.")
 rsqrt = _formula("rsqrt", "input", lambda x: math.reciprocal(math.sqrt(x)), "1 / √input.")
-frac = _formula("frac", "input", lambda x: x - math.trunc(x), "What comes after the point, with the sign.")
+frac = _formula("frac", "input", lambda x: x - rounding.trunc(x), "What comes after the point, with the sign.")
 
 
 def einsum(equation: str, *operands: Any) -> Any:

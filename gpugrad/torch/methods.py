@@ -11,7 +11,7 @@ from .. import random as _random
 from ..core import Tensor as CoreTensor
 from ..dtypes import as_dtype
 from ..inplace import in_place
-from ..ops import math, shape as _shape
+from ..ops import casting, math, shape as _shape
 from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros
 from ..wording import scalar, type_of
 from .functions import ARITHMETIC, METHODS, SAME, TABLE, expand, reshape, shape_of
@@ -19,15 +19,15 @@ from .tensor import Tensor, as_torch, tensor
 
 
 def _fill(self: Tensor, value: Any) -> Any:
-    return math.astype(math.multiply(ones_like(self), value), self.array.dtype)
+    return casting.astype(math.multiply(ones_like(self), value), self.array.dtype)
 
 
 def _copy(self: Tensor, src: Any) -> Any:
-    return _shape.broadcast_to(math.astype(src, self.array.dtype), self.array.shape)
+    return _shape.broadcast_to(casting.astype(src, self.array.dtype), self.array.shape)
 
 
 def _cast(dtype: Any) -> Callable[[Tensor], Any]:
-    return lambda self: math.astype(self, dtype)
+    return lambda self: casting.astype(self, dtype)
 
 
 def to(
@@ -86,7 +86,7 @@ def _bind() -> None:
     T.__iadd__, T.__isub__, T.__imul__, T.__itruediv__, T.__ipow__ = T.add_, T.sub_, T.mul_, T.div_, T.pow_
     for name, dtype in _CASTS.items():
         setattr(T, name, _cast(as_dtype(dtype)))
-    T.type_as = lambda self, other: math.astype(self, other.array.dtype)
+    T.type_as = lambda self, other: casting.astype(self, other.array.dtype)
     T.to, T.contiguous, T.detach_ = to, lambda self: self, _detach_
     T.view_as = lambda self, other: self.view(other.array.shape)
     T.expand_as = lambda self, other: self.expand(other.array.shape)

@@ -8,7 +8,7 @@ from typing import Any
 from ...dtypes import as_dtype
 from ...nn import LazyModule, dropout
 from ...nn.init import by_name
-from ...ops import linear, math, shape
+from ...ops import casting, linear, shape
 from ...train import unknown
 from ..module import Module, snake
 from ..tensor import ResourceVariable, convert_to_tensor
@@ -71,7 +71,7 @@ class Dense(Layer):
 
     def call(self, inputs: Any) -> Any:
         x = convert_to_tensor(inputs)
-        x = math.astype(x, self.kernel.dtype) if x.dtype.kind in "iub" else x
+        x = casting.astype(x, self.kernel.dtype) if x.dtype.kind in "iub" else x
         fused = activations.FUSED.get(self.activation)
         y = linear.linear(x, self.kernel, self.bias, fused)
         return self.activation(y) if fused is None else y

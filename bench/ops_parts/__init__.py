@@ -1,0 +1,1 @@
+"""The cases of bench/ops.py, by family: each module has CASES."""
