@@ -6,6 +6,7 @@ forgot that not every array is NumPy's fails here as it would on a GPU.
 """
 
 import contextlib
+import importlib
 import operator
 from operator import attrgetter
 from sys import getrefcount
@@ -194,6 +195,41 @@ class Namespace:
         return value
 
 
+class Sparse:
+    """SciPy's sparse matrices for our arrays: what CuPy has of them, as far as gpugrad asks for it."""
+
+    def __init__(self, host=None):
+        self.host = host
+
+    def csr_matrix(self, parts, shape):
+        return self._made("csr_matrix", parts, shape)
+
+    def csc_matrix(self, parts, shape):
+        return self._made("csc_matrix", parts, shape)
+
+    def _made(self, kind, parts, shape):
+        _refuse(parts)
+        return Sparse(getattr(importlib.import_module("scipy.sparse"), kind)(_open(parts), shape=shape))
+
+    def copy(self):
+        return Sparse(self.host.copy())
+
+    @property
+    def linalg(self):
+        return self
+
+    def splu(self, matrix):
+        return Sparse(importlib.import_module("scipy.sparse.linalg").splu(matrix.host))
+
+    def solve(self, b, trans="N"):
+        _refuse((b,))
+        return Array(self.host.solve(b.host, trans))
+
+    def __matmul__(self, x):
+        _refuse((x,))
+        return Array(self.host @ x.host)
+
+
 class StandIn(Library):
     name = "standin"
     types = (Array,)
@@ -212,6 +248,9 @@ class StandIn(Library):
 
     def special(self):
         return Namespace(host_special)
+
+    def sparse(self):
+        return Sparse()
 
     def address(self, x):
         return x.host.ctypes.data
