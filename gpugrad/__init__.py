@@ -8,6 +8,7 @@ from . import (
     nn as nn,
     optim as optim,
     random as random,
+    sparse as sparse,
     special as special,
     testing as testing,
 )

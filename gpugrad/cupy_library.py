@@ -69,6 +69,11 @@ class CupyLibrary(Library):
 
         return cupyx.scipy.special
 
+    def sparse(self) -> Any:
+        import cupyx.scipy.sparse.linalg  # pyright: ignore[reportMissingImports]
+
+        return cupyx.scipy.sparse
+
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):
             module = self.xp.RawModule(code=code, options=("-std=c++17",), name_expressions=(kernel,))

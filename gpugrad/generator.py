@@ -26,17 +26,24 @@ class Generator:
 
     def __init__(self, seed: int | None = None) -> None:
         self._lock = threading.Lock()
-        self._start(_mixed() if seed is None else _mixed(int(seed)), 0 if seed is None else int(seed))
+        self._start(_mixed() if seed is None else _mixed(int(seed)), 0 if seed is None else int(seed), {})
 
-    def _start(self, key: int, base: int, draws: dict[str, int] | None = None) -> None:
-        self._key, self._base, self._draws = key, base, {} if draws is None else draws
+    def _start(self, key: int, base: int, draws: dict[str, int]) -> None:
+        self._key, self._base, self._draws = key, base, draws
 
     def __repr__(self) -> str:
         return f"Generator(key={self._key}, draws={self._draws})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.get_state()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._lock = threading.Lock()
+        self.set_state(state)
+
     def seed(self, value: int) -> None:
         """Start anew: the same seed gives the same numbers on the same device."""
-        self._start(_mixed(int(value)), int(value))
+        self._start(_mixed(int(value)), int(value), {})
 
     def get_state(self) -> dict[str, Any]:
         """Where the streams are, in plain numbers, for `set_state`: a dict that JSON can hold."""
@@ -66,10 +73,9 @@ class Generator:
         return [self._child(2**34, before + i) for i in range(n)]
 
     def _child(self, *numbers: int) -> Generator:
-        child = Generator.__new__(Generator)
-        child._lock = threading.Lock()
         key = _mixed(self._key, *[int(n) for n in numbers])
-        child._start(key, key)
+        child = Generator.__new__(Generator)
+        child.__setstate__({"key": key, "base": key, "draws": {}})
         return child
 
     def take(self, device: Device, count: int = 1, stream: int | None = None) -> tuple[int, int]:

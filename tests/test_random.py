@@ -1,7 +1,9 @@
 """Random numbers: what repeats and what does not, distributions, gradients to their parameters, errors."""
 
 import json
+import pickle
 import threading
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -58,7 +60,8 @@ def test_a_state_is_plain_numbers_that_bring_the_stream_back(draw):
     take(generator=g)
     h = r.Generator()
     h.set_state(g.get_state())
-    assert take(generator=g) == take(generator=h)
+    copies = [h, deepcopy(g), pickle.loads(pickle.dumps(g))]
+    assert {take(generator=c) for c in copies} == {take(generator=g)}
 
 
 def test_other_threads_and_devices_do_not_matter():

@@ -215,7 +215,7 @@ rel_entr = paired(
     op(
         scipys(
             "rel_entr",
-            "x log(x / y), 0 at x = 0 <= y, inf where one is negative.\n\nKink: NaN for x and 0 for y where both are 0.",
+            "x log(x / y), 0 at x = 0 <= y, inf where one is < 0.\n\nKink: NaN for x and 0 for y where both are 0.",
         ),
         args=["x", "y"],
         x=lambda g, x, y: g * _of_pair(x, y, log(full(x) / full(y)) + 1),
@@ -226,7 +226,7 @@ kl_div = paired(
     op(
         scipys(
             "kl_div",
-            "x log(x / y) - x + y, y at x = 0 <= y, inf where one is negative.\n\nKink: NaN for x and 1 for y where both are 0.",
+            "x log(x / y) - x + y, inf where one is < 0.\n\nKink: NaN for x and 1 for y where both are 0.",
         ),
         args=["x", "y"],
         x=lambda g, x, y: g * _of_pair(x, y, log(full(x) / full(y))),

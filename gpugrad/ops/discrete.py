@@ -77,7 +77,7 @@ def choice(
     a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: int = 0, seed: int | None = None,
     generator: Generator | None = None,
 ) -> Any:  # fmt: skip
-    """Slices of `a` along `axis` (for a number: of 0 .. a - 1), all equally likely or with probabilities p.
+    """Slices of `a` along `axis` (a number: integers below it), all equally likely or with probabilities p.
 
     replace   False: none of them twice (by the largest of log p + gumbel).  A gradient goes back to `a`, none to p.
     ValueError for more than there are without `replace`, and for p of another length.
