@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import cache
 from operator import index
@@ -11,7 +12,7 @@ import numpy as np
 
 from .array import NUMPY, asarray, device_of, library, plain, to_host
 from .core import Tensor, on, raw, wrap
-from .dtypes import bfloat16, complex64, default_float, is_inexact, wide
+from .dtypes import as_dtype, bfloat16, complex64, default_float, is_inexact, wide
 from .recording import active
 
 
@@ -126,6 +127,44 @@ def select(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     return out if out.dtype == x.dtype or x.dtype != y.dtype else out.astype(x.dtype)
 
 
+def narrow(out: Any, x: Any) -> Any:
+    """What was accumulated in a wider dtype, in that of x; another dtype stays."""
+    return out if out.dtype is x.dtype or wide(x.dtype) is x.dtype else out.astype(x.dtype)
+
+
+def accumulated(f: Callable[..., Any], x: Any, dtype: Any, **over: Any) -> Any:
+    """What the reduction f makes of x, as `dtype` (None: as x, integers as f has them), summed in float32 at least.
+
+    TypeError for an integer dtype of floats.
+    """
+    if dtype is None and x.dtype.kind in "iub":
+        return f(x, **over)
+    dtype = x.dtype if dtype is None else as_dtype(dtype)
+    if is_inexact(x.dtype) and not is_inexact(dtype):
+        raise TypeError(f"dtype {dtype} holds no fractions; for whole numbers write astype(x, '{dtype}') first")
+    out = f(x, dtype=wide(dtype), **over)
+    return out if out.dtype == dtype else out.astype(dtype)
+
+
+def checked_axis(name: str, axis: Any, ndim: int) -> int:
+    """`axis`, one integer, from 0 on.  ValueError, in the words of op `name`, if there is no such axis."""
+    if not hasattr(axis, "__index__"):
+        raise ValueError(f"{name}: axis is an integer, not {axis!r}")
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{name}: axis {axis} is out of bounds for an array of {ndim} axes")
+    return operator.index(axis) % ndim
+
+
+def checked_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axis`, one or several or None for all, from 0 on.  ValueError as `checked_axis`, and for one given twice."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple([checked_axis(name, a, ndim) for a in ((axis,) if hasattr(axis, "__index__") else axis)])
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name}: axis {axis} names an axis twice")
+    return axes
+
+
 def boxed(x: Any, name: str) -> Any:
     """A Tensor or an array as it is; a number or a nested list as a Tensor, for op `name`.  TypeError for the rest."""
     if isinstance(x, Tensor) or library(x) is not None:
@@ -175,9 +214,7 @@ def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
         if device_of(v) != device_of(arrays[0]):
             return TypeError(f"{name}: {_two_devices(arrays[0], v)}")
     given = ", ".join(f"{v.dtype}{list(v.shape)}" for v in arrays)
-    if isinstance(e, np.linalg.LinAlgError):
-        return e
-    for kind in (IndexError, ValueError, TypeError):
+    for kind in (np.linalg.LinAlgError, IndexError, ValueError, TypeError):
         if isinstance(e, kind) and not isinstance(e, UnicodeError):
             kind = ValueError if isinstance(e, np.exceptions.AxisError) else kind
             return kind(f"{name}: {e} (given {given})")

@@ -12,7 +12,7 @@ from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
-from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, shape
+from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
 
@@ -194,7 +194,7 @@ def _len(t: Tensor) -> int:
 def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
     raise TypeError(
         f"'{type(t).__name__}' object does not support item assignment; tensors do not change. "
-        f"Use {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
+        f"Use t.at[key].set(value), {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
     )
 
 
@@ -249,11 +249,13 @@ def _bind() -> None:
     T.__gt__, T.__ge__ = _compare(logic.greater), _compare(logic.greater_equal)
     T.__eq__, T.__ne__ = _compare(logic.equal, False), _compare(logic.not_equal, True)
     T.__and__, T.__or__, T.__xor__ = logic.bitwise_and, logic.bitwise_or, logic.bitwise_xor
-    T.__invert__ = logic.bitwise_invert
+    T.__invert__, T.__lshift__, T.__rshift__ = logic.bitwise_invert, logic.bitwise_left_shift, logic.bitwise_right_shift
+    T.__rlshift__, T.__rrshift__ = _reflect(logic.bitwise_left_shift), _reflect(logic.bitwise_right_shift)
     T.pair, T.explain = staticmethod(pair), staticmethod(explain)
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
+    T.at = property(scatter.at, doc=scatter.at.__doc__)
     T.__contains__ = lambda t, x: bool(to_numpy(logic.equal(t, x)).any())
     T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
     T.__float__ = lambda t: float(item(t))
@@ -306,7 +308,7 @@ def _bind() -> None:
     T.std = lambda t, axis=None, correction=0, keepdims=False: reduce.std(
         t, axis=axis, correction=correction, keepdims=keepdims
     )
-    T.cumsum = lambda t, axis=-1: reduce.cumsum(t, axis=axis)
+    T.cumsum = lambda t, axis=-1: scan.cumsum(t, axis=axis)
     for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "conj"):
         setattr(T, name, getattr(math, name))
     T.clip = choice.clip

@@ -24,7 +24,7 @@ FLOORS = {
     "backprop": 4, "explain": 4, "jacobian": 4,
     "tape": 5, "autograd": 5, "anomaly": 5,
     "custom": 6, "function": 6, "registry": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6,
-    "random": 6, "testing": 6, "profile": 6, "graph": 6, "printing": 6, "wording": 6,
+    "random": 6, "linalg": 6, "fft": 6, "testing": 6, "profile": 6, "graph": 6, "printing": 6, "wording": 6,
     "special": 6, "sparse": 6,
     "nn": 7, "optim": 7, "data": 7, "train": 7, "checkpoints": 7,
     "tensorflow": 8, "torch": 8, "demo": 8,

@@ -85,7 +85,7 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: boo
     return out.astype(dtype, copy=False), None if mean is None else mean[..., 0], rstd[..., 0]
 
 
-def _forward_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
+def forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
     if not usable(x, weight, bias):
         return _forward(xp, x, weight, bias, eps=eps, center=center)
     out, _, mean, rstd = fused.norm(x, weight, bias, eps=eps, center=center)
@@ -119,7 +119,7 @@ def _forward_beside(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, cent
 
 # By whether the mean is subtracted: one op under two names.
 _NAMES, _STATISTICS = {True: "layer_norm", False: "rms_norm"}, ("mean", "rstd")
-_norm = {c: op(_forward, name=n, gpu=_forward_gpu, aux=_STATISTICS, pull=_pull) for c, n in _NAMES.items()}
+_norm = {c: op(_forward, name=n, gpu=forward, aux=_STATISTICS, pull=_pull) for c, n in _NAMES.items()}
 _norm_beside = {
     c: op(_forward_beside, name=n, aux=_STATISTICS, pull=_pull_beside, several=True) for c, n in _NAMES.items()
 }

@@ -22,7 +22,7 @@ from ..kernels import usable
 from ..op import op
 from .casting import astype
 from .logic import where
-from .math import exp
+from .math import exp, negative
 from .reduce import sum
 from .shape import expand_dims
 
@@ -113,6 +113,11 @@ log_softmax_grad = op(
     g=lambda h, y, axis: h - _total(h * exp(y), axis),
     y=lambda h, g, y, axis: -h * exp(y) * _total(g, axis),
 )
+
+
+def softmin(x: Any, axis: int = -1) -> Any:
+    """softmax(-x) along `axis`."""
+    return softmax(negative(x), axis=axis)
 
 
 # ---------------------------------------------------------------------------------------------- cross-entropy
