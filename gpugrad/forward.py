@@ -16,8 +16,12 @@ from .dtypes import as_dtype, bfloat16, complex64, default_float, is_inexact, wi
 from .recording import active
 
 
-def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
-    """The forward that calls `name` of the array's namespace.  `floats`: integers become the default float first."""
+def ufunc(name: str, floats: bool = False, doc: str | None = None) -> Callable[..., Any]:
+    """The forward that calls `name` of the array's namespace.
+
+    floats   integers become the default float first
+    doc      the docstring; None: NumPy's
+    """
     numpys: Any = getattr(np, name)
     host = numpys
     if floats:
@@ -34,7 +38,7 @@ def ufunc(name: str, floats: bool = False) -> Callable[..., Any]:
             return getattr(xp, name)(*xs)
 
     forward.__name__ = name
-    forward.__doc__ = numpys.__doc__ and numpys.__doc__.strip().split("\n\n")[1].strip()
+    forward.__doc__ = doc or (numpys.__doc__ and numpys.__doc__.strip().split("\n\n")[1].strip())
     if numpys.nin == 1 or not floats:
         forward.host = host  # type: ignore[attr-defined]
     forward.nin = numpys.nin  # type: ignore[attr-defined]
@@ -123,8 +127,23 @@ def placed(index: Any, x: Any) -> Any:
 
 def select(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """`xp.where` of two operands of one dtype, in that dtype: of bfloat16 CuPy's answers float32."""
+    if xp is np and mask.size > _MANY and x.dtype == y.dtype and x.dtype.itemsize <= 8 and mask.dtype == bool:
+        return _select_bits(mask, x, y)
     out = xp.where(mask, x, y)
     return out if out.dtype == x.dtype or x.dtype != y.dtype else out.astype(x.dtype)
+
+
+_MANY = 2048  # from so many elements on NumPy's own `where`, a branch for each, is slower: 8 times on random masks
+
+
+def _select_bits(mask: np.ndarray, x: Any, y: Any) -> np.ndarray:
+    bits = f"u{x.dtype.itemsize}"
+    ones = mask.astype(bits)
+    np.negative(ones, out=ones)  # 1 becomes all ones
+    y = y.view(bits)
+    out = np.bitwise_xor(x.view(bits), y)
+    out = np.bitwise_and(out, ones, out=out if out.shape == ones.shape else None)
+    return np.bitwise_xor(out, y, out=out).view(x.dtype)
 
 
 def narrow(out: Any, x: Any) -> Any:

@@ -146,7 +146,7 @@ def set_item(t: Tensor, key: Any, value: Any) -> None:
     check(t)
     if not isinstance(value, Tensor):
         value = wrap(xp(t.array).asarray(value, t.array.dtype))
-    change(t, index.put(t, casting.astype(value, t.array.dtype), key=index._raw_key(key)))
+    change(t, index.put(t, casting.astype(value, t.array.dtype), key=index.settled("put", t.array, key)))
 
 
 def get_item(t: Tensor, key: Any) -> Tensor:

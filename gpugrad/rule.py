@@ -21,8 +21,8 @@ class Op:
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
     `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
-    `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.  The
-    last `outs` names are those of several outputs.
+    `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
+    The last `outs` names are those of several outputs.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """

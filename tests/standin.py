@@ -154,6 +154,20 @@ for _name in "lt le gt ge eq ne".split():
     setattr(Array, f"__{_name}__", _operator(getattr(operator, f"__{_name}__")))
 
 
+# The dtypes for which CuPy's f.at is right: its maximum of doubles is one of floats, and none of floats keeps NaN.
+_WHOLE = "int32 uint32 uint64"
+_ATOMIC = {"add": f"{_WHOLE} float16 float32 float64", "maximum": _WHOLE, "minimum": _WHOLE}
+
+
+def _atomic(at, dtypes):
+    def call(a, indices, b):
+        if str(a.dtype) not in dtypes.split() or a.dtype != b.dtype:
+            raise TypeError(f"only supports {dtypes}, as data type")
+        _ours(at)(a, indices, b)
+
+    return call
+
+
 class Namespace:
     """NumPy's functions for our arrays; NumPy's own they refuse, but for those that make ours of them."""
 
@@ -173,8 +187,8 @@ class Namespace:
             value = Namespace(value)
         elif callable(value) and not isinstance(value, type):
             value = _ours(value, takes_numpy=name in ("asarray", "array"))
-            if hasattr(found, "at"):
-                value.at = _ours(found.at)
+            if name in _ATOMIC:
+                value.at = _atomic(found.at, _ATOMIC[name])
         setattr(self, name, value)
         return value
 

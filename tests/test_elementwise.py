@@ -234,3 +234,21 @@ def test_arrays_and_lists():
         assert type(f(x)) is np.ndarray
         assert isinstance(f([0.5, -2.0]), gg.Tensor)
     assert type(gg.lerp(x, x, 0.5)) is type(nn.prelu(x, 0.5)) is type(gg.fmax(x, 0.0)) is np.ndarray
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "complex128", "int32"])
+def test_where_of_many_elements_is_the_choice_of_bits(dtype):
+    rng = np.random.default_rng(0)
+    n = 4096
+    x, y = [gg.tensor(rng.standard_normal((2, n)) * 9).astype(dtype) for _ in range(2)]
+    mask = rng.random((2, n)) < 0.5
+    take = lambda m, a, b: np.where(m, to_host(a.array).astype("c16"), to_host(b.array).astype("c16"))
+    for m, a, b in (
+        (mask, x, y), (mask, x[0], y), (mask[:1], x, y[:1]), (mask, x[:, ::-1], y[:, :1]), (mask[:, ::-1], x, y[0, 0]),
+        (mask[0], x, y), (mask.astype(int) * 5, x, y),
+    ):  # fmt: skip
+        out = gg.where(gg.tensor(m), a, b)
+        assert out.dtype == x.dtype and np.array_equal(to_host(out.array).astype("c16"), take(m != 0, a, b))
+    if dtype != "int32":
+        zero = gg.where(gg.tensor(mask), x, 0)
+        assert zero.dtype == x.dtype and np.array_equal(to_host(zero.array).astype("c16"), take(mask, x, x * 0))

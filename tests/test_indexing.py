@@ -103,6 +103,19 @@ def test_repeated_indices_in_all_dtypes(dtype):
         np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5 if dtype == "complex64" else 0)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_the_largest_and_smallest_of_floats_are_exact_and_keep_nan():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float64, np.float32, np.float16):
+        x, v = rng.standard_normal(40).astype(dtype), rng.standard_normal(99).astype(dtype)
+        v[:6] = np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0
+        i = np.concatenate([np.arange(6), rng.integers(6, 40, 93)])
+        for how, f in {"max": np.maximum, "min": np.minimum}.items():
+            expected = x.copy()
+            f.at(expected, i, v)
+            np.testing.assert_array_equal(getattr(gg.tensor(x).at[i], how)(gg.tensor(v)).numpy(), expected)
+
+
 def test_sums_of_many_half_numbers_do_not_stop():
     for dtype in ("float16", "bfloat16"):
         x = gg.zeros(2, dtype=dtype).at[np.zeros(5000, int)].add(gg.ones(5000, dtype=dtype))

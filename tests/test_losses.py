@@ -110,3 +110,82 @@ def test_losses_of_nothing():
         y = f(x, np.zeros((0, 3)) if x.device == "cpu" else gg.zeros((0, 3), dtype="float64"), "sum")
         assert y.item() == 0 and gg.grad(y, x)[0].shape == (0, 3)
         assert np.isnan(f(x.detach(), x.detach()).item())
+
+
+# ---------------------------------------------------------------------------------------------- ctc
+Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, rows, classes
+
+
+def gradient(f, x):
+    t = gg.tensor(x, requires_grad=True)
+    y = f(t)
+    return y.numpy(), gg.grad(y.sum(), t)[0].numpy()
+
+
+def test_ctc_of_what_cannot_be():
+    """Three equal labels need five times; without zero_infinity the loss is infinite, and the gradient 0."""
+    given = [[1, 2, 3], [2, 2, 2], [1, 1, 1]], [5, 4, 0], [3, 3, 0]
+    y, g = gradient(lambda x: nn.ctc_loss(x, *given, "none"), Z)
+    assert np.isfinite(y[0]) and y[1] == np.inf and y[2] == 0  # nothing in no time
+    assert np.abs(g[:, 0]).sum() > 0 and not g[:, 1:].any()
+    z, h = gradient(lambda x: nn.ctc_loss(x, *given, "none", zero_infinity=True), Z)
+    assert z.tolist() == [y[0], 0, 0]
+    np.testing.assert_array_equal(g, h)
+
+
+def test_ctc_looks_at_nothing_after_the_last_time():
+    given = [[1, 2], [3, 1], [2, 0]], [5, 3, 2], [2, 2, 1]
+    y, g = gradient(lambda x: nn.ctc_loss(x, *given, "none"), Z)
+    x = Z.copy()
+    x[3:, 1] = np.nan
+    x[2:, 2] = -np.inf
+    z, h = gradient(lambda x: nn.ctc_loss(x, *given, "none"), x)
+    np.testing.assert_array_equal(y, z)
+    np.testing.assert_array_equal(g, h)
+    np.testing.assert_allclose(
+        -g.sum(-1), np.arange(5)[:, None] < [5, 3, 2], atol=1e-12
+    )  # it is somewhere at each time
+
+
+def test_ctc_takes_labels_in_a_row_and_one_row():
+    padded = nn.ctc_loss(gg.tensor(Z), [[1, 2], [3, 0], [0, 0]], [5, 5, 5], [2, 1, 0], "none")
+    assert_close(nn.ctc_loss(gg.tensor(Z), [1, 2, 3], [5, 5, 5], [2, 1, 0], "none"), padded)
+    one = nn.ctc_loss(gg.tensor(Z[:, 0]), [1, 2], 5, 2, "none")
+    assert one.shape == () and float(one) == pytest.approx(float(padded[0]))
+    assert_close(nn.ctc_loss(gg.tensor(Z), gg.tensor([1, 2, 3]), gg.tensor([5, 5, 5]), gg.tensor([2, 1, 0])),
+                 (padded.numpy() / [2, 1, 1]).mean())  # fmt: skip
+
+
+def test_ctc_with_classes_that_cannot_be():
+    x = Z.copy()
+    x[..., 3] = -np.inf
+    y, g = gradient(lambda x: nn.ctc_loss(x, [[1], [2], [3]], [5, 5, 5], [1, 1, 1], "none"), x)
+    assert np.isfinite(y[:2]).all() and y[2] == np.inf and np.isfinite(g).all() and not g[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (([[1, 2]] * 2, [5] * 3, [2] * 3), ValueError, r"targets of shape \(2, 2\) do not fit; they are \(3, 2\)"),
+        (([[1.0, 2.0]] * 3, [5] * 3, [2] * 3), TypeError, "integer class indices, given float64"),
+        (([[1, 2]] * 3, [6] * 3, [2] * 3), ValueError, "input_lengths are 3 integers from 0 on to 5"),
+        (([[1, 2]] * 3, [5] * 2, [2] * 3), ValueError, "input_lengths are 3 integers"),
+        (([[1, 2]] * 3, [5] * 3, [-1, 0, 1]), ValueError, "target_lengths are 3 integers from 0 on, given"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 4), ValueError, r"a blank in 0..3, given 5 times and blank 4"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "avg"), ValueError, "reduction is"),
+    ],
+)
+def test_what_ctc_refuses(given, error, words):
+    with pytest.raises(error, match=words):
+        nn.ctc_loss(gg.tensor(Z), *given)
+
+
+def test_labels_that_ctc_refuses(default_device):
+    """On a GPU a label out of range gives NaN; there, one that is the blank is not looked for."""
+    for labels in ([[1, 4], [1, 2], [1, 2]], [[-1, 2], [1, 2], [1, 2]], [[1, 0], [1, 2], [1, 2]]):
+        f = lambda labels=labels: nn.ctc_loss(gg.tensor(Z), gg.tensor(labels), [5] * 3, [2] * 3, "none")
+        if default_device == "cpu":
+            with pytest.raises(ValueError, match=r"allowed are 0..3 without 0, the blank"):
+                f()
+        else:
+            assert np.isnan(f().numpy()).tolist() == [labels[0][1] != 0, False, False]

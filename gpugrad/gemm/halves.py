@@ -39,6 +39,5 @@ def narrowed(x: np.ndarray) -> np.ndarray:
     rounded >>= 13
     bits >>= 16
     bits &= 0x8000
-    rounded &= 0x7FFF
     rounded |= bits
     return rounded.astype(np.uint16).view(np.float16)

@@ -28,6 +28,7 @@ from ..ops.conv import (
     conv_transpose2d as conv_transpose2d,
     conv_transpose3d as conv_transpose3d,
 )
+from ..ops.ctc import ctc_loss as ctc_loss
 from ..ops.distance import (
     cosine_similarity as cosine_similarity,
     huber_loss as huber_loss,

@@ -94,12 +94,15 @@ relu_mask_grad = op(_relu_mask_grad, name="relu_mask_grad", g=lambda h, bits: re
 def _sigmoid(xp: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_float(x)
-    one = x.dtype.type(1)
-    below = x.real < 0
-    e = xp.exp(select(xp, below, x, -x) if x.dtype.kind == "c" else -xp.abs(x))  # no overflow, and a lower tail
-    out = select(xp, below, e, one)
-    e += one
-    out /= e
+    if x.dtype.kind == "c":
+        below = x.real < 0
+        e = xp.exp(select(xp, below, x, -x))
+        return select(xp, below, e, e.dtype.type(1)) / (e + 1)
+    zero = x.dtype.type(0)
+    out = xp.exp(xp.minimum(x, zero))  # exp of what is not positive never overflows, and keeps the lower tail
+    total = xp.exp(-xp.maximum(x, zero))
+    total += out
+    out /= total
     return out
 
 
@@ -139,6 +142,11 @@ def _narrow(out: Any, x: Any) -> Any:
     return out.astype(as_float(x).dtype, copy=False)
 
 
+def _log_1_exp(xp: Any, z: Any) -> Any:
+    """log(1 + exp(z)): NumPy's logaddexp(z, 0) takes 30 times as long."""
+    return xp.log1p(xp.exp(-xp.abs(z))) + xp.maximum(z, z.dtype.type(0))
+
+
 @op(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
 def softplus(xp: Any, x: Any, *, beta: float = 1.0, threshold: float | None = None) -> Any:
     """log(1 + exp(beta x)) / beta, without overflow.
@@ -148,7 +156,7 @@ def softplus(xp: Any, x: Any, *, beta: float = 1.0, threshold: float | None = No
     if beta == 0:
         raise ValueError("beta is a number other than 0")
     z = _wide(x)
-    out = xp.logaddexp(z * beta, z.dtype.type(0)) * (1 / beta)
+    out = _log_1_exp(xp, z if beta == 1 else z * beta) * (1 / beta)
     return _narrow(out if threshold is None else select(xp, z * beta > threshold, z, out), x)
 
 
@@ -161,7 +169,7 @@ def _softplus_slope(x: Any, beta: float, threshold: float | None) -> Any:
 def log_sigmoid(xp: Any, x: Any) -> Any:
     """log(sigmoid(x)), without log(0).  Its gradient goes by the output: 1 - exp(out)."""
     z = _wide(x)
-    return _narrow(-xp.logaddexp(-z, z.dtype.type(0)), x)
+    return _narrow(-_log_1_exp(xp, -z), x)
 
 
 def _widened(x: Any) -> Any:
@@ -203,12 +211,13 @@ silu_grad = op(
 
 
 def _mish_parts(xp: Any, z: Any) -> tuple[Any, Any]:
-    """(t, 1 - t) for t = tanh(softplus(z)): with e = exp(-|z|) neither overflows nor loses its tail."""
-    e = xp.exp(-xp.abs(z))
-    negative = z < 0
-    top = select(xp, negative, e * (e + 2), 1 + 2 * e)
-    rest = select(xp, negative, z.dtype.type(2), 2 * e * e)
-    return top / (top + rest), rest / (top + rest)
+    """(t, 1 - t) for t = tanh(softplus(z)) = (w² + 2 w) / (w² + 2 w + 2) with w = exp(z), written as p / q without
+    overflow."""
+    zero = z.dtype.type(0)
+    p, q = xp.exp(xp.minimum(z, zero)), xp.exp(-xp.maximum(z, zero))
+    top, rest = p * (p + 2 * q), 2 * q * q
+    whole = top + rest
+    return top / whole, rest / whole
 
 
 def _mish(xp: Any, x: Any) -> Any:

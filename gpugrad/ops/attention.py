@@ -30,6 +30,7 @@ from .shape import matrix_transpose
 from .softmax import softmax, softmax_grad
 
 HOST, DEVICE = 2**16, 2**22  # scores in a block: what the caches of a CPU hold; what keeps a GPU busy
+LEAST = 64  # rows of a block, below which products of matrices are slow
 LOW = -1e30  # a score that counts nothing: of infinities the gradients of other ways to write this are NaN
 
 
@@ -55,8 +56,8 @@ def _pieces(xp: Any, scores: tuple[int, ...], causal: bool) -> Iterator[tuple[tu
         return
     most = HOST if xp is np else DEVICE
     depth = next((i for i in range(len(lead)) if math.prod(scores[i:]) <= most), len(lead))
-    step = max(64, most // columns) if depth == len(lead) else rows
-    step = min(step, max(64, rows // 8)) if causal else step
+    step = max(LEAST, most // columns) if depth == len(lead) else rows
+    step = min(step, max(LEAST, rows // 8)) if causal else step
     for at in np.ndindex(*lead[:depth]):
         for a in range(0, rows, step):
             b = min(a + step, rows)
@@ -81,7 +82,7 @@ def _walk(
             part = mask[(*at, ..., rows, columns)]
             s = xp.where(part, s, full.type(-np.inf)) if part.dtype.kind == "b" else s + part.astype(full, copy=False)
         if causal:
-            later = _later(xp, *s.shape[-2:], rows.start)
+            later = _later(xp, s.shape[-2], s.shape[-1], rows.start)
             s = xp.where(later, full.type(-np.inf), s)
         drop = lambda x, offset=offset: dropped(xp, x, rate=rate, seed=seed, offset=offset) if rate else x
         yield here, there, q_here, k_there, s, drop
@@ -171,7 +172,7 @@ def _grad_rule(
         counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
         s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
     if causal:
-        counts = counts & ~_later(xp, *scores[-2:])
+        counts = counts & ~_later(xp, scores[-2], scores[-1])
     p = where(counts, softmax(where(counts, s, LOW)), 0)
     kept = _kept(xp, raw(q), scores, causal, rate, seed, offset) if rate else None
     drop = lambda x: x if kept is None else x * kept

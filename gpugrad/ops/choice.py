@@ -23,9 +23,7 @@ def _chosen(g: Any, x: Any, y: Any, beaten: Any) -> Any:
     return where(beaten, 0, where(raw(x) == raw(y), g * 0.5, g))
 
 
-def _pair(name: str, doc: str, beaten_x: Any, beaten_y: Any) -> Any:
-    forward = ufunc(name)
-    forward.__doc__ = f"{doc}\n\nKink: at a tie each takes half of the gradient."
+def _two(forward: Any, beaten_x: Any, beaten_y: Any) -> Any:
     return op(
         forward,
         x=lambda g, x, y: _chosen(g, x, y, beaten_x(raw(x), raw(y))),
@@ -33,17 +31,24 @@ def _pair(name: str, doc: str, beaten_x: Any, beaten_y: Any) -> Any:
     )
 
 
-maximum = _pair("maximum", "The larger of x and y; NaN where one of them is.", lambda x, y: x < y, lambda x, y: y < x)
-minimum = _pair("minimum", "The smaller of x and y; NaN where one of them is.", lambda x, y: x > y, lambda x, y: y > x)
-fmax = _pair(
-    "fmax",
-    "The larger of x and y; the other where one of them is NaN.",
+_TIE = "\n\nKink: at a tie each takes half of the gradient."
+maximum = _two(
+    ufunc("maximum", doc=f"The larger of x and y; NaN where one of them is.{_TIE}"),
+    lambda x, y: x < y,
+    lambda x, y: y < x,
+)
+minimum = _two(
+    ufunc("minimum", doc=f"The smaller of x and y; NaN where one of them is.{_TIE}"),
+    lambda x, y: x > y,
+    lambda x, y: y > x,
+)
+fmax = _two(
+    ufunc("fmax", doc=f"The larger of x and y; the other where one of them is NaN.{_TIE}"),
     lambda x, y: (x < y) | ((x != x) & (y == y)),
     lambda x, y: (y < x) | (y != y),
 )
-fmin = _pair(
-    "fmin",
-    "The smaller of x and y; the other where one of them is NaN.",
+fmin = _two(
+    ufunc("fmin", doc=f"The smaller of x and y; the other where one of them is NaN.{_TIE}"),
     lambda x, y: (x > y) | ((x != x) & (y == y)),
     lambda x, y: (y > x) | (y != y),
 )

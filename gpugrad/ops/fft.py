@@ -143,7 +143,7 @@ def _one(n: int | None) -> tuple[int] | None:
 
 # ---------------------------------------------------------------------------------------------- one axis
 def fft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
-    """Σ_t x_t exp(-2πi k t / n) along `axis`, for k = 0 ... n - 1.
+    """Σ_t x_t exp(-2πi k t / n) along `axis`, for k from 0 to n - 1.
 
     n: x is cut to this length, or filled with zeros at the end.  norm: "backward" (None) has the factor 1 / n in the
     inverse, "forward" here, "ortho" 1 / √n in both.  float32 gives complex64.  ValueError for an axis that is not

@@ -355,7 +355,9 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
-    Half types are computed in float32.  Kinks: 0 for zeros, but inf or NaN at each 0 for ord < 1; shared among ties.
+    Half types are computed in float32.
+
+    Kinks: 0 for zeros, but inf or NaN at each 0 for ord < 1; shared among ties.
     """
     x = boxed(x, "vector_norm")
     size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}

@@ -29,10 +29,10 @@ LN2, LN10, INF = math.log(2), math.log(10), math.inf
 
 
 # ---------------------------------------------------------------------------------------------- arithmetic
-add = op(ufunc("add"), x=lambda g: g, y=lambda g: g)
-subtract = op(ufunc("subtract"), x=lambda g: g, y=lambda g: -g)
-multiply = op(ufunc("multiply"), x=lambda g, y: g * y, y=lambda g, x: g * x)
-negative = op(ufunc("negative"), x=lambda g: -g)
+add = op(ufunc("add", doc="x + y."), x=lambda g: g, y=lambda g: g)
+subtract = op(ufunc("subtract", doc="x - y."), x=lambda g: g, y=lambda g: -g)
+multiply = op(ufunc("multiply", doc="x y."), x=lambda g, y: g * y, y=lambda g, x: g * x)
+negative = op(ufunc("negative", doc="-x."), x=lambda g: -g)
 
 
 def total(xs: Sequence[Any]) -> Any:
@@ -42,7 +42,7 @@ def total(xs: Sequence[Any]) -> Any:
     return functools.reduce(add, xs)
 
 
-positive = op(ufunc("positive"), x=lambda g: g)
+positive = op(ufunc("positive", doc="x itself, a new tensor."), x=lambda g: g)
 
 
 @op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y)
@@ -92,10 +92,8 @@ def float_power(x: Any, y: Any) -> Any:
     return pow(widened(x), widened(y))
 
 
-square = op(ufunc("square"), x=lambda g, x: g * (x * 2))
-_sqrt = ufunc("sqrt", floats=True)
-_sqrt.__doc__ = "√x.\n\nKink: infinite at 0."
-sqrt = op(_sqrt, x=lambda g, out: g * 0.5 / out)
+square = op(ufunc("square", doc="x²."), x=lambda g, x: g * (x * 2))
+sqrt = op(ufunc("sqrt", True, "√x.\n\nKink: infinite at 0."), x=lambda g, out: g * 0.5 / out)
 
 
 @op(x=lambda g, out: g * (out * out * out) * -0.5)
@@ -104,7 +102,7 @@ def rsqrt(xp: Any, x: Any) -> Any:
     return xp.reciprocal(xp.sqrt(as_float(x)))
 
 
-cbrt = op(ufunc("cbrt", floats=True), x=lambda g, out: g / (out * out * 3))
+cbrt = op(ufunc("cbrt", True, "∛x.\n\nKink: infinite at 0."), x=lambda g, out: g / (out * out * 3))
 
 
 @op(
@@ -122,7 +120,7 @@ def lerp(xp: Any, x: Any, y: Any, weight: Any) -> Any:
     return select(xp, xp.abs(weight) < 0.5, first, second)
 
 
-reciprocal = op(ufunc("reciprocal", floats=True), x=lambda g, out: -g * out * out)
+reciprocal = op(ufunc("reciprocal", True, "1 / x."), x=lambda g, out: -g * out * out)
 
 
 # ---------------------------------------------------------------------------------------------- complex numbers
@@ -195,13 +193,13 @@ def copysign(xp: Any, x: Any, y: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- exponentials
-exp = op(ufunc("exp", floats=True), x=lambda g, out: g * out)
-exp2 = op(ufunc("exp2", floats=True), x=lambda g, out: g * (out * LN2))
-expm1 = op(ufunc("expm1", floats=True), x=lambda g, out: g * (out + 1))
-log = op(ufunc("log", floats=True), x=lambda g, x: g / x)
-log2 = op(ufunc("log2", floats=True), x=lambda g, x: g / (x * LN2))
-log10 = op(ufunc("log10", floats=True), x=lambda g, x: g / (x * LN10))
-log1p = op(ufunc("log1p", floats=True), x=lambda g, x: g / (x + 1))
+exp = op(ufunc("exp", True, "exp(x)."), x=lambda g, out: g * out)
+exp2 = op(ufunc("exp2", True, "2 ** x."), x=lambda g, out: g * (out * LN2))
+expm1 = op(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, out: g * (out + 1))
+log = op(ufunc("log", True, "The natural logarithm."), x=lambda g, x: g / x)
+log2 = op(ufunc("log2", True, "The logarithm to base 2."), x=lambda g, x: g / (x * LN2))
+log10 = op(ufunc("log10", True, "The logarithm to base 10."), x=lambda g, x: g / (x * LN10))
+log1p = op(ufunc("log1p", True, "log(1 + x), exact for small x."), x=lambda g, x: g / (x + 1))
 
 
 def _weight(x: Any, out: Any, power: Any) -> Any:
@@ -210,23 +208,22 @@ def _weight(x: Any, out: Any, power: Any) -> Any:
     return where(raw(out) == -INF, 0, power(where(same, 0, x - out)))
 
 
-def _log_of_sum(name: str, power: Any, doc: str) -> Any:
-    forward = ufunc(name, floats=True)
-    forward.__doc__ = f"{doc}, without overflow.\n\nKink: 0 for both where both are -inf."
+def _log_of_sum(forward: Any, power: Any) -> Any:
     return op(forward, x=lambda g, x, out: g * _weight(x, out, power), y=lambda g, y, out: g * _weight(y, out, power))
 
 
-logaddexp = _log_of_sum("logaddexp", exp, "log(exp(x) + exp(y))")
-logaddexp2 = _log_of_sum("logaddexp2", exp2, "log₂(2 ** x + 2 ** y)")
+_NEVER = ", without overflow.\n\nKink: 0 for both where both are -inf."
+logaddexp = _log_of_sum(ufunc("logaddexp", True, f"log(exp(x) + exp(y)){_NEVER}"), exp)
+logaddexp2 = _log_of_sum(ufunc("logaddexp2", True, f"The logarithm to base 2 of 2 ** x + 2 ** y{_NEVER}"), exp2)
 
 
 # ---------------------------------------------------------------------------------------------- trigonometry
-sin = op(ufunc("sin", floats=True), x=lambda g, x: g * cos(x))
-cos = op(ufunc("cos", floats=True), x=lambda g, x: -g * sin(x))
-tan = op(ufunc("tan", floats=True), x=lambda g, out: g * (out * out + 1))
-asin = op(ufunc("arcsin", floats=True), name="asin", x=lambda g, x: g / sqrt((1 - x) * (1 + x)))
-acos = op(ufunc("arccos", floats=True), name="acos", x=lambda g, x: -g / sqrt((1 - x) * (1 + x)))
-atan = op(ufunc("arctan", floats=True), name="atan", x=lambda g, x: g / (x * x + 1))
+sin = op(ufunc("sin", True, "The sine."), x=lambda g, x: g * cos(x))
+cos = op(ufunc("cos", True, "The cosine."), x=lambda g, x: -g * sin(x))
+tan = op(ufunc("tan", True, "The tangent."), x=lambda g, out: g * (out * out + 1))
+asin = op(ufunc("arcsin", True, "The inverse sine."), name="asin", x=lambda g, x: g / sqrt((1 - x) * (1 + x)))
+acos = op(ufunc("arccos", True, "The inverse cosine."), name="acos", x=lambda g, x: -g / sqrt((1 - x) * (1 + x)))
+atan = op(ufunc("arctan", True, "The inverse tangent."), name="atan", x=lambda g, x: g / (x * x + 1))
 
 
 def _radius(x: Any, y: Any) -> Any:
@@ -240,21 +237,31 @@ def _atan2_x(g: Any, x: Any, y: Any) -> Any:
     return g / r * (y / r)
 
 
-atan2 = op(ufunc("arctan2", floats=True), name="atan2", x=_atan2_x, y=lambda g, x, y: -_atan2_x(g, y, x))
+_ATAN2 = """The angle of the point (y, x) with the positive axis: the inverse tangent of x / y, in its quadrant.
+
+Kink: 0 for both at (0, 0).
+"""
+atan2 = op(ufunc("arctan2", True, _ATAN2), name="atan2", x=_atan2_x, y=lambda g, x, y: -_atan2_x(g, y, x))
 hypot = op(
-    ufunc("hypot", floats=True),
+    ufunc("hypot", True, "√(x² + y²), without overflow.\n\nKink: 0 for both at (0, 0)."),
     x=lambda g, x, out: g * (x / where(out == 0, 1, out)),
     y=lambda g, y, out: g * (y / where(out == 0, 1, out)),
 )
-sinh = op(ufunc("sinh", floats=True), x=lambda g, x: g * cosh(x))
-cosh = op(ufunc("cosh", floats=True), x=lambda g, x: g * sinh(x))
-_tanh = ufunc("tanh", floats=True)
+sinh = op(ufunc("sinh", True, "The hyperbolic sine."), x=lambda g, x: g * cosh(x))
+cosh = op(ufunc("cosh", True, "The hyperbolic cosine."), x=lambda g, x: g * sinh(x))
+_tanh = ufunc("tanh", True, "The hyperbolic tangent.")
 tanh = op(_tanh, gpu=activate("tanh", _tanh), x=lambda g, out: tanh_grad(g, out))
-asinh = op(ufunc("arcsinh", floats=True), name="asinh", x=lambda g, out: g / cosh(out))
-acosh = op(ufunc("arccosh", floats=True), name="acosh", x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)))
-atanh = op(ufunc("arctanh", floats=True), name="atanh", x=lambda g, x: g / ((1 - x) * (1 + x)))
-deg2rad = op(ufunc("deg2rad", floats=True), x=lambda g: g * (math.pi / 180))
-rad2deg = op(ufunc("rad2deg", floats=True), x=lambda g: g * (180 / math.pi))
+asinh = op(ufunc("arcsinh", True, "The inverse hyperbolic sine."), name="asinh", x=lambda g, out: g / cosh(out))
+acosh = op(
+    ufunc("arccosh", True, "The inverse hyperbolic cosine."),
+    name="acosh",
+    x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)),
+)
+atanh = op(
+    ufunc("arctanh", True, "The inverse hyperbolic tangent."), name="atanh", x=lambda g, x: g / ((1 - x) * (1 + x))
+)
+deg2rad = op(ufunc("deg2rad", True, "π x / 180, degrees as radians."), x=lambda g: g * (math.pi / 180))
+rad2deg = op(ufunc("rad2deg", True, "180 x / π, radians as degrees."), x=lambda g: g * (180 / math.pi))
 
 
 def _sinc_rule(g: Any, x: Any, n: int) -> Any:

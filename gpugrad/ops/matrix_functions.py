@@ -25,7 +25,7 @@ from .solve import inv, like
 
 
 def matrix_power(x: Any, n: int) -> Any:
-    """x @ x @ ... n times: the identity for n = 0, products of the inverse for n < 0.
+    """xⁿ, the product of n times x: the identity for n = 0, products of the inverse for n < 0.
 
     x (..., k, k).  LinAlgError if x is not square, and on the CPU if it is singular and n < 0.
     """
@@ -79,7 +79,7 @@ def _matrix_exp(xp: Any, x: Any) -> Any:
 
 
 def matrix_exp(x: Any) -> Any:
-    """exp(x) = 1 + x + x²/2 + ... of each matrix, by scaling and squaring (Higham 2005).
+    """Σ xᵏ / k!, the exponential of each matrix, by scaling and squaring (Higham 2005).
 
     x (..., n, n).  The gradient is the exponential of a matrix twice as large.  LinAlgError if x is not square.
     """
@@ -96,6 +96,7 @@ def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[in
     largest sum of |x| down a column, -1 the smallest; inf the largest along a row, -inf the smallest.
 
     axis: those of rows and columns.  ValueError for another ord.
+
     Kinks: "fro" of zeros has gradient 0; "nuc", 2 and -2 have at a singular value of 0, and at equal ones, the gradient
     by the vectors that the SVD chose, shared among ties; the others share among ties.
     """
@@ -149,6 +150,7 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Any:
 
     x (..., m, d), y (..., n, d) -> (..., m, n); leading axes broadcast.  p from 0 on, inf included; see `vector_norm`.
     Differences are taken before they are squared, so near rows lose no digits.  ValueError for shapes that do not fit.
+
     Kink: 0 where two rows are equal.
     """
     x, y = fit([x, y], "cdist")

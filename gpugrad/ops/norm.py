@@ -13,6 +13,7 @@ from .choice import maximum, minimum
 from .linalg import vector_norm
 from .logic import where
 from .math import abs, divide, multiply, rsqrt, sqrt, square, total
+from .matrix_functions import matrix_norm
 from .reduce import Axis, sum
 
 
@@ -27,10 +28,10 @@ def _like(out: Any, x: Any) -> Any:
 
 
 def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The `ord`-norm of vectors along `axis` (None, with no `ord`: of all elements), as `vector_norm`: 2 if not said.
+    """The `ord`-norm of vectors along an `axis`, 2 if not said, or of matrices in two axes, "fro" if not said.
 
-    Over two axes (None, with `ord`: both axes of a matrix) it is the norm of matrices, the Frobenius norm if not said.
-    ValueError for an `ord` that is no norm, and for other numbers of axes.
+    As `numpy.linalg.norm`, by `linalg.vector_norm` and `linalg.matrix_norm`: without both it is the 2-norm of all
+    elements, with `ord` alone that of a vector or matrix.  ValueError for other axes and for an `ord` that is no norm.
     """
     x = boxed(x, "norm")
     if axis is None and ord is None:
@@ -38,9 +39,9 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
     axes = checked_axes("norm", axis, raw(x).ndim)
     if len(axes) == 1 and not isinstance(ord, str):
         return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord is None else ord)
-    if len(axes) == 2 and ord in (None, "fro"):
-        return vector_norm(x, axis=axes, keepdims=keepdims)
-    raise ValueError(f"norm: ord {ord!r} over {len(axes)} axes is no norm; over one axis give a number, over two 'fro'")
+    if len(axes) == 2:
+        return matrix_norm(x, ord="fro" if ord is None else ord, axis=axes, keepdims=keepdims)
+    raise ValueError(f"norm: ord {ord!r} over {len(axes)} axes is no norm; over one give a number, or give two axes")
 
 
 def normalize(x: Any, axis: Axis = None, epsilon: float = 1e-12) -> Any:

@@ -115,19 +115,39 @@ def combine_rows(f: Any, out: np.ndarray, rows: np.ndarray, v: np.ndarray) -> No
 
 
 def _combine_atomic(xp: Any, f: Any, out: Any, key: Any, v: Any) -> None:
-    """f.at(out, key, v) for dtypes that CuPy, which uses atomic instructions, has it for."""
+    """f.at(out, key, v) by what CuPy, which uses atomic instructions, has right.
+
+    It has no sums of complex numbers nor of some integers; its largest float leaves NaN out, and of doubles it is
+    rounded to a float.
+    """
     kind = out.dtype.kind
     if kind == "c":
         f.at(out.real, key, v.real)
         f.at(out.imag, key, v.imag)
     elif kind in "iub":
         # In 64 bits without a sign: a sum is right in the lowest bits; half the range on top keeps the order.
-        up = 0 if kind != "i" or f is xp.add else 2**63
-        wide = out.astype(np.uint64) + np.uint64(up)
-        f.at(wide, key, v.astype(np.uint64) + np.uint64(up))
-        out[...] = (wide - np.uint64(up)).astype(out.dtype)
-    else:
+        up = np.uint64(2**63 if kind == "i" and f is not xp.add else 0)
+        wide = out.astype(np.uint64) + up
+        f.at(wide, key, v.astype(np.uint64) + up)
+        out[...] = (wide - up).astype(out.dtype)
+    elif f is xp.add:
         f.at(out, key, v)
+    else:
+        sign = 1 if f is xp.maximum else -1
+        order = _ordered(xp, out * sign)
+        _combine_atomic(xp, xp.maximum, order, key, _ordered(xp, v * sign))
+        out[...] = _turned(order).view(out.dtype) * sign
+
+
+def _ordered(xp: Any, x: Any) -> Any:
+    """Integers in the order of floats x, NaN the last."""
+    return _turned(xp.where(x == x, x, xp.asarray(np.nan, x.dtype)).view(f"i{x.dtype.itemsize}"))
+
+
+def _turned(i: Any) -> Any:
+    """The bits of floats as integers in their order: of the negative ones all but the sign are turned.  And back."""
+    bits = 8 * i.dtype.itemsize - 1
+    return i ^ ((i >> bits) & (2**bits - 1))
 
 
 # ---------------------------------------------------------------------------------------------- checks

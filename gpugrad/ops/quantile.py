@@ -81,11 +81,11 @@ def _quantile(name: str, x: Any, q: Any, axis: Axis, keepdims: bool, method: str
 def quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False, method: str = "linear") -> Any:
     """The value below which a part `q`, from 0 to 1, of the elements over `axis` (None: all) lies.
 
-    q is a number or an array, read on the host; its axes come first in the result, as NumPy has it.  Between two
-    elements `method` says what to take: "linear", "lower", "higher", "nearest", "midpoint", or of NumPy's others
-    "hazen", "weibull", "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf".  NaN where one element is
-    NaN.  Integers become the default float dtype.  ValueError for another method, a q outside [0, 1], a wrong axis and
-    no elements; TypeError for complex numbers.
+    q is a number or an array, read on the host, of no gradient; its axes come first in the result, as in NumPy.
+    Between two elements `method` says what to take: "linear", "lower", "higher", "nearest", "midpoint", or of NumPy's
+    others "hazen", "weibull", "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf".  NaN where one element
+    is NaN.  Integers become the default float dtype.  ValueError for another method, a q outside [0, 1], a wrong axis
+    and no elements; TypeError for complex numbers.
 
     Kink: of equal elements any one has the gradient.
     """

@@ -15,18 +15,17 @@ from ..op import op
 from .casting import view, zeros_like
 
 
-def _steps(name: str, doc: str) -> Any:
-    numpys = ufunc(name)
-
+def _steps(numpys: Any) -> Any:
     def forward(xp: Any, x: Any) -> Any:
         return numpys(xp, x) if is_inexact(x.dtype) else view(x)  # CuPy would answer floats for integers
 
-    forward.__doc__ = f"{doc}; integers as they are.  Its gradient is 0."
-    return op(forward, name=name, x=lambda g: zeros_like(g))
+    forward.__doc__ = numpys.__doc__
+    return op(forward, name=numpys.__name__, x=lambda g: zeros_like(g))
 
 
-floor, ceil = _steps("floor", "The next integer down"), _steps("ceil", "The next integer up")
-trunc = _steps("trunc", "The next integer towards 0")
+floor = _steps(ufunc("floor", doc="The next integer down; integers as they are.  Its gradient is 0."))
+ceil = _steps(ufunc("ceil", doc="The next integer up; integers as they are.  Its gradient is 0."))
+trunc = _steps(ufunc("trunc", doc="The next integer towards 0; integers as they are.  Its gradient is 0."))
 
 
 @op(x=lambda g: zeros_like(g))

@@ -17,9 +17,10 @@ import numpy as np
 from ..array import to_host, xp as xp_of
 from ..core import raw
 from ..dtypes import category, wide
-from ..forward import boxed, fit
+from ..forward import boxed, fit, placed
 from ..op import op
 from .index import along, beside, getitem, put, put_add, settled, take, told, vectors
+from .logic import where
 from .math import divide, multiply, negative
 from .places import axes_left, combine, integers, may_repeat, numbered
 from .reduce import prod
@@ -41,22 +42,22 @@ def at_add(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     return _changed(xp, xp.add, x, value, key)
 
 
-def _ties(g: Any, x: Any, value: Any, out: Any, key: Any) -> tuple[Any, Any, Any]:
-    """Of x and of the values, 1 where they came out (NaN ties with NaN); and how many share a place."""
+def _shared(g: Any, x: Any, value: Any, out: Any, key: Any) -> tuple[Any, Any, Any]:
+    """(where x came out, where the values did, g over the number of those at its place); NaN ties with NaN."""
     x, value, out = raw(x), raw(value), raw(out)
-    same = lambda a, b: ((a == b) | (a != a)).astype(g.dtype)
+    same = lambda a, b: (a == b) | (a != a)
     mine, theirs = same(x, out), same(value, out[key])
-    return mine, theirs, mine + put_add(theirs, key, out.shape)
+    return mine, theirs, g / (mine.astype(g.dtype) + put_add(theirs.astype(g.dtype), key, out.shape))
 
 
 def _extreme_x(g: Any, x: Any, value: Any, out: Any, key: Any) -> Any:
-    mine, _, count = _ties(g, x, value, out, key)
-    return g * (mine / count)
+    mine, _, share = _shared(g, x, value, out, key)
+    return where(mine, share, 0)
 
 
 def _extreme_value(g: Any, x: Any, value: Any, out: Any, key: Any) -> Any:
-    _, theirs, count = _ties(g, x, value, out, key)
-    return getitem(g, key) * (theirs / count[key])
+    _, theirs, share = _shared(g, x, value, out, key)
+    return where(theirs, getitem(share, key), 0)
 
 
 @op(x=_extreme_x, value=_extreme_value, args=["x", "value"])
@@ -88,7 +89,7 @@ def _multiply_at(x: Any, value: Any, key: Any) -> Any:
             one = xp_of(raw(x)).ones((1, *rest), raw(x).dtype)
             value = prod(take(concat([factors, one]), rows, axis=0), axis=1)
             flat = reshape(x, (math.prod(shape[:n]), *rest))
-            return reshape(_multiply_at(flat, value, settled("multiply", raw(x), places)), shape)
+            return reshape(_multiply_at(flat, value, placed(places, raw(x))), shape)
     return put(x, multiply(getitem(x, key), value), key=key)
 
 

@@ -31,7 +31,7 @@ def _prepared(name: str, data: Any, ids: Any, count: int | None) -> tuple[Any, A
     if library(i) is NUMPY:
         return data, i, count, count
     xp = xp_of(i)
-    return data, xp.where((i >= 0) & (i < count), i, count), count, count + 1
+    return data, xp.where((i >= 0) & (i < count), i.astype(np.int64), count), count, count + 1
 
 
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Any:

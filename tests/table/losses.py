@@ -1,5 +1,7 @@
 """Losses."""
 
+import itertools
+
 import numpy as np
 
 from gpugrad import nn
@@ -73,6 +75,18 @@ def poisson(x, t, log_input, full):
     return rows + full * np.where(t > 1, n * np.log(n) - n + np.log(2 * np.pi * n) / 2, 0)
 
 
+def ctc(x, targets, spans, lengths, blank=0):
+    """-log of the sum over all ways, one by one."""
+    out = []
+    for i, (span, length) in enumerate(zip(spans, lengths)):
+        total = 0.0
+        for way in itertools.product(range(x.shape[-1]), repeat=span):
+            labels = [a for j, a in enumerate(way) if a != blank and (j == 0 or way[j - 1] != a)]
+            total += np.exp(sum(x[t, i, a] for t, a in enumerate(way))) * (labels == list(targets[i][:length]))
+        out.append(-np.log(total))
+    return np.array(out)
+
+
 POSITIVE = {"low": 0.2, "high": 2.0}
 PROBABILITY = {"low": 0.1, "high": 0.9}
 
@@ -124,6 +138,11 @@ ROWS = [
         lambda x, t, v: ((np.log(v) + (x - t) ** 2 / v) / 2 + np.log(2 * np.pi) / 2).mean(), *M, (3, 1), **POSITIVE),
     row("gaussian_nll_loss row", lambda x, t, v: nn.gaussian_nll_loss(x, t, v), lambda x, t, v: (
         (np.log(v[:, None]) + (x - t) ** 2 / v[:, None]) / 2).mean(), *M, (3,), **POSITIVE),
+
+    *[row(f"ctc_loss {r}", lambda x, r=r: nn.ctc_loss(x, [[1, 2], [2, 2]], [4, 3], [2, 2], r),
+          lambda x, f=f: f(ctc(x, [[1, 2], [2, 2]], [4, 3], [2, 2])), (4, 2, 3)) for r, f in (("sum", np.sum), ("none", lambda v: v))],
+    row("ctc_loss", lambda x: nn.ctc_loss(x, [0, 1, 0], [4, 2, 3], [2, 0, 1], blank=2),
+        lambda x: (ctc(x, [[0, 1], [], [0]], [4, 2, 3], [2, 0, 1], 2) / [2, 1, 1]).mean(), (5, 3, 3)),
 
     # ------------------------------------------------------------------------------------------ margins
     *each("hinge_loss", lambda x, reduction: nn.hinge_loss(x, SIGNS, reduction), lambda x: np.maximum(0, 1 - x * SIGNS)),

@@ -9,7 +9,18 @@ from .row import row
 WEIGHTS = np.array([0.5, 1.5, 2.0, 0.25])
 ZEROS = np.array([[1.0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 0]])
 HOLES = np.arange(12).reshape(3, 4) % 5 == 0
-NORMS = [(None, None), (None, 1), (2, -1), (3, 0), (np.inf, -1), (None, (0, 1)), ("fro", (-1, 0))]
+NORMS = [
+    (None, None),
+    (None, 1),
+    (2, -1),
+    (3, 0),
+    (np.inf, -1),
+    (None, (0, 1)),
+    ("fro", (-1, 0)),
+    ("nuc", None),
+    (2, None),
+    (1, (1, 0)),
+]
 
 ROWS = [
     *[row(f"{name} {axis} {keep}", lambda x, f=f, a=axis, k=keep: f(x, axis=a, keepdims=k),
