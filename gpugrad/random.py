@@ -2,7 +2,6 @@
 
 from .generator import (
     Generator as Generator,
-    counters as counters,
     get_state as get_state,
     seed as seed,
     set_state as set_state,
