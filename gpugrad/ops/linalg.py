@@ -351,14 +351,22 @@ def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
     return getitem(permute_dims(x, places + rest), (steps,) * len(places)), c + "".join([term[i] for i in rest])
 
 
+def _powers(size: Any, p: float) -> Any:
+    """size to the power p; at 0 its slope counts as 0, whatever p is."""
+    zero = equal(size, 0)
+    return where(zero, 0.0 if p > 0 else math.inf, pow(where(zero, 1.0, size), p))
+
+
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
     Half types are computed in float32.
 
-    Kinks: 0 for zeros, but inf or NaN at each 0 for ord < 1; shared among ties.
+    Kinks: 0 at each 0; shared among ties.
     """
+    if isinstance(ord, str):
+        raise ValueError(f"vector_norm: ord is a number, not {ord!r}; linalg.matrix_norm has 'fro' and 'nuc'")
     x = boxed(x, "vector_norm")
     size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}
     if ord in (1, math.inf, -math.inf):
@@ -366,7 +374,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     elif ord == 0:
         out = sum(astype(not_equal(size, 0), size.dtype), **over)
     else:
-        total = sum(square(size) if ord == 2 else pow(size, ord), **over)
+        total = sum(square(size) if ord == 2 else _powers(size, ord), **over)
         zero = equal(total, 0)
         total = where(zero, 1.0, total)
         out = where(zero, 0.0, sqrt(total) if ord == 2 else pow(total, 1 / ord))

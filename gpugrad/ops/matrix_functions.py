@@ -33,7 +33,7 @@ def matrix_power(x: Any, n: int) -> Any:
     n = operator.index(n)
     if n == 0:
         a = raw(from_x)
-        return narrowed(from_x * 0 + xp_of(a).eye(a.shape[-1], dtype=a.dtype), x)
+        return narrowed(zeros_like(from_x) + xp_of(a).eye(a.shape[-1], dtype=a.dtype), x)
     power, out, n = (inv(from_x) if n < 0 else from_x), None, -n if n < 0 else n
     while n:
         if n % 2:
@@ -101,7 +101,7 @@ def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[in
     by the vectors that the SVD chose, shared among ties; the others share among ties.
     """
     given = matrices("matrix_norm", x)
-    if ord in ("fro", "f"):
+    if ord in ("fro", "f", None):
         return narrowed(vector_norm(given, axis=axis, keepdims=keepdims), x)
     if ord not in _SUMS and ord not in _VALUES:
         raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
