@@ -111,6 +111,7 @@ class Tensor:
 
     if TYPE_CHECKING:  # what gpugrad.tensor binds, for type checkers and editors; a test compares the two
         T: Tensor
+        at: Any
         data: Tensor
         device: Any
         dtype: np.dtype

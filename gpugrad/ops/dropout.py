@@ -53,6 +53,11 @@ def _dropout_gpu(xp: Any, x: Any, *, rate: float, seed: int, offset: int) -> Any
     return fused.dropout(x, rate, seed, offset)
 
 
+def dropped(xp: Any, x: Any, rate: float, seed: int, offset: int) -> Any:
+    """`dropout` of an array, in the way of its library."""
+    return (_dropout if xp is np else _dropout_gpu)(xp, x, rate=rate, seed=seed, offset=offset)
+
+
 dropout = op(
     _dropout,
     name="dropout",

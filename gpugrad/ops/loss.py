@@ -1,4 +1,4 @@
-"""Losses.  `reduction` is 'mean', 'sum' or 'none'."""
+"""Squared error and cross-entropy.  `reduction` is 'mean', 'sum' or 'none'; classes are along the last axis."""
 
 from __future__ import annotations
 
@@ -8,34 +8,67 @@ from typing import Any
 import numpy as np
 
 from ..array import NUMPY, library, xp as xp_of
-from ..core import raw
-from ..dtypes import is_inexact, wide
-from ..forward import boxed, indices, placed
+from ..core import Tensor, raw
+from ..dtypes import default_float, is_inexact, wide
+from ..forward import boxed, fit, indices, placed
 from .activation import softplus
 from .casting import astype
 from .choice import clip
 from .index import take_along_axis
-from .logic import equal, where
-from .math import abs, add, log, multiply, negative, square, subtract
+from .logic import where
+from .math import abs, add, conj, log, multiply, negative, real, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 from .softmax import log_softmax, lookup, softmax_xent
 
 
-def reduce(x: Any, reduction: str) -> Any:
-    """x summed up as `reduction` says.  ValueError for an unknown one."""
+def operands(name: str, *xs: Any) -> tuple[list[Any], Any]:
+    """(xs in one floating dtype in which to compute, the dtype of the loss `name` of them).
+
+    Half types are computed in float32; integers are targets or counts, which take the dtype of the others and may come
+    from the host.  ValueError for shapes that do not broadcast.
+    """
+    ys = fit(xs, name)
+    ys = [x if is_inexact(raw(x).dtype) else placed(x, raw(ys[0])) for x in ys]
+    arrays = [raw(x) for x in ys]
+    shape = arrays[0].shape
+    if any([a.shape != shape for a in arrays]):
+        try:
+            np.broadcast_shapes(*[a.shape for a in arrays])
+        except ValueError:
+            raise ValueError(
+                f"{name}: arrays of shapes {', '.join([str(a.shape) for a in arrays])} do not fit each other; "
+                "they have one shape, or shapes that broadcast"
+            ) from None
+    dtypes = {a.dtype for a in arrays if is_inexact(a.dtype)} or {default_float()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
+    full = wide(dtype)
+    return [x if a.dtype == full else astype(x, full) for x, a in zip(ys, arrays)], dtype
+
+
+def weighted(rows: Any, weight: Any) -> Any:
+    """`rows`, each as much as it counts; None: once.  Weights that are no Tensor come from anywhere, in any dtype."""
+    if weight is None or isinstance(weight, Tensor):
+        return rows if weight is None else multiply(rows, weight)
+    return multiply(rows, placed(weight, raw(rows)).astype(raw(rows).dtype, copy=False))
+
+
+def reduce(x: Any, reduction: str, dtype: Any = None) -> Any:
+    """x summed up as `reduction` says, in `dtype` where that is a half type.  ValueError for an unknown reduction."""
     match reduction:
         case "mean":
-            return mean(x)
+            x = mean(x)
         case "sum":
-            return sum(x)
+            x = sum(x)
         case "none":
-            return x
-    raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+            pass
+        case _:
+            raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    return x if dtype is None or wide(dtype) is dtype else astype(x, dtype)
 
 
 def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The squared error (prediction - target)².  Warns when the shapes differ and broadcasting hides it."""
+    """The squared error |prediction - target|².  Warns when the shapes differ and broadcasting hides it."""
     shapes = [getattr(raw(a), "shape", None) for a in (prediction, target)]
     if None not in shapes and shapes[0] != shapes[1]:
         warnings.warn(
@@ -43,7 +76,14 @@ def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
             "mistake. Reshape one to the shape of the other.",
             stacklevel=2,
         )
-    return reduce(square(subtract(prediction, target)), reduction)
+    return squared_error(prediction, target, reduction)
+
+
+def squared_error(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+    """|prediction - target|², of shapes that the caller has compared."""
+    (x, y), dtype = operands("mse_loss", prediction, target)
+    d = subtract(x, y)
+    return reduce(square(d) if raw(d).dtype.kind != "c" else real(multiply(d, conj(d))), reduction, dtype)
 
 
 def cross_entropy(
@@ -54,31 +94,32 @@ def cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
 ) -> Any:
-    """Softmax cross-entropy of `logits` (..., classes) with integer `labels` (...), in natural units (nats).
+    """Softmax cross-entropy of `logits` (..., classes) with `labels`, in natural units (nats).
 
-    weight           (classes,): how much a row with this label counts; "mean" divides by what all rows count
-    ignore_index     rows with this label count nothing
+    labels           integers (...), or probabilities of the shape of the logits, which may have a gradient
+    weight           (classes,): how much a row with this label counts; "mean" divides by what all rows count.  Of
+                     probabilities, how much a class counts; "mean" divides by the number of rows
+    ignore_index     rows with this label count nothing; not with probabilities
     label_smoothing  this part of each label is spread evenly over all classes
 
-    TypeError if the labels are not integers; ValueError if shapes do not fit or a label is out of range; on a GPU,
-    which is not waited for, such a label gives NaN.
+    The classes are along the last axis.  TypeError if the labels are neither; ValueError if shapes do not fit or a
+    label is out of range; on a GPU, which is not waited for, such a label gives NaN.
     """
     logits = boxed(logits, "cross_entropy")
     index = indices(labels)
     if not is_inexact(logits.dtype):
         raise TypeError(f"cross_entropy: needs floating logits, given {logits.dtype}; cast them to float32")
-    if index.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: labels are integer class indices, given {index.dtype}")
     shape = logits.shape
-    if len(shape) < 1 or index.shape != shape[:-1]:
-        raise ValueError(
-            f"cross_entropy: labels of shape {index.shape} do not fit logits of shape {shape}; "
-            f"they must have the shape of logits without its last axis, {shape[:-1]}"
-        )
-    if weight is not None and (given := getattr(raw(weight), "shape", np.shape(weight))) != shape[-1:]:
-        raise ValueError(f"cross_entropy: weight has shape {given}; it is a number for each class, {shape[-1:]}")
+    spread = is_inexact(index.dtype) and index.shape == shape != ()
+    if not spread:
+        check_labels("cross_entropy", index, shape, "logits")
+    check_weight("cross_entropy", weight, shape)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is a number from 0 to 1, not {label_smoothing!r}")
+    if spread:
+        if ignore_index is not None:
+            raise ValueError("cross_entropy: ignore_index is for integer labels; of probabilities, give a row zeros")
+        return distribution_loss(logits, labels, reduction, weight, label_smoothing)
     ignore_index = _to_ignore(index, shape[-1], ignore_index)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
@@ -88,6 +129,23 @@ def cross_entropy(
     rows = logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
     loss = softmax_xent(rows, index.reshape(-1), reduction=reduction, ignore_index=ignore_index)
     return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
+
+
+def check_labels(name: str, index: Any, shape: tuple[int, ...], what: str) -> None:
+    """TypeError unless labels are integers, ValueError unless there is one for each row of `what`, of this shape."""
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels are integer class indices, given {index.dtype}")
+    if not shape or index.shape != shape[:-1]:
+        raise ValueError(
+            f"{name}: labels of shape {index.shape} do not fit {what} of shape {shape}; "
+            f"they must have the shape of {what} without its last axis, {shape[:-1]}"
+        )
+
+
+def check_weight(name: str, weight: Any, shape: tuple[int, ...]) -> None:
+    """ValueError unless `weight` is None or has a number for each class, those of the last axis of `shape`."""
+    if weight is not None and (given := getattr(raw(weight), "shape", np.shape(weight))) != shape[-1:]:
+        raise ValueError(f"{name}: weight has shape {given}; it is a number for each class, {shape[-1:]}")
 
 
 def _to_ignore(index: Any, classes: int, ignore_index: int | None) -> int | None:
@@ -129,8 +187,9 @@ def distribution_loss(
     logits: Any, target: Any, reduction: str = "mean", weight: Any = None, label_smoothing: float = 0.0
 ) -> Any:
     """Softmax cross-entropy of `logits` (..., classes) with probabilities of the same shape; the mean is over rows."""
-    each = multiply(log_softmax(logits), _smoothed(target, label_smoothing, raw(target).shape[-1]))
-    return reduce(negative(sum(each if weight is None else multiply(each, weight), axis=-1)), reduction)
+    (z, target), dtype = operands("cross_entropy", logits, target)
+    each = multiply(log_softmax(z), _smoothed(target, label_smoothing, raw(target).shape[-1]))
+    return reduce(negative(sum(weighted(each, weight), axis=-1)), reduction, dtype)
 
 
 # ---------------------------------------------------------------------------------------------- a value a row
@@ -199,80 +258,21 @@ def label_rows(prediction: Any, labels: Any, logits: bool = False) -> Any:
     return cross_entropy(_logits(prediction, logits), labels, "none")
 
 
-# ---------------------------------------------------------------------------------------------- element by element
-def squared_error(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """(prediction - target)², of shapes that the caller has compared."""
-    return reduce(square(subtract(prediction, target)), reduction)
-
-
-def l1_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """|prediction - target|."""
-    return reduce(abs(subtract(prediction, target)), reduction)
-
-
-def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """½ d² for distances d below delta, delta (d - ½ delta) above (Huber 1964).  ValueError unless delta > 0."""
-    if not delta > 0:
-        raise ValueError(f"huber_loss does not support non-positive values for delta: {delta}")
-    d = abs(subtract(prediction, target))
-    return reduce(where(d < delta, square(d) * 0.5, (d - 0.5 * delta) * delta), reduction)
-
-
-def smooth_l1_loss(prediction: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
-    """½ d² / beta for distances d below beta, d - ½ beta above; |d| for beta = 0.  ValueError unless beta >= 0."""
-    if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss does not support negative values for beta: {beta}")
-    if beta == 0:
-        return l1_loss(prediction, target, reduction)
-    return huber_loss(prediction, target, reduction, beta) / beta
-
-
-def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
-    """The cross-entropy of yes-or-no answers with their probabilities; a logarithm counts as -100 at least."""
-    rows = negative(multiply(_log(prediction), target) + multiply(_log(1 - prediction), 1 - target))
-    return reduce(rows if weight is None else multiply(rows, weight), reduction)
-
-
-def _log(x: Any) -> Any:
-    zero = equal(x, 0)
-    return clip(where(zero, -100.0, log(where(zero, 1.0, x))), -100.0, None)
-
-
-def binary_cross_entropy_with_logits(
-    logits: Any, target: Any, reduction: str = "mean", weight: Any = None, pos_weight: Any = None
-) -> Any:
-    """The cross-entropy of yes-or-no answers: softplus(x) - x target, without overflow.
-
-    weight: how much each answer counts; pos_weight: how much a yes does.
-    """
-    if pos_weight is None:
-        rows = sigmoid_xent(logits, target)
-    else:
-        yes = multiply(subtract(pos_weight, 1), target) + 1
-        rows = multiply(subtract(1, target), logits) + multiply(softplus(negative(logits)), yes)
-    return reduce(rows if weight is None else multiply(rows, weight), reduction)
-
-
+# ---------------------------------------------------------------------------------------------- log-probabilities
 def nll_loss(
     log_probabilities: Any, labels: Any, reduction: str = "mean", weight: Any = None, ignore_index: int | None = None
 ) -> Any:
-    """The negative of the log-probability of the right class: (..., classes) with integer labels (...).
+    """The negative of the log-probability of the right class: -x[label], of x (..., classes) and labels (...).
 
     weight, ignore_index as in `cross_entropy`.  ValueError for another shape, and for a label out of range, which on a
     GPU gives NaN.
     """
-    labels = indices(labels)
-    if labels.shape != raw(log_probabilities).shape[:-1]:
-        raise ValueError(
-            f"nll_loss: labels of shape {labels.shape} do not fit log-probabilities of shape "
-            f"{raw(log_probabilities).shape}; they must have that shape without its last axis"
-        )
-    classes = raw(log_probabilities).shape[-1:]
-    if weight is not None and (given := getattr(raw(weight), "shape", np.shape(weight))) != classes:
-        raise ValueError(f"nll_loss: weight has shape {given}; it is a number for each class, {classes}")
-    if labels.dtype.kind in "iu":
-        ignore_index = _to_ignore(labels, raw(log_probabilities).shape[-1], ignore_index)
-        labels = placed(labels, raw(log_probabilities))
-        if ignore_index is not None or weight is not None or library(labels) is not NUMPY:
-            return _weighted(log_probabilities, labels, reduction, weight, ignore_index)
-    return reduce(negative(take_along_axis(log_probabilities, labels[..., None])[..., 0]), reduction)
+    x, labels = boxed(log_probabilities, "nll_loss"), indices(labels)
+    shape = raw(x).shape
+    check_labels("nll_loss", labels, shape, "log-probabilities")
+    check_weight("nll_loss", weight, shape)
+    ignore_index = _to_ignore(labels, shape[-1], ignore_index)
+    labels = placed(labels, raw(x))
+    if ignore_index is not None or weight is not None or library(labels) is not NUMPY:
+        return _weighted(x, labels, reduction, weight, ignore_index)
+    return reduce(negative(take_along_axis(x, labels[..., None])[..., 0]), reduction)

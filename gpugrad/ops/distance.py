@@ -1,0 +1,98 @@
+"""Losses and measures of how far two arrays are apart."""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import raw
+from ..forward import select
+from ..op import op
+from .casting import astype
+from .choice import clip
+from .linalg import vector_norm
+from .loss import operands, reduce
+from .math import abs, divide, multiply, subtract
+from .reduce import sum
+from .shape import broadcast_arrays
+
+
+def l1_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+    """|prediction - target|.
+
+    Kink: 0 where both are equal.
+    """
+    (x, y), dtype = operands("l1_loss", prediction, target)
+    return reduce(abs(subtract(x, y)), reduction, dtype)
+
+
+@op(x=lambda g, x, delta: g * clip(x, -delta, delta))
+def _huber(xp: Any, x: Any, *, delta: float) -> Any:
+    size = xp.abs(x)
+    near = xp.minimum(size, size.dtype.type(delta))
+    return near * (size - near * 0.5)
+
+
+def _apart(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
+    """(the difference, the dtype of loss `name` of it).  TypeError for complex arrays."""
+    (x, y), dtype = operands(name, prediction, target)
+    if dtype.kind == "c":
+        raise TypeError(f"{name}: takes real arrays, given {dtype}; write it of abs(prediction - target)")
+    return subtract(x, y), dtype
+
+
+def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """½ d² for distances d = |prediction - target| below delta, delta (d - ½ delta) above (Huber 1964).
+
+    ValueError unless delta > 0, TypeError for complex arrays.
+
+    Kink: at delta the second derivative is that from below.
+    """
+    if not delta > 0:
+        raise ValueError(f"huber_loss does not support non-positive values for delta: {delta}")
+    d, dtype = _apart("huber_loss", prediction, target)
+    return reduce(_huber(d, delta=delta), reduction, dtype)
+
+
+def smooth_l1_loss(prediction: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
+    """½ d² / beta for distances d = |prediction - target| below beta, d - ½ beta above; d for beta = 0.
+
+    ValueError unless beta >= 0, TypeError for complex arrays.
+
+    Kink: for beta = 0, 0 where both are equal.
+    """
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss does not support negative values for beta: {beta}")
+    if beta == 0:
+        return l1_loss(prediction, target, reduction)
+    d, dtype = _apart("smooth_l1_loss", prediction, target)
+    return reduce(divide(_huber(d, delta=beta), beta), reduction, dtype)
+
+
+# ---------------------------------------------------------------------------------------------- between rows
+@op(x=lambda g: g)
+def at_least(xp: Any, x: Any, *, least: float) -> Any:
+    """max(x, least), whose gradient passes everywhere."""
+    return select(xp, x < least, x.dtype.type(least), x)
+
+
+def pairwise_distance(x: Any, y: Any, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> Any:
+    """The p-norm of x - y + eps along the last axis.  ValueError for shapes that do not broadcast."""
+    (x, y), dtype = operands("pairwise_distance", x, y)
+    return astype(vector_norm(subtract(x, y) + eps, -1, keepdims, p), dtype)
+
+
+def cosine_similarity(x: Any, y: Any, axis: int = -1, eps: float = 1e-8) -> Any:
+    """x·y / (‖x‖ ‖y‖) along `axis`, a length below eps counting as eps.
+
+    ValueError for shapes that do not broadcast, and for another axis.
+
+    Kink: a length that counts as eps keeps its own gradient, which is 0 at the origin, as PyTorch's.
+    """
+    (x, y), dtype = operands("cosine_similarity", x, y)
+    x, y = broadcast_arrays(x, y)
+    if not -raw(x).ndim <= axis < raw(x).ndim:
+        raise ValueError(f"cosine_similarity: axis {axis} is out of bounds for arrays of {raw(x).ndim} axes")
+    unit = lambda v: divide(v, at_least(vector_norm(v, axis, True), least=eps))
+    return astype(sum(multiply(unit(x), unit(y)), axis=axis), dtype)

@@ -1,0 +1,191 @@
+"""Losses: what they refuse, and what they answer at the ends of their range."""
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad import nn
+from gpugrad.testing import assert_close
+
+pytestmark = pytest.mark.devices
+
+X = lambda *shape: gg.tensor(np.linspace(0.1, 0.9, int(np.prod(shape))).reshape(shape))
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "words"),
+    [
+        (lambda: nn.l1_loss(X(2, 3), X(2, 4)), ValueError, r"l1_loss: arrays of shapes \(2, 3\), \(2, 4\) do not fit"),
+        (lambda: nn.l1_loss(X(2), X(2), "avg"), ValueError, "reduction is 'mean', 'sum' or 'none', not 'avg'"),
+        (lambda: nn.huber_loss(X(2), X(2) + 1j), TypeError, "huber_loss: takes real arrays, given complex128"),
+        (lambda: nn.cross_entropy(X(2, 3), X(2, 3), ignore_index=1), ValueError, "ignore_index is for integer labels"),
+        (lambda: nn.cross_entropy(X(2, 3), X(2, 4)), TypeError, "labels are integer class indices"),
+        (lambda: nn.nll_loss(X(2, 3), X(2)), TypeError, "nll_loss: labels are integer class indices, given float64"),
+        (lambda: nn.kl_div(X(2, 3), X(2, 3), "avg"), ValueError, "reduction is"),
+        (lambda: nn.gaussian_nll_loss(X(2), X(2), X(2), eps=0), ValueError, "eps is above 0, given 0"),
+        (lambda: nn.gaussian_nll_loss(X(2, 3), X(2, 3), X(3)), ValueError, r"var has shape \(3,\); a number, \(2, 3\)"),
+        (lambda: nn.cosine_similarity(X(2, 3), X(2, 3), axis=2), ValueError, "axis 2 is out of bounds for arrays of 2"),
+        (lambda: nn.cosine_embedding_loss(X(2, 3), X(2, 3), [1, -1, 1]), ValueError, r"target \(3,\) do not fit"),
+        (lambda: nn.triplet_margin_loss(X(2), X(2), X(2), margin=0), ValueError, "margin must be greater than 0"),
+        (lambda: nn.multi_margin_loss(X(2, 3), [0, 1], p=3), ValueError, "p is 1 or 2, not 3"),
+        (lambda: nn.multi_margin_loss(X(2, 3), [0.0, 1.0]), TypeError, "labels are integer class indices"),
+        (lambda: nn.multi_margin_loss(X(2, 3), [0]), ValueError, r"labels of shape \(1,\) do not fit scores"),
+        (lambda: nn.multi_margin_loss(X(2, 3), [0, 3]), ValueError, r"labels are in 0..3, allowed are 0..2"),
+        (lambda: nn.multi_margin_loss(X(2, 3), [0, 1], weight=[1.0]), ValueError, "a number for each class"),
+        (lambda: nn.multilabel_margin_loss(X(2, 3), [0, 1]), ValueError, "do not fit scores of shape"),
+        (lambda: nn.multilabel_margin_loss(X(2, 3), X(2, 3)), TypeError, "integer class indices"),
+        (lambda: nn.multilabel_margin_loss(X(1, 3), [[5, -1, 0]]), ValueError, r"labels are in 0..5, allowed are 0..2"),
+    ],
+)
+def test_what_does_not_fit(f, error, words):
+    with pytest.raises(error, match=words):
+        f()
+
+
+def test_values_out_of_range(default_device):
+    """On the CPU an error; a GPU is not waited for, and NaN tells."""
+    for f, words in (
+        (lambda: nn.binary_cross_entropy(X(2) + 1, X(2)), r"predictions are in 1.1..1.9, allowed are probabilities"),
+        (lambda: nn.gaussian_nll_loss(X(2), X(2), -X(2)), "var has a negative entry, -0.9"),
+        (lambda: nn.multi_margin_loss(X(2, 3), gg.tensor([0, 3])), r"labels are in 0..3"),
+        (lambda: nn.multilabel_margin_loss(X(1, 3), gg.tensor([[5, -1, 0]])), r"labels are in 0..5"),
+    ):
+        if default_device == "cpu":
+            with pytest.raises(ValueError, match=words):
+                f()
+        elif "var" not in words:  # which counts as eps
+            with np.errstate(invalid="ignore"):
+                assert np.isnan(f().item())
+
+
+def test_reductions():
+    x, y = X(3, 4), X(3, 4) * 0.5
+    for f in (nn.l1_loss, nn.huber_loss, nn.binary_cross_entropy, nn.kl_div, nn.hinge_loss, nn.soft_margin_loss):
+        rows = f(x, y, "none")
+        assert rows.shape == (3, 4)
+        assert_close(f(x, y, "sum"), rows.numpy().sum())
+        assert_close(f(x, y), rows.numpy().mean())
+    assert_close(nn.kl_div(x, y, "batchmean"), nn.kl_div(x, y, "none").numpy().sum() / 3)
+
+
+def test_targets_from_the_host(default_device):
+    """Labels, integer targets and weights may come from NumPy; the loss has the dtype of the prediction."""
+    x = gg.tensor(np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4))
+    signs, weight = np.where(np.arange(12).reshape(3, 4) % 2, 1, -1), np.linspace(1, 2, 4)
+    for y in (
+        nn.hinge_loss(x, signs), nn.l1_loss(x, signs), nn.hinge_embedding_loss(x, signs),
+        nn.binary_cross_entropy_with_logits(x, signs > 0, weight=weight, pos_weight=weight),
+        nn.cross_entropy(x, x * 0 + 0.25, weight=weight), nn.multi_margin_loss(x, np.array([0, 1, 2]), weight=weight),
+        nn.multilabel_soft_margin_loss(x, signs > 0, weight=weight), nn.cosine_embedding_loss(x, x, signs[:, 0]),
+    ):  # fmt: skip
+        assert y.dtype == np.float32 and y.device == default_device
+
+
+def test_half_types_do_not_overflow():
+    for dtype in ("float16", "bfloat16"):
+        x = gg.tensor([300.0, 0, 0, 0, 0, 0, 0, 0], dtype=dtype)
+        assert float(nn.mse_loss(x, x * 0)) == pytest.approx(11250, rel=1e-2)
+        assert float(nn.huber_loss(x, -x, delta=1e3)) == pytest.approx(22500, rel=1e-2)
+        z = nn.cosine_similarity(x, x)
+        assert z.dtype == dtype and float(z) == 1
+
+
+def test_clamped_logarithms():
+    p = gg.tensor([0.0, 1.0, 0.0, 1.0])
+    assert nn.binary_cross_entropy(p, gg.tensor([1.0, 0.0, 0.0, 1.0]), "none").tolist() == [100, 100, 0, 0]
+
+
+def test_probabilities_that_are_labels():
+    z = gg.tensor(np.random.default_rng(0).standard_normal((3, 4)))
+    for smoothing in (0.0, 0.3):
+        of_labels = nn.cross_entropy(z, [0, 3, 1], label_smoothing=smoothing)
+        assert_close(nn.cross_entropy(z, np.eye(4)[[0, 3, 1]].tolist(), label_smoothing=smoothing), of_labels)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_losses_of_nothing():
+    """The sum is 0, the mean NaN, as PyTorch's; gradients are empty."""
+    for f in (nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.binary_cross_entropy, nn.kl_div, nn.soft_margin_loss):
+        x = gg.tensor(np.zeros((0, 3)), requires_grad=True)
+        y = f(x, np.zeros((0, 3)) if x.device == "cpu" else gg.zeros((0, 3), dtype="float64"), "sum")
+        assert y.item() == 0 and gg.grad(y, x)[0].shape == (0, 3)
+        assert np.isnan(f(x.detach(), x.detach()).item())
+
+
+# ---------------------------------------------------------------------------------------------- ctc
+Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, rows, classes
+
+
+def gradient(f, x):
+    t = gg.tensor(x, requires_grad=True)
+    y = f(t)
+    return y.numpy(), gg.grad(y.sum(), t)[0].numpy()
+
+
+def test_ctc_of_what_cannot_be():
+    """Three equal labels need five times; without zero_infinity the loss is infinite, and the gradient 0."""
+    given = [[1, 2, 3], [2, 2, 2], [1, 1, 1]], [5, 4, 0], [3, 3, 0]
+    y, g = gradient(lambda x: nn.ctc_loss(x, *given, "none"), Z)
+    assert np.isfinite(y[0]) and y[1] == np.inf and y[2] == 0  # nothing in no time
+    assert np.abs(g[:, 0]).sum() > 0 and not g[:, 1:].any()
+    z, h = gradient(lambda x: nn.ctc_loss(x, *given, "none", zero_infinity=True), Z)
+    assert z.tolist() == [y[0], 0, 0]
+    np.testing.assert_array_equal(g, h)
+
+
+def test_ctc_looks_at_nothing_after_the_last_time():
+    given = [[1, 2], [3, 1], [2, 0]], [5, 3, 2], [2, 2, 1]
+    y, g = gradient(lambda x: nn.ctc_loss(x, *given, "none"), Z)
+    x = Z.copy()
+    x[3:, 1] = np.nan
+    x[2:, 2] = -np.inf
+    z, h = gradient(lambda x: nn.ctc_loss(x, *given, "none"), x)
+    np.testing.assert_array_equal(y, z)
+    np.testing.assert_array_equal(g, h)
+    np.testing.assert_allclose(
+        -g.sum(-1), np.arange(5)[:, None] < [5, 3, 2], atol=1e-12
+    )  # it is somewhere at each time
+
+
+def test_ctc_takes_labels_in_a_row_and_one_row():
+    padded = nn.ctc_loss(gg.tensor(Z), [[1, 2], [3, 0], [0, 0]], [5, 5, 5], [2, 1, 0], "none")
+    assert_close(nn.ctc_loss(gg.tensor(Z), [1, 2, 3], [5, 5, 5], [2, 1, 0], "none"), padded)
+    one = nn.ctc_loss(gg.tensor(Z[:, 0]), [1, 2], 5, 2, "none")
+    assert one.shape == () and float(one) == pytest.approx(float(padded[0]))
+    assert_close(nn.ctc_loss(gg.tensor(Z), gg.tensor([1, 2, 3]), gg.tensor([5, 5, 5]), gg.tensor([2, 1, 0])),
+                 (padded.numpy() / [2, 1, 1]).mean())  # fmt: skip
+
+
+def test_ctc_with_classes_that_cannot_be():
+    x = Z.copy()
+    x[..., 3] = -np.inf
+    y, g = gradient(lambda x: nn.ctc_loss(x, [[1], [2], [3]], [5, 5, 5], [1, 1, 1], "none"), x)
+    assert np.isfinite(y[:2]).all() and y[2] == np.inf and np.isfinite(g).all() and not g[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (([[1, 2]] * 2, [5] * 3, [2] * 3), ValueError, r"targets of shape \(2, 2\) do not fit; they are \(3, 2\)"),
+        (([[1.0, 2.0]] * 3, [5] * 3, [2] * 3), TypeError, "integer class indices, given float64"),
+        (([[1, 2]] * 3, [6] * 3, [2] * 3), ValueError, "input_lengths are 3 integers from 0 on to 5"),
+        (([[1, 2]] * 3, [5] * 2, [2] * 3), ValueError, "input_lengths are 3 integers"),
+        (([[1, 2]] * 3, [5] * 3, [-1, 0, 1]), ValueError, "target_lengths are 3 integers from 0 on, given"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 4), ValueError, r"a blank in 0..3, given 5 times and blank 4"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "avg"), ValueError, "reduction is"),
+    ],
+)
+def test_what_ctc_refuses(given, error, words):
+    with pytest.raises(error, match=words):
+        nn.ctc_loss(gg.tensor(Z), *given)
+
+
+def test_labels_that_ctc_refuses(default_device):
+    """On a GPU a label out of range gives NaN; there, one that is the blank is not looked for."""
+    for labels in ([[1, 4], [1, 2], [1, 2]], [[-1, 2], [1, 2], [1, 2]], [[1, 0], [1, 2], [1, 2]]):
+        f = lambda labels=labels: nn.ctc_loss(gg.tensor(Z), gg.tensor(labels), [5] * 3, [2] * 3, "none")
+        if default_device == "cpu":
+            with pytest.raises(ValueError, match=r"allowed are 0..3 without 0, the blank"):
+                f()
+        else:
+            assert np.isnan(f().numpy()).tolist() == [labels[0][1] != 0, False, False]
