@@ -20,15 +20,14 @@ from .ops.decompositions import (
 from .ops.determinant import SlogdetResult as SlogdetResult, det as det, slogdet as slogdet
 from .ops.least_squares import LstsqResult as LstsqResult, lstsq as lstsq, matrix_rank as matrix_rank, pinv as pinv
 from .ops.linalg import (
-    cross as cross,
     matmul as matmul,
     outer as outer,
     tensordot as tensordot,
-    vecdot as vecdot,
     vector_norm as vector_norm,
 )
 from .ops.matrices import LinAlgError as LinAlgError
 from .ops.matrix_functions import matrix_exp as matrix_exp, matrix_norm as matrix_norm, matrix_power as matrix_power
+from .ops.products import cross as cross, vecdot as vecdot
 from .ops.shape import matrix_transpose as matrix_transpose
 from .ops.solve import inv as inv, solve as solve, solve_triangular as solve_triangular
 

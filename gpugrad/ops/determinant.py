@@ -48,8 +48,8 @@ def _between(xp: Any, s: Any) -> Any:
     inside = xp.cumprod(xp.where((i < j), rows, one), axis=-1)  # of those from i on, up to j
     inside = xp.where(j > i + 1, xp.roll(inside, 1, -1), one)
     before = xp.prod(xp.where(j < i, rows, one), axis=-1)
-    after = xp.prod(xp.where(j > i, rows, one), axis=-1)
-    upper = xp.where(i <= j, before[..., :, None] * inside * after[..., None, :], 0)
+    after = xp.where(i <= j, xp.prod(xp.where(j > i, rows, one), axis=-1)[..., None, :], 0)
+    upper = before[..., :, None] * (inside * after)
     return upper + xp.triu(upper, 1).swapaxes(-1, -2)
 
 
