@@ -84,15 +84,10 @@ from .ops.index import (
     take_along_axis as take_along_axis,
 )
 from .ops.linalg import (
-    cross as cross,
-    dot as dot,
     einsum as einsum,
-    inner as inner,
-    kron as kron,
     matmul as matmul,
     outer as outer,
     tensordot as tensordot,
-    vecdot as vecdot,
     vector_norm as vector_norm,
 )
 from .ops.logic import (
@@ -177,6 +172,7 @@ from .ops.norm import (
     normalize as normalize,
 )
 from .ops.pad import pad as pad
+from .ops.products import cross as cross, dot as dot, inner as inner, kron as kron, vecdot as vecdot
 from .ops.quantile import median as median, quantile as quantile
 from .ops.reduce import (
     all as all,

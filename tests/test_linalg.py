@@ -74,7 +74,8 @@ def test_shapes():
 def test_unknown_modes():
     x = gg.ones((3, 3))
     for f in (lambda: la.qr(x, "raw"), lambda: la.eigh(x, "X"), lambda: la.eigvalsh(x, "X"),
-              lambda: la.matrix_norm(x, 3), lambda: gg.cdist(x, x, -1), lambda: gg.cdist(x, x, np.nan)):  # fmt: skip
+              lambda: la.matrix_norm(x, 3), lambda: gg.cdist(x, x, -1), lambda: gg.cdist(x, x, np.nan),
+              lambda: la.vector_norm(x, ord="nuc")):  # fmt: skip
         with pytest.raises(ValueError, match=r"is .* not "):
             f()
     with pytest.raises(TypeError):
@@ -154,7 +155,9 @@ def test_norms_at_zero():
     assert (gradient(la.matrix_norm, x) == 0).all() and (gradient(lambda x: la.matrix_norm(x, 1), x) == 0).all()
     for kind in ("nuc", 2, -2):
         assert np.isfinite(gradient(lambda x, k=kind: la.matrix_norm(x, k), x)).all()
-    assert (gradient(lambda x: la.vector_norm(x, ord=3), x) == 0).all()
+    for p in (-1, 0.5, 1, 1.5, 3, np.inf, -np.inf):
+        assert (gradient(lambda x, p=p: la.vector_norm(x, ord=p), x) == 0).all()
+    check_grads(lambda x: la.vector_norm(x * gg.tensor(np.array([1.0, 0.0])), ord=1.5), [np.array([1.0, 2.0])])
     same = np.array([[1.0, 2.0]])
     for p in (1, 2, 3, np.inf):
         gx, gy = gradient(lambda x, y, p=p: gg.cdist(x, y, p), same, same)
@@ -230,6 +233,21 @@ def test_scalars_and_lists():
     assert_close(gg.einsum(",ij->ji", gg.tensor(np.array(2.0)), x), 2 * x.numpy().T)
     assert_close(la.solve(x, [5.0, 6.0]), np.linalg.solve(x.numpy(), [5.0, 6.0]))
     assert_close(gg.einsum("ij,ij->j", x, x[:1]), (x.numpy() * x.numpy()[:1]).sum(0))  # an axis of length 1 broadcasts
+
+
+def test_diagonals_of_batches():
+    x = np.arange(12.0).reshape(2, 2, 3)
+    assert_close(la.diagonal(gg.tensor(x), 1), np.linalg.diagonal(x, offset=1))
+    assert_close(la.trace(gg.tensor(x)), np.linalg.trace(x))
+    assert la.trace(gg.tensor(x), dtype="float32").dtype == np.float32
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_values_that_are_not_finite():
+    x = gg.tensor(np.full((2, 2), np.nan))
+    for f in (la.svd, la.pinv, lambda x: gradient(la.det, x)):
+        with pytest.raises(la.LinAlgError, match="the singular values did not converge"):
+            f(x)
 
 
 def test_results_have_names():

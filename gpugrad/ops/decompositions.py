@@ -21,7 +21,7 @@ from ..op import Parts, op
 from .casting import zeros_like
 from .linalg import product_op
 from .logic import where
-from .matrices import adjoint, bar, lapack, matrices, narrowed
+from .matrices import NO_EIGENVALUES, NO_SVD, adjoint, bar, lapack, matrices, narrowed
 from .shape import concat, expand_dims, matrix_transpose, split, tril, triu
 from .solve import triangular
 
@@ -157,7 +157,7 @@ def _eigh_rule(g: Parts, w: Any, v: Any) -> Any:
 
 @op(x=_eigh_rule, several=("w", "v"), name="eigh")
 def _eigh(xp: Any, x: Any, *, uplo: str) -> Any:
-    return tuple(lapack("the eigenvalues did not converge", xp.linalg.eigh, x, UPLO=uplo))
+    return tuple(lapack(NO_EIGENVALUES, xp.linalg.eigh, x, UPLO=uplo))
 
 
 def _triangle(name: str, uplo: str) -> str:
@@ -180,7 +180,7 @@ def eigh(x: Any, UPLO: str = "L") -> EighResult:
 
 @op(x=lambda g, x, uplo: _eigh_rule(Parts({0: g}), None, _eigh(x, uplo=uplo)[1]), name="eigvalsh")
 def _eigvalsh(xp: Any, x: Any, *, uplo: str) -> Any:
-    return lapack("the eigenvalues did not converge", xp.linalg.eigvalsh, x, UPLO=uplo)
+    return lapack(NO_EIGENVALUES, xp.linalg.eigvalsh, x, UPLO=uplo)
 
 
 def eigvalsh(x: Any, UPLO: str = "L") -> Any:
@@ -240,7 +240,7 @@ def _svd_rule(g: Parts, u: Any, s: Any, vh: Any) -> Any:
 
 @op(x=_svd_rule, several=("u", "s", "vh"), name="svd")
 def _svd(xp: Any, x: Any, *, full: bool) -> Any:
-    return tuple(lapack("the singular values did not converge", xp.linalg.svd, x, full_matrices=full))
+    return tuple(lapack(NO_SVD, xp.linalg.svd, x, full_matrices=full))
 
 
 def svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
@@ -263,7 +263,7 @@ def _svdvals_rule(g: Any, x: Any) -> Any:
 
 @op(x=_svdvals_rule, name="svdvals")
 def _svdvals(xp: Any, x: Any) -> Any:
-    return lapack("the singular values did not converge", xp.linalg.svd, x, compute_uv=False)
+    return lapack(NO_SVD, xp.linalg.svd, x, compute_uv=False)
 
 
 def svdvals(x: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..op import Parts, op
 from .linalg import product_op
 from .math import imag
-from .matrices import matrices, narrowed
+from .matrices import NO_SVD, lapack, matrices, narrowed
 from .reduce import sum
 from .shape import expand_dims, matrix_transpose
 from .solve import inv
@@ -36,7 +36,7 @@ def _each(g: Any) -> Any:
 
 def _turned(xp: Any, x: Any) -> tuple[Any, Any, Any, Any]:
     """x = u diag(s) vh as (u, s, vh, det(u) det(vh)): det(x + u e vh) is that number times det(diag(s) + e)."""
-    u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    u, s, vh = lapack(NO_SVD, xp.linalg.svd, x, full_matrices=False)
     return u, s, vh, (xp.linalg.det(u) * xp.linalg.det(vh))[..., None, None]
 
 
@@ -48,8 +48,8 @@ def _between(xp: Any, s: Any) -> Any:
     inside = xp.cumprod(xp.where((i < j), rows, one), axis=-1)  # of those from i on, up to j
     inside = xp.where(j > i + 1, xp.roll(inside, 1, -1), one)
     before = xp.prod(xp.where(j < i, rows, one), axis=-1)
-    after = xp.prod(xp.where(j > i, rows, one), axis=-1)
-    upper = xp.where(i <= j, before[..., :, None] * inside * after[..., None, :], 0)
+    after = xp.where(i <= j, xp.prod(xp.where(j > i, rows, one), axis=-1)[..., None, :], 0)
+    upper = before[..., :, None] * (inside * after)
     return upper + xp.triu(upper, 1).swapaxes(-1, -2)
 
 

@@ -82,7 +82,7 @@ def _checked(name: str, x: Any, s: Any, axes: Any, norm: str | None) -> tuple[An
     if s is not None and len(s) > len(shape):
         raise ValueError(f"{name}: s {tuple(s)} has more lengths than x has axes, {len(shape)}")
     axes = range(-len(shape) if s is None else -len(s), 0) if axes is None else axes
-    axes = normalize_axis_tuple(tuple(axes), len(shape), f"{name}: axes", allow_duplicate=True)
+    axes = normalize_axis_tuple(tuple(axes), len(shape), f"{name}: axes")
     lengths = [shape[a] for a in axes] if s is None else [operator.index(n) for n in s]
     lengths = [shape[a] if n == -1 else n for n, a in zip(lengths, axes)]
     if min(lengths, default=1) < 1:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..array import xp as xp_of
 from ..core import raw
 from ..op import op
 from .decompositions import eigvalsh, svdvals
 from .linalg import product_op
 from .logic import const
 from .math import abs, square
-from .matrices import adjoint, bar, matrices, narrowed
+from .matrices import NO_EIGENVALUES, NO_SVD, adjoint, bar, lapack, matrices, narrowed
 from .reduce import sum
 from .shape import matrix_transpose, squeeze
 from .solve import like, system
@@ -32,11 +33,11 @@ def _pinv_rule(g: Any, x: Any, out: Any) -> Any:
 @op(x=_pinv_rule, name="pinv")
 def _pinv(xp: Any, x: Any, *, rtol: float, hermitian: bool) -> Any:
     if hermitian:
-        s, v = xp.linalg.eigh(x)
+        s, v = lapack(NO_EIGENVALUES, xp.linalg.eigh, x)
         size = xp.abs(s)
         top, uh = xp.maximum(size[..., :1], size[..., -1:]), v.swapaxes(-1, -2).conj()
     else:
-        u, s, vh = xp.linalg.svd(x, full_matrices=False)
+        u, s, vh = lapack(NO_SVD, xp.linalg.svd, x, full_matrices=False)
         size, top, v, uh = s, s[..., :1], vh.swapaxes(-1, -2).conj(), u.swapaxes(-1, -2).conj()
     large = size > rtol * top
     inverse = xp.where(large, 1 / xp.where(large, s, xp.ones_like(s)), xp.zeros_like(s))
@@ -86,7 +87,8 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> LstsqResult:
 @const
 def _above(s: Any, rtol: float) -> Any:
     size = raw(s)
-    return (size > size.max(axis=-1, keepdims=True, initial=0) * rtol).sum(axis=-1)
+    top = xp_of(size).maximum(size[..., :1], size[..., -1:])  # they are in order, of either sign
+    return (size > top * rtol).sum(axis=-1)
 
 
 def matrix_rank(x: Any, tol: float | None = None, hermitian: bool = False, *, rtol: float | None = None) -> Any:

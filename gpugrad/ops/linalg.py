@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ from .casting import astype
 from .index import getitem
 from .logic import equal, not_equal, where
 from .math import abs, multiply, pow, sqrt, square
-from .matrices import bar
 from .reduce import max as largest, min as smallest, sum
-from .shape import expand_dims, matrix_transpose, permute_dims, reshape, roll, squeeze
+from .shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
 
 def weight_grad(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -98,46 +98,6 @@ def matmul(x: Any, y: Any) -> Any:
     return squeeze(product_op(x, expand_dims(y, 1)), axis=-1)
 
 
-def _pair(name: str, x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """x and y, half types in float32, and the dtype of what becomes of them."""
-    x, y = fit([x, y], name)
-    a, b = raw(x).dtype, raw(y).dtype
-    dtype = a if a == b else np.result_type(a, b)
-    return astype(x, wide(a)), astype(y, wide(b)), dtype
-
-
-def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
-    """Σ x̄ y along one axis, x̄ the complex conjugate of x.
-
-    The other axes broadcast.  ValueError if the two differ in length along `axis`.
-    """
-    x, y, dtype = _pair("vecdot", x, y)
-    if raw(x).shape[axis : axis + 1 or None] != raw(y).shape[axis : axis + 1 or None]:
-        raise ValueError(f"vecdot: x {raw(x).shape} and y {raw(y).shape} differ in length along axis {axis}")
-    return astype(sum(multiply(bar(x), y), axis=axis), dtype)
-
-
-def dot(x: Any, y: Any) -> Any:
-    """The product summed over the last axis of x and the second last of y (the only one of a vector); without axes x y.
-
-    As `numpy.dot`: (..., k) and (..., k, m), whose leading axes are all there in the result.  `matmul` has batches.
-    ValueError if the lengths differ.
-    """
-    x, y = fit([x, y], "dot")
-    nx, ny = len(raw(x).shape), len(raw(y).shape)
-    if nx == 0 or ny == 0:
-        return multiply(x, y)
-    return matmul(x, y) if ny <= 2 and nx <= 2 else tensordot(x, y, ([-1], [-2 if ny > 1 else -1]))
-
-
-def inner(x: Any, y: Any) -> Any:
-    """The product summed over the last axes of both; without axes x y.  ValueError if the lengths differ."""
-    x, y = fit([x, y], "inner")
-    if not raw(x).shape or not raw(y).shape:
-        return multiply(x, y)
-    return tensordot(x, y, ([-1], [-1]))
-
-
 def matvec(x: Any, y: Any) -> Any:
     """The products of matrices x (..., n, m) and vectors y (..., m)."""
     return squeeze(matmul(x, expand_dims(y, -1)), axis=-1)
@@ -147,30 +107,6 @@ def outer(x: Any, y: Any) -> Any:
     """All products of an element of x with one of y, both flattened: (n,) and (m,) -> (n, m)."""
     x, y = fit([x, y], "outer")
     return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
-
-
-def kron(x: Any, y: Any) -> Any:
-    """Kronecker's product: blocks of y, each times an element of x.
-
-    (a, b, ...) and (c, d, ...) -> (a c, b d, ...); the one with fewer axes gets ones in front.
-    """
-    x, y = fit([x, y], "kron")
-    n = max(len(raw(x).shape), len(raw(y).shape))
-    sx, sy = [(1,) * (n - len(raw(v).shape)) + raw(v).shape for v in (x, y)]
-    rows, columns = [m for k in sx for m in (k, 1)], [m for k in sy for m in (1, k)]
-    return reshape(multiply(reshape(x, rows), reshape(y, columns)), [i * k for i, k in zip(sx, sy)])
-
-
-def cross(x: Any, y: Any, axis: int = -1) -> Any:
-    """The cross product of vectors of three along `axis`; the other axes broadcast.  ValueError for another length."""
-    x, y, dtype = _pair("cross", x, y)
-    for v in (x, y):
-        if raw(v).shape[axis : axis + 1 or None] != (3,):
-            raise ValueError(
-                f"cross: x and y have 3 elements along axis {axis}, given {raw(x).shape} and {raw(y).shape}"
-            )
-    next_, last = [lambda v, s=s: roll(v, s, axis) for s in (-1, -2)]
-    return astype(next_(x) * last(y) - last(x) * next_(y), dtype)
 
 
 def tensordot(x: Any, y: Any, axes: int | tuple[Any, Any] = 2) -> Any:
@@ -202,7 +138,8 @@ def tensordot(x: Any, y: Any, axes: int | tuple[Any, Any] = 2) -> Any:
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def _letters(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
+@lru_cache(4096)
+def _letters(subscripts: str, ranks: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
     """(a term an operand, the output's) with `...` spelled out and the output made explicit."""
     text = subscripts.replace(" ", "")
     left, arrow, out = text.partition("->")
@@ -230,50 +167,60 @@ def _letters(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
         out = longest + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in longest))
     if not set(out) <= set("".join(full)) or len(set(out)) != len(out):
         raise ValueError(f"einsum: the output of {subscripts!r} must name indices of the operands, each once")
-    return full, out
+    return tuple(full), out
 
 
-def _placed(x: Any, term: str, groups: Sequence[str]) -> Any:
-    """x, whose axes are `term`, with an axis for each of the groups, which hold the same letters."""
-    shape, order = raw(x).shape, [term.index(c) for group in groups for c in group]
-    if order != sorted(order):
-        x = permute_dims(x, order)
-    return reshape(x, [math.prod([shape[term.index(c)] for c in group]) for group in groups])
+# What follows from subscripts and shapes is worked out once.
+@lru_cache(4096)
+def _placing(term: str, shape: tuple[int, ...], groups: tuple[str, ...]) -> tuple[Any, Any, Any]:
+    """(axes to be summed, the order of the rest, their shape) for an axis for each of the groups; None: as it is."""
+    letters = "".join(groups)
+    left = [c for c in term if c in letters]
+    sizes = dict(zip(term, shape))
+    own, to = tuple([sizes[c] for c in letters]), tuple([math.prod([sizes[c] for c in group]) for group in groups])
+    gone = tuple([i for i, c in enumerate(term) if c not in letters])
+    order = tuple([left.index(c) for c in letters])
+    return gone or None, None if order == tuple(range(len(left))) else order, None if own == to else to
 
 
-def _factor(x: Any, term: str, both: str, summed: str, own: str) -> Any:
-    """x as matrices (..., own, summed), a view of x where that is possible."""
-    if summed and own and term[-1] not in summed:
-        return matrix_transpose(_placed(x, term, [*both, summed, own]))
-    return _placed(x, term, [*both, own, summed])
+def _placed(x: Any, term: str, groups: tuple[str, ...]) -> Any:
+    """x, whose axes are `term`, with an axis for each of the groups, summed over the letters that none of them has."""
+    gone, order, to = _placing(term, raw(x).shape, groups)
+    x = x if gone is None else sum(x, axis=gone)
+    x = x if order is None else permute_dims(x, order)
+    return x if to is None else reshape(x, to)
 
 
-def _reduced(x: Any, term: str, keep: Any) -> tuple[Any, str]:
-    """x summed over the axes that nobody else has."""
-    gone = [i for i, c in enumerate(term) if c not in keep]
-    return (sum(x, axis=tuple(gone)), "".join([c for c in term if c in keep])) if gone else (x, term)
-
-
-def _contracted(x: Any, tx: str, y: Any, ty: str, keep: set[str]) -> tuple[Any, str]:
-    """The product of x and y, summed over what is not kept: matrices, or element by element where nothing is summed."""
-    x, tx = _reduced(x, tx, keep | set(ty))
-    y, ty = _reduced(y, ty, keep | set(tx))
+@lru_cache(4096)
+def _pairing(tx: str, sx: tuple[int, ...], ty: str, sy: tuple[int, ...], keep: str) -> tuple[Any, ...]:
+    """How two operands are multiplied: (the groups of x, of y, the result's term and its shape, and where something is
+    summed: whether x, and y, are transposed then, so that each is a matrix (..., own, summed), a view if possible).
+    """
     both = "".join([c for c in tx if c in ty and c in keep])
     summed = "".join([c for c in tx if c in ty and c not in keep])
-    fx, fy = "".join([c for c in tx if c not in ty]), "".join([c for c in ty if c not in tx])
-    sizes = dict(zip(tx + ty, raw(x).shape + raw(y).shape))
-    term = both + fx + fy
-    if summed:
-        out = product_op(_factor(x, tx, both, summed, fx), matrix_transpose(_factor(y, ty, both, summed, fy)))
-        return reshape(out, [sizes[c] for c in term]), term
-    ones = [""] * len(fy)
-    return multiply(_placed(x, tx, [*both, *fx, *ones]), _placed(y, ty, [*both, *[""] * len(fx), *fy])), term
+    fx, fy = ["".join([c for c in one if c in keep and c not in other]) for one, other in ((tx, ty), (ty, tx))]
+    sizes, term = dict(zip(tx + ty, sx + sy)), both + fx + fy
+    shape = tuple([sizes[c] for c in term])
+    if not summed:
+        return (*both, *fx, *[""] * len(fy)), (*both, *[""] * len(fx), *fy), term, shape, None
+    turned = [[c for c in t if c in both + summed + own][-1] in own for t, own in ((tx, fx), (ty, fy))]
+    gx, gy = [(*both, summed, own) if turn else (*both, own, summed) for own, turn in zip((fx, fy), turned)]
+    return gx, gy, term, shape, turned
 
 
-def _path(terms: list[str], out: str, shapes: list[tuple[int, ...]], optimize: Any) -> list[tuple[int, ...]]:
+def _contracted(x: Any, tx: str, y: Any, ty: str, keep: str) -> tuple[Any, str]:
+    """The product of x and y, summed over the letters that are not to be kept, and its term."""
+    gx, gy, term, shape, turned = _pairing(tx, raw(x).shape, ty, raw(y).shape, keep)
+    x, y = _placed(x, tx, gx), _placed(y, ty, gy)
+    if turned is None:
+        return multiply(x, y), term
+    out = product_op(matrix_transpose(x) if turned[0] else x, y if turned[1] else matrix_transpose(y))
+    return out if raw(out).shape == shape else reshape(out, shape), term
+
+
+@lru_cache(4096)
+def _path(terms: tuple[str, ...], out: str, shapes: tuple[Any, ...], optimize: Any) -> list[tuple[int, ...]]:
     """Which operands are multiplied next; what becomes of them goes to the end."""
-    if len(terms) < 3:
-        return [tuple(range(len(terms)))]
     import opt_einsum
 
     path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, shapes=True, optimize=optimize)[0]
@@ -289,6 +236,8 @@ def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
             "einsum: subscripts come first, as a string such as 'ij,jk->ik', or each operand has a list of integers; "
             f"given {type(args[0]).__name__}"
         )
+    if any([i is not Ellipsis and not 0 <= i < len(LETTERS) for one in lists for i in one]):
+        raise ValueError(f"einsum: indices are integers from 0 to {len(LETTERS) - 1}, given {lists}")
     spell = lambda one: "".join(["..." if i is Ellipsis else LETTERS[i] for i in one])
     return ",".join(map(spell, pairs[1::2])) + ("" if out is None else "->" + spell(out)), list(pairs[::2])
 
@@ -303,41 +252,43 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     if not isinstance(subscripts, str):
         subscripts, operands = _spelled((subscripts, *operands))  # type: ignore[assignment]
     xs = fit(operands, "einsum")
-    terms, out = _letters(subscripts, [len(raw(x).shape) for x in xs])
-    for i in range(len(terms)):
-        while len(set(terms[i])) < len(terms[i]):
-            c = next(c for c in terms[i] if terms[i].count(c) > 1)
-            xs[i], terms[i] = _diagonal(xs[i], terms[i], c)
-    xs, terms = map(list, zip(*_fitted(subscripts, xs, terms)))
-    kinds = {raw(x).dtype for x in xs}
-    dtype = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
+    dtype = _common(xs)
+    terms, out = _letters(subscripts, tuple([len(raw(x).shape) for x in xs]))
+    for i, term in enumerate(terms):
+        while len(set(term)) < len(term):
+            xs[i], term = _diagonal(xs[i], term, next(c for c in term if term.count(c) > 1))
+        terms = (*terms[:i], term, *terms[i + 1 :])
+    terms, shapes = _fitted(subscripts, terms, tuple([raw(x).shape for x in xs]))
+    xs = [x if raw(x).shape == shape else reshape(x, shape) for x, shape in zip(xs, shapes)]
+    path = [tuple(range(len(xs)))]
     if len(xs) > 2:
         xs = [astype(x, wide(raw(x).dtype)) for x in xs]
-    for places in _path(terms, out, [raw(x).shape for x in xs], optimize):
+        path = _path(terms, out, shapes, tuple(optimize) if isinstance(optimize, list) else optimize)
+    for places in path:
         (x, term), *others = [(xs[i], terms[i]) for i in sorted(places)]
         xs, terms = [[v for i, v in enumerate(vs) if i not in places] for vs in (xs, terms)]
         for j, (y, ty) in enumerate(others):
-            later = [t for _, t in others[j + 1 :]]
-            x, term = _contracted(x, term, y, ty, set("".join([*terms, *later, out])))
+            x, term = _contracted(x, term, y, ty, "".join([*terms, *[t for _, t in others[j + 1 :]], out]))
         xs, terms = [*xs, x], [*terms, term]
-    x, term = _reduced(xs[0], terms[0], out)
-    return astype(_placed(x, term, out), dtype)
+    return astype(_placed(xs[0], terms[0], tuple(out)), dtype)
 
 
-def _fitted(subscripts: str, xs: list[Any], terms: list[str]) -> list[tuple[Any, str]]:
-    """Operands without the axes of length 1 that broadcast.  ValueError where an index has two lengths."""
+def _common(xs: Sequence[Any]) -> np.dtype:
+    first, *more = [raw(x).dtype for x in xs]
+    return first if all([d == first for d in more]) else np.result_type(first, *more)
+
+
+@lru_cache(4096)
+def _fitted(subscripts: str, terms: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
+    """(terms, shapes) without the axes of length 1 that broadcast.  ValueError where an index has two lengths."""
     sizes: dict[str, int] = {}
-    for x, term in zip(xs, terms):
-        for c, n in zip(term, raw(x).shape):
-            known = sizes.setdefault(c, n)
-            if known != n and 1 not in (known, n):
-                raise ValueError(f"einsum: index {c!r} of {subscripts!r} has lengths {known} and {n}")
-            sizes[c] = n if known == 1 else known
-    found = []
-    for x, term in zip(xs, terms):
-        kept = [c for c, n in zip(term, raw(x).shape) if n == sizes[c]]
-        found.append((x if len(kept) == len(term) else reshape(x, [sizes[c] for c in kept]), "".join(kept)))
-    return found
+    for c, n in zip("".join(terms), [n for shape in shapes for n in shape]):
+        known = sizes.setdefault(c, n)
+        if known != n and 1 not in (known, n):
+            raise ValueError(f"einsum: index {c!r} of {subscripts!r} has lengths {known} and {n}")
+        sizes[c] = n if known == 1 else known
+    kept = [[c for c, n in zip(t, shape) if n == sizes[c]] for t, shape in zip(terms, shapes)]
+    return tuple(["".join(k) for k in kept]), tuple([tuple([sizes[c] for c in k]) for k in kept])
 
 
 def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
@@ -351,14 +302,22 @@ def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
     return getitem(permute_dims(x, places + rest), (steps,) * len(places)), c + "".join([term[i] for i in rest])
 
 
+def _powers(size: Any, p: float) -> Any:
+    """size to the power p; at 0 its slope counts as 0, whatever p is."""
+    zero = equal(size, 0)
+    return where(zero, 0.0 if p > 0 else math.inf, pow(where(zero, 1.0, size), p))
+
+
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
     Half types are computed in float32.
 
-    Kinks: 0 for zeros, but inf or NaN at each 0 for ord < 1; shared among ties.
+    Kinks: 0 at each 0; shared among ties.
     """
+    if isinstance(ord, str):
+        raise ValueError(f"vector_norm: ord is a number, not {ord!r}; linalg.matrix_norm has 'fro' and 'nuc'")
     x = boxed(x, "vector_norm")
     size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}
     if ord in (1, math.inf, -math.inf):
@@ -366,7 +325,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     elif ord == 0:
         out = sum(astype(not_equal(size, 0), size.dtype), **over)
     else:
-        total = sum(square(size) if ord == 2 else pow(size, ord), **over)
+        total = sum(square(size) if ord == 2 else _powers(size, ord), **over)
         zero = equal(total, 0)
         total = where(zero, 1.0, total)
         out = where(zero, 0.0, sqrt(total) if ord == 2 else pow(total, 1 / ord))

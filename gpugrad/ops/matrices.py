@@ -15,6 +15,7 @@ from .math import conj
 from .shape import matrix_transpose
 
 LinAlgError = np.linalg.LinAlgError
+NO_SVD, NO_EIGENVALUES = "the singular values did not converge", "the eigenvalues did not converge"
 
 
 def widened(x: Any) -> Any:

@@ -8,6 +8,8 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
+
 from ..array import xp as xp_of
 from ..core import raw
 from ..forward import fit
@@ -33,7 +35,7 @@ def matrix_power(x: Any, n: int) -> Any:
     n = operator.index(n)
     if n == 0:
         a = raw(from_x)
-        return narrowed(from_x * 0 + xp_of(a).eye(a.shape[-1], dtype=a.dtype), x)
+        return narrowed(zeros_like(from_x) + xp_of(a).eye(a.shape[-1], dtype=a.dtype), x)
     power, out, n = (inv(from_x) if n < 0 else from_x), None, -n if n < 0 else n
     while n:
         if n % 2:
@@ -101,7 +103,7 @@ def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[in
     by the vectors that the SVD chose, shared among ties; the others share among ties.
     """
     given = matrices("matrix_norm", x)
-    if ord in ("fro", "f"):
+    if ord in ("fro", "f", None):
         return narrowed(vector_norm(given, axis=axis, keepdims=keepdims), x)
     if ord not in _SUMS and ord not in _VALUES:
         raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
@@ -118,7 +120,7 @@ def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[in
 
 
 # ---------------------------------------------------------------------------------------------- distances
-BYTES = 2**22  # of the differences that are in memory at one time
+BYTES = 2**17  # of the distances that are summed at one time: a processor's cache
 
 
 def _distances_rule(g: Any, x: Any, y: Any, out: Any) -> Any:
@@ -134,15 +136,19 @@ def _distances_rule(g: Any, x: Any, y: Any, out: Any) -> Any:
     name="cdist",
 )
 def _distances(xp: Any, x: Any, y: Any) -> Any:
-    rows = max(1, BYTES // max(1, y.size * max(1, x.size // max(1, x.shape[-1] * x.shape[-2])) * y.itemsize))
-    squares = []
-    for i in range(0, x.shape[-2], rows):
-        d = xp.abs(x[..., i : i + rows, None, :] - y[..., None, :, :])
-        d *= d
-        squares.append(d.sum(axis=-1))
-    if not squares:
-        return xp.abs(x @ y.swapaxes(-1, -2))
-    return xp.sqrt(squares[0] if len(squares) == 1 else xp.concatenate(squares, -2))
+    dtype = np.result_type(x.dtype, y.dtype)
+    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    out = xp.zeros((*lead, x.shape[-2], y.shape[-2]), np.empty(0, dtype).real.dtype)
+    rows = max(1, x.shape[-2] if xp is not np else BYTES // max(1, out[..., :1, :].nbytes))
+    x, y = [xp.ascontiguousarray(v.swapaxes(-1, -2)) for v in (x, y)]
+    for i in range(0, x.shape[-1], rows):
+        total = out[..., i : i + rows, :]
+        for k in range(x.shape[-2]):
+            d = x[..., k, i : i + rows, None] - y[..., k, None, :]
+            d = xp.abs(d) if dtype.kind == "c" else d
+            d *= d
+            total += d
+    return xp.sqrt(out)
 
 
 def cdist(x: Any, y: Any, p: float = 2.0) -> Any:

@@ -56,6 +56,8 @@ ROWS = [
           complex=True, apart=0.1) for p in (1, 2, INF, -INF, 3)],
     row("vector_norm 1.5", lambda x: gg.vector_norm(x, (0, 1), True, 1.5), lambda x: vector_norm(x, 1.5).reshape(1, 1),
         apart=0.3, kinks=(([[[0.0, 0.0]]], [[[0, 0]]]),)),
+    row("vector_norm 0.5", lambda x: gg.vector_norm(x, axis=1, ord=0.5), lambda x: vector_norm(x, 0.5, 1), apart=0.5,
+        kinks=(([[[0.0, 4.0], [0.0, 0.0]]], [[[0, 1], [0, 0]]]),)),
     row("vector_norm 0", lambda x: gg.vector_norm(x, axis=0, ord=0), lambda x: norm(x, 0, 0)),
     row("vector_norm -2", lambda x: gg.vector_norm(x, axis=0, ord=-2), lambda x: vector_norm(x, -2, 0), apart=0.5),
     *[row(f"linalg.matrix_norm {p}", lambda x, p=p: gg.linalg.matrix_norm(x, p), lambda x, p=p: norm(x, p, (-2, -1)),
