@@ -121,3 +121,10 @@ def set_state(state: dict[str, Any]) -> None:
 def split(n: int) -> list[Generator]:
     """n generators from this thread's, others each time."""
     return own().split(n)
+
+
+def counters(
+    device: Device, count: int, stream: int | None = None, generator: Generator | None = None
+) -> tuple[int, int]:
+    """(key, offset) of `count` offsets of this thread's generator or another, as `Generator.take`."""
+    return (generator or own()).take(device, count, stream)

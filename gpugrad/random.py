@@ -7,7 +7,7 @@ from .generator import (
     set_state as set_state,
     split as split,
 )
-from .ops.choices import (
+from .ops.discrete import (
     bernoulli as bernoulli,
     categorical as categorical,
     choice as choice,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optree
 
 from .array import NUMPY, Device, asarray, device_of, library
 from .core import Tensor, raw, wrap
@@ -29,7 +30,7 @@ Solver = Callable[[Any], Tensor]
 class CSR:
     """A sparse matrix by rows.
 
-    data     the values it stores: a Tensor, which tapes watch and gradients are for
+    data     the values it stores: a Tensor, which tapes watch (as they do the matrix) and gradients are for
     indices  the column of each value
     indptr   the values of row i are those from indptr[i] to indptr[i + 1]
     `A @ x` multiplies; `A.T` is the transpose, of the same data.  Made by `csr` and `coo`.
@@ -77,6 +78,16 @@ class CSR:
     def toscipy(self) -> Any:
         """The matrix of SciPy (on a GPU: of CuPy) with these values, a copy; no gradient reaches it."""
         return self._pattern.matrix(raw(self.data), self._transposed).copy()
+
+
+def _rebuilt(where: tuple[ops.Pattern, bool], data: Any) -> CSR | None:
+    """The matrix of what stands in the place of the data: a gradient, or None."""
+    return None if data[0] is None else CSR(data[0], *where)
+
+
+# A tape takes a matrix as it takes a list of one tensor, and answers its gradient as a matrix.
+_register: Any = optree.register_pytree_node  # whose types are for collections alone
+_register(CSR, lambda A: ((A.data,), (A._pattern, A._transposed)), _rebuilt, namespace="gpugrad")
 
 
 # ---------------------------------------------------------------------------------------------- making

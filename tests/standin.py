@@ -163,7 +163,9 @@ def _atomic(at, dtypes):
     def call(a, indices, b):
         if str(a.dtype) not in dtypes.split() or a.dtype != b.dtype:
             raise TypeError(f"only supports {dtypes}, as data type")
-        _ours(at)(a, indices, b)
+        # NumPy 2.4 mistakes values that are to be broadcast to one index array of several axes.
+        b = np.broadcast_to(b.host, a.host[_open(indices)].shape)
+        at(a.host, _open(indices), b)
 
     return call
 

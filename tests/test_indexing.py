@@ -133,6 +133,7 @@ def test_rows_and_single_numbers_take_other_ways_to_one_sum():
         ((5, 0), np.array([1, 1])),
         ((4, 5, 3), (slice(1, None), rng.integers(0, 5, 9))),
         ((4, 5, 3), (rng.integers(0, 4, (2, 9)), rng.integers(-5, 0, 9))),
+        ((2, 3, 4), (..., np.array([1, 2, 1]), slice(None))),
         ((300, 2), (rng.integers(0, 200, 999).astype(np.uint8), ..., None)),
     ]
     for shape, key in cases:
@@ -143,6 +144,46 @@ def test_rows_and_single_numbers_take_other_ways_to_one_sum():
         combine(np, np.add, out, key, v)
         assert_close(out, expected, rtol=1e-13, atol=1e-13)
         assert_close(gg.zeros(shape, "float64").at[key].add(v), expected, rtol=1e-13, atol=1e-13)
+
+
+def drawn_key(rng, shape):
+    """Any index into an array of `shape`."""
+    parts = []
+    for n in shape:
+        parts.append(
+            [slice(None), slice(None, None, -1), slice(1, None, 2), int(rng.integers(n)), rng.integers(-n, n, 3),
+             rng.integers(-n, n, (2, 1)), rng.integers(n), rng.random(n) < 0.6, [int(rng.integers(n))]][rng.integers(9)]
+        )  # fmt: skip
+    parts = parts[: rng.integers(len(parts) + 1)]
+    for extra in (None, ...):
+        if rng.random() < 0.3:
+            parts.insert(rng.integers(len(parts) + 1), extra)
+    return tuple(parts)
+
+
+def test_any_index_selects_and_changes_what_numpys_does():
+    rng, hit = np.random.default_rng(0), 0
+    for _ in range(200):
+        x = rng.standard_normal(rng.integers(1, 5, rng.integers(1, 4)))
+        key = drawn_key(rng, x.shape)
+        try:
+            expected = x[key]
+        except IndexError:  # masks and arrays that do not broadcast, and an Ellipsis that moved the others
+            continue
+        hit += 1
+        t = gg.tensor(x)
+        np.testing.assert_array_equal(t[key].numpy(), expected)
+        shape = [1 if rng.random() < 0.2 else n for n in expected.shape[rng.integers(expected.ndim + 1) :]]
+        v = rng.standard_normal(shape)
+        flat = np.arange(x.size).reshape(x.shape)[key].reshape(-1), np.broadcast_to(v, expected.shape).reshape(-1)
+        for how, f in {"add": np.add, "multiply": np.multiply, "max": np.maximum, "min": np.minimum}.items():
+            out = x.copy()
+            f.at(out.reshape(-1), *flat)
+            assert_close(getattr(t.at[key], how)(gg.tensor(v)), out, rtol=1e-12, atol=1e-12)
+        out = x.copy()
+        out[key] = v
+        np.testing.assert_array_equal(t.at[key].set(gg.tensor(v)).numpy(), out)
+    assert hit > 100
 
 
 def test_integers_stay_integers():

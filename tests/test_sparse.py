@@ -128,6 +128,17 @@ def test_both_ways_of_asking_for_a_gradient():
     assert gg.sum(A @ gg.tensor([1.0, 1.0])).item() == 6
 
 
+def test_a_tape_takes_a_matrix_and_answers_one():
+    A, b = s.csr(laplacian(2)).T, gg.tensor(np.ones(4))
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch({"A": A, "b": b})
+        y = gg.sum(s.solve(A, b) ** 2)
+    g = tape.gradient(y, {"A": A, "b": b})
+    assert isinstance(g["A"], s.CSR) and g["A"].shape == (4, 4) and g["b"].shape == (4,)
+    assert g["A"].data.tolist() == tape.gradient(y, A.data).tolist()
+    assert tape.gradient(gg.sum(b), A) is None
+
+
 # ---------------------------------------------------------------- conjugate gradients
 def test_cg_starts_and_preconditions_as_it_is_told():
     A, b = laplacian(10), np.random.default_rng(0).standard_normal(100)

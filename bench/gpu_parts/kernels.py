@@ -324,7 +324,7 @@ ROWS = [
         )
         for n, of in POSITIONS
     ],
-    Row("random_bits", X, lambda x: fused.random_bits(device_of(x), x.size, 1, 0), "", "out"),
+    Row("random_bits", X, lambda x: fused.random_bits(device_of(x), x.size, 1, 0), "", "out", partly="x"),
     Row("dropout", X, lambda x: fused.dropout(x, 0.1, 1, 0), "x", "out"),
     Row(
         "dropout with residual",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.choices import dropout as dropout
+from ..ops.discrete import dropout as dropout
 from ..ops.math import multiply
 from .module import Module
 

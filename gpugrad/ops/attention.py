@@ -44,9 +44,9 @@ def scores_of(q: Any, k: Any, v: Any, mask: Any) -> tuple[int, ...]:
     return (*np.broadcast_shapes(*lead), q.shape[-2], k.shape[-2])
 
 
-def _later(xp: Any, rows: int, columns: int, first: int = 0) -> Any:
-    """Which columns come after a row's own, the first row being number `first`."""
-    return xp.arange(columns) > xp.arange(first, first + rows)[:, None]
+def _later(xp: Any, rows: int, columns: int) -> Any:
+    """Which columns come after a row's own."""
+    return xp.arange(columns) > xp.arange(rows)[:, None]
 
 
 def _pieces(xp: Any, scores: tuple[int, ...], causal: bool) -> Iterator[tuple[tuple[int, ...], slice, slice]]:
@@ -76,14 +76,16 @@ def _walk(
     mask = None if mask is None else xp.broadcast_to(mask, scores)
     for at, rows, columns in _pieces(xp, scores, causal):
         here, there = (*at, ..., rows, slice(None)), (*at, ..., columns, slice(None))
-        q_here, k_there = q[here].astype(full) * full.type(scale), k[there].astype(full, copy=False)
+        q_here, k_there = q[here].astype(full, copy=False) * full.type(scale), k[there].astype(full, copy=False)
         s = _times(xp, q_here, k_there.swapaxes(-1, -2))
-        if mask is not None:
-            part = mask[(*at, ..., rows, columns)]
-            s = xp.where(part, s, full.type(-np.inf)) if part.dtype.kind == "b" else s + part.astype(full, copy=False)
+        part = None if mask is None else mask[(*at, ..., rows, columns)]
+        if part is not None and part.dtype.kind == "b":
+            xp.copyto(s, -math.inf, where=~part)
+        elif part is not None:
+            s += part.astype(full, copy=False)
         if causal:
-            later = _later(xp, s.shape[-2], s.shape[-1], rows.start)
-            s = xp.where(later, full.type(-np.inf), s)
+            end = s[..., rows.start :]  # all rows look at the columns before
+            xp.copyto(end, -math.inf, where=xp.broadcast_to(_later(xp, *end.shape[-2:]), end.shape))
         drop = lambda x, offset=offset: dropped(xp, x, rate=rate, seed=seed, offset=offset) if rate else x
         yield here, there, q_here, k_there, s, drop
         offset += offsets(s.size)

@@ -17,7 +17,7 @@ from ..array import Array, Device, default_device, device_of, library
 from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, bfloat16, default_float, float16, float32, float64, is_inexact
 from ..forward import boxed, size_of
-from ..generator import Generator, own
+from ..generator import Generator, counters
 from .casting import astype
 
 
@@ -99,7 +99,7 @@ class Place:
 
     def draw(self, method: str, *args: int, shape: tuple[int, ...] | None = None, **options: Any) -> Any:
         """A new array of such numbers."""
-        key, offset = (self.generator or own()).take(self.device, 1, self.seed)
+        key, offset = counters(self.device, 1, self.seed, self.generator)
         lib, shape = self.device.library, self.shape if shape is None else shape
         with lib.scope(self.device):
             drawn = getattr(source(self.device, key, offset), method)(*args, shape, **options)

@@ -89,7 +89,7 @@ def interpolate(
         raise ValueError("interpolate: give size or scale_factor, one of them")
     if size is None:
         scales = [float(scale_factor)] * n if np.ndim(scale_factor) == 0 else [float(s) for s in scale_factor]
-        if len(scales) != n or min(scales) <= 0:
+        if len(scales) != n or not all([0 < s < math.inf for s in scales]):
             raise ValueError(f"interpolate: scale_factor is a positive number or {n} of them, given {scale_factor}")
         size = tuple([math.floor(m * s) for m, s in zip(lengths, scales)])
     else:
@@ -100,7 +100,8 @@ def interpolate(
     dtype = raw(x).dtype
     if mode in _AXES:
         x = floating(x)
-    for axis, count, scale in zip(range(-n, 0), size, scales):
+    for axis in sorted(range(-n, 0), key=lambda a: (size[a] / lengths[a], -a)):  # the least work first
+        count, scale = size[axis], scales[axis]
         if mode in ("nearest", "nearest-exact"):
             x = _nearest(x, axis, count, scale, 0.0 if mode == "nearest" else 0.5)
         else:

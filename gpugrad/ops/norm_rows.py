@@ -36,7 +36,10 @@ def _near(x: Any, mean: Any, rstd: Any) -> tuple[Any, Any]:
     """(x, its means), both less the means where those are far from 0; means of 0 where there are none."""
     if mean is None:
         return x, np.zeros_like(rstd)
-    return (x, mean) if (abs(mean * rstd) <= _FAR).all() else (x - mean[:, None], np.zeros_like(mean))
+    if (abs(mean * rstd) <= _FAR).all():
+        return x, mean
+    x = x - mean[:, None]
+    return x, _means(x)  # what the mean was rounded by
 
 
 def forward(x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:

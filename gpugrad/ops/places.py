@@ -56,12 +56,15 @@ def _most(x: np.ndarray) -> int:
 def numbered(xp: Any, key: Any, shape: tuple[int, ...]) -> tuple[Any, int]:
     """(numbers, n): where in the first n axes, flattened, `key` selects; the other axes are selected whole."""
     left = list(parts(key))
-    while left[-1] is Ellipsis or (isinstance(left[-1], slice) and left[-1] == slice(None)):
+    if left[-1] is Ellipsis:
+        left.pop()
+    some = any([k is Ellipsis for k in left])
+    while not some and isinstance(left[-1], slice) and left[-1] == slice(None):
         left.pop()
     first = left[0]
     if len(left) == 1 and xp is np and first.size and 0 <= _least(first) and _most(first) < shape[0]:
         return first.astype(np.intp, copy=False), 1
-    n = len(shape) if any([k is Ellipsis for k in left]) else sum([_axes(k) for k in left])
+    n = len(shape) if some else sum([_axes(k) for k in left])
     out = 0
     for axis, length in enumerate(shape[:n]):
         step = math.prod(shape[axis + 1 : n])

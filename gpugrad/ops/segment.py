@@ -55,7 +55,8 @@ def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -
     data, ids, count, _ = _prepared("segment_mean", data, segment_ids, num_segments)
     dtype = raw(data).dtype if is_inexact(raw(data).dtype) else default_float()
     sums = segment_sum(astype(data, wide(dtype)), segment_ids, count)
-    rows = xp_of(raw(sums)).maximum(segment_sum(xp_of(ids).ones(ids.shape, raw(sums).dtype), ids, count), 1)
+    ones = xp_of(ids).ones(ids.shape, raw(sums).real.dtype)
+    rows = xp_of(ids).maximum(segment_sum(ones, ids, count), 1)
     return astype(divide(sums, rows.reshape(count, *[1] * (raw(sums).ndim - 1))), dtype)
 
 

@@ -158,7 +158,7 @@ def _cg(
         q = matrix @ p
         curve = _dot(xp, p, q)
         if bool((busy & (curve <= 0)).any()):
-            raise np.linalg.LinAlgError("cg: the matrix or the preconditioner is not positive definite")
+            raise np.linalg.LinAlgError("the matrix or the preconditioner is not positive definite")
         step = xp.where(busy, rho, zero) / xp.where(busy, curve, one)
         x, r = x + p * step, r - q * step
         z = precondition(r)

@@ -244,7 +244,13 @@ def _logit(xp: Any, x: Any) -> Any:
     return select(xp, middle, 2 * xp.arctanh(2 * inner - 1), xp.log(outer / (1 - outer)))
 
 
-_logit_op = op(computed("logit", _logit), name="logit", args=["x"], x=lambda g, x: g / (full(x) * (1 - full(x))))
+def _logit_slope(x: Any) -> Any:
+    z = full(x)
+    slope = 1 / (z * (1 - z))
+    return slope if z.dtype.kind == "c" else where((raw(z) >= 0) & (raw(z) <= 1), slope, math.nan)
+
+
+_logit_op = op(computed("logit", _logit), name="logit", args=["x"], x=lambda g, x: g * _logit_slope(x))
 
 
 def logit(x: Any, eps: float | None = None) -> Any:

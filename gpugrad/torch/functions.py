@@ -322,7 +322,10 @@ frac = _formula("frac", "input", lambda x: x - rounding.trunc(x), "What comes af
 def einsum(equation: str, *operands: Any) -> Any:
     """The sum of products that the equation writes, as "ij,jk->ik"."""
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
-    return linalg.einsum(equation, *[kept(v) for v in given])
+    try:
+        return linalg.einsum(equation, *[kept(v) for v in given])
+    except ValueError as e:
+        raise translated(e) from None
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:

@@ -18,7 +18,7 @@ ROWS = [
     unary("special.ndtr", s.ndtr, sp.ndtr, complex=True), unary("special.ndtri", s.ndtri, sp.ndtri, 0.1, 0.9),
     unary("special.log_ndtr", s.log_ndtr, sp.log_ndtr, -4, 2),
     unary("special.entr", s.entr, sp.entr, 0.2, 2, kinks=(([[0.0]], [[np.inf]]), ([[-1.0]], [[np.nan]]))),
-    unary("special.logit", s.logit, sp.logit, 0.1, 0.9),
+    unary("special.logit", s.logit, sp.logit, 0.1, 0.9, kinks=(([[0.0, 1.0, -1.0, 2.0]], [[np.inf, np.inf, np.nan, np.nan]]),)),
     unary("special.logit eps", lambda x: s.logit(x, 0.2), lambda x: sp.logit(np.clip(x, 0.2, 0.8)), 0.3, 0.7,
         kinks=(([[0.25, 0.2, 0.1]], [[1 / (0.25 * 0.75), 1 / (0.2 * 0.8), 0.0]]),)),
     unary("special.expit", s.expit, lambda x: 1 / (1 + np.exp(-x)), complex=True),

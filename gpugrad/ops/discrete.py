@@ -11,7 +11,7 @@ from ..array import Device, device_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, float64
 from ..forward import boxed, size_of
-from ..generator import Generator, own
+from ..generator import Generator, counters
 from ..origin import CONSTANT
 from ..recording import lost
 from . import dropout as _dropout
@@ -120,7 +120,7 @@ def dropout(
     if not rate:
         return x if residual is None else x + residual
     a = raw(x)
-    key, offset = (generator or own()).take(device_of(a), _dropout.offsets(a.size), seed)
+    key, offset = counters(device_of(a), _dropout.offsets(a.size), seed, generator)
     if residual is None:
         return _dropout.dropout(x, rate=rate, seed=key, offset=offset)
     return _dropout.dropout_add(x, residual, rate=rate, seed=key, offset=offset)
