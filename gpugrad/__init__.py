@@ -73,6 +73,7 @@ from .ops.choice import (
 )
 from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
 from .ops.differences import diff as diff, trapezoid as trapezoid
+from .ops.distances import cdist as cdist
 from .ops.index import (
     gather_nd as gather_nd,
     getitem as getitem,
@@ -163,7 +164,6 @@ from .ops.math import (
     tan as tan,
     tanh as tanh,
 )
-from .ops.matrix_functions import cdist as cdist
 from .ops.norm import (
     clip_by_global_norm as clip_by_global_norm,
     clip_by_norm as clip_by_norm,

@@ -266,4 +266,8 @@ def test_large_exponents():
 
 def test_near_rows_keep_their_distance():
     x = np.array([[1e4, 1e4]], np.float32)
-    assert_close(gg.cdist(gg.tensor(x), gg.tensor(x + np.float32(0.25))), [[0.25 * np.sqrt(2)]], rtol=1e-6)
+    y = np.concatenate([x + np.float32(0.25), -x])
+    assert_close(gg.cdist(gg.tensor(x), gg.tensor(y)), [[0.25 * np.sqrt(2), 2e4 * np.sqrt(2)]], rtol=1e-6)
+    gx, gy = gradient(gg.cdist, x, y)
+    assert_close(gy[0], [np.sqrt(0.5)] * 2, rtol=1e-6)
+    assert_close(gx, [[0, 0]], atol=1e-6)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..op import Parts, op
+from .casting import zeros_like
 from .linalg import product_op
 from .math import imag
 from .matrices import NO_SVD, lapack, matrices, narrowed
@@ -45,8 +46,8 @@ def _between(xp: Any, s: Any) -> Any:
     n = s.shape[-1]
     i, j, one = xp.arange(n)[:, None], xp.arange(n), xp.ones_like(s[..., None, :])
     rows = s[..., None, :]
-    inside = xp.cumprod(xp.where((i < j), rows, one), axis=-1)  # of those from i on, up to j
-    inside = xp.where(j > i + 1, xp.roll(inside, 1, -1), one)
+    inside = xp.cumprod(xp.where(i < j, rows, one), axis=-1)  # of those after the i-th, with the j-th
+    inside = xp.where(j > i + 1, xp.roll(inside, 1, -1), one)  # and without it
     before = xp.prod(xp.where(j < i, rows, one), axis=-1)
     after = xp.where(i <= j, xp.prod(xp.where(j > i, rows, one), axis=-1)[..., None, :], 0)
     upper = before[..., :, None] * (inside * after)
@@ -94,8 +95,7 @@ def _slogdet_rule(g: Parts, x: Any, sign: Any) -> Any:
     if 0 in g and sign.dtype.kind == "c":  # dsign = i sign Im tr(x⁻¹ dx)
         turn = imag(g[0] * sign) * 1j
         total = turn if total is None else total + turn
-    slope = matrix_transpose(inv(x))
-    return slope * (0 if total is None else _each(total))
+    return zeros_like(x) if total is None else _each(total) * matrix_transpose(inv(x))
 
 
 @op(x=_slogdet_rule, several=("sign", "logabsdet"), name="slogdet")

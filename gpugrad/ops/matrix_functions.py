@@ -1,4 +1,4 @@
-"""Powers, exponential and norms of matrices, and distances between the rows of two."""
+"""Powers, exponential and norms of matrices."""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
@@ -8,22 +8,18 @@ import math
 import operator
 from typing import Any
 
-import numpy as np
-
 from ..array import xp as xp_of
 from ..core import raw
-from ..forward import fit
 from ..op import op
 from .casting import zeros_like
 from .decompositions import svdvals
 from .index import getitem
 from .linalg import product_op, vector_norm
-from .logic import where
 from .math import abs
-from .matrices import bar, lapack, matrices, narrowed, widened
+from .matrices import lapack, matrices, narrowed
 from .reduce import max as largest, min as smallest, sum
 from .shape import concat, expand_dims, matrix_transpose, moveaxis
-from .solve import inv, like
+from .solve import inv
 
 
 def matrix_power(x: Any, n: int) -> Any:
@@ -117,55 +113,3 @@ def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[in
         n = raw(given).ndim
         out = expand_dims(out, tuple(sorted(i % n for i in axis)))
     return narrowed(out, x)
-
-
-# ---------------------------------------------------------------------------------------------- distances
-BYTES = 2**17  # of the distances that are summed at one time: a processor's cache
-
-
-def _distances_rule(g: Any, x: Any, y: Any, out: Any) -> Any:
-    """How each row of x changes the distances: (x - y) / distance, conjugated, times g; 0 where x = y."""
-    same = raw(out) == 0
-    w = where(same, 0, g / where(same, 1, out))
-    return sum(w, axis=-1, keepdims=True) * bar(x) - product_op(w, bar(y))
-
-
-@op(
-    x=_distances_rule,
-    y=lambda g, x, y, out: _distances_rule(matrix_transpose(g), y, x, matrix_transpose(out)),
-    name="cdist",
-)
-def _distances(xp: Any, x: Any, y: Any) -> Any:
-    dtype = np.result_type(x.dtype, y.dtype)
-    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    out = xp.zeros((*lead, x.shape[-2], y.shape[-2]), np.empty(0, dtype).real.dtype)
-    rows = max(1, x.shape[-2] if xp is not np else BYTES // max(1, out[..., :1, :].nbytes))
-    x, y = [xp.ascontiguousarray(v.swapaxes(-1, -2)) for v in (x, y)]
-    for i in range(0, x.shape[-1], rows):
-        total = out[..., i : i + rows, :]
-        for k in range(x.shape[-2]):
-            d = x[..., k, i : i + rows, None] - y[..., k, None, :]
-            d = xp.abs(d) if dtype.kind == "c" else d
-            d *= d
-            total += d
-    return xp.sqrt(out)
-
-
-def cdist(x: Any, y: Any, p: float = 2.0) -> Any:
-    """The p-norm of the difference of each row of x and each row of y.
-
-    x (..., m, d), y (..., n, d) -> (..., m, n); leading axes broadcast.  p from 0 on, inf included; see `vector_norm`.
-    Differences are taken before they are squared, so near rows lose no digits.  ValueError for shapes that do not fit.
-
-    Kink: 0 where two rows are equal.
-    """
-    x, y = fit([x, y], "cdist")
-    a, b = raw(x), raw(y)
-    if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"cdist: x is (..., m, d) and y (..., n, d), given the shapes {a.shape} and {b.shape}")
-    if not p >= 0:
-        raise ValueError(f"cdist: p is 0 or more, not {p!r}")
-    v, w = widened(x), widened(y)
-    if p == 2:
-        return like(_distances(v, w), x, y)
-    return like(vector_norm(expand_dims(v, -2) - expand_dims(w, -3), axis=-1, ord=p), x, y)

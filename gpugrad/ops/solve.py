@@ -49,14 +49,13 @@ def _solved(xp: Any, a: Any, b: Any) -> Any:
     return lapack(SINGULAR, xp.linalg.solve, a, b)
 
 
-@op(
+_solve = op(
+    _solved,
+    name="solve",
     via=lambda g, a: _solve(matrix_transpose(a), g),
     a=lambda g, out: -product_op(g, matrix_transpose(out)),
     b=lambda g: g,
-    name="solve",
 )
-def _solve(xp: Any, a: Any, b: Any) -> Any:
-    return _solved(xp, a, b)
 
 
 def system(name: str, a: Any, b: Any, square: bool = True) -> tuple[Any, Any, bool]:
