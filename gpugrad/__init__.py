@@ -3,9 +3,12 @@
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
+    fft as fft,
+    linalg as linalg,
     nn as nn,
     optim as optim,
     random as random,
+    sparse as sparse,
     special as special,
     testing as testing,
 )
@@ -61,10 +64,15 @@ from .ops.casting import (
 )
 from .ops.choice import (
     clip as clip,
+    fmax as fmax,
+    fmin as fmin,
+    heaviside as heaviside,
     maximum as maximum,
     minimum as minimum,
+    nan_to_num as nan_to_num,
 )
 from .ops.diagonal import diag as diag, diag_embed as diag_embed, diagonal as diagonal, trace as trace
+from .ops.differences import diff as diff, trapezoid as trapezoid
 from .ops.index import (
     gather_nd as gather_nd,
     getitem as getitem,
@@ -80,13 +88,19 @@ from .ops.linalg import (
     matmul as matmul,
     outer as outer,
     tensordot as tensordot,
-    vecdot as vecdot,
     vector_norm as vector_norm,
 )
 from .ops.logic import (
+    bitwise_and as bitwise_and,
+    bitwise_invert as bitwise_invert,
+    bitwise_left_shift as bitwise_left_shift,
+    bitwise_or as bitwise_or,
+    bitwise_right_shift as bitwise_right_shift,
+    bitwise_xor as bitwise_xor,
     equal as equal,
     greater as greater,
     greater_equal as greater_equal,
+    isclose as isclose,
     isfinite as isfinite,
     isinf as isinf,
     isnan as isnan,
@@ -97,6 +111,7 @@ from .ops.logic import (
     logical_or as logical_or,
     logical_xor as logical_xor,
     not_equal as not_equal,
+    signbit as signbit,
     where as where,
 )
 from .ops.math import (
@@ -104,34 +119,43 @@ from .ops.math import (
     acos as acos,
     acosh as acosh,
     add as add,
+    angle as angle,
     asin as asin,
     asinh as asinh,
     atan as atan,
     atan2 as atan2,
     atanh as atanh,
+    cbrt as cbrt,
     conj as conj,
+    copysign as copysign,
     cos as cos,
     cosh as cosh,
+    deg2rad as deg2rad,
     divide as divide,
     exp as exp,
     exp2 as exp2,
     expm1 as expm1,
+    float_power as float_power,
     hypot as hypot,
     imag as imag,
+    lerp as lerp,
     log as log,
     log1p as log1p,
     log2 as log2,
     log10 as log10,
     logaddexp as logaddexp,
+    logaddexp2 as logaddexp2,
     multiply as multiply,
     negative as negative,
     positive as positive,
     pow as pow,
+    rad2deg as rad2deg,
     real as real,
     reciprocal as reciprocal,
     rsqrt as rsqrt,
     sign as sign,
     sin as sin,
+    sinc as sinc,
     sinh as sinh,
     sqrt as sqrt,
     square as square,
@@ -139,24 +163,30 @@ from .ops.math import (
     tan as tan,
     tanh as tanh,
 )
+from .ops.matrix_functions import cdist as cdist
 from .ops.norm import (
     clip_by_global_norm as clip_by_global_norm,
     clip_by_norm as clip_by_norm,
     global_norm as global_norm,
+    norm as norm,
     normalize as normalize,
 )
 from .ops.pad import pad as pad
+from .ops.products import cross as cross, dot as dot, inner as inner, kron as kron, vecdot as vecdot
+from .ops.quantile import median as median, quantile as quantile
 from .ops.reduce import (
     all as all,
     any as any,
     argmax as argmax,
     argmin as argmin,
+    average as average,
     count_nonzero as count_nonzero,
-    cumsum as cumsum,
     logsumexp as logsumexp,
     max as max,
     mean as mean,
     min as min,
+    nanmean as nanmean,
+    nansum as nansum,
     prod as prod,
     std as std,
     sum as sum,
@@ -166,9 +196,33 @@ from .ops.rounding import (
     ceil as ceil,
     floor as floor,
     floor_divide as floor_divide,
+    fmod as fmod,
+    frac as frac,
     remainder as remainder,
     round as round,
     trunc as trunc,
+)
+from .ops.scan import (
+    cumlogsumexp as cumlogsumexp,
+    cummax as cummax,
+    cummin as cummin,
+    cumprod as cumprod,
+    cumsum as cumsum,
+    cumulative_prod as cumulative_prod,
+    cumulative_sum as cumulative_sum,
+)
+from .ops.scatter import (
+    at as at,
+    index_add as index_add,
+    put_along_axis as put_along_axis,
+    scatter_nd as scatter_nd,
+)
+from .ops.segment import (
+    segment_max as segment_max,
+    segment_mean as segment_mean,
+    segment_min as segment_min,
+    segment_prod as segment_prod,
+    segment_sum as segment_sum,
 )
 from .ops.shape import (
     broadcast_arrays as broadcast_arrays,

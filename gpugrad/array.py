@@ -91,12 +91,19 @@ class Library:
         """A context manager inside which new arrays land on `device`."""
         return NOTHING
 
-    def generator(self, seed: int | None, device: Device) -> Any:
-        return np.random.default_rng(seed)
-
     def special(self) -> Any:
         """The namespace of the special functions, under the names of `scipy.special`."""
         return host_special
+
+    def sparse(self) -> Any:
+        """The namespace of sparse matrices, under the names of `scipy.sparse`, `linalg` with it."""
+        try:
+            import scipy.sparse.linalg  # pyright: ignore[reportMissingImports]
+        except ImportError as e:
+            raise ImportError(
+                f"sparse matrices on the CPU are SciPy's, which is not installed ({e}): pip install 'gpugrad[scipy]'"
+            ) from None
+        return scipy.sparse
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         """A CUDA kernel as a function of (grid, block, arguments), where the library `compiles`."""

@@ -17,7 +17,8 @@ from .hooks import arriving, deposited, gathering, leaving, suspecting
 from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
-from .recording import active
+from .paths import PICK
+from .recording import active, record
 
 _age = attrgetter("seq")
 _deposit_lock = threading.RLock()  # what is called under it may run a finalizer that deposits
@@ -325,6 +326,10 @@ def _lifted(n: Node, head: Node) -> tuple:
     inputs = [
         v if v is None else wrap(v, e) if e is not None else _since_watched(v) for v, e in zip(s, n.edges, strict=False)
     ]
+    if n.op.outs:  # several outputs, each with the history that its user's tensor has
+        end = len(s) - n.op.outs
+        outs = [v if v is None else record(PICK, v, (None, None, i, None), (head,)) for i, v in enumerate(s[end:])]
+        return (*inputs, None, *s[k + 1 : end], *outs)
     return (*inputs, s[k] if s[k] is None else wrap(s[k], head), *s[k + 1 :])
 
 

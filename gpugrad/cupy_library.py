@@ -64,14 +64,15 @@ class CupyLibrary(Library):
     def scope(self, device: Device) -> Any:
         return NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)
 
-    def generator(self, seed: int | None, device: Device) -> Any:
-        with self.scope(device):
-            return self.xp.random.default_rng(seed)
-
     def special(self) -> Any:
         import cupyx.scipy.special  # pyright: ignore[reportMissingImports]
 
         return cupyx.scipy.special
+
+    def sparse(self) -> Any:
+        import cupyx.scipy.sparse.linalg  # pyright: ignore[reportMissingImports]
+
+        return cupyx.scipy.sparse
 
     def compile(self, code: str, kernel: str, device: Device) -> Any:
         with self.scope(device):

@@ -39,7 +39,7 @@ class CustomOp:
     """
 
     __slots__ = ("kind", "like", "materialize", "name", "quick", "saves", "several")
-    adds = None
+    adds, outs = None, 0
 
     def __init__(
         self, name: str, inputs: int, out: Any, kind: type[Tensor], saves: bool = True, materialize: bool = True

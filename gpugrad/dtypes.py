@@ -28,6 +28,11 @@ def is_inexact(dtype: np.dtype) -> bool:
     return dtype.kind in "fc" or dtype == bfloat16
 
 
+def category(dtype: np.dtype) -> int:
+    """bool, integers, floats, complex numbers, in this order."""
+    return 2 if dtype == bfloat16 else {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}[dtype.kind]
+
+
 def as_dtype(value: DTypeLike) -> np.dtype:
     """`value` as a NumPy dtype.  TypeError if it names none, or one that gpugrad does not compute with."""
     if isinstance(value, str) and value == "bfloat16":

@@ -16,17 +16,12 @@ import numpy as np
 from . import autograd
 from .array import xp
 from .core import Tensor, raw, trainable, wrap, writes
-from .dtypes import bfloat16
+from .dtypes import category
 from .ops import casting, index, shape
 
 _ALONE: tuple[Any, Any] = (None, None)
 # The views of an owner, by its id: (weak reference to the owner, [(weak reference to a view, the way to it)]).
 _views: dict[int, tuple[Any, list[tuple[Any, Callable[[Tensor], Tensor]]]]] = {}
-
-
-def category(dtype: np.dtype) -> int:
-    """bool, integers, floats, complex numbers, in this order."""
-    return 2 if dtype == bfloat16 else {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}[dtype.kind]
 
 
 def view(base: Tensor, forth: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -151,7 +146,7 @@ def set_item(t: Tensor, key: Any, value: Any) -> None:
     check(t)
     if not isinstance(value, Tensor):
         value = wrap(xp(t.array).asarray(value, t.array.dtype))
-    change(t, index.put(t, casting.astype(value, t.array.dtype), key=index._raw_key(key)))
+    change(t, index.put(t, casting.astype(value, t.array.dtype), key=index.settled("put", t.array, key)))
 
 
 def get_item(t: Tensor, key: Any) -> Tensor:

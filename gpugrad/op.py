@@ -42,7 +42,7 @@ def op(
     pull: Rule | None = None,
     via: Rule | None = None,
     adds: dict[str, Rule] | None = None,
-    several: bool = False,
+    several: bool | tuple[str, ...] = False,
     differentiable: bool = True,
     checked: bool = False,
     **rules: Rule | None,
@@ -57,7 +57,8 @@ def op(
     via       the first step of all pullbacks, taken once: what it answers, they get in the place of the cotangent
     adds      `f(g, ..., total)` for some inputs: adds the cotangent to the array `total` and answers it; or None,
               where that is no better than a sum
-    several   the forward returns a tuple of outputs, and the pullback takes `Parts`
+    several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
+              for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
               LookupError when somebody differentiates with respect to it, unless the op has no rule at all and a
               gradient was registered for its name (`gg.register_gradient`)
@@ -86,19 +87,20 @@ def op(
         rules = {**{a: missing(name, a) for a in args}, **rules}
     if checked:
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
-    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds)
+    outs = several if isinstance(several, tuple) else ()
+    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs)
     self.fused = gpu is not None
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:
-        host, run = [checked_forward(name, f, several or bool(aux)) for f in (host, run)]
+        host, run = [checked_forward(name, f, bool(several or aux)) for f in (host, run)]
     simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         make = unary_static if static else unary
     elif simple and len(self.rules) < 4 and not static:
         make = binary if len(self.rules) == 2 else ternary
     else:
-        make = partial(general, aux=aux, several=several)
+        make = partial(general, aux=aux, several=bool(several))
     return _finished(make, self, host, run, Tensor, self.args, forward.__doc__)
 
 

@@ -313,6 +313,8 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
         extra: tuple[Any, ...] = ()
         if aux:
             out, *extra = out  # type: ignore[assignment]
+        if self.outs:
+            extra = (*extra, *out)
         if tracked is None:
             t = wrap(out, None, kind)
         else:

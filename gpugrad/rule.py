@@ -22,8 +22,9 @@ class Op:
     `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
-    `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, None)` what the pullbacks of
-    the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
+    The last `outs` names are those of several outputs.
+    `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
+    of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Op:
         "name",
         "names",
         "needs",
+        "outs",
         "quick",
         "rules",
         "saves",
@@ -53,9 +55,10 @@ class Op:
         rules: Any,
         via: Rule | None = None,
         adds: dict[str, Rule] | None = None,
+        outs: tuple[str, ...] = (),
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
-        self.names = [*args, "out", *static, *aux]
+        self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)
         if pull:
             rules = dict.fromkeys(args, pull)
         for a in rules:

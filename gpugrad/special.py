@@ -8,6 +8,7 @@ from .ops.gamma import (
     gamma as gamma,
     gammainc as gammainc,
     gammaincc as gammaincc,
+    gammaincinv as gammaincinv,
     gammaln as gammaln,
     multigammaln as multigammaln,
     polygamma as polygamma,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,8 @@ from . import array as _array, autograd, dtypes as _dtypes
 from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
-from .forward import explain, pair
-from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, shape
+from .forward import explain, pair, size_of
+from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
 
@@ -49,33 +48,24 @@ def _made(name: str, device: str | Device | None, requires_grad: bool, *args: An
     return autograd.require_grad(t) if requires_grad else t
 
 
-def _size(shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, (int, np.integer)):
-        return (int(shape),)
-    try:
-        return tuple([operator.index(n) for n in shape])
-    except TypeError:
-        raise TypeError(f"a shape is an integer or a tuple of integers, not {shape!r}") from None
-
-
 def zeros(
     shape: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A Tensor of zeros."""
-    return _made("zeros", device, requires_grad, _size(shape), as_dtype(dtype or default_float()))
+    return _made("zeros", device, requires_grad, size_of(shape), as_dtype(dtype or default_float()))
 
 
 def ones(
     shape: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A Tensor of ones."""
-    return _made("ones", device, requires_grad, _size(shape), as_dtype(dtype or default_float()))
+    return _made("ones", device, requires_grad, size_of(shape), as_dtype(dtype or default_float()))
 
 
 def full(shape: Any, fill_value: Any, dtype: DTypeLike = None, device: str | Device | None = None) -> Tensor:
     """A Tensor filled with one number."""
     value = raw(tensor(fill_value, dtype, "cpu"))
-    return _made("full", device, False, _size(shape), value.item(), value.dtype)
+    return _made("full", device, False, size_of(shape), value.item(), value.dtype)
 
 
 def arange(
@@ -204,7 +194,7 @@ def _len(t: Tensor) -> int:
 def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
     raise TypeError(
         f"'{type(t).__name__}' object does not support item assignment; tensors do not change. "
-        f"Use {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
+        f"Use t.at[key].set(value), {t.prefix}where(mask, new, t), or a Variable and v[key].assign(value)."
     )
 
 
@@ -259,11 +249,13 @@ def _bind() -> None:
     T.__gt__, T.__ge__ = _compare(logic.greater), _compare(logic.greater_equal)
     T.__eq__, T.__ne__ = _compare(logic.equal, False), _compare(logic.not_equal, True)
     T.__and__, T.__or__, T.__xor__ = logic.bitwise_and, logic.bitwise_or, logic.bitwise_xor
-    T.__invert__ = logic.bitwise_invert
+    T.__invert__, T.__lshift__, T.__rshift__ = logic.bitwise_invert, logic.bitwise_left_shift, logic.bitwise_right_shift
+    T.__rlshift__, T.__rrshift__ = _reflect(logic.bitwise_left_shift), _reflect(logic.bitwise_right_shift)
     T.pair, T.explain = staticmethod(pair), staticmethod(explain)
     T.__deepcopy__, T.__reduce__ = _deepcopy, _reduce
     T.__hash__ = object.__hash__  # by identity, so that tensors can be keys
     T.__getitem__, T.__setitem__ = index.getitem, _no_setitem
+    T.at = property(scatter.at, doc=scatter.at.__doc__)
     T.__contains__ = lambda t, x: bool(to_numpy(logic.equal(t, x)).any())
     T.__len__, T.__iter__, T.__bool__, T.__repr__ = _len, _iter, _bool, _repr
     T.__float__ = lambda t: float(item(t))
@@ -316,7 +308,7 @@ def _bind() -> None:
     T.std = lambda t, axis=None, correction=0, keepdims=False: reduce.std(
         t, axis=axis, correction=correction, keepdims=keepdims
     )
-    T.cumsum = lambda t, axis=-1: reduce.cumsum(t, axis=axis)
+    T.cumsum = lambda t, axis=-1: scan.cumsum(t, axis=axis)
     for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "conj"):
         setattr(T, name, getattr(math, name))
     T.clip = choice.clip

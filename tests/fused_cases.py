@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpugrad import fused
-from gpugrad.array import to_host
+from gpugrad.array import device_of, to_host
 
 SIZES = (0, 1, 31, 33, 255, 1000, 1009)
 FLAT = [(n,) for n in SIZES] + [(3, 4, 5)]
@@ -337,6 +337,18 @@ def dropout(rng, shape):
         return [first * x / 0.7, second * x * 4 + r, x, r, 0 * x]
 
     return [x, r, Fixed(np.array([1000], np.uint64))], call, reference
+
+
+@case(FLAT)
+def random_bits(rng, shape):
+    n, seed, draws = math.prod(shape), 2**63 + 12345, (0, 2**40 + 7)
+
+    def reference(like):
+        i = np.arange(-(-n // 4), dtype=np.uint64)
+        words = [[i, 0 * i, 0 * i + draw % 2**32, 0 * i + (draw >> 32)] for draw in draws]
+        return [rounds(c, [seed & 0xFFFFFFFF, seed >> 32]).reshape(-1)[:n] for c in words]
+
+    return [np.zeros(shape)], lambda x: [fused.random_bits(device_of(x), n, seed, d) for d in draws], reference
 
 
 # ---------------------------------------------------------------------------------------------- embedding

@@ -6,6 +6,7 @@ forgot that not every array is NumPy's fails here as it would on a GPU.
 """
 
 import contextlib
+import importlib
 import operator
 from operator import attrgetter
 from sys import getrefcount
@@ -153,6 +154,22 @@ for _name in "lt le gt ge eq ne".split():
     setattr(Array, f"__{_name}__", _operator(getattr(operator, f"__{_name}__")))
 
 
+# The dtypes for which CuPy's f.at is right: its maximum of doubles is one of floats, and none of floats keeps NaN.
+_WHOLE = "int32 uint32 uint64"
+_ATOMIC = {"add": f"{_WHOLE} float16 float32 float64", "maximum": _WHOLE, "minimum": _WHOLE}
+
+
+def _atomic(at, dtypes):
+    def call(a, indices, b):
+        if str(a.dtype) not in dtypes.split() or a.dtype != b.dtype:
+            raise TypeError(f"only supports {dtypes}, as data type")
+        # NumPy 2.4 mistakes values that are to be broadcast to one index array of several axes.
+        b = np.broadcast_to(b.host, a.host[_open(indices)].shape)
+        at(a.host, _open(indices), b)
+
+    return call
+
+
 class Namespace:
     """NumPy's functions for our arrays; NumPy's own they refuse, but for those that make ours of them."""
 
@@ -172,10 +189,45 @@ class Namespace:
             value = Namespace(value)
         elif callable(value) and not isinstance(value, type):
             value = _ours(value, takes_numpy=name in ("asarray", "array"))
-            if hasattr(found, "at"):
-                value.at = _ours(found.at)
+            if name in _ATOMIC:
+                value.at = _atomic(found.at, _ATOMIC[name])
         setattr(self, name, value)
         return value
+
+
+class Sparse:
+    """SciPy's sparse matrices for our arrays: what CuPy has of them, as far as gpugrad asks for it."""
+
+    def __init__(self, host=None):
+        self.host = host
+
+    def csr_matrix(self, parts, shape):
+        return self._made("csr_matrix", parts, shape)
+
+    def csc_matrix(self, parts, shape):
+        return self._made("csc_matrix", parts, shape)
+
+    def _made(self, kind, parts, shape):
+        _refuse(parts)
+        return Sparse(getattr(importlib.import_module("scipy.sparse"), kind)(_open(parts), shape=shape))
+
+    def copy(self):
+        return Sparse(self.host.copy())
+
+    @property
+    def linalg(self):
+        return self
+
+    def splu(self, matrix):
+        return Sparse(importlib.import_module("scipy.sparse.linalg").splu(matrix.host))
+
+    def solve(self, b, trans="N"):
+        _refuse((b,))
+        return Array(self.host.solve(b.host, trans))
+
+    def __matmul__(self, x):
+        _refuse((x,))
+        return Array(self.host @ x.host)
 
 
 class StandIn(Library):
@@ -196,6 +248,9 @@ class StandIn(Library):
 
     def special(self):
         return Namespace(host_special)
+
+    def sparse(self):
+        return Sparse()
 
     def address(self, x):
         return x.host.ctypes.data

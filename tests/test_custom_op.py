@@ -87,3 +87,23 @@ def test_a_first_step_that_pullbacks_share():
     gg.testing.check_grads(f, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
     with pytest.raises(TypeError, match="`via` and `adds` go with a rule for each input"):
         gg.op(lambda xp, x: x, name="both", pull=lambda g: (g,), via=lambda g: g)
+
+
+def test_outputs_that_pullbacks_ask_for_by_name():
+    """Each is a variable: the second order goes through it."""
+
+    def pull(g, size, root):
+        total = 0
+        if 0 in g:
+            total = total + g[0] * root * 1.5
+        return total + g[1] / (root * 2) if 1 in g else total
+
+    both = gg.op(lambda xp, x: (x * xp.sqrt(x), xp.sqrt(x)), name="both", several=("size", "root"), x=pull)
+    x = gg.tensor(np.array([4.0, 9.0]), requires_grad=True)
+    size, root = both(x)
+    (g,) = gg.grad((size + root).sum(), x, create_graph=True)
+    np.testing.assert_allclose(g.detach().numpy(), 1.5 * np.sqrt([4, 9]) + 0.5 / np.sqrt([4, 9]))
+    (h,) = gg.grad(g.sum(), x)
+    np.testing.assert_allclose(h.numpy(), 0.75 / np.sqrt([4, 9]) - 0.25 * np.array([4.0, 9]) ** -1.5)
+    (g,) = gg.grad(both(x)[1].sum(), x)  # one alone
+    np.testing.assert_allclose(g.numpy(), 0.5 / np.sqrt([4, 9]))

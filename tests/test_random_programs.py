@@ -35,6 +35,11 @@ anything, pair = fits(1), fits(2, lambda a, b: broadcast(a, b) is not None)
 matrix, axis = fits(1, lambda a: len(a) == 2), fits(1, lambda a: len(a) > 0)
 
 
+def kept_between(x, low, high):
+    """`clip` by the real part, so that a complex step passes."""
+    return np.where(x.real < low, low, np.where(x.real > high, high, x))
+
+
 def broadcast(a, b):
     try:
         return np.broadcast_shapes(a, b)
@@ -64,6 +69,71 @@ STEPS = {
         lambda x, y: (x * x + 1) ** y.sin(),
     ),
     "logaddexp": (pair, gg.logaddexp, lambda x, y: np.log(np.exp(x) + np.exp(y)), lambda x, y: torch.logaddexp(x, y)),
+    "cbrt": (
+        anything,
+        lambda x: gg.cbrt(x * x + 1),
+        lambda x: (x * x + 1) ** (1 / 3),
+        lambda x: (x * x + 1) ** (1 / 3),
+    ),
+    "rsqrt": (anything, lambda x: gg.rsqrt(1 + x**2), lambda x: (1 + x**2) ** -0.5, lambda x: (1 + x**2).rsqrt()),
+    "expm1": (anything, lambda x: gg.expm1(x * 0.5), lambda x: np.expm1(x * 0.5), lambda x: (x * 0.5).expm1()),
+    "log1p": (anything, lambda x: gg.log1p(x * x), lambda x: np.log1p(x * x), lambda x: (x * x).log1p()),
+    "asinh": (anything, gg.asinh, np.arcsinh, lambda x: x.asinh()),
+    "sinc": (anything, gg.sinc, lambda x: np.sin(np.pi * x) / (np.pi * x), lambda x: x.sinc()),
+    "float_power": (
+        anything,
+        lambda x: gg.float_power(x * x + 1, 0.3),
+        lambda x: (x * x + 1) ** 0.3,
+        lambda x: (x * x + 1).float_power(0.3),
+    ),
+    "abs": (anything, gg.abs, lambda x: x * np.sign(x.real), lambda x: x.abs()),
+    "copysign": (
+        pair,
+        gg.copysign,
+        lambda x, y: x * np.sign(x.real) * np.sign(y.real),
+        lambda x, y: torch.copysign(x, y),
+    ),
+    "maximum": (pair, gg.maximum, lambda x, y: np.where(x.real > y.real, x, y), lambda x, y: torch.maximum(x, y)),
+    "fmin": (pair, gg.fmin, lambda x, y: np.where(x.real < y.real, x, y), lambda x, y: torch.fmin(x, y)),
+    "hypot": (pair, gg.hypot, lambda x, y: np.sqrt(x * x + y * y), lambda x, y: torch.hypot(x, y)),
+    "atan2": (
+        pair,
+        lambda x, y: gg.atan2(x, y * y + 1),
+        lambda x, y: np.arctan(x / (y * y + 1)),
+        lambda x, y: torch.atan2(x, y * y + 1),
+    ),
+    "lerp": (
+        pair,
+        lambda x, y: gg.lerp(x, y, nn.sigmoid(x)),
+        lambda x, y: x + (y - x) / (1 + np.exp(-x)),
+        lambda x, y: torch.lerp(*torch.broadcast_tensors(x, y, x.sigmoid())),
+    ),
+    "clip": (anything, lambda x: gg.clip(x, -1, 1), lambda x: kept_between(x, -1, 1), lambda x: x.clamp(-1, 1)),
+    "elu": (
+        anything,
+        lambda x: nn.elu(x, alpha=0.5),
+        lambda x: np.where(x.real > 0, x, 0.5 * np.expm1(x)),
+        lambda x: torch.nn.functional.elu(x, 0.5),
+    ),
+    "mish": (
+        anything,
+        nn.mish,
+        lambda x: x * np.tanh(np.log(1 + np.exp(x))),
+        lambda x: torch.nn.functional.mish(x),
+    ),
+    "silu": (anything, nn.silu, lambda x: x / (1 + np.exp(-x)), lambda x: torch.nn.functional.silu(x)),
+    "hardswish": (
+        anything,
+        nn.hardswish,
+        lambda x: x * kept_between(x + 3, 0, 6) / 6,
+        lambda x: torch.nn.functional.hardswish(x),
+    ),
+    "softsign": (
+        anything,
+        nn.softsign,
+        lambda x: x / (1 + x * np.sign(x.real)),
+        lambda x: torch.nn.functional.softsign(x),
+    ),
     "sum": (axis, lambda x: x.sum(axis=-1), lambda x: x.sum(-1), lambda x: x.sum(-1)),
     "mean": (
         axis,

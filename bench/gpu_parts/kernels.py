@@ -9,7 +9,7 @@ import numpy as np
 
 import gpugrad as gg
 from gpugrad import fused
-from gpugrad.array import to_host
+from gpugrad.array import device_of, to_host
 from gpugrad.dtypes import as_dtype, wide
 from gpugrad.fused.optimizer import GRADIENT, PARAMETER, STATE, STATE2
 
@@ -324,6 +324,7 @@ ROWS = [
         )
         for n, of in POSITIONS
     ],
+    Row("random_bits", X, lambda x: fused.random_bits(device_of(x), x.size, 1, 0), "", "out", partly="x"),
     Row("dropout", X, lambda x: fused.dropout(x, 0.1, 1, 0), "x", "out"),
     Row(
         "dropout with residual",

@@ -32,6 +32,7 @@ from .optimizer import (
     schedule as schedule,
     sgd as sgd,
 )
+from .random import random_bits as random_bits
 from .softmax import (
     softmax as softmax,
     softmax_grad as softmax_grad,

@@ -1,15 +1,32 @@
 """Floor 7: modules, layers, activations and losses."""
 
 from ..ops.activation import (
-    elu as elu,
     gelu as gelu,
-    leaky_relu as leaky_relu,
     log_sigmoid as log_sigmoid,
+    mish as mish,
     relu as relu,
     relu_mask as relu_mask,
     sigmoid as sigmoid,
     silu as silu,
     softplus as softplus,
+)
+from ..ops.adaptive_pool import (
+    adaptive_avg_pool1d as adaptive_avg_pool1d,
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_avg_pool3d as adaptive_avg_pool3d,
+    adaptive_max_pool1d as adaptive_max_pool1d,
+    adaptive_max_pool2d as adaptive_max_pool2d,
+    adaptive_max_pool3d as adaptive_max_pool3d,
+    global_avg_pool as global_avg_pool,
+    global_max_pool as global_max_pool,
+)
+from ..ops.conv import (
+    conv1d as conv1d,
+    conv2d as conv2d,
+    conv3d as conv3d,
+    conv_transpose1d as conv_transpose1d,
+    conv_transpose2d as conv_transpose2d,
+    conv_transpose3d as conv_transpose3d,
 )
 from ..ops.ctc import ctc_loss as ctc_loss
 from ..ops.distance import (
@@ -27,6 +44,8 @@ from ..ops.divergence import (
     poisson_nll_loss as poisson_nll_loss,
 )
 from ..ops.feed_forward import feed_forward as feed_forward
+from ..ops.group_norm import group_norm as group_norm, instance_norm as instance_norm
+from ..ops.interpolate import interpolate as interpolate
 from ..ops.linear import linear as linear
 from ..ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss, nll_loss as nll_loss
 from ..ops.margin import (
@@ -41,7 +60,34 @@ from ..ops.margin import (
     triplet_margin_loss as triplet_margin_loss,
 )
 from ..ops.math import tanh as tanh
-from ..ops.softmax import log_softmax as log_softmax, softmax as softmax
+from ..ops.norm import l2_normalize as l2_normalize
+from ..ops.piecewise import (
+    celu as celu,
+    elu as elu,
+    glu as glu,
+    hardshrink as hardshrink,
+    hardsigmoid as hardsigmoid,
+    hardswish as hardswish,
+    hardtanh as hardtanh,
+    leaky_relu as leaky_relu,
+    prelu as prelu,
+    relu6 as relu6,
+    selu as selu,
+    softshrink as softshrink,
+    softsign as softsign,
+    tanhshrink as tanhshrink,
+    threshold as threshold,
+)
+from ..ops.pool import (
+    avg_pool1d as avg_pool1d,
+    avg_pool2d as avg_pool2d,
+    avg_pool3d as avg_pool3d,
+    max_pool1d as max_pool1d,
+    max_pool2d as max_pool2d,
+    max_pool3d as max_pool3d,
+)
+from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
+from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter
 from . import init as init
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention

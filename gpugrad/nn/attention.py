@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
 from ..array import device_of
 from ..core import Tensor, raw
 from ..dtypes import is_float
 from ..forward import fit, placed
+from ..generator import own
 from ..ops import attention as ops
 from ..ops.shape import expand_dims, reshape
 
@@ -58,7 +58,7 @@ def scaled_dot_product_attention(
         if mask is not None and mask.ndim > 2:
             mask = split(mask) if mask.shape[-3] > 1 else expand_dims(mask, -3)
     scores = _scores(raw(query), raw(key), raw(value), raw(mask))
-    seed, offset = random.counters(device_of(raw(query)), math.prod(scores)) if dropout_p else (0, 0)
+    seed, offset = own().take(device_of(raw(query)), math.prod(scores)) if dropout_p else (0, 0)
     how = ops.How(is_causal, max(width, 1) ** -0.5 if scale is None else scale, float(dropout_p), seed, offset)
     bias = isinstance(mask, Tensor) and mask.node is not None and is_float(mask.dtype)
     out = ops.attention(query, key, value, mask, how=how, bias=bias)

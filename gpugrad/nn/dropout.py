@@ -4,31 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import random
-from ..array import device_of
-from ..core import raw
-from ..forward import boxed
-from ..ops import dropout as ops
+from ..ops.discrete import dropout as dropout
 from ..ops.math import multiply
 from .module import Module
-
-
-def dropout(x: Any, rate: float = 0.5, seed: int | None = None, residual: Any = None) -> Any:
-    """x with each element set to 0 with probability `rate`, the others scaled to keep the mean; plus the residual.
-
-    Srivastava et al. 2014.  What the gradient keeps is a seed and an offset, no mask.  With `seed`, the numbers are the
-    next of a stream of their own.  ValueError unless 0 <= rate < 1.
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
-    x = boxed(x, "dropout")
-    if not rate:
-        return x if residual is None else x + residual
-    a = raw(x)
-    key, offset = random.counters(device_of(a), ops.offsets(a.size), seed)
-    if residual is None:
-        return ops.dropout(x, rate=rate, seed=key, offset=offset)
-    return ops.dropout_add(x, residual, rate=rate, seed=key, offset=offset)
 
 
 class Dropout(Module):

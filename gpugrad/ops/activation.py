@@ -1,4 +1,4 @@
-"""Activations.  Kinks: relu'(0) = 0.
+"""relu and the smooth activations; the others made of pieces are in piecewise.py.
 
 Each fused gradient is an op with a rule of its own, so every order works.
 """
@@ -13,19 +13,24 @@ from typing import Any
 import numpy as np
 
 from ..array import special
+from ..core import raw
 from ..dtypes import is_float, wide
 from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
 from ..kernels import usable
 from ..op import op
+from .casting import astype
 from .logic import where
-from .math import exp, negative, tanh
+from .math import exp, expm1, square, tanh
 
 SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 
 
 def _relu(xp: Any, x: Any) -> Any:
-    """max(x, 0).  Keeps its output, which the next layer keeps anyway; `relu_mask` keeps a bit an element."""
+    """max(x, 0).  Keeps its output, which the next layer keeps anyway; `relu_mask` keeps a bit an element.
+
+    Kink: 0 at 0.
+    """
     return xp.maximum(x, x.dtype.type(0))
 
 
@@ -62,6 +67,8 @@ def _relu_mask(xp: Any, x: Any) -> Any:
 
     `relu` keeps its output, which costs nothing where the next op keeps it anyway, as matrix products do; write
     `relu_mask` before ops that do not (sums, additions, reshapes, other activations by their output).
+
+    Kink: 0 at 0.
     """
     return xp.maximum(x, x.dtype.type(0)), xp.packbits((x > 0).reshape(-1))
 
@@ -87,13 +94,15 @@ relu_mask_grad = op(_relu_mask_grad, name="relu_mask_grad", g=lambda h, bits: re
 def _sigmoid(xp: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_float(x)
-    one = x.dtype.type(1)
     if x.dtype.kind == "c":
-        return one / (one + xp.exp(-x))
-    e = xp.exp(-xp.abs(x))  # never overflows, and keeps the lower tail
-    out = select(xp, x < 0, e, one)
-    e += one
-    out /= e
+        below = x.real < 0
+        e = xp.exp(select(xp, below, x, -x))
+        return select(xp, below, e, e.dtype.type(1)) / (e + 1)
+    zero = x.dtype.type(0)
+    out = xp.exp(xp.minimum(x, zero))  # exp of what is not positive never overflows, and keeps the lower tail
+    total = xp.exp(-xp.maximum(x, zero))
+    total += out
+    out /= total
     return out
 
 
@@ -123,18 +132,6 @@ sigmoid_grad = op(
 )
 
 
-@op(x=lambda g, x: g * sigmoid(x))
-def softplus(xp: Any, x: Any) -> Any:
-    """log(1 + exp(x)), without overflow."""
-    x = as_float(x)
-    return xp.logaddexp(x, x.dtype.type(0))
-
-
-def log_sigmoid(x: Any) -> Any:
-    """log(sigmoid(x)), without log(0)."""
-    return negative(softplus(negative(x)))
-
-
 def _wide(x: Any) -> Any:
     x = as_float(x)
     return x.astype(wide(x.dtype), copy=False)
@@ -143,6 +140,41 @@ def _wide(x: Any) -> Any:
 def _narrow(out: Any, x: Any) -> Any:
     """`out` in the dtype of x, or in the float dtype that stands for it."""
     return out.astype(as_float(x).dtype, copy=False)
+
+
+def _log_1_exp(xp: Any, z: Any) -> Any:
+    """log(1 + exp(z)): NumPy's logaddexp(z, 0) takes 30 times as long."""
+    return xp.log1p(xp.exp(-xp.abs(z))) + xp.maximum(z, z.dtype.type(0))
+
+
+@op(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
+def softplus(xp: Any, x: Any, *, beta: float = 1.0, threshold: float | None = None) -> Any:
+    """log(1 + exp(beta x)) / beta, without overflow.
+
+    Exact everywhere; with a threshold, x itself where beta x is above it, as in PyTorch.  ValueError for beta 0.
+    """
+    if beta == 0:
+        raise ValueError("beta is a number other than 0")
+    z = _wide(x)
+    out = _log_1_exp(xp, z if beta == 1 else z * beta) * (1 / beta)
+    return _narrow(out if threshold is None else select(xp, z * beta > threshold, z, out), x)
+
+
+def _softplus_slope(x: Any, beta: float, threshold: float | None) -> Any:
+    slope = sigmoid(x if beta == 1 else x * beta)
+    return slope if threshold is None else where(raw(x) * beta > threshold, 1, slope)
+
+
+@op(x=lambda g, out: -g * expm1(out))
+def log_sigmoid(xp: Any, x: Any) -> Any:
+    """log(sigmoid(x)), without log(0).  Its gradient goes by the output: 1 - exp(out)."""
+    z = _wide(x)
+    return _narrow(-_log_1_exp(xp, -z), x)
+
+
+def _widened(x: Any) -> Any:
+    """x, with what is of a half type in float32: second derivatives have products beyond its range."""
+    return astype(x, wide(x.dtype))
 
 
 def _silu(xp: Any, x: Any) -> Any:
@@ -163,6 +195,7 @@ def _silu_grad(xp: Any, g: Any, x: Any) -> Any:
 
 
 def _silu_curve(x: Any) -> Any:
+    x = _widened(x)
     s = sigmoid(x)
     return s * (1 - s) * (2 + x * (1 - s * 2))
 
@@ -175,6 +208,39 @@ silu_grad = op(
     g=lambda h, x: silu_grad(h, x),
     x=lambda h, g, x: h * g * _silu_curve(x),
 )
+
+
+def _mish_parts(xp: Any, z: Any) -> tuple[Any, Any]:
+    """(t, 1 - t) for t = tanh(softplus(z)) = (w² + 2 w) / (w² + 2 w + 2) with w = exp(z), written as p / q without
+    overflow."""
+    zero = z.dtype.type(0)
+    p, q = xp.exp(xp.minimum(z, zero)), xp.exp(-xp.maximum(z, zero))
+    top, rest = p * (p + 2 * q), 2 * q * q
+    whole = top + rest
+    return top / whole, rest / whole
+
+
+def _mish(xp: Any, x: Any) -> Any:
+    """x tanh(softplus(x)) (Misra 2019)."""
+    z = _wide(x)
+    return _narrow(z * _mish_parts(xp, z)[0], x)
+
+
+def _mish_grad(xp: Any, g: Any, x: Any) -> Any:
+    """g (t + x s (1 - t²)) with t = tanh(softplus(x)) and s = sigmoid(x)."""
+    z = _wide(x)
+    t, rest = _mish_parts(xp, z)
+    return _narrow(g * (t + z * _sigmoid(xp, z) * rest * (1 + t)), g)
+
+
+def _mish_curve(x: Any) -> Any:
+    x = _widened(x)
+    t, s = tanh(softplus(x)), sigmoid(x)
+    return (1 - t * t) * s * (2 + x * (1 - s - 2 * t * s))
+
+
+mish = op(_mish, name="mish", x=lambda g, x: mish_grad(g, x))
+mish_grad = op(_mish_grad, name="mish_grad", g=lambda h, x: mish_grad(h, x), x=lambda h, g, x: h * g * _mish_curve(x))
 
 
 def _gelu(xp: Any, x: Any) -> Any:
@@ -224,10 +290,16 @@ def _gelu_tanh_grad(xp: Any, g: Any, x: Any) -> Any:
 
 
 def _gelu_tanh_curve(x: Any) -> Any:
+    x = _widened(x)
     t = tanh((x * x * 0.044715 + 1) * x * SQRT_2_PI)
     first = (x * x * (3 * 0.044715) + 1) * SQRT_2_PI  # derivatives of what is in the tanh
     second = x * (6 * 0.044715 * SQRT_2_PI)
     return (1 - t * t) * (first + x * (second * 0.5 - t * first * first))
+
+
+def _gelu_curve(x: Any) -> Any:
+    squared = square(_widened(x))
+    return exp(squared * -0.5) * ((2 - squared) * INV_SQRT_2PI)
 
 
 gelu_erf = op(_gelu, name="gelu", gpu=activate("gelu", _gelu), x=lambda g, x: gelu_grad(g, x))
@@ -236,7 +308,7 @@ gelu_grad = op(
     name="gelu_grad",
     gpu=activate_grad("gelu", _gelu_grad),
     g=lambda h, x: gelu_grad(h, x),
-    x=lambda h, g, x: h * g * exp(x * x * -0.5) * ((2 - x * x) * INV_SQRT_2PI),
+    x=lambda h, g, x: h * g * _gelu_curve(x),
 )
 gelu_tanh = op(_gelu_tanh, name="gelu_tanh", gpu=activate("gelu_tanh", _gelu_tanh), x=lambda g, x: gelu_tanh_grad(g, x))
 gelu_tanh_grad = op(
@@ -256,17 +328,3 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is 'none' (exact) or 'tanh', not {approximate!r}")
     return gelu_erf(x) if approximate == "none" else gelu_tanh(x)
-
-
-@op(x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))
-def leaky_relu(xp: Any, x: Any, *, negative_slope: float = 0.01) -> Any:
-    """x where positive, else negative_slope x."""
-    x = as_float(x)
-    return select(xp, x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
-
-
-@op(x=lambda g, x, alpha: where(x > 0, g, g * exp(where(x > 0, 0.0, x)) * alpha))
-def elu(xp: Any, x: Any, *, alpha: float = 1.0) -> Any:
-    """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
-    x = as_float(x)
-    return select(xp, x > 0, x, (alpha * xp.expm1(xp.minimum(x, x.dtype.type(0)))).astype(x.dtype, copy=False))

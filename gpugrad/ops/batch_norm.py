@@ -26,17 +26,22 @@ def _over(ndim: int) -> tuple[int, ...]:
     return (0, *range(2, ndim))
 
 
-def _column(a: Any, ndim: int) -> Any:
+def column(a: Any, ndim: int) -> Any:
     """A number for each channel, to go with arrays of `ndim` axes."""
     return None if a is None else reshape(a, (-1, *[1] * (ndim - 2)))
 
 
-def _scaled(n: Any, weight: Any, bias: Any, x: Any) -> Any:
-    """n weight + bias, in the dtype in which x meets them."""
-    dtype = np.result_type(*[a.dtype for a in present(x, weight, bias)])
-    n = n if weight is None else n * _column(weight, x.ndim)
-    n = n if bias is None else n + _column(bias, x.ndim)
+def scaled(xp: Any, n: Any, weight: Any, bias: Any, dtype: np.dtype) -> Any:
+    """n weight + bias, a number for each channel, in this dtype; may change n."""
+    for a, f in ((weight, xp.multiply), (bias, xp.add)):
+        if a is not None:
+            n = f(n, column(a, n.ndim), out=n if a.dtype == n.dtype else None)
     return n.astype(dtype, copy=False)
+
+
+def _met(*arrays: Any) -> np.dtype:
+    """The dtype of the result."""
+    return np.result_type(*[a.dtype for a in present(*arrays)])
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -46,11 +51,11 @@ def _batch_norm(
     x = as_float(x)
     z, over, count = x.astype(wide(x.dtype), copy=False), _over(x.ndim), x.size // x.shape[1] if x.size else 0
     mean = z.mean(over)
-    d = z - _column(mean, x.ndim)
+    d = z - column(mean, x.ndim)
     var = (d * d).mean(over)
     rstd = 1 / xp.sqrt(var + eps)
-    d *= _column(rstd, x.ndim)
-    out = _scaled(d, weight, bias, x)
+    d *= column(rstd, x.ndim)
+    out = scaled(xp, d, weight, bias, _met(x, weight, bias))
     for running, to in ((running_mean, mean), (running_var, var * (count / max(count - 1, 1)))):  # unbiased, as PyTorch
         if running is not None:
             running += (momentum * (to - running)).astype(running.dtype, copy=False)
@@ -79,17 +84,17 @@ batch_norm = op(
 
 def _batch_norm_grad(xp: Any, g: Any, x: Any, weight: Any, mean: Any, rstd: Any, *, eps: float) -> Any:
     """The cotangents of x, weight and bias."""
-    over, column = _over(x.ndim), lambda a: _column(a, x.ndim)
+    over, by = _over(x.ndim), lambda a: column(a, x.ndim)
     a = g.astype(wide(g.dtype), copy=False)
-    n = (x.astype(wide(x.dtype), copy=False) - column(mean)) * column(rstd)
+    n = (x.astype(wide(x.dtype), copy=False) - by(mean)) * by(rstd)
     product = a * n
     dweight, dbias = product.sum(over), a.sum(over)
     count = a.dtype.type(x.size // x.shape[1] if x.size else 1)
     scale = rstd if weight is None else rstd * weight
-    n *= column(dweight / count)
+    n *= by(dweight / count)
     out = xp.subtract(a, n, out=product)
-    out -= column(dbias / count)
-    out = out * column(scale)
+    out -= by(dbias / count)
+    out = out * by(scale)
     return tuple([v.astype(g.dtype, copy=False) for v in (out, dweight, dbias)])
 
 
@@ -101,18 +106,18 @@ def _batch_norm_grad_gpu(xp: Any, g: Any, x: Any, weight: Any, mean: Any, rstd: 
 
 def _grad_pull(h: Parts, g: Any, x: Any, weight: Any, mean: Any, rstd: Any, eps: float) -> tuple[Any, ...]:
     """Of (P(g weight), sum(g n), sum(g)), in the words of `normalization`."""
-    over, column = _over(x.ndim), lambda a: _column(a, x.ndim)
+    over, by = _over(x.ndim), lambda a: column(a, x.ndim)
     dg, dx, dweight = [], [], None
     if 0 in h:
         pulled = batch_norm_grad(h[0], x, None, mean, rstd, eps=eps)[0]
-        dg.append(times(pulled, column(weight)))
-        dx.append(curvature(h[0], times(g, column(weight)), x, over, eps, True))
+        dg.append(times(pulled, by(weight)))
+        dx.append(curvature(h[0], times(g, by(weight)), x, over, eps, True))
         dweight = sum(multiply(g, pulled), axis=over)
     if 1 in h:
-        dg.append(multiply(normalized(x, over, eps, True)[0], column(h[1])))
+        dg.append(multiply(normalized(x, over, eps, True)[0], by(h[1])))
         dx.append(batch_norm_grad(g, x, h[1], mean, rstd, eps=eps)[0])
     if 2 in h:
-        dg.append(column(h[2]))
+        dg.append(by(h[2]))
     return total(dg), total(dx) if dx else None, dweight, None, None
 
 
@@ -126,8 +131,8 @@ def _inference(xp: Any, x: Any, weight: Any, bias: Any, *, running_mean: Any, ru
     _over(x.ndim)
     mean, rstd = running_mean.copy(), 1 / xp.sqrt(running_var + eps)
     dtype = np.result_type(wide(x.dtype), mean.dtype)
-    n = (x.astype(dtype, copy=False) - _column(mean, x.ndim)) * _column(rstd, x.ndim)
-    return _scaled(n, weight, bias, x), mean, rstd
+    n = (x.astype(dtype, copy=False) - column(mean, x.ndim)) * column(rstd, x.ndim)
+    return scaled(xp, n, weight, bias, _met(x, weight, bias)), mean, rstd
 
 
 def _inference_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, running_mean: Any, running_var: Any, eps: float) -> Any:
@@ -138,9 +143,9 @@ def _inference_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, running_mean: Any
 
 
 def _inference_pull(g: Any, x: Any, weight: Any, mean: Any, rstd: Any) -> tuple[Any, ...]:
-    over, column = _over(x.ndim), lambda a: _column(a, x.ndim)
-    dx = multiply(g, column(times(rstd, weight)))
-    return dx, sum(multiply(g, multiply(x - column(mean), column(rstd))), axis=over), sum(g, axis=over)
+    over, by = _over(x.ndim), lambda a: column(a, x.ndim)
+    dx = multiply(g, by(times(rstd, weight)))
+    return dx, sum(multiply(g, multiply(x - by(mean), by(rstd))), axis=over), sum(g, axis=over)
 
 
 batch_norm_inference = op(

@@ -1,37 +1,56 @@
-"""The larger, the smaller, limits.
-
-Kinks: maximum and minimum share the gradient at a tie; clip passes it at the bound.
-"""
+"""The larger, the smaller, limits; what stands for what is not finite."""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
-import operator
+import math
 from typing import Any
 
+import ml_dtypes
+
 from ..core import Tensor, raw
-from ..forward import pair, ufunc
+from ..dtypes import is_inexact
+from ..forward import as_float, boxed, pair, select, ufunc
 from ..op import op
-from .logic import greater, less, logical_or, not_equal, pick, where
+from .casting import view, zeros_like
+from .logic import greater, isfinite, less, logical_or, not_equal, pick, where
+from .math import add, imag, multiply, real
 
 
-def _share(g: Any, x: Any, y: Any, first: Any) -> Any:
-    """`g` where the condition holds, half of it at a tie."""
-    x, y = raw(x), raw(y)
-    mask = (first(x, y) + (x == y) * 0.5).astype(g.dtype)
-    return g * mask
+def _chosen(g: Any, x: Any, y: Any, beaten: Any) -> Any:
+    """What of `g` an operand takes: nothing where it is beaten, half at a tie."""
+    return where(beaten, 0, where(raw(x) == raw(y), g * 0.5, g))
 
 
-maximum = op(
-    ufunc("maximum"),
-    x=lambda g, x, y: _share(g, x, y, operator.gt),
-    y=lambda g, x, y: _share(g, x, y, operator.lt),
+def _two(forward: Any, beaten_x: Any, beaten_y: Any) -> Any:
+    return op(
+        forward,
+        x=lambda g, x, y: _chosen(g, x, y, beaten_x(raw(x), raw(y))),
+        y=lambda g, x, y: _chosen(g, x, y, beaten_y(raw(x), raw(y))),
+    )
+
+
+_TIE = "\n\nKink: at a tie each takes half of the gradient."
+maximum = _two(
+    ufunc("maximum", doc=f"The larger of x and y; NaN where one of them is.{_TIE}"),
+    lambda x, y: x < y,
+    lambda x, y: y < x,
 )
-minimum = op(
-    ufunc("minimum"),
-    x=lambda g, x, y: _share(g, x, y, operator.lt),
-    y=lambda g, x, y: _share(g, x, y, operator.gt),
+minimum = _two(
+    ufunc("minimum", doc=f"The smaller of x and y; NaN where one of them is.{_TIE}"),
+    lambda x, y: x > y,
+    lambda x, y: y > x,
+)
+fmax = _two(
+    ufunc("fmax", doc=f"The larger of x and y; the other where one of them is NaN.{_TIE}"),
+    lambda x, y: (x < y) | ((x != x) & (y == y)),
+    lambda x, y: (y < x) | (y != y),
+)
+fmin = _two(
+    ufunc("fmin", doc=f"The smaller of x and y; the other where one of them is NaN.{_TIE}"),
+    lambda x, y: (x > y) | ((x != x) & (y == y)),
+    lambda x, y: (y > x) | (y != y),
 )
 
 
@@ -53,6 +72,8 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     """x limited to [min, max], numbers or arrays, which have a gradient too where they limit x.
 
     ValueError for a number that is NaN, and for numbers with min > max.
+
+    Kink: 1 for x at a bound.
     """
     for name, bound in (("min", min), ("max", max)):
         if isinstance(bound, float) and bound != bound:
@@ -65,3 +86,36 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
                 x = where(logical_or(beyond(x, bound), not_equal(bound, bound)), bound, x)  # a NaN limits, too
         return x
     return _clip(x, min=min, max=max)
+
+
+@op(x=lambda g: zeros_like(g), values=lambda g, x: where(raw(x) == 0, g, 0))
+def heaviside(xp: Any, x: Any, values: Any) -> Any:
+    """0 for negative x, 1 for positive ones, `values` at 0.
+
+    Kink: 0 for x at 0.
+    """
+    return xp.heaviside(as_float(x, values), as_float(values, x))
+
+
+@op(name="nan_to_num", x=lambda g, x: pick(isfinite(raw(x)), g, 0))
+def _finite(xp: Any, x: Any, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+    if not is_inexact(x.dtype):
+        return view(x)
+    kind, limits = x.dtype.type, ml_dtypes.finfo(x.dtype)
+    high, low = limits.max if posinf is None else posinf, limits.min if neginf is None else neginf
+    x = select(xp, x == math.inf, kind(high), select(xp, x == -math.inf, kind(low), x))
+    return select(xp, xp.isnan(x), kind(nan), x)
+
+
+def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+    """x with `nan` for NaN, `posinf` for inf and `neginf` for -inf (None: the dtype's largest and lowest number).
+
+    Of complex numbers each part is replaced by itself.
+
+    Kink: 0 where something is replaced.
+    """
+    x = boxed(x, "nan_to_num")
+    if raw(x).dtype.kind != "c":
+        return _finite(x, nan=nan, posinf=posinf, neginf=neginf)
+    across, up = [_finite(part(x), nan=nan, posinf=posinf, neginf=neginf) for part in (real, imag)]
+    return add(across, multiply(up, 1j))

@@ -47,7 +47,9 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any
     ValueError for axes that the result does not have, or that are one.
     """
     x = boxed(x, "diag_embed")
-    *shape, n = raw(x).shape or (1,)
+    if not raw(x).ndim:
+        raise ValueError("diag_embed: x has at least one axis")
+    *shape, n = raw(x).shape
     axes = distinct_axes("diag_embed", (axis1, axis2), len(shape) + 2)
     for axis in sorted(axes):
         shape.insert(axis, n + abs(offset))

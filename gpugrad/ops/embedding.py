@@ -16,7 +16,7 @@ from ..forward import select
 from ..kernels import usable
 from ..op import op
 from .logic import where
-from .places import combine_rows
+from .places import combine, combine_rows
 from .shape import expand_dims
 from .softmax import kernel_integers, within
 
@@ -77,7 +77,7 @@ def _sum_by_index(
     if xp is not np:
         places, kept = within(xp, index, entries)
         kept = kept if padding is None else kept & (index != padding)
-        xp.add.at(out, places, xp.where(kept[:, None], rows.astype(out.dtype, copy=False), 0))
+        combine(xp, xp.add, out, places, xp.where(kept[:, None], rows.astype(out.dtype, copy=False), 0))
         return out.astype(g.dtype, copy=False)
     if padding is not None:
         kept = index != padding

@@ -201,6 +201,16 @@ gammaincc = paired(
 )
 
 
+gammaincinv = paired(
+    op(
+        scipys("gammaincinv", "The x with gammainc(a, x) = y, for a > 0 and y in [0, 1]."),
+        args=["a", "y"],
+        a=lambda g, a, out: -g * _by_shape(a, out) / _by_end(a, out),
+        y=lambda g, a, out: g / _by_end(a, out),
+    )
+)
+
+
 # ---------------------------------------------------------------------------------------------- zeta
 _TERMS = 10  # summed one by one, before the rest is an integral and Bernoulli's terms
 _BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330]

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from ..array import library, to_host, xp as xp_of
+from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
-from ..dtypes import as_dtype, default_float, wide
-from ..forward import boxed, indices as as_indices, placed
+from ..dtypes import as_dtype, category, default_float, wide
+from ..forward import boxed, fit, indices as as_indices, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
 from .casting import astype
 from .logic import where
 from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
-from .shape import broadcast_to, expand_dims, reshape
+from .shape import broadcast_to, common, expand_dims, reshape
 
 
 # ---------------------------------------------------------------------------------------------- by an index
@@ -40,14 +40,15 @@ def settled(name: str, x: Any, key: Any) -> Any:
 
     IndexError for what is no index, and for a mask of another shape.
     """
-    if is_basic(key):
+    if is_basic(key) or (type(key) is type(x) is np.ndarray and key.dtype.kind in "iu"):
         return key
-    found = tuple([_settled(name, x, k) for k in parts(key)])
+    found = tuple([_part(name, k) for k in parts(key)])
     fitting(found, x, name)
+    found = tuple([placed(k, x) if hasattr(k, "dtype") else k for k in found])
     return found if isinstance(key, tuple) else found[0]
 
 
-def _settled(name: str, x: Any, k: Any) -> Any:
+def _part(name: str, k: Any) -> Any:
     if k is None or k is Ellipsis or isinstance(k, (slice, int)):
         return k
     if isinstance(k, np.integer):
@@ -56,7 +57,7 @@ def _settled(name: str, x: Any, k: Any) -> Any:
         k = np.asarray([to_host(raw(i)) if isinstance(i, Tensor) else i for i in k], None if k else int)
     if getattr(raw(k), "dtype", np.dtype(float)).kind not in "iub":
         raise IndexError(f"{name}: {k!r:.60} is no index; integers, slices, None, ... and integer or bool arrays are")
-    return placed(k, x)
+    return raw(k)
 
 
 @op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem")
@@ -70,13 +71,15 @@ def getitem(x: Any, key: Any) -> Any:
     IndexError for an index out of bounds.  The gradient of an element selected twice is the sum of both.
     """
     x = boxed(x, "getitem")
-    return told(_getitem(x, key=settled("getitem", raw(x), key)), key)
+    return told("getitem", _getitem(x, key=settled("getitem", raw(x), key)), key)
 
 
-def told(out: Any, key: Any) -> Any:
+def told(name: str, out: Any, key: Any) -> Any:
     """`out`, with a note that no gradient goes to the Tensors in `key`."""
+    if type(key) is np.ndarray or is_basic(key):
+        return out
     by = [k for k in parts(key) if isinstance(k, Tensor)]
-    return lost(out, "getitem", by, CONSTANT) if by and isinstance(out, Tensor) else out
+    return lost(out, name, by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
 @op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
@@ -140,7 +143,7 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
     elif mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"take: mode is 'raise', 'wrap' or 'clip', not {mode!r}")
     i = integers("take", indices, raw(x), n)
-    return told(_getitem(x, key=(*[slice(None)] * axis, i)), indices)
+    return told("take", _getitem(x, key=(*[slice(None)] * axis, i)), indices)
 
 
 def _checked(name: str, axis: int, ndim: int) -> int:
@@ -154,14 +157,13 @@ def along(name: str, x: Any, given: Any, axis: int) -> Any:
 
     ValueError where they do not; IndexError for an index out of range.
     """
-    axis = _checked(name, axis, x.ndim)
-    i = integers(name, given, x, x.shape[axis])
+    axis, i = _checked(name, axis, x.ndim), as_indices(given)
     if i.ndim != x.ndim:
         raise ValueError(f"{name}: indices have {i.ndim} axes and x has {x.ndim}; they must have as many")
     for a, (m, n) in enumerate(zip(i.shape, x.shape)):
         if a != axis and m != n and 1 not in (m, n):
             raise ValueError(f"{name}: indices of shape {i.shape} do not match x of shape {x.shape} along axis {a}")
-    return _key_along(i, axis, x.shape)
+    return _key_along(integers(name, given, x, x.shape[axis]), axis, x.shape)
 
 
 def _key_along(i: Any, axis: int, lengths: tuple[int, ...]) -> tuple[Any, ...]:
@@ -182,7 +184,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     x = boxed(x, "take_along_axis")
     if axis is None:
         x, axis = reshape(x, -1), 0
-    return told(_getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
+    return told("take_along_axis", _getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
 
 
 def gather(x: Any, indices: Any, axis: int) -> Any:
@@ -230,18 +232,18 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
 
 
 # ---------------------------------------------------------------------------------------------- by several indices
-def vectors(name: str, given: Any, x: Any, batch: int = 0) -> tuple[Any, ...]:
-    """The index of array `x` that index vectors, in the last axis of `given`, make; the first `batch` axes are shared.
+def vectors(name: str, given: Any, like: Any, shape: tuple[int, ...], batch: int = 0) -> tuple[Any, ...]:
+    """The index into an array of `shape` that index vectors in the last axis of `given` make, on the device of `like`.
 
-    IndexError for one out of range; ValueError for shapes that do not fit.
+    batch: so many first axes are shared.  IndexError for an index out of range; ValueError for shapes that do not fit.
     """
     i = as_indices(given)
-    if not 0 <= batch < i.ndim or batch + i.shape[-1] > x.ndim:
-        raise ValueError(f"{name}: index vectors {i.shape} and batch_dims={batch} do not fit an array of {x.ndim} axes")
-    if i.shape[:batch] != x.shape[:batch]:
-        raise ValueError(f"{name}: the first {batch} axes of indices {i.shape} and of x {x.shape} are not the same")
-    shared = [_line(x, a, n, i.ndim - 1) for a, n in enumerate(i.shape[:batch])]
-    return (*shared, *[integers(name, i[..., j], x, x.shape[batch + j]) for j in range(i.shape[-1])])
+    if not 0 <= batch < i.ndim or not 0 < i.shape[-1] <= len(shape) - batch:
+        raise ValueError(f"{name}: index vectors {i.shape} and batch_dims={batch} do not fit an array of shape {shape}")
+    if i.shape[:batch] != shape[:batch]:
+        raise ValueError(f"{name}: the first {batch} axes of indices {i.shape} and of {shape} are not the same")
+    shared = [_line(like, a, n, i.ndim - 1) for a, n in enumerate(i.shape[:batch])]
+    return (*shared, *[integers(name, i[..., j], like, shape[batch + j]) for j in range(i.shape[-1])])
 
 
 def gather_nd(x: Any, indices: Any, batch_dims: int = 0) -> Any:
@@ -250,7 +252,8 @@ def gather_nd(x: Any, indices: Any, batch_dims: int = 0) -> Any:
     IndexError for an index out of range; ValueError for shapes that do not fit.
     """
     x = boxed(x, "gather_nd")
-    return told(_getitem(x, key=vectors("gather_nd", indices, raw(x), batch_dims)), indices)
+    key = vectors("gather_nd", indices, raw(x), raw(x).shape, batch_dims)
+    return told("gather_nd", _getitem(x, key=key), indices)
 
 
 # ---------------------------------------------------------------------------------------------- by a mask
@@ -271,9 +274,9 @@ def masked_select(x: Any, mask: Any) -> Any:
     """The elements of x where `mask` holds, in one axis; both are broadcast."""
     x = boxed(x, "masked_select")
     m = _mask("masked_select", mask, raw(x))
-    shape = np.broadcast_shapes(raw(x).shape, m.shape)
+    shape = common("masked_select", x, m)
     x = x if raw(x).shape == shape else broadcast_to(x, shape)
-    return told(_getitem(x, key=xp_of(m).broadcast_to(m, shape)), mask)
+    return told("masked_select", _getitem(x, key=xp_of(m).broadcast_to(m, shape)), mask)
 
 
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
@@ -282,20 +285,24 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     ValueError for a mask that does not broadcast to x, TypeError for a value that x cannot hold.
     """
     x = boxed(x, "masked_fill")
-    m, v = _mask("masked_fill", mask, raw(x)), raw(boxed(value, "masked_fill"))
-    if v.ndim:
-        raise ValueError(f"masked_fill: the value is a number, not an array of shape {v.shape}; see where")
-    if np.broadcast_shapes(m.shape, raw(x).shape) != raw(x).shape:
+    m, v = _mask("masked_fill", mask, raw(x)), beside("masked_fill", x, value)
+    if raw(v).ndim:
+        raise ValueError(f"masked_fill: the value is a number, not an array of shape {raw(v).shape}; see where")
+    if common("masked_fill", x, m) != raw(x).shape:
         raise ValueError(f"masked_fill: a mask of shape {m.shape} does not broadcast to x of shape {raw(x).shape}")
-    holds("masked_fill", raw(x).dtype, v.dtype)
-    return told(where(m, value if library(raw(value)) is None else astype(value, raw(x).dtype), x), mask)
+    return told("masked_fill", where(m, v, x), mask)
 
 
-def holds(name: str, dtype: np.dtype, other: np.dtype) -> None:
-    """TypeError if an array of `dtype` cannot hold values of the kind of another: complex numbers, floats, integers."""
-    order = "biufVc"  # V: bfloat16
-    if order.index(other.kind.replace("V", "f")) > order.index(dtype.kind.replace("V", "f").replace("i", "u")):
-        raise TypeError(f"{name}: an array of {dtype} cannot hold values of {other}; write x.astype(...) first")
+def beside(name: str, x: Any, value: Any) -> Any:
+    """`value` as an array, of the dtype and on the device of x.
+
+    TypeError for what x cannot hold, as floats in an array of integers.
+    """
+    value = fit([x, value], name)[1]
+    to, of = raw(x).dtype, raw(value).dtype
+    if category(of) > category(to):
+        raise TypeError(f"{name}: an array of {to} cannot hold values of {of}; write x.astype(...) first")
+    return astype(value, to)
 
 
 def window(x: Any, begin: Sequence[int], size: Sequence[int]) -> Any:
@@ -319,12 +326,15 @@ def one_hot(
 ) -> Any:
     """For each index a row, along a new axis (None: the last), of `off` (None: 0) with `on` (None: 1) in its place.
 
-    An index that is no class, as -1, has a row of `off`.  TypeError for what are no integers.
+    An index that is no class, as -1, has a row of `off`.  TypeError for indices that are no integers; ValueError for a
+    negative number of classes.
     """
     indices = boxed(indices, "one_hot")
     i = raw(indices)
     if i.dtype.kind not in "iub":
         raise TypeError(f"one_hot: indices are integers, not {i.dtype}")
+    if num_classes < 0:
+        raise ValueError(f"one_hot: num_classes is a number from 0 on, not {num_classes}")
     xp = xp_of(i)
     hot = i[..., None] == xp.arange(num_classes)
     hot = hot if on is None and off is None else xp.where(hot, 1 if on is None else on, off or 0)

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..dtypes import float32, is_inexact, wide
+from ..dtypes import float16, float32, is_inexact, wide
 from ..forward import boxed, fit
+from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
 from .casting import astype
@@ -22,7 +24,7 @@ from .index import getitem
 from .logic import equal, not_equal, where
 from .math import abs, multiply, pow, sqrt, square
 from .reduce import max as largest, min as smallest, sum
-from .shape import broadcast_to, expand_dims, matrix_transpose, permute_dims, reshape, squeeze
+from .shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
 
 def weight_grad(g: Any, x: Any, shape: tuple[int, ...]) -> Any:
@@ -46,6 +48,8 @@ def array_matmul(xp: Any, x: Any, y: Any) -> Any:
     dtype = x.dtype if x.dtype == y.dtype else np.result_type(x.dtype, y.dtype)
     full = wide(dtype)
     if full is not dtype:  # NumPy's half products are slow and bfloat16's come out in float32
+        if xp is np and x.dtype == y.dtype == float16:
+            return halves.narrowed(array_product(halves.widened(x), halves.widened(y)))
         return array_product(x.astype(full), y.astype(full)).astype(dtype)
     return array_product(x, y)
 
@@ -94,33 +98,34 @@ def matmul(x: Any, y: Any) -> Any:
     return squeeze(product_op(x, expand_dims(y, 1)), axis=-1)
 
 
-def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
-    """The dot product along one axis; of complex arrays without conjugation of either."""
-    return sum(multiply(x, y), axis=axis)
-
-
 def matvec(x: Any, y: Any) -> Any:
     """The products of matrices x (..., n, m) and vectors y (..., m)."""
     return squeeze(matmul(x, expand_dims(y, -1)), axis=-1)
 
 
 def outer(x: Any, y: Any) -> Any:
-    """All products of an element of vector x with one of vector y."""
+    """All products of an element of x with one of y, both flattened: (n,) and (m,) -> (n, m)."""
     x, y = fit([x, y], "outer")
-    return multiply(expand_dims(x, 1), expand_dims(y, 0))
+    return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
-def tensordot(x: Any, y: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Any:
-    """The product summed over pairs of axes: the last `axes` of x with the first of y, or two lists of them."""
+def tensordot(x: Any, y: Any, axes: int | tuple[Any, Any] = 2) -> Any:
+    """The product summed over pairs of axes: the last `axes` of x with the first of y, or two lists of them.
+
+    ValueError if an axis is not there, or a pair differs in length.
+    """
     x, y = fit([x, y], "tensordot")
-    nx, ny = len(raw(x).shape), len(raw(y).shape)
-    if isinstance(axes, int):
-        ax, ay = list(range(nx - axes, nx)), list(range(axes))
-    else:
-        ax, ay = [[a] if isinstance(a, int) else list(a) for a in axes]
-        ax, ay = [a % nx for a in ax], [a % ny for a in ay]
     sx, sy = raw(x).shape, raw(y).shape
-    if len(ax) != len(ay) or [sx[a] for a in ax] != [sy[a] for a in ay]:
+    nx, ny = len(sx), len(sy)
+    if isinstance(axes, int):
+        if not 0 <= axes <= min(nx, ny):
+            raise ValueError(f"tensordot: {axes} axes of x {sx} and y {sy}; both have {min(nx, ny)}")
+        axes = (range(nx - axes, nx), range(axes))
+    ax, ay = [
+        list(normalize_axis_tuple(tuple(a) if isinstance(a, Sequence) else a, n, f"tensordot: axes of {v}"))
+        for a, n, v in zip(axes, (nx, ny), "xy")
+    ]
+    if [sx[a] for a in ax] != [sy[a] for a in ay]:
         raise ValueError(f"tensordot: axes {ax} of {sx} and {ay} of {sy} differ in length")
     fx, fy = [i for i in range(nx) if i not in ax], [i for i in range(ny) if i not in ay]
     k = math.prod([sx[a] for a in ax])
@@ -130,14 +135,18 @@ def tensordot(x: Any, y: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
 
 
 # ---------------------------------------------------------------------------------------------- einsum
-def _letters(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+@lru_cache(4096)
+def _letters(subscripts: str, ranks: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
     """(a term an operand, the output's) with `...` spelled out and the output made explicit."""
     text = subscripts.replace(" ", "")
     left, arrow, out = text.partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
         raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, given {len(ranks)}")
-    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
+    spare = [c for c in LETTERS if c not in text]
     full = []
     longest = ""
     for term, rank in zip(terms, ranks, strict=True):
@@ -158,60 +167,128 @@ def _letters(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
         out = longest + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in longest))
     if not set(out) <= set("".join(full)) or len(set(out)) != len(out):
         raise ValueError(f"einsum: the output of {subscripts!r} must name indices of the operands, each once")
-    return full, out
+    return tuple(full), out
 
 
-@cache
-def _einsum(terms: tuple[str, ...], out: str) -> Any:
-    names = [f"x{i}" for i in range(len(terms))]
-
-    def forward(xp: Any, *xs: Any) -> Any:
-        dtype = xs[0].dtype if len({x.dtype for x in xs}) == 1 else np.result_type(*[x.dtype for x in xs])
-        full = wide(dtype)
-        ys = [x if x.dtype == full else x.astype(full) for x in xs] if full is not dtype else xs
-        y = xp.einsum(",".join(terms) + "->" + out, *ys, optimize=len(xs) > 2)
-        return y.astype(dtype, copy=False)
-
-    def rule(i: int) -> Any:
-        others = [n for n in names if n != names[i]]
-
-        def pull(g: Any, *rest: Any) -> Any:
-            *xs, shape = rest
-            return _einsum_pull(g, xs, shape, [t for j, t in enumerate(terms) if j != i], out, terms[i])
-
-        pull.asks = [*others, "shape"]  # pyright: ignore[reportFunctionMemberAccess]
-        return pull
-
-    return op(forward, name="einsum", args=names, **{n: rule(i) for i, n in enumerate(names)})
+# What follows from subscripts and shapes is worked out once.
+@lru_cache(4096)
+def _placing(term: str, shape: tuple[int, ...], groups: tuple[str, ...]) -> tuple[Any, Any, Any]:
+    """(axes to be summed, the order of the rest, their shape) for an axis for each of the groups; None: as it is."""
+    letters = "".join(groups)
+    left = [c for c in term if c in letters]
+    sizes = dict(zip(term, shape))
+    own, to = tuple([sizes[c] for c in letters]), tuple([math.prod([sizes[c] for c in group]) for group in groups])
+    gone = tuple([i for i, c in enumerate(term) if c not in letters])
+    order = tuple([left.index(c) for c in letters])
+    return gone or None, None if order == tuple(range(len(left))) else order, None if own == to else to
 
 
-def _einsum_pull(g: Any, xs: list[Any], shape: tuple[int, ...], others: list[str], out: str, term: str) -> Any:
-    """The product of g and the other operands; an index that only this operand has was summed: spread over it."""
-    have = set("".join(others)) | set(out)
-    kept = "".join([c for c in term if c in have])
-    d = _einsum((out, *others), kept)(g, *xs)
-    if kept != term:
-        d = reshape(d, [n if c in have else 1 for c, n in zip(term, shape, strict=True)])
-        d = broadcast_to(d, shape)
-    return d
+def _placed(x: Any, term: str, groups: tuple[str, ...]) -> Any:
+    """x, whose axes are `term`, with an axis for each of the groups, summed over the letters that none of them has."""
+    gone, order, to = _placing(term, raw(x).shape, groups)
+    x = x if gone is None else sum(x, axis=gone)
+    x = x if order is None else permute_dims(x, order)
+    return x if to is None else reshape(x, to)
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+@lru_cache(4096)
+def _pairing(tx: str, sx: tuple[int, ...], ty: str, sy: tuple[int, ...], keep: str) -> tuple[Any, ...]:
+    """How two operands are multiplied: (the groups of x, of y, the result's term and its shape, and where something is
+    summed: whether x, and y, are transposed then, so that each is a matrix (..., own, summed), a view if possible).
+    """
+    both = "".join([c for c in tx if c in ty and c in keep])
+    summed = "".join([c for c in tx if c in ty and c not in keep])
+    fx, fy = ["".join([c for c in one if c in keep and c not in other]) for one, other in ((tx, ty), (ty, tx))]
+    sizes, term = dict(zip(tx + ty, sx + sy)), both + fx + fy
+    shape = tuple([sizes[c] for c in term])
+    if not summed:
+        return (*both, *fx, *[""] * len(fy)), (*both, *[""] * len(fx), *fy), term, shape, None
+    turned = [[c for c in t if c in both + summed + own][-1] in own for t, own in ((tx, fx), (ty, fy))]
+    gx, gy = [(*both, summed, own) if turn else (*both, own, summed) for own, turn in zip((fx, fy), turned)]
+    return gx, gy, term, shape, turned
+
+
+def _contracted(x: Any, tx: str, y: Any, ty: str, keep: str) -> tuple[Any, str]:
+    """The product of x and y, summed over the letters that are not to be kept, and its term."""
+    gx, gy, term, shape, turned = _pairing(tx, raw(x).shape, ty, raw(y).shape, keep)
+    x, y = _placed(x, tx, gx), _placed(y, ty, gy)
+    if turned is None:
+        return multiply(x, y), term
+    out = product_op(matrix_transpose(x) if turned[0] else x, y if turned[1] else matrix_transpose(y))
+    return out if raw(out).shape == shape else reshape(out, shape), term
+
+
+@lru_cache(4096)
+def _path(terms: tuple[str, ...], out: str, shapes: tuple[Any, ...], optimize: Any) -> list[tuple[int, ...]]:
+    """Which operands are multiplied next; what becomes of them goes to the end."""
+    import opt_einsum
+
+    path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, shapes=True, optimize=optimize)[0]
+    return path
+
+
+def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Operands, each followed by a list of its indices, and perhaps the output's list, as (subscripts, operands)."""
+    *pairs, out = args if len(args) % 2 else (*args, None)
+    lists = [*pairs[1::2], *([] if out is None else [out])]
+    if not lists or not all([isinstance(one, (list, tuple)) for one in lists]):
+        raise TypeError(
+            "einsum: subscripts come first, as a string such as 'ij,jk->ik', or each operand has a list of integers; "
+            f"given {type(args[0]).__name__}"
+        )
+    if any([i is not Ellipsis and not 0 <= i < len(LETTERS) for one in lists for i in one]):
+        raise ValueError(f"einsum: indices are integers from 0 to {len(LETTERS) - 1}, given {lists}")
+    spell = lambda one: "".join(["..." if i is Ellipsis else LETTERS[i] for i in one])
+    return ",".join(map(spell, pairs[1::2])) + ("" if out is None else "->" + spell(out)), list(pairs[::2])
+
+
+def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     """Einstein summation, as `numpy.einsum`: 'ij,jk->ik'; with `...`, and with an index repeated in one operand.
 
-    ValueError if the subscripts do not fit the operands.
+    Or each operand followed by the list of its indices, and the output's at the end: einsum(x, [0, 1], y, [1, 2],
+    [0, 2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order, as
+    `optimize` says to it.  ValueError if the subscripts do not fit the operands.
     """
     if not isinstance(subscripts, str):
-        raise TypeError(
-            f"einsum: subscripts come first, as a string such as 'ij,jk->ik'; given {type(subscripts).__name__}"
-        )
+        subscripts, operands = _spelled((subscripts, *operands))  # type: ignore[assignment]
     xs = fit(operands, "einsum")
-    terms, out = _letters(subscripts, [len(x.shape) for x in xs])
-    for i in range(len(terms)):
-        while len(set(terms[i])) < len(terms[i]):
-            c = next(c for c in terms[i] if terms[i].count(c) > 1)
-            xs[i], terms[i] = _diagonal(xs[i], terms[i], c)
-    return _einsum(tuple(terms), out)(*xs)
+    dtype = _common(xs)
+    terms, out = _letters(subscripts, tuple([len(raw(x).shape) for x in xs]))
+    for i, term in enumerate(terms):
+        while len(set(term)) < len(term):
+            xs[i], term = _diagonal(xs[i], term, next(c for c in term if term.count(c) > 1))
+        terms = (*terms[:i], term, *terms[i + 1 :])
+    terms, shapes = _fitted(subscripts, terms, tuple([raw(x).shape for x in xs]))
+    xs = [x if raw(x).shape == shape else reshape(x, shape) for x, shape in zip(xs, shapes)]
+    path = [tuple(range(len(xs)))]
+    if len(xs) > 2:
+        xs = [astype(x, wide(raw(x).dtype)) for x in xs]
+        path = _path(terms, out, shapes, tuple(optimize) if isinstance(optimize, list) else optimize)
+    for places in path:
+        (x, term), *others = [(xs[i], terms[i]) for i in sorted(places)]
+        xs, terms = [[v for i, v in enumerate(vs) if i not in places] for vs in (xs, terms)]
+        for j, (y, ty) in enumerate(others):
+            x, term = _contracted(x, term, y, ty, "".join([*terms, *[t for _, t in others[j + 1 :]], out]))
+        xs, terms = [*xs, x], [*terms, term]
+    return astype(_placed(xs[0], terms[0], tuple(out)), dtype)
+
+
+def _common(xs: Sequence[Any]) -> np.dtype:
+    first, *more = [raw(x).dtype for x in xs]
+    return first if all([d == first for d in more]) else np.result_type(first, *more)
+
+
+@lru_cache(4096)
+def _fitted(subscripts: str, terms: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
+    """(terms, shapes) without the axes of length 1 that broadcast.  ValueError where an index has two lengths."""
+    sizes: dict[str, int] = {}
+    for c, n in zip("".join(terms), [n for shape in shapes for n in shape]):
+        known = sizes.setdefault(c, n)
+        if known != n and 1 not in (known, n):
+            raise ValueError(f"einsum: index {c!r} of {subscripts!r} has lengths {known} and {n}")
+        sizes[c] = n if known == 1 else known
+    kept = [[c for c, n in zip(t, shape) if n == sizes[c]] for t, shape in zip(terms, shapes)]
+    return tuple(["".join(k) for k in kept]), tuple([tuple([sizes[c] for c in k]) for k in kept])
 
 
 def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
@@ -225,22 +302,31 @@ def _diagonal(x: Any, term: str, c: str) -> tuple[Any, str]:
     return getitem(permute_dims(x, places + rest), (steps,) * len(places)), c + "".join([term[i] for i in rest])
 
 
+def _powers(size: Any, p: float) -> Any:
+    """size to the power p; at 0 its slope counts as 0, whatever p is."""
+    zero = equal(size, 0)
+    return where(zero, 0.0 if p > 0 else math.inf, pow(where(zero, 1.0, size), p))
+
+
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
-    The gradient of the 2-norm of zeros is zero.  Half types are computed in float32.
+    Half types are computed in float32.
+
+    Kinks: 0 at each 0; shared among ties.
     """
+    if isinstance(ord, str):
+        raise ValueError(f"vector_norm: ord is a number, not {ord!r}; linalg.matrix_norm has 'fro' and 'nuc'")
     x = boxed(x, "vector_norm")
     size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}
     if ord in (1, math.inf, -math.inf):
         out = {1: sum, math.inf: largest, -math.inf: smallest}[ord](size, **over)
     elif ord == 0:
         out = sum(astype(not_equal(size, 0), size.dtype), **over)
-    elif ord == 2:
-        total = sum(square(size), **over)
-        zero = equal(total, 0)
-        out = where(zero, 0.0, sqrt(where(zero, 1.0, total)))
     else:
-        out = pow(sum(pow(size, ord), **over), 1 / ord)
+        total = sum(square(size) if ord == 2 else _powers(size, ord), **over)
+        zero = equal(total, 0)
+        total = where(zero, 1.0, total)
+        out = where(zero, 0.0, sqrt(total) if ord == 2 else pow(total, 1 / ord))
     return astype(out, abs(raw(x)).dtype) if is_inexact(x.dtype) else out

@@ -37,18 +37,28 @@ def const(f: Any) -> Any:
     return call
 
 
-def _predicate(name: str) -> Any:
-    return const(op(ufunc(name), differentiable=False))
+def _predicate(name: str, numpys: str = "") -> Any:
+    return const(op(ufunc(numpys or name), name=name, differentiable=False))
 
 
 equal, not_equal = _predicate("equal"), _predicate("not_equal")
 less, less_equal = _predicate("less"), _predicate("less_equal")
 greater, greater_equal = _predicate("greater"), _predicate("greater_equal")
 logical_and, logical_or = _predicate("logical_and"), _predicate("logical_or")
-bitwise_and, bitwise_or = _predicate("bitwise_and"), _predicate("bitwise_or")
-bitwise_xor, bitwise_invert = _predicate("bitwise_xor"), _predicate("invert")
 logical_xor, logical_not = _predicate("logical_xor"), _predicate("logical_not")
-isfinite, isinf, isnan = _predicate("isfinite"), _predicate("isinf"), _predicate("isnan")
+bitwise_and, bitwise_or = _predicate("bitwise_and"), _predicate("bitwise_or")
+bitwise_xor, bitwise_invert = _predicate("bitwise_xor"), _predicate("bitwise_invert", "invert")
+bitwise_left_shift = _predicate("bitwise_left_shift", "left_shift")
+bitwise_right_shift = _predicate("bitwise_right_shift", "right_shift")
+isfinite, isinf, isnan, signbit = [_predicate(name) for name in ("isfinite", "isinf", "isnan", "signbit")]
+
+
+@const
+@op(differentiable=False)
+def isclose(xp: Any, x: Any, y: Any, *, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether |x - y| <= atol + rtol |y|, or both are the same infinity, or with `equal_nan` both are NaN."""
+    x, y = [v.astype(wide(v.dtype), copy=False) if hasattr(v, "dtype") else v for v in (x, y)]
+    return xp.isclose(x, y, rtol, atol, equal_nan)
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:

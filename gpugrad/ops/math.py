@@ -1,32 +1,38 @@
-"""Element-wise arithmetic, powers, exponentials, trigonometry, complex numbers.  Kinks: abs'(0) = 0."""
+"""Element by element: arithmetic, powers, complex numbers, exponentials, trigonometry.
+
+A rule goes by what stays exact and in range: `hypot` and `asinh` do not square what a half type may not hold.
+"""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import builtins
 import functools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core import raw
-from ..dtypes import bool_
-from ..forward import as_float, number, ufunc
+from ..array import asarray, device_of, library
+from ..core import raw, wrap
+from ..dtypes import bool_, complex128, float64, wide
+from ..forward import as_float, boxed, number, select, ufunc
 from ..fused import activate, activate_grad
 from ..op import op
 from .casting import astype, view, zeros_like
-from .logic import where
+from .logic import signbit, where
 
-LN2, LN10 = 0.6931471805599453, 2.302585092994046
+LN2, LN10, INF = math.log(2), math.log(10), math.inf
 
 
 # ---------------------------------------------------------------------------------------------- arithmetic
-add = op(ufunc("add"), x=lambda g: g, y=lambda g: g)
-subtract = op(ufunc("subtract"), x=lambda g: g, y=lambda g: -g)
-multiply = op(ufunc("multiply"), x=lambda g, y: g * y, y=lambda g, x: g * x)
-negative = op(ufunc("negative"), x=lambda g: -g)
+add = op(ufunc("add", doc="x + y."), x=lambda g: g, y=lambda g: g)
+subtract = op(ufunc("subtract", doc="x - y."), x=lambda g: g, y=lambda g: -g)
+multiply = op(ufunc("multiply", doc="x y."), x=lambda g, y: g * y, y=lambda g, x: g * x)
+negative = op(ufunc("negative", doc="-x."), x=lambda g: -g)
 
 
 def total(xs: Sequence[Any]) -> Any:
@@ -36,7 +42,7 @@ def total(xs: Sequence[Any]) -> Any:
     return functools.reduce(add, xs)
 
 
-positive = op(ufunc("positive"), x=lambda g: g)
+positive = op(ufunc("positive", doc="x itself, a new tensor."), x=lambda g: g)
 
 
 @op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y)
@@ -46,7 +52,10 @@ def divide(xp: Any, x: Any, y: Any) -> Any:
 
 
 def _power(xp: Any, x: Any, y: Any) -> Any:
-    """x ** y.  At x = 0 the gradient with respect to y is 0 (the limit for y > 0)."""
+    """x ** y.
+
+    Kink: at x = 0 the gradient for y is 0, the limit for y > 0, and at x = y = 0 that for x is 0, too.
+    """
     return x**y
 
 
@@ -67,8 +76,24 @@ def _pow_y(g: Any, x: Any, out: Any) -> Any:
 
 
 pow = op(_power, name="pow", x=_pow_x, y=_pow_y)
-square = op(ufunc("square"), x=lambda g, x: g * (x * 2))
-sqrt = op(ufunc("sqrt", floats=True), x=lambda g, out: g * 0.5 / out)
+
+
+def float_power(x: Any, y: Any) -> Any:
+    """x ** y in float64, or in complex128 where one of them is complex."""
+    arrays = [a for a in map(raw, (x, y)) if library(a) is not None]
+    kinds = [np.asarray(v).dtype.kind if library(raw(v)) is None else raw(v).dtype.kind for v in (x, y)]
+    wanted, place = complex128 if "c" in kinds else float64, device_of(arrays[0]) if arrays else None
+
+    def widened(v: Any) -> Any:
+        if library(raw(v)) is not None:
+            return astype(v, wanted)
+        return v if arrays and isinstance(v, (int, float, complex)) else wrap(asarray(v, wanted, place))
+
+    return pow(widened(x), widened(y))
+
+
+square = op(ufunc("square", doc="x²."), x=lambda g, x: g * (x * 2))
+sqrt = op(ufunc("sqrt", True, "√x.\n\nKink: infinite at 0."), x=lambda g, out: g * 0.5 / out)
 
 
 @op(x=lambda g, out: g * (out * out * out) * -0.5)
@@ -77,13 +102,34 @@ def rsqrt(xp: Any, x: Any) -> Any:
     return xp.reciprocal(xp.sqrt(as_float(x)))
 
 
-reciprocal = op(ufunc("reciprocal", floats=True), x=lambda g, out: -g * out * out)
+cbrt = op(ufunc("cbrt", True, "∛x.\n\nKink: infinite at 0."), x=lambda g, out: g / (out * out * 3))
+
+
+@op(
+    x=lambda g, weight: g * (1 - weight),
+    y=lambda g, weight: g * weight,
+    weight=lambda g, x, y: g * (y - x),
+)
+def lerp(xp: Any, x: Any, y: Any, weight: Any) -> Any:
+    """x + weight (y - x), on the way from x to y: x itself at weight 0 and y at weight 1."""
+    x, y = as_float(x), as_float(y, x)
+    step = y - x
+    first, second = x + step * weight, y - step * (1 - weight)
+    if not hasattr(weight, "dtype"):
+        return first if builtins.abs(weight) < 0.5 else second
+    return select(xp, xp.abs(weight) < 0.5, first, second)
+
+
+reciprocal = op(ufunc("reciprocal", True, "1 / x."), x=lambda g, out: -g * out * out)
 
 
 # ---------------------------------------------------------------------------------------------- complex numbers
-@op(x=lambda g, x, out: g * _sign(x) if x.dtype.kind != "c" else g * (conj(x) / where(out == 0, 1, out)))
+@op(x=lambda g, x: g * (conj(sign(x)) if x.dtype.kind == "c" else _sign(x)))
 def abs(xp: Any, x: Any) -> Any:
-    """|x|; of a complex array, a real one."""
+    """|x|; of a complex array, a real one.
+
+    Kink: 0 at 0.
+    """
     return xp.abs(x)
 
 
@@ -91,7 +137,10 @@ _sign = op(ufunc("sign"), x=lambda g: zeros_like(g))
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1; of a complex number x / |x|, which is not flat."""
+    """-1, 0 or 1; of a complex number x / |x|, which is not flat.
+
+    Kink: 0 at 0.
+    """
     if getattr(raw(x), "dtype", bool_).kind != "c":
         return _sign(x)
     size = abs(x)
@@ -110,45 +159,141 @@ def real(xp: Any, x: Any) -> Any:
     return x.real if x.dtype.kind == "c" else view(x)
 
 
-@op(x=lambda g, x: g * -1j if x.dtype.kind == "c" else zeros_like(g))
+@op(x=lambda g: g * -1j)  # of a real x the engine takes the real part, 0
 def imag(xp: Any, x: Any) -> Any:
-    """The imaginary part."""
+    """The imaginary part; of a real array, zeros."""
     return x.imag if x.dtype.kind == "c" else xp.zeros_like(x)
 
 
-# ---------------------------------------------------------------------------------------------- exponentials
-exp = op(ufunc("exp", floats=True), x=lambda g, out: g * out)
-exp2 = op(ufunc("exp2", floats=True), x=lambda g, out: g * (out * LN2))
-expm1 = op(ufunc("expm1", floats=True), x=lambda g, out: g * (out + 1))
-log = op(ufunc("log", floats=True), x=lambda g, x: g / x)
-log2 = op(ufunc("log2", floats=True), x=lambda g, x: g / (x * LN2))
-log10 = op(ufunc("log10", floats=True), x=lambda g, x: g / (x * LN10))
-log1p = op(ufunc("log1p", floats=True), x=lambda g, x: g / (x + 1))
-logaddexp = op(
-    ufunc("logaddexp", floats=True), x=lambda g, x, out: g * exp(x - out), y=lambda g, y, out: g * exp(y - out)
+@op(name="angle", x=lambda g: zeros_like(g))
+def _half_turn(xp: Any, x: Any) -> Any:
+    x = as_float(x)
+    return select(xp, xp.isnan(x), x, (x < 0) * x.dtype.type(math.pi))
+
+
+def angle(x: Any) -> Any:
+    """The angle of complex numbers with the positive axis; of real ones 0, and π for negative ones.
+
+    Kink: 0 at 0.
+    """
+    x = boxed(x, "angle")
+    return atan2(imag(x), real(x)) if raw(x).dtype.kind == "c" else _half_turn(x)
+
+
+@op(
+    x=lambda g, x, y: where(x == 0, 0, where(signbit(x) == signbit(y), g, -g)),
+    y=lambda g: zeros_like(g),
 )
+def copysign(xp: Any, x: Any, y: Any) -> Any:
+    """|x| with the sign of y, that of a zero included.
+
+    Kink: 0 at x = 0.
+    """
+    return xp.copysign(as_float(x, y), as_float(y, x))
+
+
+# ---------------------------------------------------------------------------------------------- exponentials
+exp = op(ufunc("exp", True, "exp(x)."), x=lambda g, out: g * out)
+exp2 = op(ufunc("exp2", True, "2 ** x."), x=lambda g, out: g * (out * LN2))
+expm1 = op(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, out: g * (out + 1))
+log = op(ufunc("log", True, "The natural logarithm."), x=lambda g, x: g / x)
+log2 = op(ufunc("log2", True, "The logarithm to base 2."), x=lambda g, x: g / (x * LN2))
+log10 = op(ufunc("log10", True, "The logarithm to base 10."), x=lambda g, x: g / (x * LN10))
+log1p = op(ufunc("log1p", True, "log(1 + x), exact for small x."), x=lambda g, x: g / (x + 1))
+
+
+def _weight(x: Any, out: Any, power: Any) -> Any:
+    """power(x - out), the part of one operand in the sum: 0 where both are -inf, 1 where it is the inf."""
+    same = raw(x) == raw(out)
+    return where(raw(out) == -INF, 0, power(where(same, 0, x - out)))
+
+
+def _log_of_sum(forward: Any, power: Any) -> Any:
+    return op(forward, x=lambda g, x, out: g * _weight(x, out, power), y=lambda g, y, out: g * _weight(y, out, power))
+
+
+_NEVER = ", without overflow.\n\nKink: 0 for both where both are -inf."
+logaddexp = _log_of_sum(ufunc("logaddexp", True, f"log(exp(x) + exp(y)){_NEVER}"), exp)
+logaddexp2 = _log_of_sum(ufunc("logaddexp2", True, f"The logarithm to base 2 of 2 ** x + 2 ** y{_NEVER}"), exp2)
+
 
 # ---------------------------------------------------------------------------------------------- trigonometry
-sin = op(ufunc("sin", floats=True), x=lambda g, x: g * cos(x))
-cos = op(ufunc("cos", floats=True), x=lambda g, x: -g * sin(x))
-tan = op(ufunc("tan", floats=True), x=lambda g, out: g * (out * out + 1))
-asin = op(ufunc("arcsin", floats=True), name="asin", x=lambda g, x: g / sqrt(1 - x * x))
-acos = op(ufunc("arccos", floats=True), name="acos", x=lambda g, x: -g / sqrt(1 - x * x))
-atan = op(ufunc("arctan", floats=True), name="atan", x=lambda g, x: g / (x * x + 1))
-atan2 = op(
-    ufunc("arctan2", floats=True),
-    name="atan2",
-    x=lambda g, x, y: g * y / (x * x + y * y),
-    y=lambda g, x, y: -g * x / (x * x + y * y),
+sin = op(ufunc("sin", True, "The sine."), x=lambda g, x: g * cos(x))
+cos = op(ufunc("cos", True, "The cosine."), x=lambda g, x: -g * sin(x))
+tan = op(ufunc("tan", True, "The tangent."), x=lambda g, out: g * (out * out + 1))
+asin = op(ufunc("arcsin", True, "The inverse sine."), name="asin", x=lambda g, x: g / sqrt((1 - x) * (1 + x)))
+acos = op(ufunc("arccos", True, "The inverse cosine."), name="acos", x=lambda g, x: -g / sqrt((1 - x) * (1 + x)))
+atan = op(ufunc("arctan", True, "The inverse tangent."), name="atan", x=lambda g, x: g / (x * x + 1))
+
+
+def _radius(x: Any, y: Any) -> Any:
+    """√(x² + y²), or 1 where that is 0."""
+    r = hypot(x, y)
+    return where(r == 0, 1, r)
+
+
+def _atan2_x(g: Any, x: Any, y: Any) -> Any:
+    r = _radius(x, y)
+    return g / r * (y / r)
+
+
+_ATAN2 = """The angle of the point (y, x) with the positive axis: the inverse tangent of x / y, in its quadrant.
+
+Kink: 0 for both at (0, 0).
+"""
+atan2 = op(ufunc("arctan2", True, _ATAN2), name="atan2", x=_atan2_x, y=lambda g, x, y: -_atan2_x(g, y, x))
+hypot = op(
+    ufunc("hypot", True, "√(x² + y²), without overflow.\n\nKink: 0 for both at (0, 0)."),
+    x=lambda g, x, out: g * (x / where(out == 0, 1, out)),
+    y=lambda g, y, out: g * (y / where(out == 0, 1, out)),
 )
-sinh = op(ufunc("sinh", floats=True), x=lambda g, x: g * cosh(x))
-cosh = op(ufunc("cosh", floats=True), x=lambda g, x: g * sinh(x))
-_tanh = ufunc("tanh", floats=True)
+sinh = op(ufunc("sinh", True, "The hyperbolic sine."), x=lambda g, x: g * cosh(x))
+cosh = op(ufunc("cosh", True, "The hyperbolic cosine."), x=lambda g, x: g * sinh(x))
+_tanh = ufunc("tanh", True, "The hyperbolic tangent.")
 tanh = op(_tanh, gpu=activate("tanh", _tanh), x=lambda g, out: tanh_grad(g, out))
-asinh = op(ufunc("arcsinh", floats=True), name="asinh", x=lambda g, x: g / sqrt(x * x + 1))
-acosh = op(ufunc("arccosh", floats=True), name="acosh", x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)))
-atanh = op(ufunc("arctanh", floats=True), name="atanh", x=lambda g, x: g / (1 - x * x))
-hypot = op(ufunc("hypot", floats=True), x=lambda g, x, out: g * x / out, y=lambda g, y, out: g * y / out)
+asinh = op(ufunc("arcsinh", True, "The inverse hyperbolic sine."), name="asinh", x=lambda g, out: g / cosh(out))
+acosh = op(
+    ufunc("arccosh", True, "The inverse hyperbolic cosine."),
+    name="acosh",
+    x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)),
+)
+atanh = op(
+    ufunc("arctanh", True, "The inverse hyperbolic tangent."), name="atanh", x=lambda g, x: g / ((1 - x) * (1 + x))
+)
+deg2rad = op(ufunc("deg2rad", True, "π x / 180, degrees as radians."), x=lambda g: g * (math.pi / 180))
+rad2deg = op(ufunc("rad2deg", True, "180 x / π, radians as degrees."), x=lambda g: g * (180 / math.pi))
+
+
+def _sinc_rule(g: Any, x: Any, n: int) -> Any:
+    slope = _bessel(x, n=n + 1) * -(n + 1)
+    return g * ((slope + _bessel(x, n=n - 1) * n if n else slope) * (math.pi / (2 * n + 1)))
+
+
+@op(name="sinc", x=_sinc_rule)
+def _bessel(xp: Any, x: Any, *, n: int) -> Any:
+    """The spherical Bessel function j_n(πx).  j_0 is sinc, and j_n' = (n j_(n-1) - (n+1) j_(n+1)) / (2n + 1)."""
+    x = as_float(x)
+    z = x.astype(wide(x.dtype), copy=False)
+    if n == 0:
+        return xp.sinc(z).astype(x.dtype, copy=False)
+    z = z * math.pi
+    near, zero = xp.abs(z) < n + 1, z.dtype.type(0)
+    small = select(xp, near, z, zero)  # the power series; further out the recurrence is stable
+    term = small**n / math.prod(range(1, 2 * n + 2, 2))
+    series, squared = term, small * small
+    for k in range(1, n + 12):
+        term = term * squared * (-0.5 / (k * (2 * n + 2 * k + 1)))
+        series = series + term
+    z = select(xp, near, zero + 1, z)
+    before, here = xp.cos(z) / z, xp.sin(z) / z
+    for k in range(n):
+        before, here = here, here * ((2 * k + 1) / z) - before
+    return select(xp, near, series, here).astype(x.dtype, copy=False)
+
+
+def sinc(x: Any) -> Any:
+    """sin(πx) / (πx), 1 at 0; every derivative is exact there, too."""
+    return _bessel(x, n=0)
 
 
 def _tanh_grad(xp: Any, g: Any, y: Any) -> Any:

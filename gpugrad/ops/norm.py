@@ -7,11 +7,13 @@ from typing import Any
 
 from ..core import raw
 from ..dtypes import is_inexact, wide
-from ..forward import boxed
+from ..forward import boxed, checked_axes
 from .casting import astype
 from .choice import maximum, minimum
+from .linalg import vector_norm
 from .logic import where
 from .math import abs, divide, multiply, rsqrt, sqrt, square, total
+from .matrix_functions import matrix_norm
 from .reduce import Axis, sum
 
 
@@ -25,10 +27,35 @@ def _like(out: Any, x: Any) -> Any:
     return astype(out, raw(x).dtype) if is_inexact(raw(x).dtype) else out
 
 
+def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The `ord`-norm of vectors along an `axis`, 2 if not said, or of matrices in two axes, "fro" if not said.
+
+    As `numpy.linalg.norm`, by `linalg.vector_norm` and `linalg.matrix_norm`: without both it is the 2-norm of all
+    elements, with `ord` alone that of a vector or matrix.  ValueError for other axes and for an `ord` that is no norm.
+    """
+    x = boxed(x, "norm")
+    if axis is None and ord is None:
+        return vector_norm(x, keepdims=keepdims)
+    axes = checked_axes("norm", axis, raw(x).ndim)
+    if len(axes) == 1 and not isinstance(ord, str):
+        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord is None else ord)
+    if len(axes) == 2:
+        return matrix_norm(x, ord="fro" if ord is None else ord, axis=axes, keepdims=keepdims)
+    raise ValueError(f"norm: ord {ord!r} over {len(axes)} axes is no norm; over one give a number, or give two axes")
+
+
 def normalize(x: Any, axis: Axis = None, epsilon: float = 1e-12) -> Any:
     """x over its Euclidean length along `axis` (None: all), which counts as √epsilon where it is shorter."""
     x = boxed(x, "normalize")
     return _like(multiply(x, rsqrt(maximum(_squares(x, axis=axis, keepdims=True), epsilon))), x)
+
+
+def l2_normalize(x: Any, axis: Axis = -1, eps: float = 1e-12) -> Any:
+    """x over its Euclidean length along `axis` (None: all), which counts as `eps` where it is shorter.
+
+    Half types are computed in float32.  The gradient of zeros is 1 / eps, PyTorch's.
+    """
+    return normalize(x, axis, eps * eps)
 
 
 def clip_by_norm(x: Any, limit: Any, axis: Axis = None) -> Any:

@@ -9,6 +9,8 @@ That of P(a) with respect to x is -rstd (n M(h P(a)) + M(a n) P(h) + M(h n) P(a)
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..kernels import usable
 from ..op import Parts, op
+from . import norm_rows
+from .blocks import fits
 from .casting import astype, view
 from .math import add, multiply, rsqrt, square
 from .reduce import mean as mean_of
@@ -85,9 +89,23 @@ def _forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: boo
     return out.astype(dtype, copy=False), None if mean is None else mean[..., 0], rstd[..., 0]
 
 
-def _forward_gpu(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
+def _host(rows: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward for NumPy's arrays: a block of rows at a time."""
+
+    def host(*arrays: Any, **static: Any) -> Any:
+        return rows(*arrays, **static) if fits(*present(*arrays)) else otherwise(np, *arrays, **static)
+
+    return host
+
+
+_forward.host = _host(norm_rows.forward, _forward)
+
+
+def forward(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
+    """By the kernel where it is for these arrays."""
     if not usable(x, weight, bias):
-        return _forward(xp, x, weight, bias, eps=eps, center=center)
+        own = _forward.host if xp is np else partial(_forward, xp)
+        return own(x, weight, bias, eps=eps, center=center)
     out, _, mean, rstd = fused.norm(x, weight, bias, eps=eps, center=center)
     return out, mean, rstd
 
@@ -113,13 +131,13 @@ def _forward_beside(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, cent
 
     made: what a kernel has computed already.
     """
-    out, mean, rstd = made or _forward(xp, x, weight, bias, eps=eps, center=center)
+    out, mean, rstd = made or forward(xp, x, weight, bias, eps=eps, center=center)
     return (out, view(x)), mean, rstd
 
 
 # By whether the mean is subtracted: one op under two names.
 _NAMES, _STATISTICS = {True: "layer_norm", False: "rms_norm"}, ("mean", "rstd")
-_norm = {c: op(_forward, name=n, gpu=_forward_gpu, aux=_STATISTICS, pull=_pull) for c, n in _NAMES.items()}
+_norm = {c: op(_forward, name=n, gpu=forward, aux=_STATISTICS, pull=_pull) for c, n in _NAMES.items()}
 _norm_beside = {
     c: op(_forward_beside, name=n, aux=_STATISTICS, pull=_pull_beside, several=True) for c, n in _NAMES.items()
 }
@@ -179,6 +197,9 @@ def _norm_grad(xp: Any, g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd:
     return out.astype(g.dtype, copy=False)
 
 
+_norm_grad.host = _host(norm_rows.grad, _norm_grad)
+
+
 def _norm_grad_gpu(xp: Any, g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd: Any, *, eps: float) -> Any:
     if not usable(g, x, weight, more):
         return _norm_grad(xp, g, x, weight, more, mean, rstd, eps=eps)
@@ -192,6 +213,9 @@ def _norm_sums(xp: Any, g: Any, x: Any, mean: Any, rstd: Any, *, eps: float) -> 
     n = xp.multiply(n, g, out=n) if g.dtype == n.dtype else n * g
     sums = (n.sum(rows), g.sum(rows, dtype=dtype)) if mean is not None else (n.sum(rows),)
     return tuple([s.astype(g.dtype, copy=False) for s in sums])
+
+
+_norm_sums.host = _host(norm_rows.sums, _norm_sums)
 
 
 def _norm_sums_gpu(xp: Any, g: Any, x: Any, mean: Any, rstd: Any, *, eps: float) -> Any:

@@ -36,11 +36,6 @@ def quotient(divide: Callable[..., Any]) -> Callable[..., Any]:
     return div
 
 
-def round(x: Any, decimals: int = 0) -> Any:
-    """To the nearest whole number, halves to the even one; or to so many decimals."""
-    return rounding.round(x * 10.0**decimals) / 10.0**decimals if decimals else rounding.round(x)
-
-
 def dot(x: Any, y: Any) -> Any:
     """The sum of the products of two vectors.  ValueError for what is no vector."""
     a, b = raw(x).ndim, raw(y).ndim

@@ -1,48 +1,35 @@
-"""Sums, means, extremes and other reductions.  Half types accumulate in float32.
-
-Kinks: max and min share the gradient equally among ties.
-"""
+"""Sums, means, extremes and other reductions.  Half types accumulate in float32."""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
-from ..array import xp as xp_of
 from ..core import raw
-from ..dtypes import wide
-from ..forward import as_float
+from ..dtypes import DTypeLike, default_float, is_inexact, wide
+from ..forward import accumulated, as_float, boxed, checked_axis, explain, fit, narrow
 from ..fused import column_sums
 from ..kernels import usable
 from ..op import op
-from .logic import const, where
-from .math import conj, exp
-from .shape import broadcast_to, flip, permute_dims, reshape
+from .casting import astype
+from .logic import const, isnan, logical_not, where
+from .math import conj, divide, exp, multiply
+from .scan import divisible, products_of_others
+from .shape import broadcast_to, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None
 
 
 def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
-    """`axis` as a tuple of non-negative numbers."""
+    """`axis` as a tuple of non-negative numbers; one that is out of bounds stays so."""
     if axis is None:
         return tuple(range(ndim))
-    return tuple([a % ndim for a in ((axis,) if hasattr(axis, "__index__") else axis)]) if ndim else ()
-
-
-def axis_of(name: str, axis: Any, ndim: int) -> int:
-    """`axis`, one integer, from 0 on.  ValueError, in the words of op `name`, if there is no such axis."""
-    if not (hasattr(axis, "__index__") and -ndim <= axis < ndim):
-        raise ValueError(f"{name}: axis {axis} is none of an array of {ndim} axes; give an integer")
-    return operator.index(axis) % ndim
-
-
-def _plain(axis: Any) -> Axis:
-    return tuple(axis) if isinstance(axis, list) else axis
+    given = (axis,) if hasattr(axis, "__index__") else axis
+    return tuple([a % ndim if -ndim <= a < ndim else a for a in given]) if ndim else ()
 
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
@@ -52,9 +39,17 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
     return math.prod([shape[a] for a in axes_of(axis, len(shape))])
 
 
-def _share(part: float, whole: float) -> float:
-    """part / whole, as floats divide."""
-    return part / whole if whole else math.nan if not part else math.copysign(math.inf, part)
+def _last(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """All axes in order, those of `axis` at the end."""
+    axes = axes_of(axis, ndim)
+    return (*[i for i in range(ndim) if i not in axes], *axes)
+
+
+def rows_of(x: Any, axis: Axis) -> Any:
+    """x with one axis, the last, instead of those of `axis`."""
+    order, n = _last(axis, len(x.shape)), len(axes_of(axis, len(x.shape)))
+    kept = [x.shape[i] for i in order[: len(order) - n]]
+    return reshape(permute_dims(x, order), (*kept, count(x.shape, axis)))
 
 
 def expand(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
@@ -70,20 +65,16 @@ def spread(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
     return broadcast_to(expand(g, shape, axis, keepdims), shape)
 
 
-def _narrow(out: Any, x: Any) -> Any:
-    return out if out.dtype is x.dtype or wide(x.dtype) is x.dtype else out.astype(x.dtype)
-
-
-def _sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Any:
-    """The sum over `axis` (None: all)."""
-    if dtype is None and wide(x.dtype) is not x.dtype:
-        return x.sum(axis=axis, keepdims=keepdims, dtype=wide(x.dtype)).astype(x.dtype)
+def _sum(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
+    """The sum over `axis` (None: all); of `dtype`, if given."""
+    if dtype is not None or wide(x.dtype) is not x.dtype:
+        return accumulated(xp.sum, x, dtype, axis=axis, keepdims=keepdims)
     if xp is np:  # without the detour over the method, 1 us
-        return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
-    return x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, keepdims=keepdims)
 
 
-def _sum_gpu(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Any:
+def _sum_gpu(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
     """Sums down the columns of contiguous arrays, the gradient of a bias, by our own kernel."""
     if axis is None or keepdims or dtype is not None or x.ndim < 2 or not (usable(x) and x.flags.c_contiguous):
         return _sum(xp, x, axis=axis, keepdims=keepdims, dtype=dtype)
@@ -106,13 +97,49 @@ def _mean_rule(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> An
 
 
 @op(x=_mean_rule)
-def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The mean over `axis` (None: all); of integers, in the default float dtype."""
+def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
+    """The mean over `axis` (None: all), of `dtype`, if given; of integers, in the default float dtype."""
     x = as_float(x)
-    if xp is np and x.size:  # as NumPy's own, without its detour over Python: 2 us
+    if dtype is None and xp is np and x.size:  # as NumPy's own, without its detour over Python: 2 us
         total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=wide(x.dtype))
-        return _narrow(total / total.dtype.type(count(x.shape, axis)), x)
-    return _narrow(x.mean(axis=axis, keepdims=keepdims, dtype=wide(x.dtype)), x)
+        return narrow(total / total.dtype.type(count(x.shape, axis)), x)
+    return accumulated(xp.mean, x, dtype, axis=axis, keepdims=keepdims)
+
+
+def average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
+    """Σ w x / Σ w over `axis` (None: all); without `weights` the mean.
+
+    `weights` has the shape of x, or is a vector for one axis.  ValueError otherwise.
+    """
+    if weights is None:
+        return mean(x, axis=axis, keepdims=keepdims)
+    x, weights = fit([x, weights], "average")
+    have, wanted = raw(weights).shape, raw(x).shape
+    if len(have) == 1 and hasattr(axis, "__index__"):
+        axis = checked_axis("average", axis, len(wanted))
+        weights = reshape(weights, [-1 if i == axis else 1 for i in range(len(wanted))])
+        fits = have[0] == wanted[axis]
+    else:
+        fits = have == wanted
+    if not fits:
+        raise ValueError(
+            f"average: weights have shape {list(have)}; give the shape of x, {list(wanted)}, or a vector for one axis"
+        )
+    whole = sum(broadcast_to(weights, wanted), axis=axis, keepdims=keepdims)
+    return divide(sum(multiply(x, weights), axis=axis, keepdims=keepdims), whole)
+
+
+def nansum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The sum over `axis` (None: all) of what is not NaN."""
+    return sum(where(isnan(x), 0, x), axis=axis, keepdims=keepdims)
+
+
+def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The mean over `axis` (None: all) of what is not NaN; NaN where all is."""
+    x = boxed(x, "nanmean")
+    dtype = x.dtype if is_inexact(x.dtype) else default_float()
+    there = sum(astype(logical_not(isnan(x)), wide(dtype)), axis=axis, keepdims=keepdims)
+    return astype(divide(nansum(astype(x, wide(dtype)), axis, keepdims), there), dtype)
 
 
 def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
@@ -124,62 +151,75 @@ def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
 
 @op(x=_extreme_rule)
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The largest over `axis` (None: all)."""
+    """The largest over `axis` (None: all).  ValueError if there is none.
+
+    Kink: equal elements share the gradient.
+    """
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op(x=_extreme_rule)
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The smallest over `axis` (None: all)."""
+    """The smallest over `axis` (None: all).  ValueError if there is none.
+
+    Kink: equal elements share the gradient.
+    """
     return x.min(axis=axis, keepdims=keepdims)
 
 
 def _prod_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
-    if (raw(out) != 0).all():
+    """The product of all others."""
+    if divisible(raw(out)):
         return expand(g * out, x.shape, axis, keepdims) / x
-    # With zeros: the product of the others, as the product of rows in which one's own place holds 1.
-    axes = axes_of(axis, len(x.shape))
-    rest = tuple([i for i in range(len(x.shape)) if i not in axes])
-    order = rest + axes
-    moved = permute_dims(x, order)
-    n = count(x.shape, axis)
-    rows = reshape(moved, (*moved.shape[: len(rest)], 1, n))
-    eye = xp_of(raw(x)).eye(n, dtype=bool)
-    others = reshape(prod(where(eye, 1, rows), axis=-1), moved.shape)
+    order = _last(axis, len(x.shape))
+    others = products_of_others(rows_of(astype(x, wide(x.dtype)), axis))
+    others = reshape(others, tuple([x.shape[i] for i in order]))
     back = tuple([order.index(i) for i in range(len(order))])
     return expand(g, x.shape, axis, keepdims) * permute_dims(others, back)
 
 
 @op(x=_prod_rule)
-def prod(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The product over `axis` (None: all).  The gradient is right where factors are zero."""
-    return _narrow(x.prod(axis=axis, keepdims=keepdims, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
+def prod(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
+    """The product over `axis` (None: all), of `dtype`, if given.  Derivatives of all orders are right at zeros."""
+    return accumulated(xp.prod, x, dtype, axis=axis, keepdims=keepdims)
+
+
+def _per_degree(part: int, shape: tuple[int, ...], axis: Axis, correction: float) -> float:
+    """part / (count - correction), which is not below 0."""
+    n = count(shape, axis) - correction
+    return part / n if n > 0 else math.inf
 
 
 @op(
     x=lambda g, x, axis, correction, keepdims: (
-        expand(g, x.shape, axis, keepdims) * (_distance(x, axis) * _share(2, count(x.shape, axis) - correction))
+        expand(g, x.shape, axis, keepdims) * (_distance(x, axis) * _per_degree(2, x.shape, axis, correction))
     )
 )
 def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """The variance over `axis`: squared distances from the mean over (count - correction)."""
+    """The variance over `axis` (None: all): Σ |x - mean|² / (count - correction), of complex numbers a real one.
+
+    Infinite or NaN where count - correction is not above 0, and so is the gradient.
+    """
     x = as_float(x)
     dtype = None if x.dtype.kind == "c" else wide(x.dtype)  # of complex arrays it is real
-    return _narrow(x.var(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
+    return narrow(x.var(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
 
 
 @op(
     x=lambda g, x, out, axis, correction, keepdims: (
-        # where all are equal the distances are 0, and so is the gradient
+        # where all are equal the distances are 0
         expand(g / where(out == 0, 1, out), x.shape, axis, keepdims)
-        * (_distance(x, axis) * _share(1, count(x.shape, axis) - correction))
+        * (_distance(x, axis) * _per_degree(1, x.shape, axis, correction))
     )
 )
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
-    """The standard deviation over `axis`, the root of `var`."""
+    """The standard deviation over `axis` (None: all), the root of `var`.
+
+    Kink: 0 where all elements are equal.
+    """
     x = as_float(x)
     dtype = None if x.dtype.kind == "c" else wide(x.dtype)  # of complex arrays it is real
-    return _narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
+    return narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
 
 
 @op(
@@ -188,59 +228,56 @@ def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
     )
 )
 def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) over `axis`, without overflow."""
+    """log(sum(exp(x))) over `axis` (None: all), without overflow.
+
+    Kink: NaN where all are -inf.
+    """
     given = as_float(x)
     x = given.astype(wide(given.dtype), copy=False)
     top = x.max(axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    y = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
+    finite = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    total = xp.exp(x - finite).sum(axis=axis, keepdims=True)
+    y = xp.log(xp.where(total == 0, xp.ones_like(total), total)) + top  # 0: all are -inf, as is the largest
     return (y if keepdims else y.squeeze(axis)).astype(given.dtype, copy=False)
 
 
-@op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
-def cumsum(xp: Any, x: Any, *, axis: int = -1) -> Any:
-    """Running sums along `axis`, an integer."""
-    if axis is None:
-        raise ValueError("axis is an integer; for the flattened array write cumsum(x.reshape(-1))")
-    return _narrow(xp.cumsum(x, axis=axis, dtype=wide(x.dtype) if x.dtype.kind not in "iub" else None), x)
-
-
-def running_sum(x: Any, axis: int = -1, exclusive: bool = False, reverse: bool = False) -> Any:
-    """`cumsum`; `exclusive`: without the element itself; `reverse`: from the end."""
-    x = flip(x, axis=axis) if reverse else x
-    out = cumsum(x, axis=axis)
-    out = out - x if exclusive else out
-    return flip(out, axis=axis) if reverse else out
+# ---------------------------------------------------------------------------------------------- no gradient
+def _told(name: str, x: Any, axis: Any, keepdims: bool, method: str) -> Any:
+    """What `method` of array x answers; its errors in the words of op `name`."""
+    try:
+        return getattr(x, method)(axis=tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims)
+    except (ValueError, TypeError) as e:
+        raise explain(name, e, (x,)) from None
 
 
 @const
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Where the largest is, along `axis` (None: in the flattened array).  Integers, no gradient."""
-    return raw(x).argmax(axis=axis, keepdims=keepdims)
+    """Where the largest is, the first of equal ones, along `axis` (None: in the flattened array).  No gradient."""
+    return _told("argmax", raw(x), axis, keepdims, "argmax")
 
 
 @const
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Where the smallest is, along `axis` (None: in the flattened array).  Integers, no gradient."""
-    return raw(x).argmin(axis=axis, keepdims=keepdims)
+    """Where the smallest is, the first of equal ones, along `axis` (None: in the flattened array).  No gradient."""
+    return _told("argmin", raw(x), axis, keepdims, "argmin")
 
 
 @const
 def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Whether one element along `axis` is true."""
-    return raw(x).any(axis=_plain(axis), keepdims=keepdims)
+    """Whether one element along `axis` (None: of all) is true."""
+    return _told("any", raw(x), axis, keepdims, "any")
 
 
 @const
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Whether every element along `axis` is true."""
-    return raw(x).all(axis=_plain(axis), keepdims=keepdims)
+    """Whether every element along `axis` (None: of all) is true."""
+    return _told("all", raw(x), axis, keepdims, "all")
 
 
 @const
 def count_nonzero(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """How many elements along `axis` are not zero."""
-    return (raw(x) != 0).sum(axis=_plain(axis), keepdims=keepdims)
+    """How many elements along `axis` (None: of all) are not zero."""
+    return _told("count_nonzero", raw(x) != 0, axis, keepdims, "sum")
 
 
 # ---------------------------------------------------------------------------------------------- for the engine

@@ -1,4 +1,7 @@
-"""Whole numbers near x, quotients and remainders by them.  A step has gradient 0, at its edge too."""
+"""Whole numbers near x, quotients and remainders by them.
+
+Kinks: a step has gradient 0, at its edge too.  At a multiple of y, remainders have the slopes of the side they are on.
+"""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
@@ -6,32 +9,63 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import is_inexact
+from ..dtypes import is_inexact, wide
 from ..forward import ufunc
 from ..op import op
 from .casting import view, zeros_like
 
 
-def _steps(name: str, ufuncs: str = "") -> Any:
-    numpys = ufunc(ufuncs or name)
-
+def _steps(numpys: Any) -> Any:
     def forward(xp: Any, x: Any) -> Any:
         return numpys(xp, x) if is_inexact(x.dtype) else view(x)  # CuPy would answer floats for integers
 
     forward.__doc__ = numpys.__doc__
-    return op(forward, name=name, x=lambda g: zeros_like(g))
+    return op(forward, name=numpys.__name__, x=lambda g: zeros_like(g))
 
 
-floor, ceil, trunc, round = _steps("floor"), _steps("ceil"), _steps("trunc"), _steps("round", "rint")
+floor = _steps(ufunc("floor", doc="The next integer down; integers as they are.  Its gradient is 0."))
+ceil = _steps(ufunc("ceil", doc="The next integer up; integers as they are.  Its gradient is 0."))
+trunc = _steps(ufunc("trunc", doc="The next integer towards 0; integers as they are.  Its gradient is 0."))
 
 
-@op(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y))
+@op(x=lambda g: zeros_like(g))
+def round(xp: Any, x: Any, *, decimals: int = 0) -> Any:
+    """The nearest integer, the even one of two, or the nearest number of so many decimals.  Its gradient is 0.
+
+    Negative decimals round to tens, hundreds and so on.
+    """
+    if is_inexact(x.dtype):
+        return xp.round(x.astype(wide(x.dtype), copy=False), decimals).astype(x.dtype, copy=False)
+    return view(x) if decimals >= 0 else xp.round(x, decimals)
+
+
+@op(x=lambda g: g)
+def frac(xp: Any, x: Any) -> Any:
+    """x - trunc(x), what comes after the point, with the sign of x.
+
+    Kink: 1 at integers, too.
+    """
+    return x - xp.trunc(x) if is_inexact(x.dtype) else xp.zeros_like(x)
+
+
+def _times(x: Any, y: Any, out: Any) -> Any:
+    """How often y was taken from x; x / y may round to the next integer."""
+    return round((x - out) / y)
+
+
+@op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out))
 def remainder(xp: Any, x: Any, y: Any) -> Any:
-    """x - floor(x / y) * y, the sign of y."""
+    """x - floor(x / y) y, with the sign of y."""
     return xp.remainder(x, y)
+
+
+@op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out))
+def fmod(xp: Any, x: Any, y: Any) -> Any:
+    """x - trunc(x / y) y, with the sign of x."""
+    return xp.fmod(x, y)
 
 
 @op(x=lambda g: zeros_like(g), y=lambda g: zeros_like(g))
 def floor_divide(xp: Any, x: Any, y: Any) -> Any:
-    """floor(x / y)."""
+    """floor(x / y).  Its gradient is 0."""
     return xp.floor_divide(x, y)

@@ -62,7 +62,10 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     """Axis `source` moved to place `destination`; or several, each to its own.  The others keep their order."""
     x = boxed(x, "moveaxis")
     n = raw(x).ndim
-    moves = sorted(zip(distinct_axes("moveaxis", destination, n), distinct_axes("moveaxis", source, n), strict=True))
+    to, of = distinct_axes("moveaxis", destination, n), distinct_axes("moveaxis", source, n)
+    if len(to) != len(of):
+        raise ValueError(f"moveaxis: {len(of)} axes to move, and {len(to)} places for them")
+    moves = sorted(zip(to, of))
     order = [i for i in range(n) if i not in [s for _, s in moves]]
     for d, s in moves:
         order.insert(d, s)
@@ -140,6 +143,8 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     ValueError for axes that x does not have, or that are one.
     """
     x = boxed(x, "rot90")
+    if len(axes) != 2:
+        raise ValueError(f"rot90: two axes are turned, not {axes}")
     a, b = distinct_axes("rot90", axes, raw(x).ndim)
     if k % 2 == 0:
         return flip(x, axis=(a, b)) if k % 4 else x
@@ -151,26 +156,39 @@ def _opposite(shift: Any) -> Any:
 
 
 def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Any:
-    """Shifted along `axis`; what leaves at the end comes in at the start."""
+    """Shifted along `axis` (None: as one axis); what leaves at the end comes in at the start.
+
+    TypeError for a shift that is no integer.
+    """
+    if np.asarray(shift).dtype.kind not in "iu":
+        raise TypeError(f"roll: a shift is an integer, or one for each axis, not {shift!r:.60}")
     return _roll(x, shift=shift, axis=axis)
 
 
 @op(x=lambda g, k: tril(g, k=k))
 def tril(xp: Any, x: Any, *, k: int = 0) -> Any:
     """The lower triangle of each matrix: zero above the k-th diagonal."""
-    return xp.tril(x, k)
+    return xp.tril(_matrices(x), k)
 
 
 @op(x=lambda g, k: triu(g, k=k))
 def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
     """The upper triangle of each matrix: zero below the k-th diagonal."""
-    return xp.triu(x, k)
+    return xp.triu(_matrices(x), k)
+
+
+def _matrices(x: Any) -> Any:
+    if not x.ndim:
+        raise ValueError("x has at least one axis; of a vector, each row of a matrix")
+    return x
 
 
 # ---------------------------------------------------------------------------------------------- repeating
 def tile(x: Any, repetitions: int | Sequence[int]) -> Any:
     """x so many times along each axis; fewer numbers than axes are for the last axes, more give new ones."""
-    x, last = boxed(x, "tile"), np.atleast_1d(repetitions).tolist()
+    x, last = boxed(x, "tile"), np.atleast_1d(raw(repetitions)).tolist()
+    if [r for r in last if not isinstance(r, int) or r < 0]:
+        raise ValueError(f"tile: repetitions are integers from 0 on, not {repetitions!r:.60}")
     n = max(len(last), raw(x).ndim)
     times = [1] * (n - len(last)) + last
     lengths = [1] * (n - raw(x).ndim) + list(raw(x).shape)
@@ -221,8 +239,13 @@ def concat(xs: Sequence[Any], axis: int | None = 0) -> Any:
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Arrays of one shape joined along a new axis."""
-    return concat([expand_dims(x, axis) for x in _tensors(xs, "stack")], axis)
+    """Arrays of one shape joined along a new axis.  ValueError for several shapes."""
+    xs = _tensors(xs, "stack")
+    shapes = list(dict.fromkeys([raw(x).shape for x in xs]))
+    if len(shapes) > 1:
+        raise ValueError(f"stack: arrays have one shape, not {shapes[0]} and {shapes[1]}")
+    (axis,) = distinct_axes("stack", axis, len(shapes[0]) + 1)
+    return concat([expand_dims(x, axis) for x in xs], axis)
 
 
 # ---------------------------------------------------------------------------------------------- cutting
@@ -273,10 +296,19 @@ def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
 
 
+def common(name: str, *xs: Any) -> tuple[int, ...]:
+    """The shape to which all are broadcast.  ValueError if there is none."""
+    shapes = [raw(x).shape for x in xs]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"{name}: the shapes {', '.join(map(str, shapes))} do not broadcast to one") from None
+
+
 def broadcast_arrays(*xs: Any) -> tuple[Any, ...]:
     """All arrays, broadcast to their common shape."""
     xs = tuple(fit(xs, "broadcast_arrays"))
-    shape = np.broadcast_shapes(*[raw(x).shape for x in xs])
+    shape = common("broadcast_arrays", *xs)
     return tuple([broadcast_to(x, shape) for x in xs])
 
 

@@ -20,9 +20,10 @@ from ..dtypes import int32, int64, wide
 from ..forward import as_float
 from ..kernels import usable
 from ..op import op
+from .blocks import by_blocks, fits
 from .casting import astype
 from .logic import where
-from .math import exp
+from .math import exp, negative
 from .reduce import sum
 from .shape import expand_dims
 
@@ -83,6 +84,64 @@ def _log_softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
     return xp.subtract(g, out, out=out).astype(g.dtype, copy=False)
 
 
+# On the CPU, a block of rows at a time.  Where no exp overflows, and no row vanishes, the largest is not looked for.
+_SMALL, _LARGE = 1e-14, 32.0
+
+
+def _exp_rows(z: Any, e: Any) -> tuple[Any, Any]:
+    """(the sums of the rows of exp(z - shift), which is left in e; the shift, None for 0)."""
+    ones = np.ones(z.shape[1], z.dtype)
+    if z.max() <= _LARGE:
+        total = np.exp(z, out=e) @ ones
+        if total.min() >= _SMALL:
+            return total, None
+    top = z.max(-1, keepdims=True)
+    np.exp(np.subtract(z, top, out=e), out=e)
+    return e @ ones, top
+
+
+def _softmax_rows(z: Any, out: Any) -> None:
+    total, _ = _exp_rows(z, out)
+    out *= np.reciprocal(total)[:, None]
+
+
+def _log_softmax_rows(z: Any, out: Any) -> None:
+    total, top = _exp_rows(z, out)
+    if top is not None:
+        z = z - top
+    np.subtract(z, np.log(total)[:, None], out=out)
+
+
+def _softmax_grad_rows(g: Any, y: Any, out: Any) -> None:
+    np.subtract(g, np.vecdot(g, y)[:, None], out=out)
+    out *= y
+
+
+def _log_softmax_grad_rows(g: Any, y: Any, out: Any) -> None:
+    np.exp(y, out=out)
+    out *= (g @ np.ones(g.shape[1], g.dtype))[:, None]
+    np.subtract(g, out, out=out)
+
+
+def _host(f: Callable[..., Any], rows: Callable[..., None]) -> Callable[..., Any]:
+    """The forward for NumPy's arrays: f by blocks of rows along the last axis, if they are of one shape and dtype."""
+
+    def host(*arrays: Any, axis: int = -1) -> Any:
+        arrays = tuple(map(as_float, arrays))
+        x, y = arrays[0], arrays[-1]
+        if axis not in (-1, x.ndim - 1) or x.shape != y.shape or x.dtype != y.dtype or not fits(x):
+            return f(np, *arrays, axis=axis)
+        return by_blocks(rows, x.dtype, *arrays)
+
+    return host
+
+
+_softmax.host = _host(_softmax, _softmax_rows)
+_log_softmax.host = _host(_log_softmax, _log_softmax_rows)
+_softmax_grad.host = _host(_softmax_grad, _softmax_grad_rows)
+_log_softmax_grad.host = _host(_log_softmax_grad, _log_softmax_grad_rows)
+
+
 def _total(x: Any, axis: int) -> Any:
     return sum(x, axis=axis, keepdims=True)
 
@@ -113,6 +172,11 @@ log_softmax_grad = op(
     g=lambda h, y, axis: h - _total(h * exp(y), axis),
     y=lambda h, g, y, axis: -h * exp(y) * _total(g, axis),
 )
+
+
+def softmin(x: Any, axis: int = -1) -> Any:
+    """softmax(-x) along `axis`."""
+    return softmax(negative(x), axis=axis)
 
 
 # ---------------------------------------------------------------------------------------------- cross-entropy

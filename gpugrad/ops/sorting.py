@@ -13,11 +13,10 @@ import numpy as np
 from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import wide
-from ..forward import boxed, fit
+from ..forward import boxed, checked_axis, fit
 from ..op import op
 from .index import take_along_axis
 from .logic import const
-from .reduce import axis_of
 
 
 @const
@@ -27,7 +26,7 @@ def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = Tru
     Equal elements stay in order, unless `stable` is False, which may be faster.  ValueError for a wrong axis.
     """
     x = raw(x)
-    axis, kind = axis_of("argsort", axis, x.ndim), "stable" if stable else None
+    axis, kind = checked_axis("argsort", axis, x.ndim), "stable" if stable else None
     x = x.astype(wide(x.dtype), copy=False)
     if not descending:
         return x.argsort(axis=axis, kind=kind)
@@ -41,7 +40,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
     `stable` as in `argsort`: it says which of equal elements has which gradient.  ValueError for a wrong axis.
     """
     x = boxed(x, "sort")
-    axis = axis_of("sort", axis, raw(x).ndim)
+    axis = checked_axis("sort", axis, raw(x).ndim)
     return take_along_axis(x, raw(argsort(x, axis=axis, descending=descending, stable=stable)), axis)
 
 
@@ -65,7 +64,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True, sorted: bool = Tr
     and on the CPU it is sooner done.  ValueError for a wrong axis, or if there are fewer than k.
     """
     x, k = boxed(x, "topk"), operator.index(k)
-    axis = axis_of("topk", axis, raw(x).ndim)
+    axis = checked_axis("topk", axis, raw(x).ndim)
     n = raw(x).shape[axis]
     if not 0 <= k <= n:
         raise ValueError(f"topk: axis {axis} has {n} elements, and k is {k}; it may be from 0 to {n}")

@@ -156,12 +156,18 @@ def _outside(x: Any, y: Any, end: float) -> Any:
 
 
 def _xlogy(xp: Any, x: Any, y: Any) -> Any:
-    """x log(y), and 0 where x is 0 unless y is NaN.  Kink: at x = 0, y <= 0 both gradients are 0."""
+    """x log(y), and 0 where x is 0 unless y is NaN.
+
+    Kink: 0 for both at x = 0, y <= 0.
+    """
     return x * xp.log(select(xp, (x == 0) & (y == y), y.dtype.type(1), y))
 
 
 def _xlog1py(xp: Any, x: Any, y: Any) -> Any:
-    """x log(1 + y), and 0 where x is 0 unless y is NaN.  Kink: at x = 0, y <= -1 both gradients are 0."""
+    """x log(1 + y), and 0 where x is 0 unless y is NaN.
+
+    Kink: 0 for both at x = 0, y <= -1.
+    """
     return x * xp.log1p(select(xp, (x == 0) & (y == y), y.dtype.type(0), y))
 
 
@@ -184,7 +190,10 @@ xlog1py = paired(
 
 
 def _entr(xp: Any, x: Any) -> Any:
-    """-x log(x), 0 at 0, -inf below.  Kink: the gradient is inf at 0, NaN below."""
+    """-x log(x), 0 at 0, -inf below.
+
+    Kink: inf at 0, NaN below.
+    """
     y = select(xp, x > 0, x, x.dtype.type(1))
     return select(xp, x > 0, -y * xp.log(y), select(xp, x < 0, x.dtype.type(-math.inf), x))
 
@@ -206,7 +215,7 @@ rel_entr = paired(
     op(
         scipys(
             "rel_entr",
-            "x log(x / y), 0 at x = 0 <= y, inf where one is negative.  Kink: at x = y = 0 y's gradient is 0.",
+            "x log(x / y), 0 at x = 0 <= y, inf where one is < 0.\n\nKink: NaN for x and 0 for y where both are 0.",
         ),
         args=["x", "y"],
         x=lambda g, x, y: g * _of_pair(x, y, log(full(x) / full(y)) + 1),
@@ -217,7 +226,7 @@ kl_div = paired(
     op(
         scipys(
             "kl_div",
-            "x log(x / y) - x + y, y at x = 0 <= y, inf where one is negative.  Kink: at x = y = 0 y's gradient is 1.",
+            "x log(x / y) - x + y, inf where one is < 0.\n\nKink: NaN for x and 1 for y where both are 0.",
         ),
         args=["x", "y"],
         x=lambda g, x, y: g * _of_pair(x, y, log(full(x) / full(y))),
@@ -235,13 +244,21 @@ def _logit(xp: Any, x: Any) -> Any:
     return select(xp, middle, 2 * xp.arctanh(2 * inner - 1), xp.log(outer / (1 - outer)))
 
 
-_logit_op = op(computed("logit", _logit), name="logit", args=["x"], x=lambda g, x: g / (full(x) * (1 - full(x))))
+def _logit_slope(x: Any) -> Any:
+    z = full(x)
+    slope = 1 / (z * (1 - z))
+    return slope if z.dtype.kind == "c" else where((raw(z) >= 0) & (raw(z) <= 1), slope, math.nan)
+
+
+_logit_op = op(computed("logit", _logit), name="logit", args=["x"], x=lambda g, x: g * _logit_slope(x))
 
 
 def logit(x: Any, eps: float | None = None) -> Any:
     """log(x / (1 - x)), for x in [0, 1]; ±inf at the ends, NaN beyond; with `eps`, of x limited to [eps, 1 - eps].
 
-    Kink: 1 / (x (1 - x)) at eps and 1 - eps, 0 beyond.  ValueError unless 0 <= eps <= 1/2.
+    ValueError unless 0 <= eps <= 1/2.
+
+    Kink: 1 / (x (1 - x)) at eps and 1 - eps, 0 beyond.
     """
     if eps is None:
         return _logit_op(x)
@@ -287,7 +304,7 @@ i1 = op(
     x=lambda g, x: g * (i0(full(x)) - bessel_ratio(full(x), n=1, scaled=False)),
 )
 i0e = op(
-    scipys("i0e", "exp(-|x|) I₀(x), which does not overflow.  Kink: 0 at 0."),
+    scipys("i0e", "exp(-|x|) I₀(x), which does not overflow.\n\nKink: 0 at 0."),
     args=["x"],
     x=lambda g, x: g * (i1e(full(x)) - sign(full(x)) * i0e(full(x))),
 )

@@ -29,8 +29,10 @@ from ..ops import (
     loss,
     math,
     norm as norms,
+    piecewise,
     reduce,
     rounding,
+    scan,
     shape as _shape,
     softmax as softmaxes,
     sorting,
@@ -60,7 +62,7 @@ SAME: dict[str, Any] = {
 }  # fmt: skip
 NN_SAME = {
     **{n: SAME[n] for n in ("sigmoid", "softplus", "tanh")},
-    **{f.__name__: spoken(f, "features") for f in (activation.relu, activation.silu, activation.elu)},
+    **{f.__name__: spoken(f, "features") for f in (activation.relu, activation.silu, piecewise.elu)},
 }
 NN_SAME["swish"] = NN_SAME["silu"]
 findable(NN_SAME, "gpugrad.tensorflow.nn")
@@ -227,7 +229,7 @@ TABLE: dict[str, Any] = {
     "clip_by_norm": row(norms.clip_by_norm, "t, clip_norm:limit, axes:axis=None"),
     "clip_by_value": row(choice.clip, "t, clip_value_min:min, clip_value_max:max"),
     "concat": row(_shape.concat, "values, axis, -name='concat'", box=_each),
-    "cumsum math.cumsum": row(reduce.running_sum, "x, axis=0, exclusive=False, reverse=False"),
+    "cumsum math.cumsum": row(scan.running_sum, "x, axis=0, exclusive=False, reverse=False"),
     "einsum linalg.einsum": einsum,
     "expand_dims": row(_shape.expand_dims, "input, axis"),
     "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
@@ -304,7 +306,7 @@ TABLE: dict[str, Any] = {
     "nn.gelu": row(lambda x, tanh: activation.gelu(x, "tanh" if tanh else "none"), "features, approximate:tanh=False",
         "x times the normal distribution function of x, or its approximation by tanh."),
     "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
-    "nn.leaky_relu": row(activation.leaky_relu, "features, alpha:negative_slope=0.2"),
+    "nn.leaky_relu": row(piecewise.leaky_relu, "features, alpha:negative_slope=0.2"),
     "nn.log_softmax math.log_softmax": row(_last(softmaxes.log_softmax), "logits, axis=None", "log(softmax(logits))."),
     "nn.sigmoid_cross_entropy_with_logits": row(lambda y, x: loss.sigmoid_xent(convert_to_tensor(x), y),
         "labels=None, logits:x=None", "The cross-entropy of a yes-or-no answer in each place."),

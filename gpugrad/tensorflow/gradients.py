@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..ops import activation, choice, index, linalg, math, reduce, rounding, shape
+from ..ops import activation, choice, index, linalg, math, piecewise, reduce, rounding, shape
 from ..registry import register_gradient
 from .tensor import EagerTensor, op_name
 
 _OPS = {
     op_name(f.op.name): f.op
-    for module in (activation, choice, index, linalg, math, reduce, rounding, shape)
+    for module in (activation, choice, index, linalg, math, piecewise, reduce, rounding, shape)
     for f in vars(module).values() if hasattr(f, "op")
 }  # fmt: skip
 

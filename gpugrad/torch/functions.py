@@ -26,6 +26,7 @@ from ..ops import (
     options,
     reduce,
     rounding,
+    scan,
     shape as _shape,
     softmax as softmaxes,
     sorting,
@@ -89,7 +90,7 @@ findable(SAME, "gpugrad.torch")
 ARITHMETIC = {"add": spoken(math.add), "subtract": spoken(math.subtract), "divide": spoken(math.divide)}
 findable({f"Tensor.__{n}__": ARITHMETIC[m] for n, m in OPERATORS.items() if m in ARITHMETIC}, "gpugrad.torch")
 add, sub = options.scaled(ARITHMETIC["add"]), options.scaled(ARITHMETIC["subtract"])
-div, round = options.quotient(ARITHMETIC["divide"]), row(options.round, "input, decimals=0")
+div, round = options.quotient(ARITHMETIC["divide"]), row(rounding.round, "input, decimals=0")
 dot, trace = row(options.dot, "input, +tensor"), row(options.trace, "input")
 mm, bmm = row(linalg.matmul, "input, +mat2"), row(linalg.matmul, "input, +mat2")
 mv, outer = row(linalg.matmul, "input, +vec"), row(linalg.outer, "input, +vec2")
@@ -108,7 +109,7 @@ prod, any, all = _over(cast_first(reduce.prod), ", -*, dtype=None", True), _over
 amax, amin, argmax, argmin = _over(reduce.max), _over(reduce.min), _over(reduce.argmax), _over(reduce.argmin)
 logsumexp = row(reduce.logsumexp, "input, dim|axis:axis, keepdim|keepdims:keepdims=False", dim=_axis)
 count_nonzero = row(reduce.count_nonzero, "input, dim:axis=None", dim=_axis)
-cumsum = row(cast_first(reduce.cumsum), "input, dim|axis:axis, -*, dtype=None", input=_signed)
+cumsum = row(cast_first(scan.cumsum), "input, dim|axis:axis, -*, dtype=None", input=_signed)
 softmax, log_softmax = [
     row(
         cast_first(f, _ROWS.format(f.__name__)), "input, dim|axis:axis=None, dtype=None",
@@ -321,7 +322,10 @@ frac = _formula("frac", "input", lambda x: x - rounding.trunc(x), "What comes af
 def einsum(equation: str, *operands: Any) -> Any:
     """The sum of products that the equation writes, as "ij,jk->ik"."""
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
-    return linalg.einsum(equation, *[kept(v) for v in given])
+    try:
+        return linalg.einsum(equation, *[kept(v) for v in given])
+    except ValueError as e:
+        raise translated(e) from None
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:

@@ -14,6 +14,12 @@ def _both(out, total):
     return out * out + total * 3
 
 
+def _grouped(x, groups, w=None, b=None):
+    n = normal(x.reshape(len(x), groups, -1)).reshape(x.shape)
+    by = lambda a: a.reshape(-1, *[1] * (x.ndim - 2))
+    return n if w is None else n * by(w) + by(b)
+
+
 ROWS = [
     row("normalize", lambda x: gg.normalize(x, axis=1), lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)),
     row("clip_by_norm", lambda x: gg.clip_by_norm(x, 0.5), lambda x: x * (0.5 / np.linalg.norm(x))),
@@ -36,6 +42,17 @@ ROWS = [
         lambda x, w, b: normal(x, (0, 2)) * w[:, None] + b[:, None], (3, 2, 2), (2,), (2,)),
     row("batch_norm inference", lambda x, w, b: nn.batch_norm(x, gg.tensor(np.array([1.0, 2])), gg.tensor(np.array([3.0, 4])), w, b),
         lambda x, w, b: (x - [[1], [2]]) / np.sqrt([[3 + 1e-5], [4 + 1e-5]]) * w[:, None] + b[:, None], (3, 2, 2), (2,), (2,)),
+    row("group_norm", lambda x: nn.group_norm(x, 2), lambda x: _grouped(x, 2), (2, 4, 3)),
+    row("group_norm affine", lambda x, w, b: nn.group_norm(x, 2, w, b), lambda x, w, b: _grouped(x, 2, w, b), (2, 4, 2, 2), (4,), (4,)),
+    row("group_norm one group", lambda x, w: nn.group_norm(x, 1, w), lambda x, w: normal(x) * w, (3, 4), (4,)),
+    row("instance_norm", nn.instance_norm, lambda x: normal(x), (2, 3, 4)),
+    row("instance_norm affine", lambda x, w, b: nn.instance_norm(x, None, None, w, b), lambda x, w, b: _grouped(x, 3, w, b),
+        (2, 3, 2, 2), (3,), (3,)),
+    row("instance_norm inference", lambda x: nn.instance_norm(x, gg.tensor(np.array([1.0, 2])), gg.tensor(np.array([3.0, 4])), use_input_stats=False),
+        lambda x: (x - [[1], [2]]) / np.sqrt([[3 + 1e-5], [4 + 1e-5]]), (3, 2, 2)),
+    row("l2_normalize", nn.l2_normalize, lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True), apart=0.2),
+    row("l2_normalize all", lambda x: nn.l2_normalize(x, None), lambda x: x / np.linalg.norm(x),
+        kinks=[(([[0.0, 0.0]],), ([[1e12, 1e12]],))]),
     row("dropout", lambda x: dropout.dropout(x, rate=0.4, seed=1, offset=2),
         lambda x: x * dropout._kept(x.shape, 0.4, 1, 2) / 0.6, (5, 7)),
     row("dropout residual", lambda x, r: dropout.dropout_add(x, r, rate=0.4, seed=1, offset=2),

@@ -9,14 +9,14 @@ from ... import nn as core
 from ...adapt import adapted
 from ...nn import classes
 from ...op import findable
-from ...ops import activation, index, loss, math
+from ...ops import activation, index, loss, math, piecewise
 from .. import functions as F
 from ..functions import TABLE, kept, log_softmax as log_softmax, row, softmax as softmax, spoken
 
 sigmoid, tanh, _softplus = TABLE["sigmoid"], TABLE["tanh"], spoken(activation.softplus)
 relu, silu = row(activation.relu, "input, -inplace=False"), row(activation.silu, "input, -inplace=False")
-gelu, elu = row(activation.gelu, "input, approximate='none'"), row(activation.elu, "input, alpha=1.0, -inplace=False")
-leaky_relu = row(activation.leaky_relu, "input, negative_slope=0.01, -inplace=False")
+gelu, elu = row(activation.gelu, "input, approximate='none'"), row(piecewise.elu, "input, alpha=1.0, -inplace=False")
+leaky_relu = row(piecewise.leaky_relu, "input, negative_slope=0.01, -inplace=False")
 layer_norm = row(core.layer_norm, "input, normalized_shape, weight=None, bias=None, eps=1e-5")
 rms_norm = row(core.rms_norm, "input, normalized_shape, weight=None, eps=None")
 _RUNNING = "input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5"

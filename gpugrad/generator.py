@@ -1,0 +1,130 @@
+"""Floor 1: counter-based generators of random numbers: a key, and how many draws were taken of each stream."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from .array import Device
+
+
+def _mixed(*numbers: int) -> int:
+    """64 bits that the numbers determine; without numbers, others each time."""
+    words = [w for n in numbers for w in (n % 2**32, n >> 32 & 0xFFFFFFFF)]  # two each: it takes [0] and [0, 0] for one
+    entropy = [len(numbers), *words] if numbers else None
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+
+
+class Generator:
+    """Streams of random numbers: one a device, and one a device for each `seed=` of a draw.
+
+    All that it keeps is a key, and how many draws were taken from each stream.  seed: None for another one each time.
+    Threads may share it, but what each of them gets then depends on who comes first; `fork` gives them one each.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self._start(_mixed() if seed is None else _mixed(int(seed)), 0 if seed is None else int(seed), {})
+
+    def _start(self, key: int, base: int, draws: dict[str, int]) -> None:
+        self._key, self._base, self._draws = key, base, draws
+
+    def __repr__(self) -> str:
+        return f"Generator(key={self._key}, draws={self._draws})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.get_state()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._lock = threading.Lock()
+        self.set_state(state)
+
+    def seed(self, value: int) -> None:
+        """Start anew: the same seed gives the same numbers on the same device."""
+        self._start(_mixed(int(value)), int(value), {})
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the streams are, in plain numbers, for `set_state`: a dict that JSON can hold."""
+        return {"key": self._key, "base": self._base, "draws": dict(self._draws)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` answered.  ValueError for anything else."""
+        if not isinstance(state, dict) or {*state} != {"key", "base", "draws"}:
+            raise ValueError(f"set_state: takes what get_state answered, given {state!r:.60}")
+        draws = {str(k): int(v) for k, v in state["draws"].items()}
+        self._start(int(state["key"]), int(state["base"]), draws)
+
+    def fork(self, *numbers: int) -> Generator:
+        """The generator that this one's seed and the numbers determine: for a worker, a layer, a step.
+
+        This one does not change, nor does it matter what was drawn from it.
+        """
+        if not numbers:
+            raise ValueError("fork: give a number, or several, that the new generator is to be known by")
+        return self._child(2**33, *numbers)
+
+    def split(self, n: int) -> list[Generator]:
+        """n generators, others each time."""
+        with self._lock:
+            before = self._draws.get("split", 0)
+            self._draws["split"] = before + n
+        return [self._child(2**34, before + i) for i in range(n)]
+
+    def _child(self, *numbers: int) -> Generator:
+        key = _mixed(self._key, *[int(n) for n in numbers])
+        child = Generator.__new__(Generator)
+        child.__setstate__({"key": key, "base": key, "draws": {}})
+        return child
+
+    def take(self, device: Device, count: int = 1, stream: int | None = None) -> tuple[int, int]:
+        """(key, offset) of `count` offsets of a counter-based generator that nobody else gets.
+
+        stream   a sequence of its own, which this generator's seed (none: 0) and the number determine
+        """
+        name = str(device) if stream is None else f"{device}/{stream}"
+        with self._lock:
+            offset = self._draws.get(name, 0)
+            self._draws[name] = offset + count
+        return self._key if stream is None else _mixed(self._base, stream), offset
+
+
+# ---------------------------------------------------------------------------------------------- this thread's
+_thread = threading.local()
+
+
+def own() -> Generator:
+    """This thread's generator, made when it is first asked for."""
+    try:
+        return _thread.generator
+    except AttributeError:
+        _thread.generator = Generator()
+        return _thread.generator
+
+
+def seed(value: int) -> None:
+    """Start this thread's generator anew: the same seed gives the same numbers on the same device."""
+    own().seed(value)
+
+
+def get_state() -> dict[str, Any]:
+    """Where this thread's generator is, in plain numbers, for `set_state`."""
+    return own().get_state()
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Let this thread's generator go on from what `get_state` answered.  ValueError for anything else."""
+    own().set_state(state)
+
+
+def split(n: int) -> list[Generator]:
+    """n generators from this thread's, others each time."""
+    return own().split(n)
+
+
+def counters(
+    device: Device, count: int, stream: int | None = None, generator: Generator | None = None
+) -> tuple[int, int]:
+    """(key, offset) of `count` offsets of this thread's generator or another, as `Generator.take`."""
+    return (generator or own()).take(device, count, stream)

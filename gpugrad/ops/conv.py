@@ -1,0 +1,278 @@
+"""Convolution in any number of dimensions, as products of matrices over the columns of windows (im2col).
+
+With y = conv(x, w), the sum of g y is linear in each of g, x and w.  Its derivatives are three ops, conv of (x, w),
+conv_input of (g, w) and conv_weight of (g, x), and each op's rules are the other two.  None keeps columns: they are
+made again, a block at a time.
+"""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..core import raw
+from ..dtypes import wide
+from ..forward import as_float, boxed
+from ..gemm.products import product
+from ..op import op
+from .math import add
+from .reduce import sum
+from .shape import expand_dims, reshape, squeeze
+from .windows import Windows, canvas, numbers, padded, pairs, place, spatial, windows
+
+# How many bytes of columns are made at a time: a CPU has them in its second level cache when it multiplies, a GPU is
+# kept busy by large products.
+HOST_BLOCK, GPU_BLOCK = 1 << 20, 1 << 27
+
+
+def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> Iterator[tuple[slice, slice]]:
+    """(images, rows of windows) a block at a time; `row` is how many bytes of columns a row of windows has."""
+    rows = max((HOST_BLOCK if xp is np else GPU_BLOCK) // max(row, 1), 1)  # in a block
+    many, part = max(rows // max(counts[0], 1), 1), min(rows, counts[0])
+    for i in range(0, images, many):
+        for j in range(0, counts[0], part):
+            yield slice(i, i + many), slice(j, j + part)
+
+
+def _columns(xp: Any, x: Any, at: Windows, groups: int) -> Iterator[tuple[slice, slice, Any]]:
+    """Blocks of the windows of x: (images, rows of windows, columns (groups, elements of a window, windows))."""
+    n, depth = len(at.size), x.shape[1] * math.prod(at.kernel)
+    view = windows(xp, padded(xp, x, at), at)
+    view = view.transpose((*range(1, n + 2), 0, *range(n + 2, 2 * n + 2)))
+    for images, rows in _blocks(xp, len(x), at.counts, depth * math.prod(at.counts[1:]) * x.itemsize):
+        part = view[(..., images, rows, *[slice(None)] * (n - 1))]
+        yield images, rows, part.reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+
+
+def _by_group(x: Any, groups: int) -> Any:
+    """x (batch, channels, *axes) as a view (groups, channels, batch, *axes)."""
+    x = x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])
+    return x.transpose((1, 2, 0, *range(3, x.ndim)))
+
+
+def _correlate(xp: Any, x: Any, matrices: Any, at: Windows) -> Any:
+    """The products of `matrices` (groups, channels, elements of a window) with all windows of x."""
+    groups, channels, _ = matrices.shape
+    out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
+    grouped = _by_group(out, groups)
+    for images, rows, columns in _columns(xp, x, at, groups):
+        part = grouped[:, :, images, rows]
+        part[...] = product(matrices, columns).reshape(part.shape)
+    return out
+
+
+def _both(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """(x and y in the dtype in which they are multiplied, that of the result)."""
+    x, y = as_float(x, y), as_float(y, x)
+    dtype = x.dtype if x.dtype == y.dtype else np.result_type(x.dtype, y.dtype)
+    return x.astype(wide(dtype), copy=False), y.astype(wide(dtype), copy=False), dtype
+
+
+# ---------------------------------------------------------------------------------------------- the three ops
+def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
+    """Each window of x times w, summed, plus bias."""
+    x, w, dtype = _both(x, w)
+    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:])), at)
+    if bias is not None:
+        dtype = np.result_type(dtype, as_float(bias).dtype)
+        bias = bias.reshape(len(bias), *[1] * len(at.size))
+        out = xp.add(out, bias, out=out) if bias.dtype == out.dtype else out + bias
+    return out.astype(dtype, copy=False)
+
+
+def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
+    """g on all elements of its window, times w: the cotangent of x."""
+    g, w, dtype = _both(g, w)
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    if max(at.stride) == 1:  # a convolution with the reversed windows
+        back = w.swapaxes(1, 2)[(..., *[slice(None, None, -1)] * len(at.size))]
+        before = tuple([r - 1 - b for r, b in zip(at.reach, at.before)])
+        turned = at._replace(size=at.counts, before=before, counts=at.size)
+        matrices = back.reshape(groups, w.shape[2], w.shape[1] * math.prod(at.kernel))
+        return _correlate(xp, g, matrices, turned).astype(dtype, copy=False)
+    channels = w.shape[2]
+    matrices = w.reshape(groups, w.shape[1], math.prod(w.shape[2:])).swapaxes(1, 2)
+    whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
+    grouped, onto = _by_group(g, groups), _by_group(whole, groups)
+    row = math.prod(w.shape[2:]) * groups * math.prod(at.counts[1:]) * g.itemsize
+    for images, rows in _blocks(xp, len(g), at.counts, row):
+        part = grouped[:, :, images, rows]
+        columns = product(matrices, part.reshape(groups, part.shape[1], math.prod(part.shape[2:])))
+        columns = columns.reshape(groups, channels, *at.kernel, *part.shape[2:])
+        for offset, (first, *others) in at.offsets():
+            start = first.start + rows.start * at.stride[0]
+            first = slice(start, start + (part.shape[3] - 1) * at.stride[0] + 1, at.stride[0])
+            some = onto[(slice(None), slice(None), images, first, *others)]
+            some += columns[(slice(None), slice(None), *offset)]
+    return xp.ascontiguousarray(out).astype(dtype, copy=False)
+
+
+def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
+    """g times all elements of its window, summed over windows and images: the cotangent of w."""
+    g, x, dtype = _both(g, x)
+    grouped = _by_group(g, groups)
+    out = xp.zeros((groups, grouped.shape[1], x.shape[1] // groups * math.prod(at.kernel)), g.dtype)
+    for images, rows, columns in _columns(xp, x, at, groups):
+        part = grouped[:, :, images, rows]
+        out += product(part.reshape(groups, part.shape[1], math.prod(part.shape[2:])), columns.swapaxes(1, 2))
+    return out.reshape(g.shape[1], x.shape[1] // groups, *at.kernel).astype(dtype, copy=False)
+
+
+conv_op = op(
+    _conv,
+    name="conv",
+    x=lambda g, w, at, groups: conv_input(g, w, at=at, groups=groups),
+    w=lambda g, x, at, groups: conv_weight(g, x, at=at, groups=groups),
+    bias=lambda g: sum(g, axis=(0, *range(2, len(g.shape)))),
+)
+conv_input = op(
+    _conv_input,
+    name="conv_input",
+    g=lambda h, w, at, groups: conv_op(h, w, None, at=at, groups=groups),
+    w=lambda h, g, at, groups: conv_weight(g, h, at=at, groups=groups),
+)
+conv_weight = op(
+    _conv_weight,
+    name="conv_weight",
+    g=lambda h, x, at, groups: conv_op(x, h, None, at=at, groups=groups),
+    x=lambda h, g, at, groups: conv_input(g, h, at=at, groups=groups),
+)
+
+
+# ---------------------------------------------------------------------------------------------- for users
+def _operands(name: str, n: int, x: Any, w: Any, bias: Any, groups: Any, into: int) -> tuple[Any, ...]:
+    """(x, w, bias) with their shapes checked; axis `into` of w, 0 or 1, is that of the channels of x."""
+    x, w = boxed(x, name), boxed(w, name)
+    given, shape = raw(x).shape, raw(w).shape
+    spatial(name, given, n)
+    (groups,) = numbers(name, "groups", groups, 1, 1)
+    words = ("in", "out / groups") if into == 0 else ("out", "in / groups")
+    if len(shape) != n + 2 or 0 in shape:
+        raise ValueError(f"{name}: w has shape ({words[0]}, {words[1]}, *{n} lengths of the kernel), given {shape}")
+    channels = given[-n - 1]
+    if channels != shape[into] * (groups if into else 1) or shape[0] % groups:
+        raise ValueError(
+            f"{name}: {channels} channels in {groups} groups do not go with w of shape {shape}; "
+            f"that is ({words[0]}, {words[1]}, ...), and groups divides in and out"
+        )
+    out = shape[0] if into else shape[1] * groups
+    if bias is not None and raw(bias := boxed(bias, name)).shape != (out,):
+        raise ValueError(f"{name}: bias has shape {raw(bias).shape}; it has a number for each channel out, ({out},)")
+    return x, w, bias
+
+
+def _batched(f: Any, x: Any, n: int) -> Any:
+    """f of x, which is (batch, channels, *n axes), or without a batch."""
+    return f(x) if len(raw(x).shape) == n + 2 else squeeze(f(expand_dims(x, 0)), axis=0)
+
+
+def _conv_nd(n: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    name = f"conv{n}d"
+    x, w, bias = _operands(name, n, x, w, bias, groups, 1)
+    at, _ = place(name, raw(x).shape[-n:], raw(w).shape[2:], stride, padding, dilation, same=True)
+    return _batched(lambda x: conv_op(x, w, bias, at=at, groups=groups), x, n)
+
+
+def conv1d(
+    x: Any, w: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Σ w x over windows of the last axis, plus bias: see `conv2d`."""
+    return _conv_nd(1, x, w, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    x: Any, w: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Σ w x over windows of the last two axes, plus bias; w is not reversed.
+
+    x (batch, in, *lengths) or (in, *lengths), w (out, in / groups, *kernel), bias (out,) -> (batch, out, *windows).
+    stride, dilation: one number, or one for each axis.  padding: zeros before and after, a number, or for each axis a
+    number or a pair; "valid": none; "same": as many windows as elements, over the stride, the odd zero after.
+    groups: channels in and out fall into so many groups that do not meet.
+    ValueError for shapes that do not fit, arguments out of range, a window larger than the padded x.
+    """
+    return _conv_nd(2, x, w, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    x: Any, w: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Σ w x over windows of the last three axes, plus bias: see `conv2d`."""
+    return _conv_nd(3, x, w, bias, stride, padding, dilation, groups)
+
+
+def _transpose_nd(
+    n: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any
+) -> Any:
+    name = f"conv_transpose{n}d"
+    x, w, bias = _operands(name, n, x, w, bias, groups, 0)
+    counts, kernel = raw(x).shape[-n:], raw(w).shape[2:]
+    stride, dilation = numbers(name, "stride", stride, n, 1), numbers(name, "dilation", dilation, n, 1)
+    more = numbers(name, "output_padding", output_padding, n, 0)
+    if [m for m, s, d in zip(more, stride, dilation) if m >= max(s, d)]:
+        raise ValueError(f"{name}: output_padding {more} is not below stride {stride} or dilation {dilation}")
+    if padding == "same":
+        at, _ = place(
+            name, tuple([m * s for m, s in zip(counts, stride)]), kernel, stride, padding, dilation, same=True
+        )
+    else:
+        around = pairs(name, 0 if padding == "valid" else padding, n)
+        at = Windows(counts, kernel, stride, dilation, tuple([before for before, _ in around]), counts)
+        at = at._replace(size=tuple([r - a - b + m for r, (a, b), m in zip(at.span, around, more)]))
+        if min(at.size) < 1:
+            raise ValueError(f"{name}: padding {padding} leaves nothing of the {at.span} elements that there are")
+    out = _batched(lambda x: conv_input(x, w, at=at, groups=groups), x, n)
+    return out if bias is None else add(out, reshape(bias, (-1, *[1] * n)))
+
+
+def conv_transpose1d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """x spread by w over windows of the last axis, plus bias: see `conv_transpose2d`."""
+    return _transpose_nd(1, x, w, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """x spread by w over windows of the last two axes, plus bias: the transpose of `conv2d` as a linear map.
+
+    x (batch, in, *lengths) or (in, *lengths), w (in, out / groups, *kernel), bias (out,) -> (batch, out, *size), where
+    size = (lengths - 1) stride + dilation (kernel - 1) + 1 - padding before and after + output_padding.
+    padding: what is cut off, as `conv2d` takes it; "same": size = lengths stride.
+    ValueError for shapes that do not fit, and for arguments out of range.
+    """
+    return _transpose_nd(2, x, w, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """x spread by w over windows of the last three axes, plus bias: see `conv_transpose2d`."""
+    return _transpose_nd(3, x, w, bias, stride, padding, output_padding, groups, dilation)

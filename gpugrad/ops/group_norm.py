@@ -1,0 +1,107 @@
+"""Normalizations of each image by itself: over groups of channels, or over each channel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..array import xp as xp_of
+from ..core import raw
+from ..dtypes import wide
+from ..forward import as_float, boxed
+from ..op import op
+from .batch_norm import batch_norm_inference, column, scaled
+from .math import multiply
+from .normalization import forward, norm, norm_grad, present, times
+from .reduce import sum
+from .shape import reshape
+
+
+def _group_norm(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+    x = as_float(x)
+    dtype = np.result_type(*[a.dtype for a in present(x, weight, bias)])
+    rows = x.reshape(len(x), groups, math.prod(x.shape[1:]) // groups).astype(dtype, copy=False)
+    n, mean, rstd = forward(xp, rows, None, None, eps=eps, center=True)
+    return scaled(xp, n.reshape(x.shape), weight, bias, dtype), mean, rstd
+
+
+def _pull(g: Any, x: Any, weight: Any, bias: Any, mean: Any, rstd: Any, groups: int, eps: float) -> tuple[Any, ...]:
+    shape, over = x.shape, (0, *range(2, len(x.shape)))
+    rows = lambda a: reshape(a, (shape[0], groups, math.prod(shape[1:]) // groups))
+    dx = norm_grad(rows(times(g, column(weight, len(shape)))), rows(x), None, None, mean, rstd, eps=eps)
+    dweight = dbias = None
+    if weight is not None:
+        dweight = sum(multiply(g, reshape(norm(rows(x), None, None, None, eps, True), shape)), axis=over)
+    if bias is not None:
+        dbias = sum(g, axis=over)
+    return reshape(dx, shape), dweight, dbias
+
+
+_group_norm_op = op(_group_norm, name="group_norm", aux=("mean", "rstd"), pull=_pull)
+
+
+def _checked(name: str, x: Any, **channels: Any) -> tuple[int, ...]:
+    """The shape of x.  ValueError if it is not (batch, channels, ...), or another has no number for each channel."""
+    shape = raw(x).shape
+    if len(shape) < 2:
+        raise ValueError(f"{name}: takes (batch, channels, ...), given the shape {shape}")
+    for what, a in channels.items():
+        if a is not None and raw(a).shape != shape[1:2]:
+            raise ValueError(f"{name}: {what} has shape {raw(a).shape}; it has a number a channel, {shape[1:2]}")
+    return shape
+
+
+def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """x (batch, channels, ...) with mean 0 and variance 1 over each group of channels, times weight, plus bias.
+
+    Wu & He 2018.  weight and bias have a number for each channel.
+    ValueError for shapes that do not fit, and for channels that do not make so many groups.
+    """
+    x = boxed(x, "group_norm")
+    shape = _checked("group_norm", x, weight=weight, bias=bias)
+    if num_groups < 1 or shape[1] % num_groups:
+        raise ValueError(f"group_norm: {shape[1]} channels do not make {num_groups} equal groups")
+    return _group_norm_op(x, weight, bias, groups=num_groups, eps=eps)
+
+
+def instance_norm(
+    x: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """x (batch, channels, ...) with mean 0 and variance 1 over each channel of each image, times weight, plus bias.
+
+    Ulyanov et al. 2016.
+    The running mean and variance (None: there are none; the variance unbiased) are moved in place by `momentum` of the
+    way to the batch's average.  Without use_input_stats x is normalized by them; they have no gradient.
+    ValueError for shapes that do not fit, and for less than two values a channel.
+    """
+    x, name = boxed(x, "instance_norm"), "instance_norm"
+    shape = _checked(name, x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    running = [None if a is None else raw(a) for a in (running_mean, running_var)]
+    if not use_input_stats:
+        if None in (running_mean, running_var):
+            raise ValueError(f"{name}: without use_input_stats it needs running_mean and running_var")
+        return batch_norm_inference(x, weight, bias, running_mean=running[0], running_var=running[1], eps=eps)
+    if math.prod(shape[2:]) < 2:
+        raise ValueError(f"{name}: needs more than 1 value for each channel of an image, given the shape {shape}")
+    out = _group_norm_op(x, weight, bias, groups=shape[1], eps=eps)
+    if present(*running):
+        _move(raw(x), running[0], running[1], momentum)
+    return out
+
+
+def _move(x: Any, running_mean: Any, running_var: Any, momentum: float) -> None:
+    """The running mean and variance, moved in place to the average of those of all images."""
+    rows, xp = x.reshape(*x.shape[:2], -1).astype(wide(as_float(x).dtype), copy=False), xp_of(x)
+    found = rows.mean(-1).mean(0), xp.var(rows, axis=-1, ddof=1).mean(0)
+    for running, to in zip((running_mean, running_var), found):
+        if running is not None:
+            running += (momentum * (to - running)).astype(running.dtype, copy=False)

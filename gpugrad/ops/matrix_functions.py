@@ -1,0 +1,171 @@
+"""Powers, exponential and norms of matrices, and distances between the rows of two."""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..array import xp as xp_of
+from ..core import raw
+from ..forward import fit
+from ..op import op
+from .casting import zeros_like
+from .decompositions import svdvals
+from .index import getitem
+from .linalg import product_op, vector_norm
+from .logic import where
+from .math import abs
+from .matrices import bar, lapack, matrices, narrowed, widened
+from .reduce import max as largest, min as smallest, sum
+from .shape import concat, expand_dims, matrix_transpose, moveaxis
+from .solve import inv, like
+
+
+def matrix_power(x: Any, n: int) -> Any:
+    """xⁿ, the product of n times x: the identity for n = 0, products of the inverse for n < 0.
+
+    x (..., k, k).  LinAlgError if x is not square, and on the CPU if it is singular and n < 0.
+    """
+    from_x = matrices("matrix_power", x, square=True)
+    n = operator.index(n)
+    if n == 0:
+        a = raw(from_x)
+        return narrowed(zeros_like(from_x) + xp_of(a).eye(a.shape[-1], dtype=a.dtype), x)
+    power, out, n = (inv(from_x) if n < 0 else from_x), None, -n if n < 0 else n
+    while n:
+        if n % 2:
+            out = power if out is None else product_op(out, power)
+        n //= 2
+        power = product_op(power, power) if n else power
+    return narrowed(out, x)
+
+
+# ---------------------------------------------------------------------------------------------- exponential
+# Higham 2005: the diagonal Padé approximant of degree 13, for matrices of 1-norm up to THETA.
+PADE = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
+    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+THETA = 5.371920351148152
+
+
+def _exp_rule(g: Any, x: Any) -> Any:
+    """exp of [[xᵀ, g], [0, xᵀ]] has the derivative of exp at xᵀ along g in its corner (Van Loan 1978)."""
+    n, xt = raw(x).shape[-1], matrix_transpose(x)
+    block = concat([concat([xt, g], -1), concat([zeros_like(xt), xt], -1)], -2)
+    return getitem(_matrix_exp(block), (..., slice(n), slice(n, None)))
+
+
+@op(x=_exp_rule, name="matrix_exp")
+def _matrix_exp(xp: Any, x: Any) -> Any:
+    if not x.size:
+        return x.copy()
+    norm = xp.abs(x).sum(axis=-2).max(axis=-1)
+    halvings = xp.ceil(xp.log2(xp.maximum(xp.where(xp.isfinite(norm), norm, 0) / THETA, 1)))[..., None, None]
+    a = x * xp.exp2(-halvings).astype(norm.dtype)
+    b, eye = PADE, xp.eye(x.shape[-1], dtype=x.dtype)
+    a2 = a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * eye)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * eye
+    out = lapack("a matrix is not finite", xp.linalg.solve, even - odd, even + odd)
+    for i in range(int(halvings.max())):
+        out = xp.where(halvings > i, out @ out, out)
+    return out
+
+
+def matrix_exp(x: Any) -> Any:
+    """Σ xᵏ / k!, the exponential of each matrix, by scaling and squaring (Higham 2005).
+
+    x (..., n, n).  The gradient is the exponential of a matrix twice as large.  LinAlgError if x is not square.
+    """
+    return narrowed(_matrix_exp(matrices("matrix_exp", x, square=True)), x)
+
+
+# ---------------------------------------------------------------------------------------------- norms
+_SUMS = {1: (-2, largest), -1: (-2, smallest), math.inf: (-1, largest), -math.inf: (-1, smallest)}
+_VALUES = {"nuc": sum, 2: largest, -2: smallest}
+
+
+def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[int, int] = (-2, -1)) -> Any:
+    """The norm of each matrix: "fro" √Σ|x|², "nuc" the sum of singular values, 2 the largest, -2 the smallest; 1 the
+    largest sum of |x| down a column, -1 the smallest; inf the largest along a row, -inf the smallest.
+
+    axis: those of rows and columns.  ValueError for another ord.
+
+    Kinks: "fro" of zeros has gradient 0; "nuc", 2 and -2 have at a singular value of 0, and at equal ones, the gradient
+    by the vectors that the SVD chose, shared among ties; the others share among ties.
+    """
+    given = matrices("matrix_norm", x)
+    if ord in ("fro", "f", None):
+        return narrowed(vector_norm(given, axis=axis, keepdims=keepdims), x)
+    if ord not in _SUMS and ord not in _VALUES:
+        raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
+    a = given if tuple(axis) == (-2, -1) else moveaxis(given, axis, (-2, -1))
+    if ord in _VALUES:
+        out = _VALUES[ord](svdvals(a), axis=-1)
+    else:
+        along, choose = _SUMS[ord]
+        out = choose(sum(abs(a), axis=along), axis=-1)
+    if keepdims:
+        n = raw(given).ndim
+        out = expand_dims(out, tuple(sorted(i % n for i in axis)))
+    return narrowed(out, x)
+
+
+# ---------------------------------------------------------------------------------------------- distances
+BYTES = 2**17  # of the distances that are summed at one time: a processor's cache
+
+
+def _distances_rule(g: Any, x: Any, y: Any, out: Any) -> Any:
+    """How each row of x changes the distances: (x - y) / distance, conjugated, times g; 0 where x = y."""
+    same = raw(out) == 0
+    w = where(same, 0, g / where(same, 1, out))
+    return sum(w, axis=-1, keepdims=True) * bar(x) - product_op(w, bar(y))
+
+
+@op(
+    x=_distances_rule,
+    y=lambda g, x, y, out: _distances_rule(matrix_transpose(g), y, x, matrix_transpose(out)),
+    name="cdist",
+)
+def _distances(xp: Any, x: Any, y: Any) -> Any:
+    dtype = np.result_type(x.dtype, y.dtype)
+    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    out = xp.zeros((*lead, x.shape[-2], y.shape[-2]), np.empty(0, dtype).real.dtype)
+    rows = max(1, x.shape[-2] if xp is not np else BYTES // max(1, out[..., :1, :].nbytes))
+    x, y = [xp.ascontiguousarray(v.swapaxes(-1, -2)) for v in (x, y)]
+    for i in range(0, x.shape[-1], rows):
+        total = out[..., i : i + rows, :]
+        for k in range(x.shape[-2]):
+            d = x[..., k, i : i + rows, None] - y[..., k, None, :]
+            d = xp.abs(d) if dtype.kind == "c" else d
+            d *= d
+            total += d
+    return xp.sqrt(out)
+
+
+def cdist(x: Any, y: Any, p: float = 2.0) -> Any:
+    """The p-norm of the difference of each row of x and each row of y.
+
+    x (..., m, d), y (..., n, d) -> (..., m, n); leading axes broadcast.  p from 0 on, inf included; see `vector_norm`.
+    Differences are taken before they are squared, so near rows lose no digits.  ValueError for shapes that do not fit.
+
+    Kink: 0 where two rows are equal.
+    """
+    x, y = fit([x, y], "cdist")
+    a, b = raw(x), raw(y)
+    if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"cdist: x is (..., m, d) and y (..., n, d), given the shapes {a.shape} and {b.shape}")
+    if not p >= 0:
+        raise ValueError(f"cdist: p is 0 or more, not {p!r}")
+    v, w = widened(x), widened(y)
+    if p == 2:
+        return like(_distances(v, w), x, y)
+    return like(vector_norm(expand_dims(v, -2) - expand_dims(w, -3), axis=-1, ord=p), x, y)

@@ -1,0 +1,245 @@
+"""Activations made of pieces.  Corners have PyTorch's slopes; an infinite cotangent stays out where the slope is 0.
+
+What goes by the output keeps that alone: the next layer keeps it anyway.
+"""
+
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import raw
+from ..dtypes import wide
+from ..forward import as_float, boxed, fit, select
+from ..op import op
+from .activation import sigmoid
+from .logic import greater, where
+from .math import abs, multiply, square, subtract, tanh
+from .shape import concat, reshape, split
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934  # mean 0 and variance 1 stay so
+
+
+def _real(x: Any) -> Any:
+    """x in a float dtype.  TypeError for complex numbers, which have no order."""
+    x = as_float(x)
+    if x.dtype.kind == "c":
+        raise TypeError(f"x is real: complex numbers have no order (given {x.dtype})")
+    return x
+
+
+def _wide(x: Any) -> tuple[Any, Any]:
+    """(x to compute with, the dtype of the result)."""
+    x = _real(x)
+    return x.astype(wide(x.dtype), copy=False), x.dtype
+
+
+# ---------------------------------------------------------------------------------------------- by the output
+@op(x=lambda g, out, min_val, max_val: where((raw(out) <= min_val) | (raw(out) >= max_val), 0, g))
+def hardtanh(xp: Any, x: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """x limited to [min_val, max_val].  Keeps its output.  ValueError for min_val > max_val.
+
+    Kinks: 0 at both ends.
+    """
+    if min_val > max_val:
+        raise ValueError(f"min_val {min_val} is above max_val {max_val}")
+    x = _real(x)
+    return xp.minimum(xp.maximum(x, x.dtype.type(min_val)), x.dtype.type(max_val))
+
+
+def relu6(x: Any) -> Any:
+    """min(max(x, 0), 6) (Krizhevsky 2010).  Keeps its output.
+
+    Kinks: 0 at 0 and at 6.
+    """
+    return hardtanh(x, min_val=0.0, max_val=6.0)
+
+
+@op(x=lambda g, out: where((raw(out) <= 0) | (raw(out) >= 1), 0, g * (1 / 6)))
+def hardsigmoid(xp: Any, x: Any) -> Any:
+    """(x + 3) / 6 limited to [0, 1].  Keeps its output.
+
+    Kinks: 0 at -3 and at 3.
+    """
+    z, dtype = _wide(x)
+    out = xp.minimum(xp.maximum(z + 3, z.dtype.type(0)), z.dtype.type(6)) * (1 / 6)
+    return out.astype(dtype, copy=False)
+
+
+@op(name="leaky_relu", x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope))
+def _leaky_relu(xp: Any, x: Any, *, negative_slope: float) -> Any:
+    x = _real(x)
+    return select(xp, x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """x where positive, else negative_slope x.  Keeps its output; with a slope below 0, x.
+
+    Kink: negative_slope at 0.
+    """
+    if negative_slope < 0:  # the output does not say where x is positive
+        x = boxed(x, "leaky_relu")
+        return where(greater(x, 0), x, multiply(x, negative_slope))
+    return _leaky_relu(x, negative_slope=negative_slope)
+
+
+def _elu_rule(g: Any, out: Any, alpha: float, scale: float, input_scale: float) -> Any:
+    return where(raw(out) > 0, g * scale, g * ((out + alpha * scale) * input_scale))
+
+
+@op(x=_elu_rule)
+def elu(xp: Any, x: Any, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015).
+
+    Times scale, and with exp(input_scale x).  Keeps its output.  ValueError for alpha < 0, with which the output does
+    not say where x is positive, and unless scale and input_scale are above 0.
+
+    Kink: alpha scale input_scale at 0.
+    """
+    if alpha < 0 or scale <= 0 or input_scale <= 0:
+        raise ValueError(
+            f"alpha is 0 or more, scale and input_scale are above 0; given {alpha}, {scale} and {input_scale}"
+        )
+    z, dtype = _wide(x)
+    below = xp.expm1(xp.minimum(z, z.dtype.type(0)) * input_scale) * (alpha * scale)
+    return select(xp, z > 0, z * scale, below).astype(dtype, copy=False)
+
+
+def selu(x: Any) -> Any:
+    """1.0507 x where positive, else 1.0507 · 1.6733 (exp(x) - 1) (Klambauer et al. 2017).  Keeps its output.
+
+    Kink: 1.7581 at 0.
+    """
+    return elu(x, alpha=SELU_ALPHA, scale=SELU_SCALE)
+
+
+def celu(x: Any, alpha: float = 1.0) -> Any:
+    """x where positive, else alpha (exp(x / alpha) - 1) (Barron 2017).  Keeps its output.
+
+    ValueError unless alpha is above 0.
+    """
+    if not alpha > 0:
+        raise ValueError(f"celu: alpha is above 0, not {alpha}")
+    return elu(x, alpha=alpha, input_scale=1 / alpha)
+
+
+def _lambda(lambd: float) -> None:
+    if not lambd >= 0:
+        raise ValueError(f"lambd is 0 or more, not {lambd}")
+
+
+@op(x=lambda g, out: where(raw(out) == 0, 0, g))
+def hardshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
+    """x where |x| > lambd, else 0.  Keeps its output.  ValueError for lambd < 0.
+
+    Kinks: 0 at -lambd and at lambd.
+    """
+    _lambda(lambd)
+    x = _real(x)
+    return select(xp, xp.abs(x) <= lambd, x.dtype.type(0), x)
+
+
+@op(x=lambda g, out: where(raw(out) == 0, 0, g))
+def softshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
+    """x nearer to 0 by lambd, 0 where |x| <= lambd.  Keeps its output.  ValueError for lambd < 0.
+
+    Kinks: 0 at -lambd and at lambd.
+    """
+    _lambda(lambd)
+    x = _real(x)
+    bound = x.dtype.type(lambd)
+    return x - xp.minimum(xp.maximum(x, -bound), bound)
+
+
+# ---------------------------------------------------------------------------------------------- by the input
+def _hardswish_rule(g: Any, x: Any) -> Any:
+    return where(raw(x) <= -3, 0, where(raw(x) >= 3, g, g * (x * (1 / 3) + 0.5)))
+
+
+@op(x=_hardswish_rule)
+def hardswish(xp: Any, x: Any) -> Any:
+    """x hardsigmoid(x) (Howard et al. 2019).
+
+    Kinks: 0 at -3 and 1 at 3.
+    """
+    z, dtype = _wide(x)
+    inside = select(xp, z >= 3, z, z * (z + 3) * (1 / 6))
+    return select(xp, z <= -3, z.dtype.type(0), inside).astype(dtype, copy=False)
+
+
+@op(x=lambda g, x, threshold: where(raw(x) <= threshold, 0, g))
+def threshold(xp: Any, x: Any, *, threshold: float, value: float) -> Any:
+    """x where above `threshold`, else `value`.
+
+    Kink: 0 at the threshold.
+    """
+    x = _real(x)
+    return select(xp, x <= threshold, x.dtype.type(value), x)
+
+
+@op(x=lambda g, x: g / square(abs(x) + 1))
+def softsign(xp: Any, x: Any) -> Any:
+    """x / (1 + |x|)."""
+    z, dtype = _wide(x)
+    return (z / (xp.abs(z) + 1)).astype(dtype, copy=False)
+
+
+def tanhshrink(x: Any) -> Any:
+    """x - tanh(x)."""
+    return subtract(x, tanh(x))
+
+
+# ---------------------------------------------------------------------------------------------- prelu and glu
+@op(
+    x=lambda g, x, weight: where(raw(x) > 0, g, g * weight),
+    weight=lambda g, x: where(raw(x) > 0, 0, g * x),
+    name="prelu",
+)
+def _prelu(xp: Any, x: Any, weight: Any) -> Any:
+    x = _real(x)
+    return select(xp, x > 0, x, x * weight)
+
+
+def prelu(x: Any, weight: Any) -> Any:
+    """x where positive, else weight x, with a gradient for the weight as well (He et al. 2015).
+
+    weight: one number, or one for each channel, axis 1 of x.  ValueError for another shape.
+
+    Kink: the weight at 0.
+    """
+    x, weight = fit([x, weight], "prelu")
+    of, shape = raw(weight).shape, raw(x).shape
+    channels = shape[1] if len(shape) > 1 else 1
+    if of not in ((), (1,), (channels,)):
+        raise ValueError(
+            f"prelu: weight has shape {list(of)}; it is one number or one for each of the {channels} channels, "
+            f"axis 1 of x, whose shape is {list(shape)}"
+        )
+    return _prelu(x, reshape(weight, (-1, *[1] * (len(shape) - 2)) if len(shape) > 1 else ()))
+
+
+def _glu_rule(g: Any, x: Any, axis: int) -> Any:
+    value, gate = split(x, 2, axis)
+    s = sigmoid(gate)
+    return concat([g * s, g * value * (s * (1 - s))], axis)
+
+
+@op(name="glu", x=_glu_rule)
+def _glu(xp: Any, x: Any, *, axis: int) -> Any:
+    value, gate = xp.split(x, 2, axis)
+    return value * sigmoid(gate)
+
+
+def glu(x: Any, axis: int = -1) -> Any:
+    """The first half along `axis` times the sigmoid of the second (Dauphin et al. 2017).  Keeps x alone.
+
+    ValueError for an axis of odd length.
+    """
+    x = boxed(x, "glu")
+    shape = raw(x).shape
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"glu: axis {axis} is out of range for x of {len(shape)} axes")
+    if shape[axis] % 2:
+        raise ValueError(f"glu: axis {axis} of x has the odd length {shape[axis]}; it is cut in two halves")
+    return _glu(x, axis=axis)
