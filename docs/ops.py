@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 FILE = Path(__file__).with_suffix(".md")
 sys.path[:0] = [str(FILE.parent.parent / "tests")]
@@ -19,7 +19,7 @@ from table.row import Row, inputs  # noqa: E402
 
 import gpugrad as gg  # noqa: E402
 from gpugrad.array import library  # noqa: E402
-from gpugrad.core import Node, owner_of  # noqa: E402
+from gpugrad.core import Node, owner_of, tick  # noqa: E402
 
 HEAD = """# Ops
 
@@ -42,16 +42,26 @@ NAMESPACES: dict[str, Any] = {
 MISSING: dict[str, str] = {}
 
 
-def found(name: str) -> tuple[str, Any]:
-    """(the name under `gg`, the function) of a row's op.  LookupError where there is none."""
-    for prefix, space in {"": gg, **NAMESPACES, "x": gg.Tensor}.items():
-        path = name.removeprefix(f"{prefix}.").split(".")
-        try:
-            f = functools.reduce(getattr, path, space)
-        except AttributeError:
-            continue
-        if callable(f):
-            return f"{prefix}.{'.'.join(path)}" if prefix else name, f
+class Place(NamedTuple):
+    """Where a row's op is: under `gg`, by its namespace and its name there."""
+
+    name: str
+    space: Any
+    attribute: str
+
+    @property
+    def function(self) -> Any:
+        return getattr(self.space, self.attribute)
+
+
+def found(name: str) -> Place:
+    """The place of a row's op.  LookupError where there is none."""
+    for prefix, space in {"": gg, **NAMESPACES}.items():
+        path = name.removeprefix(f"{prefix}.")
+        *classes, attribute = path.split(".")
+        owner = functools.reduce(lambda owner, part: getattr(owner, part, None), classes, space)
+        if callable(getattr(owner, attribute, None)):
+            return Place(f"{prefix}.{path}" if prefix else name, owner, attribute)
     raise LookupError(f"{name}: no public function of this name; rows are called after one")
 
 
@@ -83,12 +93,28 @@ def kept(nodes: list[Node]) -> str:
     return "; ".join(said) or "nothing"
 
 
-def measured(row: Row) -> tuple[str, str]:
-    """(what is kept, whether there is a kernel) when the row runs on a tape."""
+def measured(row: Row, place: Place) -> tuple[str, str]:
+    """(what is kept, whether there is a kernel) when the row runs on a tape.
+
+    What a row does before and after it calls the function, to make a matrix definite or one value of two, is left out.
+    """
+    f, calls = place.function, []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        start = tick()
+        out = f(*args, **options)
+        calls.append(range(start, tick()))
+        return out
+
     xs = [gg.tensor(x, device="cpu") for x in inputs(row)]
-    with gg.GradientTape() as tape:
-        tape.watch(xs)
-        nodes = upstream(row.f(*xs).node)
+    setattr(place.space, place.attribute, spy)
+    try:
+        with gg.GradientTape() as tape:
+            tape.watch(xs)
+            nodes = upstream(row.f(*xs).node)
+    finally:
+        setattr(place.space, place.attribute, f)
+    nodes = [n for n in nodes if not calls or any([n.seq in call for call in calls])]
     return kept(nodes), "kernel" if any([n.op.fused for n in nodes]) else ""
 
 
@@ -111,18 +137,19 @@ def kinks(f: Any) -> str:
 def lines(rows: list[Row]) -> Iterator[str]:
     by_name: dict[str, list[Row]] = {}
     for r in rows:
-        by_name.setdefault(found(r.op)[0], []).append(r)
+        by_name.setdefault(found(r.op).name, []).append(r)
     yield "| name | what | kept | kinks | GPU |"
     yield "|---|---|---|---|---|"
     for name, forms in by_name.items():
-        f, (keeps, gpu) = found(forms[0].op)[1], measured(forms[0])
+        place = found(forms[0].op)
+        f, (keeps, gpu) = place.function, measured(forms[0], place)
         cells = [f"`{name}`", said(f), keeps, kinks(f), gpu]
         yield "| " + " | ".join([c.replace("|", "\\|") for c in cells]) + " |"
 
 
 def without_gradient() -> list[str]:
     """Public functions of the ops' modules that have no row: their results are integers, booleans or constants."""
-    names = {found(r.op)[1] for r in table.ROWS}
+    names = {found(r.op).function for r in table.ROWS}
     out = []
     for prefix, space in {"": gg, **NAMESPACES}.items():
         for name, f in sorted(vars(space).items()):

@@ -72,5 +72,5 @@ def test_every_name_is_there_and_on_the_page(page, family):
 
 def test_a_kink_that_is_stated_is_proven(page):
     """Whose docstring has a paragraph "Kink: ..." has a row with `kinks`."""
-    stated = {r.op for r in ROWS if page.kinks(page.found(r.op)[1])}
+    stated = {r.op for r in ROWS if page.kinks(page.found(r.op).function)}
     assert stated <= {r.op for r in ROWS if r.kinks}
