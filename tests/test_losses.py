@@ -95,6 +95,16 @@ def test_clamped_logarithms():
     assert nn.binary_cross_entropy(p, gg.tensor([1.0, 0.0, 0.0, 1.0]), "none").tolist() == [100, 100, 0, 0]
 
 
+def test_second_derivatives_at_kinks():
+    for at, expected in ((0.5, 1), (0.50001, 0), (-0.5, 1)):  # huber at delta
+        x = gg.tensor([at], requires_grad=True)
+        (g,) = gg.grad(nn.huber_loss(x, x.detach() * 0, "sum", delta=0.5), x, create_graph=True)
+        assert gg.grad(g.sum(), x)[0].tolist() == [expected]
+    x = gg.tensor([[1.0, 0.0]], requires_grad=True)  # a cosine of 0 is the margin
+    y = nn.cosine_embedding_loss(x, gg.tensor([[0.0, 2.0]]), [-1])
+    assert y.item() == 0 and gg.grad(y, x)[0].tolist() == [[0, 1]]
+
+
 def test_probabilities_that_are_labels():
     z = gg.tensor(np.random.default_rng(0).standard_normal((3, 4)))
     for smoothing in (0.0, 0.3):

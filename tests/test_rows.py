@@ -38,6 +38,12 @@ def test_softmax_of_shifted_rows(shift, dtype):
     )
 
 
+def test_log_softmax_near_zero_has_its_digits():
+    x = RNG.uniform(28, 32, (50, 3)).astype(np.float32) * [1, 0, 0]
+    z = nn.log_softmax(gg.tensor(x.astype(np.float32))).numpy()
+    assert (abs(z[:, 0]) < 1e-7).all()
+
+
 def test_softmax_of_rows_that_differ():
     """A row far below the others in its block, masked elements, a row with nothing else, NaN and infinity."""
     x = np.zeros((6, 3), np.float32)

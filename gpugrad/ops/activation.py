@@ -132,6 +132,14 @@ sigmoid_grad = op(
 )
 
 
+def real_float(x: Any) -> Any:
+    """x in a float dtype.  TypeError for complex numbers, which have no order."""
+    x = as_float(x)
+    if x.dtype.kind == "c":
+        raise TypeError(f"x is real: complex numbers have no order (given {x.dtype})")
+    return x
+
+
 def _wide(x: Any) -> Any:
     x = as_float(x)
     return x.astype(wide(x.dtype), copy=False)
@@ -155,7 +163,7 @@ def softplus(xp: Any, x: Any, *, beta: float = 1.0, threshold: float | None = No
     """
     if beta == 0:
         raise ValueError("beta is a number other than 0")
-    z = _wide(x)
+    z = _wide(real_float(x))
     out = _log_1_exp(xp, z if beta == 1 else z * beta) * (1 / beta)
     return _narrow(out if threshold is None else select(xp, z * beta > threshold, z, out), x)
 
@@ -168,7 +176,7 @@ def _softplus_slope(x: Any, beta: float, threshold: float | None) -> Any:
 @op(x=lambda g, out: -g * expm1(out))
 def log_sigmoid(xp: Any, x: Any) -> Any:
     """log(sigmoid(x)), without log(0).  Its gradient goes by the output: 1 - exp(out)."""
-    z = _wide(x)
+    z = _wide(real_float(x))
     return _narrow(-_log_1_exp(xp, -z), x)
 
 
@@ -222,7 +230,7 @@ def _mish_parts(xp: Any, z: Any) -> tuple[Any, Any]:
 
 def _mish(xp: Any, x: Any) -> Any:
     """x tanh(softplus(x)) (Misra 2019)."""
-    z = _wide(x)
+    z = _wide(real_float(x))
     return _narrow(z * _mish_parts(xp, z)[0], x)
 
 

@@ -10,8 +10,8 @@ is composed of ops, and holds them whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,9 +28,13 @@ from .math import total
 from .reduce import sum
 from .shape import matrix_transpose
 from .softmax import softmax, softmax_grad
+from .threads import in_threads
 
-HOST, DEVICE = 2**16, 2**22  # scores in a block: what the caches of a CPU hold; what keeps a GPU busy
-LEAST = 64  # rows of a block, below which products of matrices are slow
+# Multiplications in the products of a piece.  OpenBLAS spreads larger ones than the first over threads of its own,
+# which costs a busy machine many times what it brings; whole heads go to threads of ours.
+HOST, DEVICE = 10**6, 2**28
+MANY = 2**19  # scores that are worth threads
+LEAST = 32  # rows of a block, below which products are slow
 LOW = -1e30  # a score that counts nothing: of infinities the gradients of other ways to write this are NaN
 
 
@@ -44,94 +48,124 @@ def scores_of(q: Any, k: Any, v: Any, mask: Any) -> tuple[int, ...]:
     return (*np.broadcast_shapes(*lead), q.shape[-2], k.shape[-2])
 
 
-def _later(xp: Any, rows: int, columns: int) -> Any:
-    """Which columns come after a row's own."""
-    return xp.arange(columns) > xp.arange(rows)[:, None]
-
-
-def _pieces(xp: Any, scores: tuple[int, ...], causal: bool) -> Iterator[tuple[tuple[int, ...], slice, slice]]:
-    """Pieces of the scores (..., rows, columns): the index of leading axes, the rows, the columns that they look at."""
+def _pieces(xp: Any, scores: tuple[int, ...], width: int, causal: bool) -> tuple[list[Any], list[tuple[slice, slice]]]:
+    """How the scores (..., rows, columns) are cut: (indices of leading axes, (the rows, the columns they look at))."""
     *lead, rows, columns = scores
-    if not columns:
-        return
-    most = HOST if xp is np else DEVICE
+    if not rows * columns:
+        return [], []
+    most = (HOST if xp is np else DEVICE) // max(width, 1)
     depth = next((i for i in range(len(lead)) if math.prod(scores[i:]) <= most), len(lead))
     step = max(LEAST, most // columns) if depth == len(lead) else rows
-    step = min(step, max(LEAST, rows // 8)) if causal else step
-    for at in np.ndindex(*lead[:depth]):
-        for a in range(0, rows, step):
-            b = min(a + step, rows)
-            yield at, slice(a, b), slice(min(b, columns) if causal else columns)
+    step = min(step, max(2 * LEAST, rows // 8)) if causal else step
+    step = -(-rows // -(-rows // step))  # all about as large
+    cuts = [slice(a, min(a + step, rows)) for a in range(0, rows, step)]
+    return list(np.ndindex(*lead[:depth])), [(r, slice(min(r.stop, columns) if causal else columns)) for r in cuts]
 
 
-def _walk(
-    xp: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float, rate: float, seed: int, offset: int
-) -> Iterator[tuple[Any, Any, Any, Any, Any, Callable[[Any], Any]]]:
-    """For each piece of the scores: where its rows are, where its columns; scaled q, k; the scores; what drops some.
+def _turned(xp: Any, a: Any) -> Any:
+    """The transpose; on the CPU a copy, of which small products are faster."""
+    a = a.swapaxes(-1, -2)
+    return np.ascontiguousarray(a) if xp is np else a
 
-    In the wide dtype; a score that does not count is -inf.
+
+class How(NamedTuple):
+    """Whether a row looks at later columns; what scores are multiplied with; dropout."""
+
+    causal: bool
+    scale: float
+    rate: float = 0.0
+    seed: int = 0
+    offset: int = 0
+
+
+def _each(
+    xp: Any, q: Any, k: Any, v: Any, mask: Any, how: How, turn: bool, alone: bool, work: Callable[..., None]
+) -> None:
+    """Calls work(where its rows are, where its columns, q scaled, k, v, the scores, what drops some) for each piece.
+
+    In the wide dtype; a score that does not count is -inf.  turn: v is transposed.  On the CPU the leading axes of
+    large scores are spread over threads, unless `alone`.
     """
     scores, full = scores_of(q, k, v, mask), wide(np.result_type(q.dtype, k.dtype, v.dtype))
-    q, k = [xp.broadcast_to(a, (*scores[:-2], *a.shape[-2:])) for a in (q, k)]
+    q, k, v = [xp.broadcast_to(a, (*scores[:-2], *a.shape[-2:])) for a in (q, k, v)]
     mask = None if mask is None else xp.broadcast_to(mask, scores)
-    for at, rows, columns in _pieces(xp, scores, causal):
-        here, there = (*at, ..., rows, slice(None)), (*at, ..., columns, slice(None))
-        q_here, k_there = q[here].astype(full, copy=False) * full.type(scale), k[there].astype(full, copy=False)
-        s = _times(xp, q_here, k_there.swapaxes(-1, -2))
-        part = None if mask is None else mask[(*at, ..., rows, columns)]
-        if part is not None and part.dtype.kind == "b":
-            xp.copyto(s, -math.inf, where=~part)
-        elif part is not None:
-            s += part.astype(full, copy=False)
-        if causal:
-            end = s[..., rows.start :]  # all rows look at the columns before
-            xp.copyto(end, -math.inf, where=xp.broadcast_to(_later(xp, *end.shape[-2:]), end.shape))
-        drop = lambda x, offset=offset: dropped(xp, x, rate=rate, seed=seed, offset=offset) if rate else x
-        yield here, there, q_here, k_there, s, drop
-        offset += offsets(s.size)
+    heads, cuts = _pieces(xp, scores, max(q.shape[-1], v.shape[-1]), how.causal)
+
+    def run(part: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+        for number, at in part:
+            keys, values = [a[(*at, ...)].astype(full, copy=False) for a in (k, v)]
+            turned, values = _turned(xp, keys), _turned(xp, values) if turn else values
+            place = how.offset + number * (math.prod(scores) // len(heads))
+            for rows, columns in cuts:
+                here, there = (*at, ..., rows, slice(None)), (*at, ..., columns, slice(None))
+                q_here = q[here].astype(full, copy=False) * full.type(how.scale)
+                s = _times(xp, q_here, turned[..., columns])
+                if mask is not None:
+                    _hide(xp, s, mask[(*at, ..., rows, columns)])
+                if how.causal:
+                    end = s[..., rows.start :]  # all rows look at the columns before
+                    _hide(xp, end, xp.broadcast_to(xp.tri(*end.shape[-2:], dtype=bool), end.shape))
+                drop = lambda x, place=place: dropped(xp, x, how.rate, how.seed, place) if how.rate else x
+                v_there = values[..., columns] if turn else values[..., columns, :]
+                work(here, there, q_here, keys[..., columns, :], v_there, s, drop)
+                place += offsets(s.size)
+
+    if xp is np and not alone and math.prod(scores) >= MANY:
+        in_threads(run, list(enumerate(heads)))
+    else:
+        run(list(enumerate(heads)))
 
 
-def _attention(
-    xp: Any, q: Any, k: Any, v: Any, mask: Any, *, causal: bool, scale: float, rate: float, seed: int, offset: int,
-    bias: bool,
-) -> Any:  # fmt: skip
+def _hide(xp: Any, s: Any, mask: Any) -> None:
+    """s + mask, in place; of a bool mask, -inf where it is false."""
+    if mask.dtype.kind == "b":
+        xp.copyto(s, -math.inf, where=~mask)
+    else:
+        s += mask.astype(s.dtype, copy=False)
+
+
+def _attention(xp: Any, q: Any, k: Any, v: Any, mask: Any, *, how: How, bias: bool = False) -> Any:
     """(softmax(scale q kᵀ + mask) v, the logarithm of the sum of exponentials of each row)."""
     shape, dtype = scores_of(q, k, v, mask), np.result_type(q.dtype, k.dtype, v.dtype)
     out, lse = xp.zeros((*shape[:-1], v.shape[-1]), dtype), xp.zeros((*shape[:-1], 1), wide(dtype))
-    values = xp.broadcast_to(v, (*shape[:-2], *v.shape[-2:]))
-    for here, there, _, _, s, drop in _walk(xp, q, k, v, mask, causal, scale, rate, seed, offset):
+
+    def work(here: Any, there: Any, q: Any, k: Any, v: Any, s: Any, drop: Any) -> None:
         top = s.max(-1, keepdims=True)
         top = xp.where(top == -np.inf, s.dtype.type(0), top)  # of a row that looks at nothing
         s -= top
         total = xp.exp(s, out=s).sum(-1, keepdims=True)
         total = xp.where(total == 0, s.dtype.type(1), total)
         lse[here] = top + xp.log(total)
-        out[here] = _times(xp, drop(s), values[there].astype(s.dtype, copy=False)) / total
+        out[here] = _times(xp, drop(s), v) / total
+
+    _each(xp, q, k, v, mask, how, False, False, work)
     return out, lse
 
 
 def _attention_grad(
-    xp: Any, g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, lse: Any, *, causal: bool, scale: float, rate: float,
-    seed: int, offset: int, bias: bool,
-) -> Any:  # fmt: skip
+    xp: Any, g: Any, q: Any, k: Any, v: Any, mask: Any, out: Any, lse: Any, *, how: How, bias: bool = False
+) -> Any:
     """The cotangents of q, k, v, and with `bias` of the mask; with the leading axes of all together."""
-    lead, full = g.shape[:-2], lse.dtype
-    dq, dk, dv = [xp.zeros((*lead, *a.shape[-2:]), full) for a in (q, k, v)]
-    dmask = [xp.zeros((*[1] * (g.ndim - mask.ndim), *mask.shape), full)] if bias else []
-    values = xp.broadcast_to(v, (*lead, *v.shape[-2:]))
-    for here, there, q_here, k_there, s, drop in _walk(xp, q, k, v, mask, causal, scale, rate, seed, offset):
+    full = lse.dtype
+    dq, dk, dv = [xp.zeros((*g.shape[:-2], *a.shape[-2:]), full) for a in (q, k, v)]
+    dmask = xp.zeros((*[1] * (g.ndim - mask.ndim), *mask.shape), full) if bias else None
+
+    def work(here: Any, there: Any, q: Any, k: Any, v_turned: Any, s: Any, drop: Any) -> None:
         s -= lse[here]
         p, g_here = xp.exp(s, out=s), g[here].astype(full, copy=False)
-        d = drop(_times(xp, g_here, values[there].astype(full, copy=False).swapaxes(-1, -2)))
+        d = drop(_times(xp, g_here, v_turned))
         d -= (g_here * out[here]).sum(-1, keepdims=True)
         d *= p
-        dq[here] = _times(xp, d, k_there) * full.type(scale)
-        for whole, left, right in ((dk, d, q_here), (dv, drop(p), g_here)):
+        dq[here] = _times(xp, d, k) * full.type(how.scale)
+        for whole, left, right in ((dk, d, q), (dv, drop(p), g_here)):
             part = whole[there]
             part += _times(xp, left.swapaxes(-1, -2), right)
-        for whole in dmask:
-            _add(whole, d, here, there)
-    return tuple([a.astype(b.dtype, copy=False) for a, b in zip((dq, dk, dv, *dmask), (q, k, v, mask))])
+        if dmask is not None:
+            _add(dmask, d, here, there)
+
+    _each(xp, q, k, v, mask, how, True, bias, work)
+    found = (dq, dk, dv) if dmask is None else (dq, dk, dv, dmask)
+    return tuple([a.astype(b.dtype, copy=False) for a, b in zip(found, (q, k, v, mask))])
 
 
 def _add(whole: Any, part: Any, here: tuple, there: tuple) -> None:
@@ -145,19 +179,20 @@ def _add(whole: Any, part: Any, here: tuple, there: tuple) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- the second order
-def _kept(xp: Any, like: Any, scores: tuple[int, ...], causal: bool, rate: float, seed: int, offset: int) -> Any:
+def _kept(xp: Any, like: Any, scores: tuple[int, ...], width: int, how: How) -> Any:
     """What dropout multiplies all weights with, in the dtype of `like`."""
     out = xp.ones_like(like, shape=scores)
-    for at, rows, columns in _pieces(xp, scores, causal):
-        part = out[(*at, ..., rows, columns)]
-        part[...] = dropped(xp, xp.ones_like(part), rate=rate, seed=seed, offset=offset)
-        offset += offsets(part.size)
+    heads, cuts = _pieces(xp, scores, width, how.causal)
+    for number, at in enumerate(heads):
+        place = how.offset + number * (out.size // len(heads))
+        for rows, columns in cuts:
+            part = out[(*at, ..., rows, columns)]
+            part[...] = dropped(xp, xp.ones_like(part), how.rate, how.seed, place)
+            place += offsets(part.size)
     return out
 
 
-def _grad_rule(
-    h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float, rate: float, seed: int, offset: int
-) -> tuple[Any, ...]:
+def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) -> tuple[Any, ...]:
     """The cotangents of g, q, k, v and the mask in `_attention_grad`, of cotangents h of what it answers.
 
     With P the softmax, Z = P K what dropout leaves of it, A = (g v^T) K, and dS = P (A - sum(P A)): dq = scale dS k,
@@ -168,20 +203,20 @@ def _grad_rule(
     g, q, k, v = [astype(a, full) for a in (g, q, k, v)]
     hq, hk, hv, hm = [astype(h[i], full) if i in h else None for i in range(4)]
     t, scores = matrix_transpose, scores_of(q, k, v, mask)
-    s, counts = matmul(q, t(k)) * scale, xp.ones(scores, bool)
+    s, counts = matmul(q, t(k)) * how.scale, xp.ones(scores, bool)
     if mask is not None:
         flags = raw(mask).dtype.kind == "b"
         counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
         s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
-    if causal:
-        counts = counts & ~_later(xp, scores[-2], scores[-1])
+    if how.causal:
+        counts = counts & xp.tri(*scores[-2:], dtype=bool)
     p = where(counts, softmax(where(counts, s, LOW)), 0)
-    kept = _kept(xp, raw(q), scores, causal, rate, seed, offset) if rate else None
+    kept = _kept(xp, raw(q), scores, max(q.shape[-1], v.shape[-1]), how) if how.rate else None
     drop = lambda x: x if kept is None else x * kept
     z, a = drop(p), drop(matmul(g, t(v)))
     ds = softmax_grad(a, p)
     w = total([x for x in (
-        None if hq is None else matmul(hq, t(k)) * scale, None if hk is None else matmul(q, t(hk)) * scale, hm,
+        None if hq is None else matmul(hq, t(k)) * how.scale, None if hk is None else matmul(q, t(hk)) * how.scale, hm,
     ) if x is not None] or [a * 0])  # fmt: skip
     u = drop(softmax_grad(w, p))
     over = lambda x: sum(x, axis=-1, keepdims=True)
@@ -192,23 +227,14 @@ def _grad_rule(
     by_q, by_k = matmul(by_s, k), matmul(t(by_s), q)
     by_q = by_q if hk is None else by_q + matmul(ds, hk)
     by_k = by_k if hq is None else by_k + matmul(t(ds), hq)
-    return (
-        by_g,
-        by_q * scale,
-        by_k * scale,
-        matmul(t(u), g),
-        by_s,
-        None,
-        None,
-    )  # out and lse are functions of the others
+    rest = None, None  # out and lse are functions of the others
+    return by_g, by_q * how.scale, by_k * how.scale, matmul(t(u), g), by_s, *rest
 
 
 attention = op(
     _attention,
     name="scaled_dot_product_attention",
     aux=("lse",),
-    pull=lambda g, q, k, v, mask, out, lse, causal, scale, rate, seed, offset, bias: attention_grad(
-        g, q, k, v, mask, out, lse, causal=causal, scale=scale, rate=rate, seed=seed, offset=offset, bias=bias
-    ),
+    pull=lambda g, q, k, v, mask, out, lse, how, bias: attention_grad(g, q, k, v, mask, out, lse, how=how, bias=bias),
 )
 attention_grad = op(_attention_grad, name="attention_grad", several=True, pull=_grad_rule)

@@ -8,10 +8,9 @@ from typing import Any
 
 from ..core import raw
 from ..dtypes import DTypeLike, as_dtype
-from ..forward import boxed
+from ..forward import boxed, checked_axes
 from ..op import op
 from . import reduce
-from .shape import distinct_axes
 
 
 def _places(xp: Any, offset: int, n: int) -> tuple[Any, ...]:
@@ -38,7 +37,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     ValueError for axes that x does not have, or that are one.
     """
     x = boxed(x, "diagonal")
-    return _diagonal(x, offset=offset, axes=tuple(distinct_axes("diagonal", (axis1, axis2), raw(x).ndim)))
+    return _diagonal(x, offset=offset, axes=tuple(checked_axes("diagonal", (axis1, axis2), raw(x).ndim)))
 
 
 def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any:
@@ -50,7 +49,7 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any
     if not raw(x).ndim:
         raise ValueError("diag_embed: x has at least one axis")
     *shape, n = raw(x).shape
-    axes = distinct_axes("diag_embed", (axis1, axis2), len(shape) + 2)
+    axes = checked_axes("diag_embed", (axis1, axis2), len(shape) + 2)
     for axis in sorted(axes):
         shape.insert(axis, n + abs(offset))
     return _embed(x, to=tuple(shape), offset=offset, axes=tuple(axes))
@@ -73,5 +72,5 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: DTypeL
     dtype: that of the sum.  ValueError for axes that x does not have, or that are one.
     """
     x = boxed(x, "trace")
-    axes = tuple(distinct_axes("trace", (axis1, axis2), raw(x).ndim))
+    axes = tuple(checked_axes("trace", (axis1, axis2), raw(x).ndim))
     return reduce.sum(_diagonal(x, offset=offset, axes=axes), axis=-1, dtype=None if dtype is None else as_dtype(dtype))

@@ -17,7 +17,7 @@ import numpy as np
 from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import as_dtype, category, default_float, wide
-from ..forward import boxed, fit, indices as as_indices, placed
+from ..forward import boxed, checked_axis, fit, indices as as_indices, placed
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
@@ -135,7 +135,7 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
     x = boxed(x, "take")
     if axis is None:
         x, axis = reshape(x, -1), 0
-    axis = _checked("take", axis, raw(x).ndim)
+    axis = checked_axis("take", axis, raw(x).ndim)
     n = raw(x).shape[axis]
     if mode in ("wrap", "clip") and n:
         indices = as_indices(indices)
@@ -146,18 +146,12 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
     return told("take", _getitem(x, key=(*[slice(None)] * axis, i)), indices)
 
 
-def _checked(name: str, axis: int, ndim: int) -> int:
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"{name}: axis {axis} is out of bounds for an array of {ndim} axes")
-    return axis % ndim
-
-
 def along(name: str, x: Any, given: Any, axis: int) -> Any:
     """The index of one element of array `x` for each of the indices `given`, which match x in all axes but `axis`.
 
     ValueError where they do not; IndexError for an index out of range.
     """
-    axis, i = _checked(name, axis, x.ndim), as_indices(given)
+    axis, i = checked_axis(name, axis, x.ndim), as_indices(given)
     if i.ndim != x.ndim:
         raise ValueError(f"{name}: indices have {i.ndim} axes and x has {x.ndim}; they must have as many")
     for a, (m, n) in enumerate(zip(i.shape, x.shape)):
@@ -195,7 +189,7 @@ def gather(x: Any, indices: Any, axis: int) -> Any:
     x = boxed(x, "gather")
     array = raw(x)
     indices = placed(indices, array)
-    axis = _checked("gather", axis, array.ndim)
+    axis = checked_axis("gather", axis, array.ndim)
     if indices.ndim != array.ndim:
         raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {array.ndim}")
     for i, (m, n) in enumerate(zip(indices.shape, array.shape)):
@@ -218,7 +212,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     x = boxed(x, "repeat")
     if axis is None:
         x, axis = reshape(x, -1), 0
-    axis = _checked("repeat", axis, raw(x).ndim)
+    axis = checked_axis("repeat", axis, raw(x).ndim)
     times, shape = to_host(as_indices(repeats)), raw(x).shape
     if times.size and (times.dtype.kind not in "iu" or times.min() < 0):
         raise ValueError(f"repeat: repeats are integers from 0 on, not {repeats!r:.60}")

@@ -144,7 +144,7 @@ def sign(x: Any) -> Any:
     if getattr(raw(x), "dtype", bool_).kind != "c":
         return _sign(x)
     size = abs(x)
-    return x / where(size == 0, 1, size)
+    return where(raw(size) == 0, 0, x / where(size == 0, 1, size))
 
 
 @op(x=lambda g: conj(g))
@@ -181,7 +181,7 @@ def angle(x: Any) -> Any:
 
 
 @op(
-    x=lambda g, x, y: where(x == 0, 0, where(signbit(x) == signbit(y), g, -g)),
+    x=lambda g, x, out: where(raw(x) == 0, 0, where(signbit(raw(x)) == signbit(raw(out)), g, -g)),
     y=lambda g: zeros_like(g),
 )
 def copysign(xp: Any, x: Any, y: Any) -> Any:

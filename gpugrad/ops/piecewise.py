@@ -11,9 +11,9 @@ from typing import Any
 
 from ..core import raw
 from ..dtypes import wide
-from ..forward import as_float, boxed, fit, select
+from ..forward import boxed, fit, select
 from ..op import op
-from .activation import sigmoid
+from .activation import real_float, sigmoid
 from .logic import greater, where
 from .math import abs, multiply, square, subtract, tanh
 from .shape import concat, reshape, split
@@ -21,17 +21,9 @@ from .shape import concat, reshape, split
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934  # mean 0 and variance 1 stay so
 
 
-def _real(x: Any) -> Any:
-    """x in a float dtype.  TypeError for complex numbers, which have no order."""
-    x = as_float(x)
-    if x.dtype.kind == "c":
-        raise TypeError(f"x is real: complex numbers have no order (given {x.dtype})")
-    return x
-
-
 def _wide(x: Any) -> tuple[Any, Any]:
     """(x to compute with, the dtype of the result)."""
-    x = _real(x)
+    x = real_float(x)
     return x.astype(wide(x.dtype), copy=False), x.dtype
 
 
@@ -44,7 +36,7 @@ def hardtanh(xp: Any, x: Any, *, min_val: float = -1.0, max_val: float = 1.0) ->
     """
     if min_val > max_val:
         raise ValueError(f"min_val {min_val} is above max_val {max_val}")
-    x = _real(x)
+    x = real_float(x)
     return xp.minimum(xp.maximum(x, x.dtype.type(min_val)), x.dtype.type(max_val))
 
 
@@ -69,7 +61,7 @@ def hardsigmoid(xp: Any, x: Any) -> Any:
 
 @op(name="leaky_relu", x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope))
 def _leaky_relu(xp: Any, x: Any, *, negative_slope: float) -> Any:
-    x = _real(x)
+    x = real_float(x)
     return select(xp, x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
 
 
@@ -136,7 +128,7 @@ def hardshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     Kinks: 0 at -lambd and at lambd.
     """
     _lambda(lambd)
-    x = _real(x)
+    x = real_float(x)
     return select(xp, xp.abs(x) <= lambd, x.dtype.type(0), x)
 
 
@@ -147,7 +139,7 @@ def softshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     Kinks: 0 at -lambd and at lambd.
     """
     _lambda(lambd)
-    x = _real(x)
+    x = real_float(x)
     bound = x.dtype.type(lambd)
     return x - xp.minimum(xp.maximum(x, -bound), bound)
 
@@ -164,8 +156,8 @@ def hardswish(xp: Any, x: Any) -> Any:
     Kinks: 0 at -3 and 1 at 3.
     """
     z, dtype = _wide(x)
-    inside = select(xp, z >= 3, z, z * (z + 3) * (1 / 6))
-    return select(xp, z <= -3, z.dtype.type(0), inside).astype(dtype, copy=False)
+    z = xp.maximum(z, z.dtype.type(-3))
+    return (z * (xp.minimum(z + 3, z.dtype.type(6)) / 6)).astype(dtype, copy=False)
 
 
 @op(x=lambda g, x, threshold: where(raw(x) <= threshold, 0, g))
@@ -174,7 +166,7 @@ def threshold(xp: Any, x: Any, *, threshold: float, value: float) -> Any:
 
     Kink: 0 at the threshold.
     """
-    x = _real(x)
+    x = real_float(x)
     return select(xp, x <= threshold, x.dtype.type(value), x)
 
 
@@ -197,7 +189,7 @@ def tanhshrink(x: Any) -> Any:
     name="prelu",
 )
 def _prelu(xp: Any, x: Any, weight: Any) -> Any:
-    x = _real(x)
+    x = real_float(x)
     return select(xp, x > 0, x, x * weight)
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from ..array import to_host, xp as xp_of
 from ..core import raw
 from ..dtypes import category, wide
-from ..forward import boxed, fit, placed
+from ..forward import boxed, checked_axes, fit, placed
 from ..op import op
 from .index import along, beside, getitem, put, put_add, settled, take, told, vectors
 from .logic import where
 from .math import divide, multiply, negative
 from .places import axes_left, combine, integers, may_repeat, numbered
 from .reduce import prod
-from .shape import broadcast_to, concat, distinct_axes, reshape
+from .shape import broadcast_to, concat, reshape
 
 
 def _changed(xp: Any, f: Any, x: Any, value: Any, key: Any) -> Any:
@@ -204,7 +204,7 @@ def index_add(x: Any, indices: Any, values: Any, axis: int = 0, alpha: float = 1
     IndexError for an index out of range; ValueError for a wrong axis and for values that do not broadcast.
     """
     x = boxed(x, "index_add")
-    (axis,) = distinct_axes("index_add", axis, raw(x).ndim)
+    (axis,) = checked_axes("index_add", axis, raw(x).ndim)
     i = integers("index_add", indices, raw(x), raw(x).shape[axis])
     values = fit([x, values], "index_add")[1]
     values = values if alpha == 1 else multiply(values, alpha)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..forward import boxed, fit
+from ..forward import boxed, checked_axes, fit
 from ..op import Parts, op
 
 
@@ -62,7 +62,7 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     """Axis `source` moved to place `destination`; or several, each to its own.  The others keep their order."""
     x = boxed(x, "moveaxis")
     n = raw(x).ndim
-    to, of = distinct_axes("moveaxis", destination, n), distinct_axes("moveaxis", source, n)
+    to, of = checked_axes("moveaxis", destination, n), checked_axes("moveaxis", source, n)
     if len(to) != len(of):
         raise ValueError(f"moveaxis: {len(of)} axes to move, and {len(to)} places for them")
     moves = sorted(zip(to, of))
@@ -70,18 +70,6 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     for d, s in moves:
         order.insert(d, s)
     return permute_dims(x, order)
-
-
-def distinct_axes(name: str, axes: Any, ndim: int) -> list[int]:
-    """Axes from 0 to ndim, each once.  ValueError otherwise."""
-    given = [axes] if hasattr(axes, "__index__") else list(axes)
-    for a in given:
-        if not -ndim <= a < ndim:
-            raise ValueError(f"{name}: axis {a} is out of bounds for an array of {ndim} axes")
-    out = [a % ndim for a in given]
-    if len(set(out)) < len(given):
-        raise ValueError(f"{name}: axes {given} are not distinct axes of an array with {ndim}")
-    return out
 
 
 @op(x=lambda g, shape: reshape(g, shape))
@@ -145,7 +133,7 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     x = boxed(x, "rot90")
     if len(axes) != 2:
         raise ValueError(f"rot90: two axes are turned, not {axes}")
-    a, b = distinct_axes("rot90", axes, raw(x).ndim)
+    a, b = checked_axes("rot90", axes, raw(x).ndim)
     if k % 2 == 0:
         return flip(x, axis=(a, b)) if k % 4 else x
     return swapaxes(flip(x, axis=b), a, b) if k % 4 == 1 else flip(swapaxes(x, a, b), axis=b)
@@ -244,7 +232,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     shapes = list(dict.fromkeys([raw(x).shape for x in xs]))
     if len(shapes) > 1:
         raise ValueError(f"stack: arrays have one shape, not {shapes[0]} and {shapes[1]}")
-    (axis,) = distinct_axes("stack", axis, len(shapes[0]) + 1)
+    (axis,) = checked_axes("stack", axis, len(shapes[0]) + 1)
     return concat([expand_dims(x, axis) for x in xs], axis)
 
 
@@ -275,7 +263,7 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
     ValueError if it does not come out even.
     """
     x = boxed(x, "split")
-    (axis,) = distinct_axes("split", axis, raw(x).ndim)
+    (axis,) = checked_axes("split", axis, raw(x).ndim)
     length = raw(x).shape[axis]
     if hasattr(sizes_or_sections, "__index__"):
         n = operator.index(sizes_or_sections)  # type: ignore[arg-type]
@@ -292,7 +280,7 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """The slices of x along `axis`, without that axis."""
     x = boxed(x, "unstack")
-    distinct_axes("unstack", axis, raw(x).ndim)
+    checked_axes("unstack", axis, raw(x).ndim)
     return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
 
 

@@ -84,32 +84,24 @@ def _log_softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
     return xp.subtract(g, out, out=out).astype(g.dtype, copy=False)
 
 
-# On the CPU, a block of rows at a time.  Where no exp overflows, and no row vanishes, the largest is not looked for.
+# On the CPU, by blocks of rows.
 _SMALL, _LARGE = 1e-14, 32.0
 
 
-def _exp_rows(z: Any, e: Any) -> tuple[Any, Any]:
-    """(the sums of the rows of exp(z - shift), which is left in e; the shift, None for 0)."""
-    ones = np.ones(z.shape[1], z.dtype)
-    if z.max() <= _LARGE:
-        total = np.exp(z, out=e) @ ones
-        if total.min() >= _SMALL:
-            return total, None
-    top = z.max(-1, keepdims=True)
-    np.exp(np.subtract(z, top, out=e), out=e)
-    return e @ ones, top
-
-
 def _softmax_rows(z: Any, out: Any) -> None:
-    total, _ = _exp_rows(z, out)
+    """Where no exp overflows, and no row vanishes, the largest is not looked for."""
+    ones, total = np.ones(z.shape[1], z.dtype), None
+    if z.max() <= _LARGE:
+        total = np.exp(z, out=out) @ ones
+    if total is None or not total.min() >= _SMALL:
+        np.subtract(z, z.max(-1, keepdims=True), out=out)
+        total = np.exp(out, out=out) @ ones
     out *= np.reciprocal(total)[:, None]
 
 
 def _log_softmax_rows(z: Any, out: Any) -> None:
-    total, top = _exp_rows(z, out)
-    if top is not None:
-        z = z - top
-    np.subtract(z, np.log(total)[:, None], out=out)
+    np.subtract(z, z.max(-1, keepdims=True), out=out)
+    out -= np.log(np.exp(out) @ np.ones(z.shape[1], z.dtype))[:, None]
 
 
 def _softmax_grad_rows(g: Any, y: Any, out: Any) -> None:

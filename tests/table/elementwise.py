@@ -16,6 +16,7 @@ def both(name, f, reference, *domain, **options):
 
 
 def pair(name, f, reference, **options):
+    """One row: the other ways to broadcast are the engine's, and tried with `binary`."""
     return row(name, f, reference, (3, 4), (4,), **options)
 
 
@@ -33,7 +34,7 @@ def entire(name, *domain, numpys="", **options):
 
 
 ROWS = [
-    *both("add", gg.add, np.add), *both("subtract", gg.subtract, np.subtract),
+    *both("add", gg.add, np.add), pair("subtract", gg.subtract, np.subtract, complex=True),
     *both("multiply", gg.multiply, np.multiply), *both("divide", gg.divide, np.divide, 0.5, 2),
     *both("pow", gg.pow, np.power, 0.5, 2, kinks=(
         ((0.0, 2.0), (0, 0)), ((0.0, 0.0), (0, 0)), ((2.0, 0.0), (0, np.log(2.0))), ((0.0, 0.5), (INF, 0)),
@@ -44,18 +45,18 @@ ROWS = [
     row("lerp", gg.lerp, lambda x, y, w: x + w * (y - x), (3, 4), (4,), (3, 1), complex=True),
     row("lerp number", lambda x, y: gg.lerp(x, y, 0.7), lambda x, y: x + 0.7 * (y - x), (3, 4), (3, 1), complex=True),
     *binary("atan2", gg.atan2, np.arctan2, 0.5, 2, kinks=(((0.0, 0.0), (0, 0)), ((0.0, -1.0), (-1, 0)))),
-    *binary("hypot", gg.hypot, np.hypot, 0.5, 2, kinks=(((0.0, 0.0), (0, 0)), ((0.0, -2.0), (0, -1)))),
-    *binary("logaddexp", gg.logaddexp, np.logaddexp, kinks=(
+    pair("hypot", gg.hypot, np.hypot, low=0.5, kinks=(((0.0, 0.0), (0, 0)), ((0.0, -2.0), (0, -1)))),
+    pair("logaddexp", gg.logaddexp, np.logaddexp, kinks=(
         ((-INF, -INF), (0, 0)), ((-INF, 1.0), (0, 1)), ((INF, 1.0), (1, 0)),
     )),
     pair("logaddexp2", gg.logaddexp2, np.logaddexp2, kinks=(((-INF, -INF), (0, 0)), ((INF, -INF), (1, 0)))),
     *binary("maximum", gg.maximum, np.maximum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((INF, -INF), (1, 0)))),
-    *binary("minimum", gg.minimum, np.minimum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((INF, -INF), (0, 1)))),
+    pair("minimum", gg.minimum, np.minimum, kinks=(((1.0, 1.0), (0.5, 0.5)), ((INF, -INF), (0, 1)))),
     pair("fmax", gg.fmax, np.fmax, kinks=(
         ((1.0, 1.0), (0.5, 0.5)), ((NAN, 1.0), (0, 1)), ((1.0, NAN), (1, 0)), ((NAN, NAN), (1, 0)),
     )),
     pair("fmin", gg.fmin, np.fmin, kinks=(((1.0, 1.0), (0.5, 0.5)), ((NAN, 1.0), (0, 1)), ((1.0, NAN), (1, 0)))),
-    *binary("remainder", gg.remainder, np.remainder, 0.6, 0.9, kinks=(((4.0, 2.0), (1, -2)), ((1.0, 0.1), (1, -9)))),
+    pair("remainder", gg.remainder, np.remainder, low=0.6, high=0.9, kinks=(((4.0, 2.0), (1, -2)), ((1.0, 0.1), (1, -9)))),
     pair("fmod", gg.fmod, np.fmod, low=0.6, high=0.9, kinks=(
         ((4.0, 2.0), (1, -2)), ((1.0, 0.1), (1, -9)), ((-7.0, 2.0), (1, 3)),
     )),
