@@ -1,9 +1,9 @@
 """Decompositions: cholesky, qr, eigh, svd.
 
 Where vectors are not a function of the matrix, their gradient is NaN: eigenvectors of eigenvalues that are equal to
-rounding, singular vectors of equal or vanishing singular values.  Values alone (`eigvalsh`, `svdvals`, or the values of `eigh` and `svd`)
-have their gradient there.  It is right for functions that do not depend on what a decomposition is free to choose: the
-sign or phase of a vector, the basis of what is left over.
+rounding, singular vectors of equal or vanishing singular values.  Values alone (`eigvalsh`, `svdvals`, or the values of
+`eigh` and `svd`) have their gradient there.  It is right for functions that do not depend on what a decomposition is
+free to choose: the sign or phase of a vector, the basis of what is left over.
 """
 
 # pyright: reportGeneralTypeIssues=false
