@@ -1,9 +1,9 @@
 """Decompositions: cholesky, qr, eigh, svd.
 
-Where vectors are not a function of the matrix, their gradient is NaN: eigenvectors of equal eigenvalues, singular
-vectors of equal or vanishing singular values.  Values alone (`eigvalsh`, `svdvals`, or the values of `eigh` and `svd`)
-have their gradient there.  It is right for functions that do not depend on what a decomposition is free to choose: the
-sign or phase of a vector, the basis of what is left over.
+Where vectors are not a function of the matrix, their gradient is NaN: eigenvectors of eigenvalues that are equal to
+rounding, singular vectors of equal or vanishing singular values.  Values alone (`eigvalsh`, `svdvals`, or the values of
+`eigh` and `svd`) have their gradient there.  It is right for functions that do not depend on what a decomposition is
+free to choose: the sign or phase of a vector, the basis of what is left over.
 """
 
 # pyright: reportGeneralTypeIssues=false
@@ -140,9 +140,14 @@ def _gaps(values: Any) -> Any:
     """1 / (v_j - v_i) off the diagonal, 0 on it; NaN where the gap is lost in rounding."""
     gap = expand_dims(values, -2) - expand_dims(values, -1)
     own, xp = raw(values), xp_of(raw(values))
-    lost = xp.abs(raw(gap)) <= np.finfo(own.dtype).eps * xp.abs(own).sum(axis=-1)[..., None, None]
-    gap = where(lost, math.nan, gap)
+    gap = where(xp.abs(raw(gap)) <= _rounding(own)[..., None], math.nan, gap)
     return 1 / where(xp.eye(own.shape[-1], dtype=bool), math.inf, gap)
+
+
+def _rounding(values: Any) -> Any:
+    """How far values that are in order may be off: a few of the steps that the largest has."""
+    top = xp_of(values).maximum(abs(values[..., :1]), abs(values[..., -1:]))
+    return top * (2 * math.sqrt(values.shape[-1]) * float(np.finfo(values.dtype).eps))
 
 
 def _eigh_rule(g: Parts, w: Any, v: Any) -> Any:
@@ -212,8 +217,7 @@ def _svd_rule(g: Parts, u: Any, s: Any, vh: Any) -> Any:
     inner = outer = None
     if gu is not None or gv is not None:
         xp, own = xp_of(raw(s)), raw(s)
-        # near equal, or near 0: each is the difference from an s that counts as 0, too
-        inverse = 1 / where(own <= np.finfo(own.dtype).eps * own.sum(axis=-1)[..., None], math.nan, s)
+        inverse = 1 / where(own <= _rounding(own), math.nan, s)
         gaps = _gaps(s) / where(xp.eye(k, dtype=bool), 1.0, row + column)
     if gu is not None:
         turned = product_op(adjoint(u), gu)
