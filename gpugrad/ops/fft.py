@@ -173,7 +173,8 @@ def irfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None)
 
 def hfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
     """`fft` of the n numbers (None: 2 (m - 1)) of which x has the first m, and the rest are conjugates: real."""
-    return _to_real("hfft", bar(widened(boxed(x, "hfft"))), _one("hfft", n), (axis,), _TURNED.get(norm or "backward", norm))
+    x = bar(widened(boxed(x, "hfft")))
+    return _to_real("hfft", x, _one("hfft", n), (axis,), _TURNED.get(norm or "backward", norm))
 
 
 def ihfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
