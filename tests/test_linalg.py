@@ -63,7 +63,7 @@ def test_shapes():
         (lambda: gg.vecdot(wide, gg.ones(2)), "vecdot: x"), (lambda: gg.dot(vector, gg.ones(2)), "matmul"),
         (lambda: gg.inner(vector, gg.ones(2)), "differ in length"),
         (lambda: gg.tensordot(square, square, 3), "tensordot: 3 axes"),
-        (lambda: gg.tensordot(square, square, ([2], [0])), "tensordot: axes of x"),
+        (lambda: gg.tensordot(square, square, ([2], [0])), "tensordot: axis 2"),
         (lambda: gg.tensordot(square, wide, ([0], [0])), "differ in length"),
         (lambda: gg.einsum("ij,ij", square, wide), "einsum: index 'i'.*3 and 2"),
     ):  # fmt: skip

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import complex64
-from ..forward import boxed
+from ..forward import boxed, checked_axes
 from ..op import op
 from .casting import astype
 from .index import getitem
@@ -82,7 +81,7 @@ def _checked(name: str, x: Any, s: Any, axes: Any, norm: str | None) -> tuple[An
     if s is not None and len(s) > len(shape):
         raise ValueError(f"{name}: s {tuple(s)} has more lengths than x has axes, {len(shape)}")
     axes = range(-len(shape) if s is None else -len(s), 0) if axes is None else axes
-    axes = normalize_axis_tuple(tuple(axes), len(shape), f"{name}: axes")
+    axes = checked_axes(name, tuple(axes), len(shape))
     lengths = [shape[a] for a in axes] if s is None else [operator.index(n) for n in s]
     lengths = [shape[a] if n == -1 else n for n, a in zip(lengths, axes)]
     if min(lengths, default=1) < 1:
@@ -120,15 +119,15 @@ def _from_real(name: str, x: Any, s: Any, axes: Any, norm: str | None) -> Any:
 
 
 def _to_real(name: str, x: Any, s: Any, axes: Any, norm: str | None) -> Any:
-    """`s` of the result; None: the last length is twice what is there, less two."""
-    if s is None or s[-1] is None:
-        x = boxed(x, name)
-        given = axes if axes is not None else range(raw(x).ndim)
-        own = raw(x).shape
-        if not all([-len(own) <= a < len(own) for a in given]) or not len(given):
-            raise ValueError(f"{name}: axes {tuple(given)} are not axes of x, which has {len(own)}")
-        s = [own[a] for a in given]
-        s[-1] = 2 * (s[-1] - 1)
+    """`s` of the result; None or -1: the last length is twice what is there, less two."""
+    x = boxed(x, name)
+    shape = raw(x).shape
+    axes = checked_axes(name, axes, len(shape))
+    if not axes:
+        raise ValueError(f"{name}: x has at least one axis to be transformed")
+    s = [shape[a] for a in axes[:-1]] + [-1] if s is None else list(s)
+    if s and s[-1] == -1:
+        s[-1] = 2 * (shape[axes[-1]] - 1)
     x, lengths, axes, norm = _checked(name, x, s, axes, norm)
     n = lengths[-1]
     x = _resized(x, [*lengths[:-1], n // 2 + 1], axes)
@@ -137,7 +136,9 @@ def _to_real(name: str, x: Any, s: Any, axes: Any, norm: str | None) -> Any:
     return _irfft(x, n=n, axis=axes[-1], norm=norm)
 
 
-def _one(n: int | None) -> tuple[int] | None:
+def _one(name: str, n: int | None) -> tuple[int] | None:
+    if n is not None and n < 1:
+        raise ValueError(f"{name}: n is 1 or more, not {n}")
     return None if n is None else (n,)
 
 
@@ -149,17 +150,17 @@ def fft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -
     inverse, "forward" here, "ortho" 1 / √n in both.  float32 gives complex64.  ValueError for an axis that is not
     there, n below 1 and another norm.
     """
-    return _complex("fft", _fft, x, _one(n), (axis,), norm)
+    return _complex("fft", _fft, x, _one("fft", n), (axis,), norm)
 
 
 def ifft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
     """1 / n Σ_k x_k exp(2πi k t / n) along `axis`, the inverse of `fft`, with its arguments."""
-    return _complex("ifft", _ifft, x, _one(n), (axis,), norm)
+    return _complex("ifft", _ifft, x, _one("ifft", n), (axis,), norm)
 
 
 def rfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
     """`fft` of real x, of which the first n // 2 + 1 frequencies say all.  TypeError for complex x."""
-    return _from_real("rfft", x, _one(n), (axis,), norm)
+    return _from_real("rfft", x, _one("rfft", n), (axis,), norm)
 
 
 def irfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
@@ -167,17 +168,18 @@ def irfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None)
 
     The imaginary parts of frequency 0 and, of an even n, of the last do not count.
     """
-    return _to_real("irfft", x, _one(n), (axis,), norm)
+    return _to_real("irfft", x, _one("irfft", n), (axis,), norm)
 
 
 def hfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
     """`fft` of the n numbers (None: 2 (m - 1)) of which x has the first m, and the rest are conjugates: real."""
-    return _to_real("hfft", bar(widened(boxed(x, "hfft"))), _one(n), (axis,), _TURNED.get(norm or "backward", norm))
+    x = bar(widened(boxed(x, "hfft")))
+    return _to_real("hfft", x, _one("hfft", n), (axis,), _TURNED.get(norm or "backward", norm))
 
 
 def ihfft(x: Any, n: int | None = None, axis: int = -1, norm: str | None = None) -> Any:
     """The inverse of `hfft`, of real x.  TypeError for complex x."""
-    return conj(_from_real("ihfft", x, _one(n), (axis,), _TURNED.get(norm or "backward", norm)))
+    return conj(_from_real("ihfft", x, _one("ihfft", n), (axis,), _TURNED.get(norm or "backward", norm)))
 
 
 # ---------------------------------------------------------------------------------------------- several axes
@@ -229,8 +231,7 @@ def irfft2(x: Any, s: Lengths = None, axes: Axes = (-2, -1), norm: str | None = 
 def _shifted(name: str, x: Any, axes: int | Sequence[int] | None, up: bool) -> Any:
     x = boxed(x, name)
     shape = raw(x).shape
-    axes = tuple(range(len(shape))) if axes is None else axes
-    axes = normalize_axis_tuple(axes, len(shape), f"{name}: axes")
+    axes = checked_axes(name, axes, len(shape))
     return roll(x, tuple([shape[a] // 2 if up else -(shape[a] // 2) for a in axes]), axes)
 
 

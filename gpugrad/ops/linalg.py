@@ -10,12 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import float16, float32, is_inexact, wide
-from ..forward import boxed, fit
+from ..forward import boxed, checked_axes, fit
 from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
@@ -120,11 +119,8 @@ def tensordot(x: Any, y: Any, axes: int | tuple[Any, Any] = 2) -> Any:
     if isinstance(axes, int):
         if not 0 <= axes <= min(nx, ny):
             raise ValueError(f"tensordot: {axes} axes of x {sx} and y {sy}; both have {min(nx, ny)}")
-        axes = (range(nx - axes, nx), range(axes))
-    ax, ay = [
-        list(normalize_axis_tuple(tuple(a) if isinstance(a, Sequence) else a, n, f"tensordot: axes of {v}"))
-        for a, n, v in zip(axes, (nx, ny), "xy")
-    ]
+        axes = (tuple(range(nx - axes, nx)), tuple(range(axes)))
+    ax, ay = [list(checked_axes("tensordot", a, n)) for a, n in zip(axes, (nx, ny))]
     if [sx[a] for a in ax] != [sy[a] for a in ay]:
         raise ValueError(f"tensordot: axes {ax} of {sx} and {ay} of {sy} differ in length")
     fx, fy = [i for i in range(nx) if i not in ax], [i for i in range(ny) if i not in ay]
