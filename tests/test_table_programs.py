@@ -42,7 +42,9 @@ def run(program, xs, lib):
             index = np.arange(n) % max(1, int(np.prod(v.shape)))
             z = lib.take(lib.flat(v), index) + lib.array(offsets(n))
             fed.append(lib.reshape(low + (high - low) * lib.squash(z), shape))
-        values.append(lib.call(row, fed))
+        value = lib.call(row, fed)
+        if 0 not in value.shape:
+            values.append(value)
     return sum([lib.total(lib.flat(v) * lib.array(offsets(int(np.prod(v.shape))))) for v in values])
 
 
@@ -61,7 +63,7 @@ class Ours:
     call = staticmethod(lambda row, xs: row.f(*xs))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))  # kinks are near
 @given(program=programs, seed=st.integers(0, 2**16))
 def test_values_and_gradients(program, seed):
     rng = np.random.default_rng(seed)
