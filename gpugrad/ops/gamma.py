@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
+
+import numpy as np
 
 from ..array import NUMPY, library, special
 from ..core import raw
@@ -32,13 +35,27 @@ digamma = op(
 
 @op(name="polygamma", x=lambda g, x, n: g * polygamma(n + 1, full(x)))
 def _polygamma(xp: Any, x: Any, *, n: int) -> Any:
+    """(-1)^(n+1) n! ζ(n + 1, x), in float64, which holds the factors; far left of 0 by the sum over all integers.
+
+    That has the period 1: ζ(s, x) + (-1)^s ζ(s, 1 - x).
+    """
+    if n > 170:
+        raise ValueError(f"n is at most 170, given {n}; the factorial of more is beyond float64")
     (z,), dtype = full_arrays((x,))
-    out = special(z).zeta(xp.asarray(n + 1, z.dtype), z) * ((-1) ** (n + 1) * float(math.factorial(n)))
-    return xp.asarray(out).astype(dtype, copy=False)
+    z = z.astype(np.float64, copy=False)
+    zeta, left = partial(special(z).zeta, xp.asarray(n + 1, z.dtype)), z < -_TERMS
+    out = zeta(select(xp, left, 1 - z, z))
+    if xp is not np or left.any():
+        part = select(xp, left, z - xp.floor(z), z.dtype.type(0.5))
+        out = select(xp, left, zeta(part) - (-1) ** n * (zeta(1 - part) - out), out)
+    return xp.asarray(out * ((-1) ** (n + 1) * float(math.factorial(n)))).astype(dtype, copy=False)
 
 
 def polygamma(n: int, x: Any) -> Any:
-    """The n-th derivative of digamma; n is a number.  ValueError for a negative n, TypeError for no integer."""
+    """The n-th derivative of digamma; n is a number.
+
+    TypeError for an n that is no integer, ValueError for a negative one and above 170, where n! is beyond float64.
+    """
     if not hasattr(n, "__index__"):
         raise TypeError(f"polygamma: n is an integer, given {n!r:.60}")
     if n < 0:
@@ -65,10 +82,32 @@ def multigammaln(a: Any, d: int) -> Any:
     return astype(out, raw(first).dtype)
 
 
+@cache
+def _gauss() -> list[tuple[float, float]]:
+    """Nodes and weights of Gauss' formula for the integral from 0 to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(10)
+    return list(zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True))
+
+
+def _difference(xp: Any, x: Any, y: Any, *, n: int) -> Any:
+    """ψ_n(x) - ψ_n(x + y) with ψ_n = polygamma(n, .); for a y smaller than x as an integral: it would cancel."""
+    near, one = (x > 0) & (y < x) & (y > x * -0.5), x.dtype.type(1)
+    a, b = select(xp, near, x, one), select(xp, near, y, one)
+    slope = sum([weight * polygamma(n + 1, a + b * node) for node, weight in _gauss()])
+    return select(xp, near, -b * slope, polygamma(n, x) - polygamma(n, x + y))
+
+
+polygamma_fall = op(
+    _difference,
+    name="polygamma_fall",
+    x=lambda g, x, y, n: g * polygamma_fall(x, y, n=n + 1),
+    y=lambda g, x, y, n: -g * polygamma(n + 1, x + y),
+)
+
+
 def _fall(x: Any, y: Any) -> Any:
     """ψ(x) - ψ(x + y)."""
-    x, y = full(x), full(y)
-    return digamma(x) - digamma(x + y)
+    return polygamma_fall(*_full_pair(x, y), n=0)
 
 
 beta = paired(

@@ -21,7 +21,7 @@ from ..op import op
 from .casting import astype
 from .choice import clip
 from .logic import where
-from .math import exp, log, log1p, sign
+from .math import abs, exp, log, log1p, sign
 
 SQRT_2, SQRT_PI, SQRT_2PI = math.sqrt(2), math.sqrt(math.pi), math.sqrt(2 * math.pi)
 
@@ -296,6 +296,48 @@ def logit(x: Any, eps: float | None = None) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- Bessel functions
+def _far(dtype: np.dtype) -> float:
+    """Where the asymptotic series begins to have all digits of the dtype."""
+    return 10.0 if dtype.itemsize == 4 else 30.0
+
+
+def _tail(xp: Any, x: Any, *, order: int, n: int) -> Any:
+    """The n-th derivative of exp(-x) I_order(x) for large x, by the asymptotic series (A&S 9.7.1)."""
+    a, terms = 1 / SQRT_2PI, []
+    for k in range(20):
+        terms.append(a * math.prod(-(k + 0.5 + i) for i in range(n)))
+        a *= ((2 * k + 1) ** 2 - 4 * order**2) / (8 * (k + 1))
+    r = 1 / x
+    total = xp.zeros_like(x)
+    for term in reversed(terms):
+        total = total * r + term
+    return total * r**n * xp.sqrt(r)
+
+
+bessel_tail = op(_tail, name="bessel_tail", x=lambda g, x, order, n: g * bessel_tail(x, order=order, n=n + 1))
+
+
+def _scaled(xp: Any, x: Any, order: int) -> Any:
+    """exp(-|x|) I_order(x), order 0 or 1.  CuPy's is 0 times inf where I overflows: the series there."""
+    name = f"i{order}e"
+    if xp is np:
+        return getattr(special(x), name)(x)
+    size, limit = xp.abs(x), x.dtype.type(_far(x.dtype))
+    far = size > limit
+    tail = _tail(xp, select(xp, far, size, limit), order=order, n=0)
+    tail = select(xp, x < 0, -tail, tail) if order else tail
+    return select(xp, far, tail, getattr(special(x), name)(select(xp, far, limit, x)))
+
+
+def _scaled_slope(x: Any, order: int, near: Callable[..., Any]) -> Any:
+    """The derivative of exp(-|x|) I_order(x): near(x), and far out, where that would cancel, the series'."""
+    x = full(x)
+    limit = _far(x.dtype)
+    far = (raw(x) > limit) | (raw(x) < -limit)
+    tail = bessel_tail(where(far, abs(x), limit), order=order, n=1)
+    return where(far, tail if order else sign(x) * tail, near(where(far, limit, x)))
+
+
 def _over_power(xp: Any, x: Any, *, n: int, scaled: bool) -> Any:
     """I_n(x) / xⁿ, a function of x² without a pole; `scaled`: times exp(-|x|).
 
@@ -309,8 +351,10 @@ def _over_power(xp: Any, x: Any, *, n: int, scaled: bool) -> Any:
         term = term * square / (k * (n + k))
         near = near + term
     y = select(xp, far, x, x.dtype.type(4))
-    functions = special(x)
-    before, out = (functions.i0e(y), functions.i1e(y) / y) if scaled else (functions.i0(y), functions.i1(y) / y)
+    if scaled:
+        before, out = _scaled(xp, y, 0), _scaled(xp, y, 1) / y
+    else:
+        before, out = special(y).i0(y), special(y).i1(y) / y
     for k in range(1, n):
         before, out = out, (before - 2 * k * out) / (y * y)
     return select(xp, far, out, near * xp.exp(-xp.abs(x)) if scaled else near)
@@ -332,12 +376,12 @@ i1 = op(
     x=lambda g, x: g * (i0(full(x)) - bessel_ratio(full(x), n=1, scaled=False)),
 )
 i0e = op(
-    scipys("i0e", "exp(-|x|) I₀(x), which does not overflow.\n\nKink: 0 at 0."),
+    computed("i0e", lambda xp, x: _scaled(xp, x, 0), "exp(-|x|) I₀(x), which does not overflow.\n\nKink: 0 at 0."),
     args=["x"],
-    x=lambda g, x: g * (i1e(full(x)) - sign(full(x)) * i0e(full(x))),
+    x=lambda g, x: g * _scaled_slope(x, 0, lambda x: i1e(x) - sign(x) * i0e(x)),
 )
 i1e = op(
-    scipys("i1e", "exp(-|x|) I₁(x), which does not overflow."),
+    computed("i1e", lambda xp, x: _scaled(xp, x, 1), "exp(-|x|) I₁(x), which does not overflow."),
     args=["x"],
-    x=lambda g, x: g * (i0e(full(x)) - bessel_ratio(full(x), n=1, scaled=True) - sign(full(x)) * i1e(full(x))),
+    x=lambda g, x: g * _scaled_slope(x, 1, lambda x: i0e(x) - bessel_ratio(x, n=1, scaled=True) - sign(x) * i1e(x)),
 )
