@@ -154,6 +154,13 @@ def test_gradients_of_beta_beside_a_small_number():
             assert_close(y, expected[order - 1], rtol=1e-5, atol=0)
 
 
+def test_mixed_derivative_of_beta_near_its_poles():
+    for dtype, near in (("float64", 1e-7), ("float32", 0.1)):  # of terms of 3e3, where poles of 5e8 were left out
+        x, y = [gg.tensor(np.array(0.001, dtype), requires_grad=True) for _ in range(2)]
+        (slope,) = gg.grad(s.beta(x, y), x, create_graph=True)
+        assert_close(gg.grad(slope, y)[0], np.array(2.39870975428, dtype), rtol=near)
+
+
 def test_polygamma_of_high_orders_and_far_left():
     y = s.polygamma(40, gg.tensor([1000.0, 2.0], dtype="float32"))
     assert_close(y, [0.0, -3.7103535e35], rtol=1e-6)

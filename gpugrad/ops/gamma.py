@@ -110,12 +110,22 @@ def _fall(x: Any, y: Any) -> Any:
     return polygamma_fall(*_full_pair(x, y), n=0)
 
 
+def _beta_slope(x: Any, y: Any, out: Any) -> Any:
+    """The derivative of beta by x.  Near (0, 0) beta is c (1/x + 1/y) with a smooth c: those poles apart, none cancel."""
+    x, y = _full_pair(x, y)
+    small = (raw(x) > 0) & (raw(x) < 0.5) & (raw(y) > 0) & (raw(y) < 0.5)
+    a, b = where(small, x, 0.25), where(small, y, 0.25)
+    c = beta(a + 1, b + 1) * (a + b + 1)
+    near = c * (_fall(a + 1, b) * (1 / a + 1 / b) - 1 / (a * a))
+    return where(small, near, full(out) * _fall(where(small, 1.0, x), y))
+
+
 beta = paired(
     op(
         scipys("beta", "Γ(x) Γ(y) / Γ(x + y)."),
         args=["x", "y"],
-        x=lambda g, x, y, out: g * full(out) * _fall(x, y),
-        y=lambda g, x, y, out: g * full(out) * _fall(y, x),
+        x=lambda g, x, y, out: g * _beta_slope(x, y, out),
+        y=lambda g, x, y, out: g * _beta_slope(y, x, out),
     )
 )
 betaln = paired(

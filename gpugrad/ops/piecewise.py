@@ -22,7 +22,7 @@ from .shape import concat, reshape, split
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934  # mean 0 and variance 1 stay so
 
 
-def _wide(x: Any) -> tuple[Any, Any]:
+def _wide_and_dtype(x: Any) -> tuple[Any, Any]:
     """(x to compute with, the dtype of the result)."""
     x = real_float(x)
     return x.astype(wide(x.dtype), copy=False), x.dtype
@@ -61,7 +61,7 @@ def hardsigmoid(xp: Any, x: Any) -> Any:
 
     Kinks: 0 at -3 and at 3.
     """
-    z, dtype = _wide(x)
+    z, dtype = _wide_and_dtype(x)
     out = xp.minimum(xp.maximum(z + 3, z.dtype.type(0)), z.dtype.type(6)) * (1 / 6)
     return out.astype(dtype, copy=False)
 
@@ -128,7 +128,7 @@ def elu(xp: Any, x: Any, *, alpha: float = 1.0, scale: float = 1.0, input_scale:
     """
     if scale <= 0 or input_scale <= 0:
         raise ValueError(f"scale and input_scale are above 0, given {scale} and {input_scale}")
-    z, dtype = _wide(x)
+    z, dtype = _wide_and_dtype(x)
     below = xp.expm1(xp.minimum(z, z.dtype.type(0)) * input_scale) * (alpha * scale)
     return select(xp, z > 0, z * scale, below).astype(dtype, copy=False)
 
@@ -161,7 +161,7 @@ def hardswish(xp: Any, x: Any) -> Any:
 
     Kinks: 0 at -3 and 1 at 3.
     """
-    z, dtype = _wide(x)
+    z, dtype = _wide_and_dtype(x)
     z = xp.maximum(z, z.dtype.type(-3))
     return (z * (xp.minimum(z + 3, z.dtype.type(6)) / 6)).astype(dtype, copy=False)
 
@@ -179,7 +179,7 @@ def threshold(xp: Any, x: Any, *, threshold: float, value: float) -> Any:
 @op(x=lambda g, x: g * square(reciprocal(abs(x) + 1)))  # the square of |x| + 1 may overflow
 def softsign(xp: Any, x: Any) -> Any:
     """x / (1 + |x|)."""
-    z, dtype = _wide(x)
+    z, dtype = _wide_and_dtype(x)
     return (z / (xp.abs(z) + 1)).astype(dtype, copy=False)
 
 

@@ -67,13 +67,15 @@ def paired(f: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- error functions
-def _bell(x: Any) -> Any:
+def _erf_slope(x: Any) -> Any:
     z = full(x)
     return exp(-(z * z)) * (2 / SQRT_PI)
 
 
-erf = op(scipys("erf", "The error function, 2/√π ∫ exp(-t²) dt from 0 to x."), args=["x"], x=lambda g, x: g * _bell(x))
-erfc = op(scipys("erfc", "1 - erf(x), which keeps the upper tail."), args=["x"], x=lambda g, x: -g * _bell(x))
+erf = op(
+    scipys("erf", "The error function, 2/√π ∫ exp(-t²) dt from 0 to x."), args=["x"], x=lambda g, x: g * _erf_slope(x)
+)
+erfc = op(scipys("erfc", "1 - erf(x), which keeps the upper tail."), args=["x"], x=lambda g, x: -g * _erf_slope(x))
 erfinv = op(
     scipys("erfinv", "The y with erf(y) = x, for x in [-1, 1]; ±inf at the ends, NaN beyond."),
     args=["x"],
@@ -112,7 +114,7 @@ erfcx_integral = op(_iterated, name="erfcx_integral", x=lambda g, x, n: g * (-2 
 
 
 # ---------------------------------------------------------------------------------------------- the normal distribution
-def _density(x: Any) -> Any:
+def _normal_density(x: Any) -> Any:
     z = full(x)
     return exp(z * z * -0.5) * (1 / SQRT_2PI)
 
@@ -120,7 +122,7 @@ def _density(x: Any) -> Any:
 ndtr = op(
     scipys("ndtr", "The normal distribution function, 1/√(2π) ∫ exp(-t²/2) dt from -inf to x."),
     args=["x"],
-    x=lambda g, x: g * _density(x),
+    x=lambda g, x: g * _normal_density(x),
 )
 ndtri = op(
     scipys("ndtri", "The y with ndtr(y) = x, for x in [0, 1]; ±inf at the ends, NaN beyond."),
