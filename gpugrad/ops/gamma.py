@@ -111,7 +111,7 @@ def _fall(x: Any, y: Any) -> Any:
 
 
 def _beta_slope(x: Any, y: Any, out: Any) -> Any:
-    """The derivative of beta by x.  Near (0, 0) beta is c (1/x + 1/y) with a smooth c: those poles apart, none cancel."""
+    """The derivative of beta by x.  Near (0, 0), where poles would cancel, that of c (1/x + 1/y) with a smooth c."""
     x, y = _full_pair(x, y)
     small = (raw(x) > 0) & (raw(x) < 0.5) & (raw(y) > 0) & (raw(y) < 0.5)
     a, b = where(small, x, 0.25), where(small, y, 0.25)
