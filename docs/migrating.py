@@ -25,8 +25,8 @@ MISSING = {
         tf.keras.layers.Dense(kernel_regularizer=) tf.keras.layers.Dense(kernel_constraint=)
         tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
     "torch": """torch.autograd.forward_ad
-        torch.func torch.linalg torch.Generator torch.autocast torch.cumprod torch.multinomial torch.normal torch.cdist
-        torch.Tensor.scatter_ torch.Tensor.index_add torch.nn.Conv2d torch.nn.BatchNorm1d
+        torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
+        torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.Conv2d torch.nn.BatchNorm1d
         torch.nn.PReLU torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
@@ -78,7 +78,7 @@ DIFFERS = {
 
 INTERNAL = {
     "Any", "Callable", "Iterable", "Iterator", "adapted", "annotations", "findable", "kept", "pick", "row", "spoken",
-    "under",
+    "under", "found", "made", "FUNCTIONAL",
 }  # fmt: skip
 
 
@@ -122,7 +122,8 @@ def table(module: Any, prefix: str) -> list[str]:
     """One row a kind: the public names of a module by what stands behind them."""
     rows: dict[str, list[str]] = {}
     hidden = {*INTERNAL, *HIDDEN.get(prefix, "").split()}
-    for name, f in sorted(vars(module).items()):
+    for name in dir(module):
+        f = getattr(module, name)
         if name.startswith("_") or inspect.ismodule(f) or name in hidden or (name.isupper() and not callable(f)):
             continue
         rows.setdefault(origin(f), []).append(name)
@@ -159,7 +160,8 @@ def text() -> str:
             "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
-            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint", "nn.utils",
+            "", "nn", "nn.functional", "linalg", "fft", "special", "nn.init", "optim", "autograd",
+            "utils.checkpoint", "nn.utils",
         ]),
     }  # fmt: skip
     for title, (root, key, short, modules) in doors.items():

@@ -6,8 +6,6 @@ A row says under which names users find a function, what the core calls it, and 
 from __future__ import annotations
 
 import builtins
-import operator
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,13 +14,13 @@ import numpy as np
 from .. import random
 from ..adapt import adapted, chosen
 from ..core import Tensor, raw, wrap
-from ..dtypes import DTypeLike, as_dtype, int32
-from ..forward import ufunc
-from ..op import findable, op
+from ..dtypes import as_dtype, int32
+from ..op import findable
 from ..ops import (
     activation,
     casting,
     choice,
+    conventions,
     index,
     linalg,
     logic,
@@ -70,52 +68,8 @@ findable(SAME, "gpugrad.tensorflow.math")
 
 
 # ---------------------------------------------------------------------------------------------- other conventions
-def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
-    """The larger or smaller of two; at a tie the first operand takes the gradient."""
-    return spoken(
-        op(
-            ufunc(name),
-            x=lambda g, x, y: logic.where(first(raw(x), raw(y)), g, 0),
-            y=lambda g, x, y: logic.where(first(raw(x), raw(y)), 0, g),
-        )
-    )
-
-
-def _root(name: str, core: Any, rule: Callable[[Any, Any], Any]) -> Any:
-    """A root through which a cotangent of 0 comes as 0, where the slope is infinite, too."""
-    return spoken(op(lambda xp, x: core(x), name=name, args=["x"], x=rule))
-
-
-maximum, minimum = _tied("maximum", operator.ge), _tied("minimum", operator.le)
-sqrt = _root("sqrt", math.sqrt, lambda g, out: g * 0.5 / logic.where(raw(g) == 0, 1, out))
-rsqrt = _root("rsqrt", math.rsqrt, lambda g, out: g * -0.5 * logic.where(raw(g) == 0, 0, out) ** 3)
-findable({"maximum": maximum, "minimum": minimum, "sqrt": sqrt, "rsqrt": rsqrt}, __name__)
-
-
-def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return math.sqrt(reduce.sum(math.square(math.abs(x)), axis=axis, keepdims=keepdims))
-
-
-_NORMS: dict[Any, Callable[..., Any]] = {
-    "euclidean": _norm, 2: _norm, 1: lambda x, **over: reduce.sum(math.abs(x), **over),
-    np.inf: lambda x, **over: reduce.max(math.abs(x), **over),
-}  # fmt: skip
-
-
-def _norm_of(x: Any, ord: Any, axis: Any, keepdims: bool | None) -> Any:
-    if ord != "euclidean" and isinstance(axis, (list, tuple)) and len(axis) == 2:
-        raise ValueError(f"norm: matrix norms are not there yet, as of ord={ord!r}; 'euclidean' takes two axes")
-    return chosen("norm", ord, _NORMS)(x, axis=axis, keepdims=bool(keepdims))
-
-
-@op  # without a gradient, as TensorFlow's
-def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
-    """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
-
-    LookupError when its gradient is asked for, unless tf.RegisterGradient has given it one.
-    """
-    mean = images.mean((-3, -2), keepdims=True)
-    return (images - mean) * factor + mean
+TIES = {n: spoken(getattr(conventions, n)) for n in ("maximum", "minimum", "sqrt", "rsqrt")}
+maximum, minimum, sqrt, rsqrt = findable(TIES, "gpugrad.tensorflow.math").values()
 
 
 # ---------------------------------------------------------------------------------------------- other parameters
@@ -190,19 +144,6 @@ def _flat(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x: lost(wrap(f(x.array), None, x.kind), f.__name__, (x,), CONSTANT)
 
 
-TopKV2 = namedtuple("TopKV2", "values indices")
-
-
-def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
-    values, places = sorting.topk(x, int(k))
-    return TopKV2(values, casting.astype(places, dtype))
-
-
-def _bias_add(x: Any, bias: Any, data_format: str | None) -> Any:
-    second = (data_format or "").startswith("NC")
-    return math.add(x, _shape.reshape(bias, (-1, *[1] * (x.array.ndim - 2))) if second else bias)
-
-
 def row(f: Callable[..., Any], parameters: str, doc: str | None = None, box: Any = convert_to_tensor) -> Any:
     """`f` under TensorFlow's parameters, the last of which is `name` unless they say so."""
     return adapted(f, parameters if "-name=" in parameters else f"{parameters}, -name=None", box, doc)
@@ -255,8 +196,7 @@ TABLE: dict[str, Any] = {
     "meshgrid": row(lambda xs, indexing: list(_shape.meshgrid(*xs, indexing=indexing)), "*args, indexing='xy'",
         "The coordinates of a grid from those of its axes; \"ij\" leaves the first two axes where they are.", _each),
     "minimum math.minimum": minimum,
-    "norm linalg.norm": row(_norm_of, "tensor, ord='euclidean', axis=None, keepdims=None",
-        "The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."),
+    "norm linalg.norm": row(conventions.norm, "tensor, ord='euclidean', axis=None, keepdims=None"),
     "one_hot": row(index.one_hot,
         "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
     "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
@@ -267,7 +207,7 @@ TABLE: dict[str, Any] = {
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
     "reduce_all math.reduce_all": row(reduce.all, AXES),
     "reduce_any math.reduce_any": row(reduce.any, AXES),
-    "math.reduce_euclidean_norm": row(_norm, AXES, "The root of the sum of squares.  Of zero, the gradient is NaN."),
+    "math.reduce_euclidean_norm": row(conventions.euclidean_norm, AXES),
     "math.reduce_std": row(reduce.std, AXES),
     "math.reduce_variance": row(reduce.var, AXES),
     "repeat": row(index.repeat, "input, repeats, axis=None"),
@@ -291,18 +231,16 @@ TABLE: dict[str, Any] = {
     "squeeze": row(_shape.squeeze, "input, axis=None"),
     "stack": row(_shape.stack, "values, axis=0, -name='stack'", box=_each),
     "tile": row(_shape.tile, "input, multiples:repetitions"),
-    "math.top_k nn.top_k": row(_top_k, "input, k=1, -sorted=True, index_type:dtype='int32'",
-        "(values, indices) of the k largest in each row, the largest first."),
+    "math.top_k nn.top_k": row(conventions.top_k, "input, k=1, -sorted=True, index_type:dtype='int32'"),
     "transpose": transpose,
     "unstack": row(_listed(_shape.unstack), "value, -num=None, axis=0, -name='unstack'",
         "The slices along `axis`, without it."),
     "where": where,
     "zeros": row(_made(zeros), "shape, dtype=None", "A tensor of zeros.", _integers),
     "zeros_like": row(zeros_like, "input, dtype=None"),
-    "image.adjust_contrast": row(lambda x, factor: AdjustContrastv2(x, convert_to_tensor(factor)),
-        "images, contrast_factor:factor", AdjustContrastv2.__doc__),
-    "nn.bias_add": row(_bias_add, "value, bias, data_format=None",
-        "A bias for each place of the last axis; of the second, where data_format starts with NC."),
+    "image.adjust_contrast": row(lambda x, factor: conventions.AdjustContrastv2(x, convert_to_tensor(factor)),
+        "images, contrast_factor:factor", conventions.AdjustContrastv2.__doc__),
+    "nn.bias_add": row(conventions.bias_add, "value, bias, data_format=None"),
     "nn.gelu": row(lambda x, tanh: activation.gelu(x, "tanh" if tanh else "none"), "features, approximate:tanh=False",
         "x times the normal distribution function of x, or its approximation by tanh."),
     "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
