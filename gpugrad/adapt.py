@@ -69,6 +69,21 @@ def chosen(what: str, identifier: Any, table: Mapping[str, Any]) -> Any:
     return table[identifier]
 
 
+def by_place(rows: Mapping[str, str], own: Mapping[str, str]) -> dict[str, dict[str, tuple[str, str]]]:
+    """{place: {name: (the core's name, parameters)}} of {parameters: "place.name=core's name ..."}.
+
+    Where the core's name is not said, it is the same one, in the same place or in the one that `own` says for it.
+    """
+    out: dict[str, dict[str, tuple[str, str]]] = {}
+    for parameters, names in rows.items():
+        for word in names.split():
+            path, _, core = word.partition("=")
+            place, _, name = path.rpartition(".")
+            inside = own.get(place, place)
+            out.setdefault(place, {})[name] = core or (f"{inside}.{name}" if inside else name), parameters
+    return out
+
+
 def later(module: str, names: Iterable[str], make: Callable[[str], Any]) -> tuple[Any, Any]:
     """`__getattr__` and `__dir__` of a module of which make(name) makes what is in `names`, once it is asked for.
 

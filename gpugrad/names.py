@@ -9,8 +9,10 @@ from .ops import (
     activation,
     casting,
     choice,
+    conventions,
     diagonal,
     differences,
+    images,
     index,
     linalg as products,
     logic,
@@ -36,7 +38,8 @@ _TOP = (
     pad, quantile, reduce, rounding, scan, scatter, segment, shape, softmax, sorting,
 )  # fmt: skip
 _PLACES = {
-    "fft": fft, "inplace": inplace, "linalg": linalg, "nn": nn, "options": options, "special": special, "views": views,
+    "fft": fft, "images": images, "inplace": inplace, "linalg": linalg, "nn": nn, "options": options,
+    "special": special, "tf": conventions, "views": views,
 }  # fmt: skip
 
 

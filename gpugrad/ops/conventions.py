@@ -1,30 +1,38 @@
-"""Ops with TensorFlow's conventions: who takes the gradient at a tie, roots of 0, channels last, names of results."""
+"""Ops with TensorFlow's conventions: who takes the gradient at a tie, roots of 0, options, names of results."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..adapt import chosen
+from ..array import to_host
 from ..core import raw
 from ..forward import ufunc
 from ..op import op
 from . import (
+    activation,
     casting,
-    conv,
     decompositions,
     determinant,
     diagonal,
+    divergence,
     gamma,
     index,
     least_squares,
+    linalg as products,
     logic,
+    loss as losses,
     math,
     norm as norms,
     reduce,
     scan,
     scatter,
     shape,
+    softmax as softmaxes,
     solve as systems,
     sorting,
 )
@@ -67,16 +75,6 @@ def norm(x: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool | None
     return norms.norm(x, ord, tuple(axis) if isinstance(axis, list) else -1 if axis is None else axis, bool(keepdims))
 
 
-@op  # without a gradient, as TensorFlow's
-def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
-    """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
-
-    LookupError when its gradient is asked for, unless tf.RegisterGradient has given it one.
-    """
-    mean = images.mean((-3, -2), keepdims=True)
-    return (images - mean) * factor + mean
-
-
 def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Any:
     """A bias for each place of the last axis; of the second, where data_format starts with NC."""
     second = (data_format or "").startswith("NC")
@@ -96,7 +94,47 @@ def top_k(x: Any, k: Any = 1, dtype: Any = "int32") -> TopKV2:
     return TopKV2(values, casting.astype(places, dtype))
 
 
+def gelu(x: Any, approximate: bool = False) -> Any:
+    """x times the normal distribution function of x, or its approximation by tanh."""
+    return activation.gelu(x, "tanh" if approximate else "none")
+
+
+def softmax(x: Any, axis: int | None = None) -> Any:
+    """exp(x) over their sum."""
+    return softmaxes.softmax(x, axis=-1 if axis is None else axis)
+
+
+def log_softmax(x: Any, axis: int | None = None) -> Any:
+    """log(softmax(x))."""
+    return softmaxes.log_softmax(x, axis=-1 if axis is None else axis)
+
+
+def l2_loss(x: Any) -> Any:
+    """Half the sum of squares."""
+    return math.multiply(reduce.sum(math.square(x)), 0.5)
+
+
+def sigmoid_cross_entropy(labels: Any, logits: Any) -> Any:
+    """The cross-entropy of a yes-or-no answer in each place."""
+    return losses.sigmoid_xent(logits, labels)
+
+
+def softmax_cross_entropy(labels: Any, logits: Any, axis: int = -1) -> Any:
+    """The cross-entropy of each row with its distribution."""
+    return math.negative(reduce.sum(math.multiply(softmaxes.log_softmax(logits, axis=axis), labels), axis=axis))
+
+
+def sparse_softmax_cross_entropy(labels: Any, logits: Any) -> Any:
+    """The cross-entropy of each row with its integer label."""
+    return losses.label_rows(logits, raw(labels), logits=True)
+
+
 # ---------------------------------------------------------------------------------------------- element by element
+def squared_difference(x: Any, y: Any) -> Any:
+    """(x - y)²."""
+    return math.square(math.subtract(x, y))
+
+
 def divide_no_nan(x: Any, y: Any) -> Any:
     """x / y, and 0 where y is 0, with a gradient of 0."""
     zero = raw(y) == 0
@@ -105,8 +143,8 @@ def divide_no_nan(x: Any, y: Any) -> Any:
 
 def multiply_no_nan(x: Any, y: Any) -> Any:
     """x y, and 0 where y is 0, even for an infinite x."""
-    zero = raw(y) == 0
-    return logic.where(zero, 0, math.multiply(logic.where(zero, 0, x), y))
+    a, b = raw(x), raw(y)
+    return math.multiply(logic.where((b == 0) & ~((a - a) == 0), 0, x), y)
 
 
 def reciprocal_no_nan(x: Any) -> Any:
@@ -148,7 +186,66 @@ def batch_normalization(x: Any, mean: Any, variance: Any, offset: Any, scale: An
     return out if offset is None else math.add(out, offset)
 
 
+def argmax(x: Any, axis: int | None = None, dtype: Any = "int64") -> Any:
+    """Where the largest is along `axis` (None: the first)."""
+    return casting.astype(reduce.argmax(x, axis=axis or 0), dtype)
+
+
+def argmin(x: Any, axis: int | None = None, dtype: Any = "int64") -> Any:
+    """Where the smallest is along `axis` (None: the first)."""
+    return casting.astype(reduce.argmin(x, axis=axis or 0), dtype)
+
+
+def argsort(x: Any, axis: int = -1, direction: str = "ASCENDING") -> Any:
+    """The indices that sort along `axis`."""
+    return casting.astype(sorting.argsort(x, axis, _descending(direction)), "int32")
+
+
+def sort(x: Any, axis: int = -1, direction: str = "ASCENDING") -> Any:
+    """Sorted along `axis`."""
+    return sorting.sort(x, axis, _descending(direction))
+
+
+def _descending(direction: str) -> bool:
+    return chosen("direction", direction, {"ASCENDING": False, "DESCENDING": True})
+
+
+def zero_fraction(x: Any) -> Any:
+    """Which part of all elements is 0."""
+    return reduce.mean(casting.astype(logic.equal(x, 0), "float32"))
+
+
+def searchsorted(x: Any, values: Any, side: str = "left", dtype: Any = "int32") -> Any:
+    """Where to put `values` into x, sorted along its last axis, so that it stays sorted."""
+    return casting.astype(sorting.searchsorted(x, values, side), dtype)
+
+
+def complex_of(x: Any, y: Any) -> Any:
+    """x + i y."""
+    dtype = np.result_type(raw(x).dtype, np.complex64)
+    return math.add(casting.astype(x, dtype), math.multiply(casting.astype(y, dtype), 1j))
+
+
+def weighted_cross_entropy(labels: Any, logits: Any, pos_weight: Any) -> Any:
+    """The cross-entropy of yes-or-no answers in each place, where a yes weighs `pos_weight`."""
+    return divergence.binary_cross_entropy_with_logits(logits, labels, "none", pos_weight=pos_weight)
+
+
 # ---------------------------------------------------------------------------------------------- places
+def gather(x: Any, indices: Any, axis: int | None = None, batch_dims: int = 0) -> Any:
+    """The slices of x at `indices` along `axis`, None: the first that is not shared; so many first ones are shared."""
+    if not batch_dims:
+        return index.take(x, indices, axis or 0)
+    if axis not in (None, batch_dims):
+        raise ValueError(f"gather: with batch_dims={batch_dims}, axis is {batch_dims}, not {axis}")
+    return index.gather_nd(x, to_host(raw(index.as_indices(indices)))[..., None], batch_dims)
+
+
+def embedding_lookup(x: Any, ids: Any) -> Any:
+    """The slices of x that `ids` name."""
+    return index.take(x, raw(ids), 0)
+
+
 def tensor_scatter(how: str) -> Callable[..., Any]:
     """x with `updates` at the index vectors in the last axis of `indices`: `how` is a method of x.at[...]."""
 
@@ -167,6 +264,31 @@ tensor_scatter_nd_max, tensor_scatter_nd_min = tensor_scatter("max"), tensor_sca
 
 
 # ---------------------------------------------------------------------------------------------- matrices
+def matmul(x: Any, y: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    """The matrix product x @ y, of either's transpose where asked.  Both have two axes or more."""
+    m, n = raw(x).ndim, raw(y).ndim
+    if min(m, n) < 2:
+        raise ValueError(
+            f"In[0] and In[1] have different ndims or less than 2: {m}D vs. {n}D [Op:MatMul]. "
+            "Use tf.linalg.matvec or tf.tensordot for vectors."
+        )
+    return products.matmul(
+        shape.matrix_transpose(x) if transpose_a else x, shape.matrix_transpose(y) if transpose_b else y
+    )
+
+
+def matvec(x: Any, y: Any, transpose_a: bool = False) -> Any:
+    """The products of matrices x and vectors y."""
+    return products.matvec(shape.matrix_transpose(x) if transpose_a else x, y)
+
+
+def transpose(x: Any, perm: Any = None, conjugate: bool = False) -> Any:
+    """The axes in the order `perm` (None: reversed)."""
+    axes = range(raw(x).ndim)[::-1] if perm is None else to_host(raw(index.as_indices(perm))).tolist()
+    out = shape.permute_dims(x, axes)
+    return math.conj(out) if conjugate else out
+
+
 class Slogdet(NamedTuple):
     """What `slogdet` answers."""
 
@@ -181,11 +303,7 @@ def slogdet(x: Any) -> Slogdet:
 
 def logdet(x: Any) -> Any:
     """The logarithm of the determinant of positive definite matrices, by Cholesky's factor."""
-    return math.multiply(reduce.sum(math.log(math.real(_diagonal(decompositions.cholesky(x)))), axis=-1), 2)
-
-
-def _diagonal(x: Any) -> Any:
-    return diagonal.diagonal(x, 0, -2, -1)
+    return math.multiply(reduce.sum(math.log(math.real(diag_part(decompositions.cholesky(x)))), axis=-1), 2)
 
 
 def _turned(a: Any, adjoint: bool) -> Any:
@@ -225,32 +343,11 @@ def lstsq(a: Any, b: Any, fast: bool = True) -> Any:
     return least_squares.lstsq(a, b).x
 
 
+def diag_part(x: Any, offset: int = 0) -> Any:
+    """The `offset`-th diagonal of each matrix."""
+    return diagonal.diagonal(x, offset, -2, -1)
+
+
 def trace(x: Any) -> Any:
     """The sum of the diagonal of each matrix."""
     return diagonal.trace(x, 0, -2, -1)
-
-
-# ---------------------------------------------------------------------------------------------- images
-def convolution(x: Any, w: Any, strides: Any, padding: Any, data_format: str | None, dilations: Any) -> Any:
-    """Σ w x over windows of x (batch, *axes, channels); w (*window, channels, filters); padding "SAME" or "VALID".
-
-    data_format: with NC at the start, x is (batch, channels, *axes).
-    """
-    n, first = raw(w).ndim - 2, (data_format or "").startswith("NC")
-    x = x if first else shape.moveaxis(x, -1, 1)
-    f = {1: conv.conv1d, 2: conv.conv2d, 3: conv.conv3d}[n]
-    over = [_inner(s, n, first) for s in (strides, 1 if dilations is None else dilations)]
-    padding = padding.lower() if isinstance(padding, str) else [tuple(p) for p in _spatial(padding, n, first)]
-    groups = raw(x).shape[1] // raw(w).shape[-2]
-    out = f(x, shape.moveaxis(w, (-1, -2), (0, 1)), None, over[0], padding, over[1], groups)
-    return out if first else shape.moveaxis(out, 1, -1)
-
-
-def _inner(given: Any, n: int, first: bool) -> Any:
-    """A number for each of n axes, of one, of n, or of all n + 2 axes."""
-    given = [given] if isinstance(given, int) else list(given)
-    return tuple(given * n if len(given) == 1 else given if len(given) == n else _spatial(given, n, first))
-
-
-def _spatial(given: Sequence[Any], n: int, first: bool) -> Sequence[Any]:
-    return given[2:] if first else given[1 : n + 1]

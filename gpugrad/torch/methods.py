@@ -17,7 +17,7 @@ from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _z
 from ..views import given
 from ..wording import scalar, type_of
 from .functions import ARITHMETIC, SAME, SOON, TABLE
-from .rows import METHODS, made
+from .rows import METHODS, PLACES, made
 from .tensor import Tensor, as_torch, tensor
 
 
@@ -86,7 +86,7 @@ def _bind() -> None:
     for name in _IN_PLACE:
         setattr(T, f"{name}_", in_place(TABLE[name]))
     for name in METHODS:
-        setattr(T, name, Later(T, name, lambda name: made(name, METHODS[name])))
+        setattr(T, name, Later(T, name, lambda name: made(name, "torch" if name in PLACES["torch"] else "Tensor")))
     for name in _IN_PLACE_LATER:
         setattr(T, f"{name}_", Later(T, f"{name}_", lambda name: in_place(made(name[:-1]))))
     T.add_, T.sub_ = in_place(T.add), in_place(T.sub)

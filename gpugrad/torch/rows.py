@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ..adapt import later
+from ..adapt import by_place, later
 from ..op import findable
 from .functions import row
 
@@ -144,29 +144,22 @@ ROWS = {
     f"log_probs, +targets, +input_lengths, +target_lengths, blank=0, {_MODE}, zero_infinity=False":
     "F.ctc_loss",
 }  # fmt: skip
-TORCH, FUNCTIONAL = "gpugrad.torch", "gpugrad.torch.nn.functional"
-MODULES: dict[str, dict[str, tuple[str, str]]] = {}
-METHODS: dict[str, str] = {}
-for _parameters, _names in ROWS.items():
-    for _word in _names.split():
-        _name, _, _own = _word.partition("=")
-        _place, _, _name = _name.rpartition(".")
-        _default, _module = {"": ("", TORCH), "torch": ("", TORCH), "F": ("nn.", FUNCTIONAL)}.get(
-            _place, (f"{_place}.", f"{TORCH}.{_place}")
-        )
-        MODULES.setdefault(_module, {})[_name] = _own or _default + _name, _parameters
-        if _place in ("", "Tensor"):
-            METHODS[_name] = _module
+PLACES = by_place(ROWS, {"torch": "", "Tensor": "", "F": "nn"})
+PLACES["torch"].update(PLACES[""])
+METHODS = PLACES[""] | PLACES["Tensor"]
+_MODULES = {"gpugrad.torch": "torch", "gpugrad.torch.nn.functional": "F"}
 
 
 @cache
-def made(name: str, module: str = TORCH) -> Any:
+def made(name: str, place: str = "torch") -> Any:
     """The function of the row that has this name."""
-    f = row(*MODULES[module][name])
+    f = row(*PLACES[place][name])
     f.__name__ = name
+    module = {p: m for m, p in _MODULES.items()}.get(place, f"gpugrad.torch.{place}")
     return findable({name: f}, module)[name]
 
 
 def under(module: str) -> tuple[Any, Any]:
     """`__getattr__` and `__dir__` of one of torch's modules."""
-    return later(module, MODULES[module], lambda name: made(name, module))
+    place = _MODULES.get(module, module.rpartition(".")[2])
+    return later(module, PLACES[place], lambda name: made(name, place))
