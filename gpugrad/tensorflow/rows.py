@@ -28,13 +28,14 @@ ROWS = {
     "math.multiply_no_nan=tf.multiply_no_nan truncatemod=fmod bitwise.bitwise_and bitwise.bitwise_or "
     "bitwise.bitwise_xor bitwise.left_shift=bitwise_left_shift bitwise.right_shift=bitwise_right_shift",
     "x": "sign math.sign logical_not math.logical_not math.is_finite=isfinite math.is_inf=isinf math.is_nan=isnan "
-    "math.log_sigmoid=nn.log_sigmoid "
-    "math.angle math.digamma=special.digamma math.lgamma=special.gammaln math.erfc=special.erfc "
+    "math.log_sigmoid=nn.log_sigmoid math.angle math.digamma=special.digamma "
+    "math.lgamma=special.gammaln math.erfc=special.erfc "
     "math.erfinv=special.erfinv math.erfcinv=special.erfcinv math.ndtri=special.ndtri math.bessel_i0=special.i0 "
     "math.bessel_i0e=special.i0e math.bessel_i1=special.i1 math.bessel_i1e=special.i1e linalg.trace=tf.trace "
     "math.reciprocal_no_nan=tf.reciprocal_no_nan bitwise.invert=bitwise_invert",
-    "x, +q": "math.zeta=special.zeta", "a, +x": "math.igamma=special.gammainc math.igammac=special.gammaincc",
-    "a, +b": "linalg.cross=cross", "n, +x": "math.polygamma=tf.polygamma",
+    "x, +q": "math.zeta=special.zeta",
+    "a, +x": "math.polygamma=tf.polygamma math.igamma=special.gammainc math.igammac=special.gammaincc",
+    "a, +b": "linalg.cross=cross",
     "x, axis=0, exclusive=False, reverse=False": "cumsum=running_sum math.cumsum=running_sum "
     "math.cumprod=tf.cumprod",
     "x, axis=0, -*, reverse=False": "math.cumulative_logsumexp=tf.cumulative_logsumexp",

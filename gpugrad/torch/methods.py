@@ -52,8 +52,9 @@ _CASTS = {
     "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "int": "int32", "long": "int64",
     "bool": "bool", "short": "int16",
 }  # fmt: skip
-_IN_PLACE = "mul div pow exp sqrt abs neg sigmoid tanh relu masked_fill square log sin cos reciprocal trunc".split()
-_IN_PLACE += "floor ceil".split()
+_IN_PLACE = (
+    "mul div pow exp sqrt abs neg sigmoid tanh relu masked_fill square log sin cos reciprocal trunc floor ceil"
+).split()
 _IN_PLACE_LATER = (
     "round clamp addmm rsqrt frac lerp addcmul addcdiv clamp_min clamp_max nan_to_num fmod copysign erfinv digamma "
     "lgamma cumprod index_add scatter scatter_add scatter_reduce float_power bitwise_and bitwise_or bitwise_xor"
