@@ -12,9 +12,10 @@ from .ops import (
     conventions,
     diagonal,
     differences,
+    distances,
     images,
     index,
-    linalg as products,
+    linalg as contractions,
     logic,
     math,
     matrices,
@@ -22,6 +23,7 @@ from .ops import (
     norm,
     options,
     pad,
+    products,
     quantile,
     reduce,
     rounding,
@@ -34,8 +36,8 @@ from .ops import (
 )
 
 _TOP = (
-    activation, casting, choice, diagonal, differences, index, products, logic, math, matrices, matrix_functions, norm,
-    pad, quantile, reduce, rounding, scan, scatter, segment, shape, softmax, sorting,
+    activation, casting, choice, contractions, diagonal, differences, distances, index, logic, math, matrices,
+    matrix_functions, norm, pad, products, quantile, reduce, rounding, scan, scatter, segment, shape, softmax, sorting,
 )  # fmt: skip
 _PLACES = {
     "fft": fft, "images": images, "inplace": inplace, "linalg": linalg, "nn": nn, "options": options,

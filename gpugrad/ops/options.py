@@ -9,6 +9,7 @@ import numpy as np
 
 from ..array import to_host, xp
 from ..core import Tensor, raw, wrap
+from ..forward import checked_axis
 from . import (
     casting,
     choice,
@@ -21,6 +22,7 @@ from . import (
     logic,
     math,
     pad as padding,
+    products,
     reduce,
     rounding,
     scan,
@@ -104,7 +106,7 @@ def cross(x: Any, y: Any, axis: int | None = None) -> Any:
     lengths = raw(x).shape
     if axis is None and 3 not in lengths:
         raise ValueError(f"no dimension of size 3 in input, which has the shape {list(lengths)}")
-    return linalg.cross(x, y, lengths.index(3) if axis is None else axis)
+    return products.cross(x, y, lengths.index(3) if axis is None else axis)
 
 
 def vdot(x: Any, y: Any) -> Any:
@@ -160,7 +162,7 @@ def split(x: Any, size: Any, axis: int = 0) -> Any:
 
 
 def _length(x: Any, axis: int) -> int:
-    (axis,) = shape.distinct_axes("split", axis, raw(x).ndim)
+    axis = checked_axis("split", axis, raw(x).ndim)
     return raw(x).shape[axis]
 
 
