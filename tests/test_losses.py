@@ -5,19 +5,32 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.testing import assert_close
+from gpugrad.testing import assert_close, check_grads
 
 pytestmark = pytest.mark.devices
 
 X = lambda *shape: gg.tensor(np.linspace(0.1, 0.9, int(np.prod(shape))).reshape(shape))
+Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, rows, classes
 
 
 @pytest.mark.parametrize(
     ("f", "error", "words"),
     [
-        (lambda: nn.l1_loss(X(2, 3), X(2, 4)), ValueError, r"l1_loss: arrays of shapes \(2, 3\), \(2, 4\) do not fit"),
+        (
+            lambda: nn.hinge_loss(X(2, 3), X(2, 4)),
+            ValueError,
+            r"arrays of shapes \(2, 3\), \(2, 4\) do not fit",
+        ),
         (lambda: nn.l1_loss(X(2), X(2), "avg"), ValueError, "reduction is 'mean', 'sum' or 'none', not 'avg'"),
         (lambda: nn.huber_loss(X(2), X(2) + 1j), TypeError, "huber_loss: takes real arrays, given complex128"),
+        (
+            lambda: nn.huber_loss(X(2), X(2), delta=X(1)),
+            TypeError,
+            "huber_loss: delta is a number",
+        ),
+        (lambda: nn.smooth_l1_loss(X(2), X(2), beta=X(1)), TypeError, "smooth_l1_loss: beta is a number"),
+        (lambda: nn.cross_entropy(X(2, 3), [0, 5]), ValueError, r"cross_entropy: labels are in 0..5, allowed are 0..2"),
+        (lambda: nn.nll_loss(X(2, 3), [0, -1]), ValueError, r"nll_loss: labels are in -1..0, allowed are 0..2"),
         (lambda: nn.cross_entropy(X(2, 3), X(2, 3), ignore_index=1), ValueError, "ignore_index is for integer labels"),
         (lambda: nn.cross_entropy(X(2, 3), X(2, 4)), TypeError, "labels are integer class indices"),
         (lambda: nn.nll_loss(X(2, 3), X(2)), TypeError, "nll_loss: labels are integer class indices, given float64"),
@@ -40,6 +53,71 @@ X = lambda *shape: gg.tensor(np.linspace(0.1, 0.9, int(np.prod(shape))).reshape(
 def test_what_does_not_fit(f, error, words):
     with pytest.raises(error, match=words):
         f()
+
+
+U = lambda *shape: X(*shape) + 1j
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda: nn.cosine_similarity(U(2, 3), U(2, 3)), lambda: nn.hinge_loss(U(2), [1, -1]),
+        lambda: nn.gaussian_nll_loss(U(2), U(2), X(2)), lambda: nn.kl_div(U(2), U(2)),
+        lambda: nn.binary_cross_entropy(U(2), X(2)), lambda: nn.binary_cross_entropy_with_logits(U(2), X(2)),
+        lambda: nn.poisson_nll_loss(U(2), X(2)), lambda: nn.cross_entropy(U(2, 3), [0, 1]),
+        lambda: nn.cross_entropy(U(2, 3), X(2, 3)), lambda: nn.cross_entropy(X(2, 3), U(2, 3)),
+        lambda: nn.nll_loss(U(2, 3), [0, 1]), lambda: nn.multi_margin_loss(U(2, 3), [0, 1]),
+        lambda: nn.layer_norm(U(2, 3), 3), lambda: nn.rms_norm(U(2, 3), 3), lambda: nn.group_norm(U(2, 4, 3), 2),
+        lambda: nn.instance_norm(U(2, 4, 3)), lambda: nn.batch_norm(U(2, 4), None, None, training=True),
+    ],
+)  # fmt: skip
+def test_complex_arrays_are_refused(f):
+    with pytest.raises(TypeError, match=r"\w+: (takes|needs) real .*, given complex128"):
+        f()
+
+
+def test_shapes_that_broadcasting_would_hide():
+    x, y = X(4, 1), X(4)
+    for f in (nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits):
+        with pytest.raises(ValueError, match=f"{f.__name__}: target has shape .4,. and prediction .4, 1.; both"):
+            f(x, y)
+    for f in (nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.smooth_l1_loss, nn.kl_div, nn.poisson_nll_loss):
+        with pytest.warns(UserWarning, match=f"{f.__name__}: target has shape .4,. and prediction .4, 1.;") as told:
+            assert f(x, y, "none").shape == (4, 4)
+        assert told[0].filename == __file__
+        f(x, 0.5)
+
+
+def test_logits_that_are_sure():
+    """What is left of the loss is the logarithm of 1 + exp(-|x|), to all digits; so is its slope."""
+    for x in (10.0, 14.6, 60.0):
+        z, y = gg.tensor(np.float32([x, -x]), requires_grad=True), np.float32([1, 0])
+        y = y if z.device == "cpu" else gg.tensor(y)
+        for f in (
+            nn.binary_cross_entropy_with_logits, nn.multilabel_soft_margin_loss,
+            lambda z, y, r: nn.binary_cross_entropy_with_logits(z, y, r, pos_weight=[1.0, 1.0]),
+        ):  # fmt: skip
+            loss = f(z, y, "none")
+            np.testing.assert_allclose(loss.detach().numpy().max(), np.log1p(np.exp(-x)), rtol=2e-6)
+        (g,) = gg.grad(nn.binary_cross_entropy_with_logits(z, y, "sum"), z)
+        np.testing.assert_allclose(g.numpy(), np.float64([-1, 1]) / (1 + np.exp(x)), rtol=1e-6)
+
+
+def test_weights_have_a_gradient_and_leave_the_dtype():
+    x, w = gg.tensor(np.float32(Z[0])), gg.tensor(np.array([0.5, 2.0, 1.0, 0.25]), requires_grad=True)
+    labels, ones = [0, 3, 1], np.eye(4)[[0, 3, 1]].tolist()
+    for f in (
+        lambda x, w: nn.cross_entropy(x, labels, weight=w),
+        lambda x, w: nn.cross_entropy(x, labels, weight=w, ignore_index=3, label_smoothing=0.2),
+        lambda x, w: nn.cross_entropy(x, ones, weight=w),
+        lambda x, w: nn.nll_loss(x, labels, weight=w),
+        lambda x, w: nn.multi_margin_loss(x, labels, weight=w),
+        lambda x, w: nn.multilabel_soft_margin_loss(x, ones, weight=w),
+        lambda x, w: nn.binary_cross_entropy_with_logits(x, ones, weight=w),
+    ):
+        loss = f(x, w)
+        assert loss.dtype == np.float32 and gg.grad(loss, w)[0].dtype == np.float64
+        check_grads(f, [Z[0], w.detach().numpy()])
 
 
 def test_values_out_of_range(default_device):
@@ -123,7 +201,6 @@ def test_losses_of_nothing():
 
 
 # ---------------------------------------------------------------------------------------------- ctc
-Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, rows, classes
 
 
 def gradient(f, x):

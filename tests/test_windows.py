@@ -160,3 +160,17 @@ def test_instance_norm_moves_its_running_statistics():
     nn.instance_norm(gg.tensor(x), mean, var, momentum=0.25)
     assert_close(mean, 0.25 * x.mean((0, 2)))
     assert_close(var, 0.75 + 0.25 * x.var(2, ddof=1).mean(0))
+
+
+def test_running_statistics_are_floating_arrays_of_any_kind():
+    """Tensors or arrays of the device; integers, which would be moved by whole numbers, are refused."""
+    x, made = gg.tensor(np.random.default_rng(0).standard_normal((2, 3, 4))), gg.zeros((3,), dtype="float64")
+    mean, var = made.array.copy(), made.array + 1
+    y = nn.instance_norm(x, mean, var, use_input_stats=False)
+    np.testing.assert_allclose(y.numpy(), x.numpy() / np.sqrt(1 + 1e-5))
+    nn.instance_norm(x, mean, var, momentum=0.5)
+    np.testing.assert_allclose(gg.tensor(mean).numpy(), x.numpy().mean((0, 2)) / 2)
+    whole = gg.zeros((3,), dtype="int32")
+    for f in (nn.instance_norm, lambda *a: nn.batch_norm(*a, training=True), nn.batch_norm):
+        with pytest.raises(TypeError, match="(batch|instance)_norm: running_mean is floating, given int32"):
+            f(x, whole, var)
