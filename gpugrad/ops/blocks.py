@@ -15,7 +15,7 @@ import numpy as np
 from ..dtypes import is_float, wide
 from .threads import in_threads
 
-BLOCK = 1 << 19  # bytes
+BLOCK = 1 << 20  # bytes
 MANY = 1 << 19  # elements that are worth threads
 
 
