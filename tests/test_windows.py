@@ -134,7 +134,7 @@ def test_blocks_of_columns_make_no_difference(monkeypatch, block, stride):
     monkeypatch.setattr(conv, "HOST_BLOCK", block)
     monkeypatch.setattr(conv, "GPU_BLOCK", block)
     for a, b in zip(results(), expected, strict=True):
-        assert_close(a, b)
+        assert_close(a, b, atol=1e-14)  # sums in another order
 
 
 def test_what_convolution_and_pooling_keep():

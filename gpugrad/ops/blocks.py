@@ -1,6 +1,6 @@
 """On the CPU: arrays a block of rows at a time, so that what several steps share stays in the cache.
 
-NumPy takes a pass over memory for each step.  Over blocks of 512 KB the passes after the first are three times as fast;
+NumPy takes a pass over memory for each step.  Over blocks of 1 MB the passes after the first are three times as fast;
 smaller ones cost more calls.  Outer products and sums of columns are left to BLAS, which needs half the time of NumPy's
 own.  Large arrays go to several threads; a block is so small that OpenBLAS takes no threads of its own for it.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from ..dtypes import is_float, wide
 from .threads import in_threads
 
-BLOCK = 1 << 19  # bytes
+BLOCK = 1 << 20  # bytes
 MANY = 1 << 19  # elements that are worth threads
 
 

@@ -35,7 +35,7 @@ def forward(x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
     lead, whole = x.shape[:-1], matrix(x)
     count, columns = whole.shape
     out, base, means = np.empty(whole.shape, dtype), np.zeros(count, full), np.zeros(count, full)
-    numbers = _rows(full, count, 0, 0, 1)  # rstd, -mean rstd, 1
+    numbers = np.ones((count, 3), full)  # rstd, -mean rstd, 1
     weight, bias = 1 if weight is None else weight, 0 if bias is None else bias
     scale, shift = _rows(full, columns, weight, 0), _rows(full, columns, 0, weight, bias)
     each = np.full(columns, 1 / columns, full)
@@ -43,7 +43,7 @@ def forward(x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
     def work(parts: Sequence[slice]) -> None:
         spare = np.empty(whole[parts[0]].shape, full)
         for at in parts:
-            z, m, by_row = whole[at].astype(full, copy=False), means[at], numbers[:, at]
+            z, m, by_row = whole[at].astype(full, copy=False), means[at], numbers[at]
             var = np.vecdot(z, z) * each[0]
             if center:
                 m[...] = np.vecdot(z, each)
@@ -53,16 +53,16 @@ def forward(x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
                     m[...] = np.vecdot(z, each)  # what the mean was rounded by
                     var, square = np.vecdot(z, z) * each[0], m * m
                 var -= square
-            np.reciprocal(np.sqrt(var + eps), out=by_row[0])
-            np.multiply(-m, by_row[0], out=by_row[1])
-            part = np.matmul(by_row[:2].T, scale, out=out[at] if dtype == full else None)
+            np.reciprocal(np.sqrt(var + eps), out=by_row[:, 0])
+            np.multiply(-m, by_row[:, 0], out=by_row[:, 1])
+            part = np.matmul(by_row[:, :2], scale, out=out[at] if dtype == full else None)
             part *= z
-            part += np.matmul(by_row.T, shift, out=spare[: len(z)])
+            part += np.matmul(by_row, shift, out=spare[: len(z)])
             if dtype != full:
                 out[at] = part
 
     over_blocks(work, whole)
-    mean, rstd = [v.astype(wide(x.dtype), copy=False).reshape(lead) for v in (base + means, numbers[0])]
+    mean, rstd = [v.astype(wide(x.dtype)).reshape(lead) for v in (base + means, numbers[:, 0])]
     return out.reshape(x.shape), mean if center else None, rstd
 
 
@@ -78,6 +78,7 @@ def pull(g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd: Any, *, sums: 
     means = mean.reshape(-1).astype(full, copy=False) if center else np.zeros_like(r)
     far = not (abs(means * r) <= _FAR).all()
     out, cubes, numbers = np.empty(whole.shape, g.dtype), r * r * r, _rows(full, count, r, means * r, 1)
+    turned = np.ascontiguousarray(numbers[:2].T)  # of a transposed matrix OpenBLAS would take threads sooner
     scale = _rows(full, columns, 1 if weight is None else weight, 0)
     over, totals = scale[0] / full.type(columns), {}
 
@@ -96,7 +97,7 @@ def pull(g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd: Any, *, sums: 
                 by_g += by_row[1:] @ a
             first = np.vecdot(a, over) if center else 0
             by = (np.vecdot(product, over) - m * first) * cubes[at]
-            part = np.matmul(by_row[:2].T, scale, out=out[at] if out.dtype == full else None)
+            part = np.matmul(turned[at], scale, out=out[at] if out.dtype == full else None)
             part *= a
             part -= np.multiply(z, by[:, None], out=product)
             if center:
