@@ -12,7 +12,7 @@ import numpy as np
 
 from .array import NUMPY, asarray, device_of, library, plain, to_host
 from .core import Tensor, on, raw, wrap
-from .dtypes import as_dtype, bfloat16, complex64, default_float, is_inexact, wide
+from .dtypes import as_dtype, bfloat16, complex64, default_float, float16, is_inexact, wide
 from .recording import active
 
 
@@ -61,7 +61,14 @@ def as_float(x: Any, beside: Any = None) -> Any:
     if is_inexact(d):
         return x
     b = getattr(beside, "dtype", None)
-    return x.astype(default_float() if b is None or not is_inexact(b) else np.result_type(default_float(), b))
+    return x.astype(default_float() if b is None or not is_inexact(b) else promoted(default_float(), b))
+
+
+def promoted(*dtypes: np.dtype) -> np.dtype:
+    """The dtype for values of all these, as NumPy has it; float32 for the two half types, neither of which has all."""
+    if float16 in dtypes and bfloat16 in dtypes:
+        dtypes = tuple(map(wide, dtypes))
+    return np.result_type(*dtypes)
 
 
 def pair(x: Any, b: Any) -> tuple[Any, Any]:
@@ -126,7 +133,10 @@ def placed(index: Any, x: Any) -> Any:
 
 
 def select(xp: Any, mask: Any, x: Any, y: Any) -> Any:
-    """`xp.where` of two operands of one dtype, in that dtype: of bfloat16 CuPy's answers float32."""
+    """`xp.where` in the dtype of both operands: of bfloat16 CuPy's answers float32, of the two half types none does."""
+    if x.dtype != y.dtype and wide(x.dtype) is wide(y.dtype):  # half types and float32
+        dtype = promoted(x.dtype, y.dtype)
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     if xp is np and mask.size > _MANY and x.dtype == y.dtype and x.dtype.itemsize <= 8 and mask.dtype == bool:
         return _select_bits(mask, x, y)
     out = xp.where(mask, x, y)

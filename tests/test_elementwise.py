@@ -168,6 +168,58 @@ def test_integers():
     for f in (gg.copysign, gg.logaddexp2, gg.heaviside, gg.hypot):
         assert f(i, i).dtype == gg.float32
     assert gg.lerp(i, 2, 0.5).tolist() == [-0.5, 1, 14]
+    half = gg.tensor([1, 2, 3], dtype="float16")
+    assert nn.tanhshrink(i).dtype == gg.lerp(i, i, i).dtype == gg.lerp(half, half, i).dtype == gg.float32
+
+
+MIXED = {
+    "add": gg.add, "concat": lambda x, y: gg.concat([x, y]), "stack": lambda x, y: gg.stack([x, y]),
+    "where": lambda x, y: gg.where(x > 1, x, y), "clip": lambda x, y: gg.clip(x, y, y),
+    "lerp": lambda x, y: gg.lerp(x, y, 0.5),
+    "diff": lambda x, y: gg.diff(x, prepend=y), "xlogy": gg.special.xlogy, "rel_entr": gg.special.rel_entr,
+    "betaln": gg.special.betaln, "gammainc": gg.special.gammainc, "zeta": lambda x, y: gg.special.zeta(x + 1, y),
+    "normal": lambda x, y: gg.random.normal((2,), x, y), "logaddexp": gg.logaddexp, "remainder": gg.remainder,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_float16_beside_bfloat16_is_float32(name):
+    x = gg.tensor([1.0, 2.0], dtype="float16", requires_grad=True)
+    y = gg.tensor([1.5, 0.5], dtype="bfloat16", requires_grad=True)
+    for a, b in ((x, y), (y, x)):
+        out = MIXED[name](a, b)
+        assert out.dtype == gg.float32
+        assert [g.dtype for g in gg.grad(gg.sum(out), [x, y])] == [x.dtype, y.dtype]
+
+
+def test_complex_log1p_is_exact_for_small_numbers():
+    z = np.array([1e-20 + 1e-20j, -1e-9j, 0.3 - 0.2j, -0.4 + 0.1j, 3 + 4j, 1e200j])
+    expected = np.array([1e-20 + 1e-20j, 5e-19 - 1e-9j, *np.log(1 + z[2:])])
+    assert_close(gg.log1p(gg.tensor(z)).numpy().view(float), expected.view(float), rtol=1e-14, atol=0)
+    two = gg.tensor(np.array([2.0 + 0j]))
+    assert_close(gg.special.xlog1py(two, gg.tensor(z[:1])).numpy().view(float), [2e-20, 2e-20], rtol=1e-14, atol=0)
+    assert gg.log1p(gg.tensor([1j], dtype="complex64")).dtype == gg.complex64
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_remainders_are_numpys(dtype):
+    """On every device: also by inf and by 0, and where x / y rounds to the next integer."""
+    x = np.array([1, -1, 1, -1, 5, 5, -5, 7, -7, 4, -4, 0, 1, INF, 1, NAN], dtype)
+    y = np.array([INF, INF, -INF, -INF, 0.1, -0.1, 0.1, 3, 3, -2, 2, -5, 0, 2, NAN, 1], dtype)
+    with np.errstate(all="ignore"):
+        for f, reference in ((gg.remainder, np.remainder), (gg.floor_divide, np.floor_divide)):
+            out, expected = f(gg.tensor(x), gg.tensor(y)).numpy(), reference(x, y)
+            assert out.dtype == dtype
+            np.testing.assert_array_equal(out, expected)
+            np.testing.assert_array_equal(f(gg.tensor(x), 0.1).numpy(), reference(x, np.asarray(0.1, dtype)))
+        np.testing.assert_array_equal(
+            np.signbit(gg.remainder(gg.tensor(x), gg.tensor(y)).numpy()[:12]), np.signbit(np.remainder(x, y)[:12])
+        )
+
+
+def test_gradient_of_a_remainder_by_infinity():
+    y = gg.tensor([INF, INF, 3.0], requires_grad=True)
+    assert gg.grad(gg.sum(gg.remainder(gg.tensor([-1.0, 1.0, -7.0]), y)), y)[0].tolist() == [1, 0, 3]
 
 
 def test_bits():
@@ -276,6 +328,8 @@ def test_errors(f, error, words):
         nn.mish,
         nn.relu6,
         nn.selu,
+        nn.relu,
+        nn.relu_mask,
     ],
 )
 def test_complex_numbers_have_no_order(f):

@@ -121,6 +121,15 @@ def test_dtypes(default_device):
     assert_close(_slope(s.i0e, x), [-0.00020022627], rtol=2e-3, atol=0)  # a difference of near numbers, in float32
 
 
+def test_multigammaln_of_what_is_too_small(default_device):
+    a = gg.tensor([2.0, 0.1])
+    if default_device == "cpu":
+        with pytest.raises(ValueError, match=r"multigammaln: a is above 0.5 for d = 2, given 0.1"):
+            s.multigammaln(a, 2)
+    else:
+        assert np.isnan(s.multigammaln(a, 2).numpy()).tolist() == [False, True]
+
+
 def test_errors():
     x = gg.tensor([1.0])
     for f, kind, words in (

@@ -8,6 +8,7 @@ Each fused gradient is an op with a rule of its own, so every order works.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,18 @@ from .math import exp, expm1, square, tanh
 SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
 
 
+def _ordered(dtype: np.dtype) -> np.dtype:
+    if dtype.kind == "c":
+        raise TypeError("x is real: complex numbers have no order")
+    return dtype
+
+
 def _relu(xp: Any, x: Any) -> Any:
     """max(x, 0).  Keeps its output, which the next layer keeps anyway; `relu_mask` keeps a bit an element.
 
     Kink: 0 at 0.
     """
-    return xp.maximum(x, x.dtype.type(0))
+    return xp.maximum(x, _ordered(x.dtype).type(0))
 
 
 def _relu_grad(xp: Any, g: Any, y: Any) -> Any:
@@ -49,7 +56,12 @@ def _relu_grad_host(g: Any, y: Any) -> Any:
     return bits.view(g.dtype)
 
 
-_relu.host = lambda x: np.maximum(x, number(0, x.dtype))
+@cache
+def _zero(dtype: np.dtype) -> np.ndarray:
+    return number(0, _ordered(dtype))
+
+
+_relu.host = lambda x: np.maximum(x, _zero(x.dtype))
 _relu_grad.host = _relu_grad_host
 
 relu = op(_relu, name="relu", gpu=activate("relu", _relu), x=lambda g, out: relu_grad(g, out))
@@ -71,7 +83,7 @@ def _relu_mask(xp: Any, x: Any) -> Any:
 
     Kink: 0 at 0.
     """
-    return xp.maximum(x, x.dtype.type(0)), xp.packbits((x > 0).reshape(-1))
+    return xp.maximum(x, _ordered(x.dtype).type(0)), xp.packbits((x > 0).reshape(-1))
 
 
 def _relu_mask_grad(xp: Any, g: Any, bits: Any) -> Any:
@@ -136,8 +148,7 @@ sigmoid_grad = op(
 def real_float(x: Any) -> Any:
     """x in a float dtype.  TypeError for complex numbers, which have no order."""
     x = as_float(x)
-    if x.dtype.kind == "c":
-        raise TypeError("x is real: complex numbers have no order")
+    _ordered(x.dtype)
     return x
 
 

@@ -32,7 +32,11 @@ def _two(forward: Any, beaten_x: Any, beaten_y: Any) -> Any:
     )
 
 
-_TIE = "\n\nKink: at a tie each takes half of the gradient."
+_TIE = """
+
+Complex numbers are ordered by their real parts, then by the imaginary ones, as in NumPy.
+
+Kink: at a tie each takes half of the gradient."""
 maximum = _two(
     ufunc("maximum", doc=f"The larger of x and y; NaN where one of them is.{_TIE}"),
     lambda x, y: x < y,

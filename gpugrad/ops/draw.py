@@ -16,7 +16,7 @@ from .. import array as _array, fused
 from ..array import Array, Device, default_device, device_of, library
 from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, bfloat16, default_float, float16, float32, float64, is_inexact
-from ..forward import boxed, size_of
+from ..forward import boxed, promoted, size_of
 from ..generator import Generator, counters
 from .casting import astype
 
@@ -90,7 +90,7 @@ class Place:
         kinds = [a.dtype for a in arrays if is_inexact(a.dtype)]
         size = size_of(shape)
         self.shape = np.broadcast_shapes(size, *[a.shape for a in arrays]) if arrays else size
-        self.dtype = as_dtype(dtype) if dtype is not None else np.result_type(*kinds) if kinds else default_float()
+        self.dtype = as_dtype(dtype) if dtype is not None else promoted(*kinds) if kinds else default_float()
         if device is None:
             self.device = device_of(arrays[0]) if arrays else default_device()
         else:

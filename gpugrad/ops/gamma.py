@@ -12,13 +12,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..array import special
+from ..array import NUMPY, library, special
 from ..core import raw
-from ..forward import boxed, fit, select
+from ..forward import boxed, fit, promoted, select
 from ..op import op
 from .casting import astype
+from .logic import where
 from .special import full, full_arrays, paired, scipys
 
 # ---------------------------------------------------------------------------------------------- gamma, digamma, beta
@@ -50,12 +49,16 @@ def polygamma(n: int, x: Any) -> Any:
 def multigammaln(a: Any, d: int) -> Any:
     """The logarithm of the multivariate gamma function of dimension d, for a > (d - 1) / 2.
 
-    d (d - 1) / 4 log(π) + Σ gammaln(a - j / 2) over j < d.  ValueError unless d is an integer from 1.
+    d (d - 1) / 4 log(π) + Σ gammaln(a - j / 2) over j < d.  ValueError unless d is an integer from 1, and on the CPU
+    for an a that is too small; on a GPU that gives NaN.
     """
     if not hasattr(d, "__index__") or d < 1:
         raise ValueError(f"multigammaln: d is an integer from 1, given {d!r:.60}")
     a = boxed(a, "multigammaln")
-    first = gammaln(a)
+    small = raw(a) <= (d - 1) / 2
+    if library(raw(a)) is NUMPY and small.any():
+        raise ValueError(f"multigammaln: a is above {(d - 1) / 2} for d = {d}, given {raw(a)[small][0]}")
+    first = where(small, math.nan, gammaln(a))
     out = full(first) + d * (d - 1) / 4 * math.log(math.pi)
     for j in range(1, d):
         out = out + gammaln(full(a) - j / 2)
@@ -171,7 +174,7 @@ gammainc_shape = op(
 def _full_pair(x: Any, y: Any) -> tuple[Any, Any]:
     """Both in the dtype that both fit."""
     x, y = full(x), full(y)
-    dtype = np.result_type(x.dtype, y.dtype)
+    dtype = promoted(x.dtype, y.dtype)
     return astype(x, dtype), astype(y, dtype)
 
 

@@ -112,7 +112,7 @@ cbrt = op(ufunc("cbrt", True, "∛x.\n\nKink: infinite at 0."), x=lambda g, out:
 )
 def lerp(xp: Any, x: Any, y: Any, weight: Any) -> Any:
     """x + weight (y - x), on the way from x to y: x itself at weight 0 and y at weight 1."""
-    x, y = as_float(x), as_float(y, x)
+    x, y, weight = as_float(x), as_float(y, x), as_float(weight, x)
     step = y - x
     first, second = x + step * weight, y - step * (1 - weight)
     if not hasattr(weight, "dtype"):
@@ -199,7 +199,19 @@ expm1 = op(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, x
 log = op(ufunc("log", True, "The natural logarithm."), x=lambda g, x: g / x)
 log2 = op(ufunc("log2", True, "The logarithm to base 2."), x=lambda g, x: g / (x * LN2))
 log10 = op(ufunc("log10", True, "The logarithm to base 10."), x=lambda g, x: g / (x * LN10))
-log1p = op(ufunc("log1p", True, "log(1 + x), exact for small x."), x=lambda g, x: g / (x + 1))
+_log1p_real = ufunc("log1p", True)
+
+
+@op(x=lambda g, x: g / (x + 1))
+def log1p(xp: Any, x: Any) -> Any:
+    """log(1 + x), exact for small x."""
+    if x.dtype.kind != "c":
+        return _log1p_real(xp, x)
+    small = xp.abs(x) < 0.5  # NumPy's own adds 1 to them
+    z = select(xp, small, x, x.dtype.type(0))
+    a, b = z.real, z.imag
+    near = xp.log1p(a * (a + 2) + b * b) * 0.5 + xp.arctan2(b, a + 1) * 1j
+    return select(xp, small, near, xp.log(x + 1))
 
 
 @op(x=lambda g, x: g * (_share(x) * _share(-x)))

@@ -14,6 +14,7 @@ from ..dtypes import wide
 from ..forward import boxed, fit, select
 from ..op import op
 from .activation import real_float, sigmoid
+from .casting import astype
 from .logic import greater, where
 from .math import abs, exp, multiply, reciprocal, square, subtract, tanh
 from .shape import concat, reshape, split
@@ -184,7 +185,8 @@ def softsign(xp: Any, x: Any) -> Any:
 
 def tanhshrink(x: Any) -> Any:
     """x - tanh(x)."""
-    return subtract(x, tanh(x))
+    bent = tanh(x)
+    return subtract(astype(x, raw(bent).dtype), bent)
 
 
 # ---------------------------------------------------------------------------------------------- prelu and glu

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..dtypes import is_inexact, wide
-from ..forward import ufunc
+from ..forward import select, ufunc
 from ..op import op
 from .casting import view, zeros_like
 
@@ -53,10 +55,28 @@ def _times(x: Any, y: Any, out: Any) -> Any:
     return round((x - out) / y)
 
 
-@op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out))
+def _is_numpys(xp: Any, x: Any, y: Any) -> bool:
+    return xp is np or not any([is_inexact(v.dtype) if hasattr(v, "dtype") else isinstance(v, float) for v in (x, y)])
+
+
+def _parts(xp: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """(floor(x / y), the remainder) of floats by way of fmod, which is exact, as NumPy has them.
+
+    CuPy's remainder is x - floor(x / y) y: NaN for an infinite y, and of the wrong quotient where x / y rounds up.
+    """
+    rest = xp.fmod(x, y)
+    x, y = xp.asarray(x, rest.dtype), xp.asarray(y, rest.dtype)
+    other = (rest != 0) & ((rest < 0) != (y < 0))  # the sign of x, not that of y
+    times = xp.round((x - rest) / y)
+    times = select(xp, y == 0, x / y, select(xp, other, times - 1, times))
+    size = xp.abs(rest)
+    return times, select(xp, other, rest + y, select(xp, y < 0, -size, size))
+
+
+@op(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y))
 def remainder(xp: Any, x: Any, y: Any) -> Any:
     """x - floor(x / y) y, with the sign of y."""
-    return xp.remainder(x, y)
+    return xp.remainder(x, y) if _is_numpys(xp, x, y) else _parts(xp, x, y)[1]
 
 
 @op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out))
@@ -68,4 +88,4 @@ def fmod(xp: Any, x: Any, y: Any) -> Any:
 @op(x=lambda g: zeros_like(g), y=lambda g: zeros_like(g))
 def floor_divide(xp: Any, x: Any, y: Any) -> Any:
     """floor(x / y).  Its gradient is 0."""
-    return xp.floor_divide(x, y)
+    return xp.floor_divide(x, y) if _is_numpys(xp, x, y) else _parts(xp, x, y)[0]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..forward import boxed, checked_axes, fit
+from ..forward import boxed, checked_axes, fit, promoted
 from ..op import Parts, op
 
 
@@ -202,7 +202,7 @@ def meshgrid(*xs: Any, indexing: str = "xy", sparse: bool = False) -> tuple[Any,
 @cache
 def _concat(n: int) -> Any:
     def forward(xp: Any, *xs: Any, axis: int) -> Any:
-        dtype = np.result_type(*[x.dtype for x in xs]) if len({x.dtype for x in xs}) > 1 else xs[0].dtype
+        dtype = promoted(*[x.dtype for x in xs]) if len({x.dtype for x in xs}) > 1 else xs[0].dtype
         return xp.concatenate([x.astype(dtype, copy=False) for x in xs], axis), [x.shape[axis] for x in xs]
 
     def pull(g: Any, axis: int, sizes: list[int]) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from ..array import special
 from ..core import raw
 from ..dtypes import wide
-from ..forward import as_float, fit, select
+from ..forward import as_float, fit, promoted, select
 from ..op import op
 from .casting import astype
 from .choice import clip
@@ -35,7 +35,7 @@ def full(x: Any) -> Any:
 def full_arrays(xs: tuple[Any, ...]) -> tuple[list[Any], np.dtype]:
     """(arrays xs in the dtype to compute in, the dtype of the result)."""
     xs = tuple([as_float(x, xs[i - 1]) for i, x in enumerate(xs)])
-    dtype = np.result_type(*[x.dtype for x in xs]) if len(xs) > 1 else xs[0].dtype
+    dtype = promoted(*[x.dtype for x in xs]) if len(xs) > 1 else xs[0].dtype
     return [x.astype(wide(dtype), copy=False) for x in xs], dtype
 
 
@@ -168,7 +168,7 @@ def _xlog1py(xp: Any, x: Any, y: Any) -> Any:
 
     Kink: 0 for both at x = 0, y <= -1.
     """
-    return x * xp.log1p(select(xp, (x == 0) & (y == y), y.dtype.type(0), y))
+    return x * log1p(select(xp, (x == 0) & (y == y), y.dtype.type(0), y))
 
 
 xlogy = paired(
