@@ -57,7 +57,8 @@ ROWS = [
     *[row(f"quantile {m} {q}".replace("\n", ""), lambda x, m=m, q=q: gg.quantile(x, q, axis=0, method=m),
           lambda x, m=m, q=q: np.quantile(x, q, axis=0, method=m), (5, 2)) for m, q in [
         ("linear", 0.3), ("lower", 0.3), ("higher", 0.3), ("midpoint", 0.3), ("nearest", 0.6), ("hazen", 0.3),
-        ("weibull", 0.95), ("median_unbiased", 0.4), ("normal_unbiased", 0.4), ("interpolated_inverted_cdf", 0.1)]],
+        ("weibull", 0.95), ("median_unbiased", 0.4), ("normal_unbiased", 0.4), ("interpolated_inverted_cdf", 0.1),
+        ("inverted_cdf", 0.4), ("averaged_inverted_cdf", 0.4), ("closest_observation", 0.7)]],
     row("quantile at a tie", lambda x: gg.quantile(x, 0.25), lambda x: np.quantile(x, 0.25), kinks=[(([1.0, 1.0],), ([0.75, 0.25],))]),
     row("median at a tie", gg.median, np.median, kinks=[(([1.0, 1.0, 2.0, 0.0],), ([0.5, 0.5, 0.0, 0.0],))]),
     row("quantile several", lambda x: gg.quantile(x, [[0.0, 1.0], [0.5, 0.25]], axis=(0, -1), keepdims=True),
