@@ -86,7 +86,8 @@ def _quantile(name: str, x: Any, q: Any, axis: Axis, keepdims: bool, method: str
     xp, lower, upper = xp_of(raw(x)), raw(below), raw(above)
     near = (xp.asarray(part < 0.5) & ~xp.isinf(lower)) | xp.isinf(upper)
     part = (xp.asarray(part) - xp.logical_not(near)).astype(chosen.dtype)
-    step = where(xp.isinf(lower) & (lower == upper), 0, above - below)
+    twins = xp.isinf(lower) & (lower == upper)
+    step = where(twins, 0, above - where(twins, 0, below))
     out = where(near, below, above) + step * part
     out = astype(where(isnan(last), last, out), rows.dtype)
     kept = [1 if i in axes else m for i, m in enumerate(shape) if keepdims or i not in axes]
