@@ -150,6 +150,8 @@ def test_half_scans_accumulate_in_float32():
         ):
             assert abs(float(f(ones)[-1]) / last - 1) < 0.005
         assert gg.nanmean(gg.full(70_000, 2.0, dtype=dtype)).item() == 2
+        y = gg.trapezoid(gg.tensor([6e4, 6e4], dtype))
+        assert y.dtype == dtype and abs(y.item() - 6e4) < 200
 
 
 # ---------------------------------------------------------------------------------------------- dtypes
