@@ -54,6 +54,8 @@ ROWS = [
     *[row(f"norm {o} {a}", lambda x, o=o, a=a: gg.norm(x, o, a, keepdims=a is not None),
           lambda x, o=o, a=a: np.linalg.norm(x, o, a, keepdims=a is not None), (3, 4), apart=0.1, complex=o != np.inf)
       for o, a in NORMS],
+    row("global_norm", lambda x, y: gg.global_norm([x, None, y]), lambda x, y: np.sqrt((x * x).sum() + (y * y).sum()), (3, 4), (2,),
+        half=0),  # of half types it is a float32
     *[row(f"quantile {m} {q}".replace("\n", ""), lambda x, m=m, q=q: gg.quantile(x, q, axis=0, method=m),
           lambda x, m=m, q=q: np.quantile(x, q, axis=0, method=m), (5, 2)) for m, q in [
         ("linear", 0.3), ("lower", 0.3), ("higher", 0.3), ("midpoint", 0.3), ("nearest", 0.6), ("hazen", 0.3),
