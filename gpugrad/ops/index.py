@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import to_host, xp as xp_of
+from ..array import library, to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import as_dtype, category, default_float, wide
 from ..forward import boxed, checked_axis, fit, indices as as_indices, placed
@@ -280,7 +280,7 @@ def masked_select(x: Any, mask: Any) -> Any:
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """x with `value`, a number or a 0-d array, where `mask` holds, in the dtype of x.
 
-    ValueError for a mask that does not broadcast to x, TypeError for a value that x cannot hold.
+    ValueError for a mask that does not broadcast to x, TypeError or OverflowError for a value that x cannot hold.
     """
     x = boxed(x, "masked_fill")
     m, v = _mask("masked_fill", mask, raw(x)), beside("masked_fill", x, value)
@@ -294,12 +294,16 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def beside(name: str, x: Any, value: Any) -> Any:
     """`value` as an array, of the dtype and on the device of x.
 
-    TypeError for what x cannot hold, as floats in an array of integers.
+    TypeError for what x cannot hold, as floats in an array of integers; OverflowError for a number out of its range.
     """
-    value = fit([x, value], name)[1]
+    given, value = value, fit([x, value], name)[1]
     to, of = raw(x).dtype, raw(value).dtype
     if category(of) > category(to):
         raise TypeError(f"{name}: an array of {to} cannot hold values of {of}; write x.astype(...) first")
+    if to.kind in "iu" and (isinstance(given, np.generic) or library(raw(given)) is None):
+        host, limits = to_host(raw(value)).astype(int), np.iinfo(to)
+        if host.size and not limits.min <= host.min() <= host.max() <= limits.max:
+            raise OverflowError(f"{name}: {given!r:.60} is out of range for {to}, {limits.min} .. {limits.max}")
     return astype(value, to)
 
 

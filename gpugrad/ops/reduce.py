@@ -144,25 +144,25 @@ def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     x, out = raw(x), raw(out)
-    ties = (x == expand(out, x.shape, axis, keepdims)).astype(g.dtype)
+    ties = ((x == expand(out, x.shape, axis, keepdims)) | (x != x)).astype(g.dtype)  # NaN, if there is one, is it
     share = (ties / ties.sum(axis=axis, keepdims=True, dtype=wide(g.dtype))).astype(g.dtype, copy=False)
     return expand(g, x.shape, axis, keepdims) * share
 
 
 @op(x=_extreme_rule)
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The largest over `axis` (None: all).  ValueError if there is none.
+    """The largest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
-    Kink: equal elements share the gradient.
+    Kink: equal elements share the gradient, so do NaN.
     """
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op(x=_extreme_rule)
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The smallest over `axis` (None: all).  ValueError if there is none.
+    """The smallest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
-    Kink: equal elements share the gradient.
+    Kink: equal elements share the gradient, so do NaN.
     """
     return x.min(axis=axis, keepdims=keepdims)
 

@@ -195,7 +195,7 @@ def cummin(x: Any, axis: int = -1) -> tuple[Any, Any]:
 
 
 def exp_below(x: Any, top: Any) -> Any:
-    """exp(x - top), `top` no less than any x; where that is infinite, 1 for x = inf and 0 for the others."""
+    """exp(x - top) for an array `top` that no x is above; where that is infinite, 1 for x = inf, 0 for others."""
     xp = xp_of(top)
     endless = xp.isinf(top)
     ends = xp.where(raw(x) == np.inf, 0.0, -np.inf).astype(top.dtype)
