@@ -104,7 +104,7 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: tuple[int, in
     if indices is None or indptr is None or shape is None:
         raise TypeError("csr: takes a sparse matrix, or data, indices, indptr and shape")
     data = _values(data, "csr")
-    indices, indptr = [_index("csr", i, data).astype(np.int32) for i in (indices, indptr)]
+    indices, indptr = [_index("csr", i, data) for i in (indices, indptr)]
     m, n = shape
     if data.array.ndim != 1 or indices.shape != data.array.shape or indptr.shape != (m + 1,):
         raise ValueError(
@@ -115,7 +115,8 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: tuple[int, in
         if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
             raise ValueError(f"csr: indptr is to rise from 0 to {len(indices)}, the number of values; given {indptr}")
         _within("csr", "indices", indices, n)
-    return CSR(data, ops.Pattern(indices, indptr, (int(m), int(n))))
+    kind = np.int32 if max(m, n, indices.size) < 2**31 else np.int64  # once they are known to be in range
+    return CSR(data, ops.Pattern(indices.astype(kind), indptr.astype(kind), (int(m), int(n))))
 
 
 def _of(matrix: Any, device: Device | None) -> CSR:

@@ -200,6 +200,9 @@ def test_errors():
     if gg.default_device() == "cpu":  # a GPU is not waited for
         cases += [
             (IndexError, lambda: s.csr([1.0], [2], [0, 1, 1], (2, 2)), r"csr: indices are in 2..2, allowed are 0..1"),
+            (IndexError, lambda: s.csr(np.ones(1), [2**32], [0, 1], (1, 1)), "csr: indices are in 4294967296"),
+            (IndexError, lambda: s.coo(np.ones(1), [2**32], [0], (1, 1)), "coo: rows are in 4294967296"),
+            (ValueError, lambda: s.csr(np.ones(1), [0], [2**32, 1], (1, 1)), "csr: indptr is to rise"),
             (IndexError, lambda: s.coo([1.0], [-1], [0], (2, 2)), r"coo: rows are in -1..-1"),
             (ValueError, lambda: s.csr([1.0], [1], [0, 2, 1], (2, 2)), "csr: indptr is to rise from 0 to 1"),
         ]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -109,17 +110,20 @@ def outer(x: Any, y: Any) -> Any:
 
 
 def tensordot(x: Any, y: Any, axes: int | tuple[Any, Any] = 2) -> Any:
-    """The product summed over pairs of axes: the last `axes` of x with the first of y, or two lists of them.
+    """The product summed over pairs of axes: the last `axes` of x with the first of y, or those of two lists.
 
     ValueError if an axis is not there, or a pair differs in length.
     """
     x, y = fit([x, y], "tensordot")
     sx, sy = raw(x).shape, raw(y).shape
     nx, ny = len(sx), len(sy)
-    if isinstance(axes, int):
+    if hasattr(axes, "__index__"):
+        axes = operator.index(axes)  # type: ignore[arg-type]
         if not 0 <= axes <= min(nx, ny):
             raise ValueError(f"tensordot: {axes} axes of x {sx} and y {sy}; both have {min(nx, ny)}")
         axes = (tuple(range(nx - axes, nx)), tuple(range(axes)))
+    if not isinstance(axes, (tuple, list, np.ndarray)) or len(axes) != 2 or any([a is None for a in axes]):
+        raise ValueError(f"tensordot: axes is a number, or the axes of x and those of y, not {axes!r}")
     ax, ay = [list(checked_axes("tensordot", a, n)) for a, n in zip(axes, (nx, ny))]
     if [sx[a] for a in ax] != [sy[a] for a in ay]:
         raise ValueError(f"tensordot: axes {ax} of {sx} and {ay} of {sy} differ in length")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..array import xp as xp_of
 from ..core import raw
+from ..forward import checked_axes
 from ..op import op
 from .casting import zeros_like
 from .decompositions import svdvals
@@ -109,23 +110,26 @@ def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[in
     """The norm of each matrix: "fro" √Σ|x|², "nuc" the sum of singular values, 2 the largest, -2 the smallest; 1 the
     largest sum of |x| down a column, -1 the smallest; inf the largest along a row, -inf the smallest.
 
-    axis: those of rows and columns.  ValueError for another ord.
+    axis: those of rows and columns.  ValueError for other axes and for another ord.
 
     Kinks: "fro" of zeros has gradient 0; "nuc", 2 and -2 have at a singular value of 0, and at equal ones, the gradient
     by the vectors that the SVD chose, shared among ties; the others share among ties.
     """
     given = matrices("matrix_norm", x)
+    axes = checked_axes("matrix_norm", axis, raw(given).ndim)
+    if len(axes) != 2:
+        raise ValueError(f"matrix_norm: axis is two axes, those of rows and columns, not {axis}")
     if ord in ("fro", "f", None):
-        return narrowed(vector_norm(given, axis=axis, keepdims=keepdims), x)
+        return narrowed(vector_norm(given, axis=axes, keepdims=keepdims), x)
     if ord not in _SUMS and ord not in _VALUES:
         raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
-    a = given if tuple(axis) == (-2, -1) else moveaxis(given, axis, (-2, -1))
+    n = raw(given).ndim
+    a = given if axes == (n - 2, n - 1) else moveaxis(given, axes, (-2, -1))
     if ord in _VALUES:
         out = _VALUES[ord](svdvals(a), axis=-1)
     else:
         along, choose = _SUMS[ord]
         out = choose(sum(abs(a), axis=along), axis=-1)
     if keepdims:
-        n = raw(given).ndim
-        out = expand_dims(out, tuple(sorted(i % n for i in axis)))
+        out = expand_dims(out, tuple(sorted(axes)))
     return narrowed(out, x)
