@@ -97,6 +97,27 @@ def test_unknown_modes():
         gg.einsum(x, "ij")
 
 
+def test_paths_of_einsum():
+    x, y, z = [gg.tensor(np.random.default_rng(0).standard_normal(s)) for s in ((2, 3), (3, 2), (2, 3))]
+    expected = x.numpy() @ y.numpy() @ z.numpy()
+    for way in ("greedy", True, False, ("greedy", 100), [(0, 1), (0, 1)], ((1, 2), (0, 1)), [[0, 1], [0, 1]],
+                ["einsum_path", (0, 1), (0, 1)], ["einsum_path", (0, 1, 2)]):  # fmt: skip
+        assert_close(gg.einsum("ij,jk,kl->il", x, y, z, optimize=way), expected)
+    for way in ("junk", [(0, 1)], [(0, 5), (0, 1)], [(0, 0), (0, 1)], [(0, 1), (0, 1), (0, 1)], 7, None, [1, 2, 3]):
+        with pytest.raises(ValueError, match="einsum: optimize"):
+            gg.einsum("ij,jk,kl->il", x, y, z, optimize=way)
+    with pytest.raises(ValueError, match="einsum: optimize"):
+        gg.einsum("ij,jk", x, y, optimize="junk")
+    many = np.arange(2.0**13).reshape((2,) * 13)
+    assert_close(gg.einsum("...->...", gg.tensor(many)), many)
+    assert_close(gg.einsum("...a,a->...", gg.tensor(many), gg.tensor([1.0, 2.0])), many @ [1.0, 2.0])
+
+
+def test_einsum_of_half_types_sums_in_single():
+    x = gg.ones((300, 300), dtype="float16")
+    assert_close(gg.einsum("ij,k->k", x, gg.tensor([1e-3], dtype="float16")), [90.0], rtol=2e-3)
+
+
 # ---------------------------------------------------------------------------------------------- degenerate matrices
 def test_determinants_of_singular_matrices():
     x = RANK2

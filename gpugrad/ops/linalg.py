@@ -154,7 +154,9 @@ def _letters(subscripts: str, ranks: tuple[int, ...]) -> tuple[tuple[str, ...], 
             extra = rank - len(term.replace("...", ""))
             if extra < 0:
                 raise ValueError(f"einsum: {term!r} does not fit an operand of {rank} axes")
-            dots = "".join(spare[12 - extra : 12])
+            if extra > len(spare):
+                raise ValueError(f"einsum: no letters are left for the {extra} axes of '...' in {subscripts!r}")
+            dots = "".join(spare[len(spare) - extra :])
             longest = max(longest, dots, key=len)
             term = term.replace("...", dots)
         if len(term) != rank or (not term.isalpha() and term):
@@ -219,12 +221,48 @@ def _contracted(x: Any, tx: str, y: Any, ty: str, keep: str) -> tuple[Any, str]:
 
 
 @lru_cache(4096)
-def _path(terms: tuple[str, ...], out: str, shapes: tuple[Any, ...], optimize: Any) -> list[tuple[int, ...]]:
+def _path(terms: tuple[str, ...], out: str, shapes: tuple[Any, ...], way: Any, limit: int | None) -> list[Any]:
     """Which operands are multiplied next; what becomes of them goes to the end."""
     import opt_einsum
 
-    path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, shapes=True, optimize=optimize)[0]
+    if isinstance(way, tuple):
+        return list(way)
+    options: Any = {"shapes": True, "optimize": way, "memory_limit": limit}
+    path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, **options)[0]
     return path
+
+
+def _way(optimize: Any, n: int) -> tuple[Any, int | None]:
+    """`optimize` for n operands as (how opt_einsum finds the path, how many elements a result may have), or (the path,
+    None).  ValueError for what it may not be.
+    """
+    from opt_einsum.paths import get_path_fn
+
+    way, limit = optimize, None
+    if isinstance(way, (tuple, list)) and len(way) == 2 and isinstance(way[1], (int, float)):
+        way, limit = way[0], int(way[1])
+    if isinstance(way, bool) or callable(way):
+        return way, limit
+    if isinstance(way, str):
+        try:
+            get_path_fn(way)
+        except KeyError as e:
+            raise ValueError(f"einsum: optimize: {e.args[0]}") from None
+        return way, limit
+    path = list(way) if isinstance(way, (tuple, list)) else []
+    path = [tuple(step) if isinstance(step, list) else step for step in path[path[:1] == ["einsum_path"] :]]
+    left = n
+    for step in path:
+        if not isinstance(step, tuple) or not step or len({*step} & {*range(left)}) < len(step):
+            left = 0
+            break
+        left -= len(step) - 1
+    if left != 1:
+        raise ValueError(
+            f"einsum: optimize is opt_einsum's name of a way to find the path, a bool, or a path that leaves one of "
+            f"{n} operands, such as [(0, 1), (0, 1)] for three; not {optimize!r}"
+        )
+    return tuple(path), None
 
 
 def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -246,8 +284,9 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     """Einstein summation, as `numpy.einsum`: 'ij,jk->ik'; with `...`, and with an index repeated in one operand.
 
     Or each operand followed by the list of its indices, and the output's at the end: einsum(x, [0, 1], y, [1, 2],
-    [0, 2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order, as
-    `optimize` says to it.  ValueError if the subscripts do not fit the operands.
+    [0, 2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order:
+    `optimize` is its name of a way to do so, perhaps beside the number of elements that a result may have, or the path,
+    as NumPy has it.  ValueError for another, and if the subscripts do not fit the operands.
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _spelled((subscripts, *operands))  # type: ignore[assignment]
@@ -261,9 +300,10 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     terms, shapes = _fitted(subscripts, terms, tuple([raw(x).shape for x in xs]))
     xs = [x if raw(x).shape == shape else reshape(x, shape) for x, shape in zip(xs, shapes)]
     path = [tuple(range(len(xs)))]
-    if len(xs) > 2:
+    if len(xs) > 2 or (len(xs) == 2 and not {*terms[0]} ^ {*terms[1]} <= {*out}):  # sums are multiplied again
         xs = [astype(x, wide(raw(x).dtype)) for x in xs]
-        path = _path(terms, out, shapes, tuple(optimize) if isinstance(optimize, list) else optimize)
+    if len(xs) > 2 or optimize != "auto":
+        path = _path(terms, out, shapes, *_way(optimize, len(xs)))
     for places in path:
         (x, term), *others = [(xs[i], terms[i]) for i in sorted(places)]
         xs, terms = [[v for i, v in enumerate(vs) if i not in places] for vs in (xs, terms)]
