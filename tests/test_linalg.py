@@ -373,3 +373,25 @@ def test_near_rows_keep_their_distance():
     gx, gy = gradient(gg.cdist, x, y)
     assert_close(gy[0], [np.sqrt(0.5)] * 2, rtol=1e-6)
     assert_close(gx, [[0, 0]], atol=1e-6)
+
+
+def test_a_length_keeps_what_was_given_and_itself():
+    x = gg.tensor(np.random.default_rng(0).standard_normal((50, 40)))
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = la.vector_norm(x, axis=1)
+    kept = {id(v) for n in tape._tape.live() for v in n.saved if hasattr(v, "dtype")}
+    assert kept == {id(x.array), id(y.array)}
+
+
+def test_lengths_below_a_tiny_eps():
+    x = np.array([[0.0, 0.0], [3e-13, 4e-13], [3.0, 4.0]], np.float32)
+    assert_close(gg.nn.l2_normalize(gg.tensor(x), eps=1e-25), [[0, 0], [0.6, 0.8], [0.6, 0.8]])
+    assert_close(gradient(lambda x: gg.nn.l2_normalize(x, eps=1e-3), x[:1]), [[1e3, 1e3]], rtol=1e-6)
+
+
+def test_dtypes_of_norms():
+    x = gg.tensor([3.0, 4.0])
+    assert la.vector_norm(x, dtype="float64").dtype == la.vector_norm(x, ord=1, dtype="float64").dtype == np.float64
+    assert la.matrix_norm(gg.ones((2, 2)), 2, dtype="float64").dtype == np.float64
+    assert la.vector_norm(gg.tensor([3, 4])).item() == 5 and la.vector_norm(gg.tensor([3 + 4j])).dtype == np.float32

@@ -1,4 +1,4 @@
-"""Products: matmul, tensordot, einsum.  Half types accumulate in float32."""
+"""Products: matmul, tensordot, einsum; the norm of vectors.  Half types accumulate in float32."""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..dtypes import float16, float32, is_inexact, wide
+from ..dtypes import DTypeLike, as_dtype, default_float, float16, float32, is_inexact, wide
 from ..forward import boxed, checked_axes, fit
 from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
@@ -22,7 +22,7 @@ from ..op import op
 from .casting import astype
 from .index import getitem
 from .logic import equal, not_equal, where
-from .math import abs, multiply, pow, sqrt, square
+from .math import abs, conj, multiply, pow
 from .reduce import max as largest, min as smallest, sum
 from .shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
@@ -348,25 +348,50 @@ def _powers(size: Any, p: float) -> Any:
     return where(zero, 0.0 if p > 0 else math.inf, pow(where(zero, 1.0, size), p))
 
 
-def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
+def _length_rule(g: Any, x: Any, out: Any, axis: Any, keepdims: bool) -> Any:
+    if not keepdims:
+        axes = checked_axes("vector_norm", axis, len(raw(x).shape))
+        g, out = expand_dims(g, axes), expand_dims(out, axes)
+    zero = equal(raw(out), 0)
+    return where(zero, 0, g) / where(zero, 1, out) * (conj(x) if x.dtype.kind == "c" else x)
+
+
+@op(x=_length_rule, name="vector_norm")
+def _length(xp: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
+    """√Σ|x|²; its gradient is 0 where it is 0."""
+    squares = xp.square(x.real) + xp.square(x.imag) if x.dtype.kind == "c" else xp.square(x)
+    return xp.sqrt(squares.sum(axis=axis, keepdims=keepdims))
+
+
+def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2, *, dtype: DTypeLike = None) -> Any:
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
-    Half types are computed in float32.
+    dtype: x is taken in this one first.  Half types are computed in float32.
 
     Kinks: 0 at each 0; shared among ties.
     """
     if isinstance(ord, str):
         raise ValueError(f"vector_norm: ord is a number, not {ord!r}; linalg.matrix_norm has 'fro' and 'nuc'")
     x = boxed(x, "vector_norm")
-    size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}
+    x = x if dtype is None else astype(x, as_dtype(dtype))
+    d = x.dtype
+    if ord == 2:
+        axes = None if axis is None else checked_axes("vector_norm", axis, len(raw(x).shape))
+        full = astype(x, wide(d if is_inexact(d) else default_float()))
+        return astype(_length(full, axis=axes, keepdims=keepdims), _real(d) if is_inexact(d) else default_float())
+    size, over = abs(astype(x, wide(d)) if is_inexact(d) else x), {"axis": axis, "keepdims": keepdims}
     if ord in (1, math.inf, -math.inf):
         out = {1: sum, math.inf: largest, -math.inf: smallest}[ord](size, **over)
     elif ord == 0:
         out = sum(astype(not_equal(size, 0), size.dtype), **over)
     else:
-        total = sum(square(size) if ord == 2 else _powers(size, ord), **over)
+        total = sum(_powers(size, ord), **over)
         zero = equal(total, 0)
-        total = where(zero, 1.0, total)
-        out = where(zero, 0.0, sqrt(total) if ord == 2 else pow(total, 1 / ord))
-    return astype(out, abs(raw(x)).dtype) if is_inexact(x.dtype) else out
+        out = where(zero, 0.0, pow(where(zero, 1.0, total), 1 / ord))
+    return astype(out, _real(d)) if is_inexact(d) else out
+
+
+def _real(dtype: np.dtype) -> np.dtype:
+    """The dtype of the absolute values of an inexact one."""
+    return np.finfo(dtype).dtype if dtype.kind == "c" else dtype
