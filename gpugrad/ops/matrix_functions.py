@@ -10,8 +10,10 @@ from typing import Any
 
 from ..array import xp as xp_of
 from ..core import raw
+from ..dtypes import DTypeLike, as_dtype
+from ..forward import boxed, checked_axes
 from ..op import op
-from .casting import zeros_like
+from .casting import astype, zeros_like
 from .decompositions import svdvals
 from .index import getitem
 from .linalg import product_op, vector_norm
@@ -105,27 +107,35 @@ _SUMS = {1: (-2, largest), -1: (-2, smallest), math.inf: (-1, largest), -math.in
 _VALUES = {"nuc": sum, 2: largest, -2: smallest}
 
 
-def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[int, int] = (-2, -1)) -> Any:
+def matrix_norm(
+    x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[int, int] = (-2, -1), *, dtype: DTypeLike = None
+) -> Any:
     """The norm of each matrix: "fro" √Σ|x|², "nuc" the sum of singular values, 2 the largest, -2 the smallest; 1 the
     largest sum of |x| down a column, -1 the smallest; inf the largest along a row, -inf the smallest.
 
-    axis: those of rows and columns.  ValueError for another ord.
+    axis: those of rows and columns.  dtype: x is taken in this one first.  ValueError for other axes
+    and for another ord.
 
     Kinks: "fro" of zeros has gradient 0; "nuc", 2 and -2 have at a singular value of 0, and at equal ones, the gradient
     by the vectors that the SVD chose, shared among ties; the others share among ties.
     """
+    x = boxed(x, "matrix_norm")
+    x = x if dtype is None else astype(x, as_dtype(dtype))
     given = matrices("matrix_norm", x)
+    axes = checked_axes("matrix_norm", axis, raw(given).ndim)
+    if len(axes) != 2:
+        raise ValueError(f"matrix_norm: axis is two axes, those of rows and columns, not {axis}")
     if ord in ("fro", "f", None):
-        return narrowed(vector_norm(given, axis=axis, keepdims=keepdims), x)
+        return narrowed(vector_norm(given, axis=axes, keepdims=keepdims), x)
     if ord not in _SUMS and ord not in _VALUES:
         raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
-    a = given if tuple(axis) == (-2, -1) else moveaxis(given, axis, (-2, -1))
+    n = raw(given).ndim
+    a = given if axes == (n - 2, n - 1) else moveaxis(given, axes, (-2, -1))
     if ord in _VALUES:
         out = _VALUES[ord](svdvals(a), axis=-1)
     else:
         along, choose = _SUMS[ord]
         out = choose(sum(abs(a), axis=along), axis=-1)
     if keepdims:
-        n = raw(given).ndim
-        out = expand_dims(out, tuple(sorted(i % n for i in axis)))
+        out = expand_dims(out, tuple(sorted(axes)))
     return narrowed(out, x)
