@@ -1,5 +1,7 @@
 """Losses: what they refuse, and what they answer at the ends of their range."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -200,6 +202,21 @@ def test_losses_of_nothing():
         assert np.isnan(f(x.detach(), x.detach()).item())
 
 
+def test_multilabel_margin_looks_at_the_labels_only():
+    """(rows, most labels, classes), not (rows, classes, classes)."""
+    labels = np.full((8, 512), -1)
+    labels[:, 0] = np.arange(8)
+    x = gg.tensor(np.zeros((8, 512)), requires_grad=True)
+    tracemalloc.start()
+    loss = nn.multilabel_margin_loss(x, labels)
+    gg.grad(loss, x)
+    peak, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert loss.item() == pytest.approx(511 / 512) and peak < 8 * 512 * 8 * 40
+    x = gg.tensor(np.ones((2, 3)), requires_grad=True)
+    y = nn.multilabel_margin_loss(x, [[-1, 0, 1], [-1, 2, 2]])
+    assert y.item() == 0 and not gg.grad(y, x)[0].numpy().any()
+
+
 # ---------------------------------------------------------------------------------------------- ctc
 
 
@@ -259,6 +276,7 @@ def test_ctc_with_classes_that_cannot_be():
         (([[1, 2]] * 3, [5] * 2, [2] * 3), ValueError, "input_lengths are 3 integers"),
         (([[1, 2]] * 3, [5] * 3, [-1, 0, 1]), ValueError, "target_lengths are 3 integers from 0 on, given"),
         (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 4), ValueError, r"a blank in 0..3, given 5 times and blank 4"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 0.5), ValueError, r"a blank in 0..3, given 5 times and blank 0.5"),
         (([[1, 2]] * 3, [5] * 3, [2] * 3, "avg"), ValueError, "reduction is"),
     ],
 )

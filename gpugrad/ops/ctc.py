@@ -17,6 +17,7 @@ from ..core import raw
 from ..dtypes import is_float
 from ..forward import boxed, indices, placed
 from ..op import op
+from .attention import LOW
 from .choice import clip
 from .index import getitem, put_add
 from .logic import where
@@ -25,8 +26,6 @@ from .math import divide, exp, multiply, subtract
 from .reduce import logsumexp
 from .shape import concat, expand_dims, squeeze, stack, unstack
 from .softmax import within
-
-LOW = -1e30  # the logarithm of no probability: of infinities the gradients would be NaN
 
 
 # ---------------------------------------------------------------------------------------------- the ways
@@ -135,7 +134,7 @@ def ctc_loss(
     alone = raw(x).ndim == 2
     (x,), dtype = operands("ctc_loss", expand_dims(x, 1) if alone else x)
     times, rows, classes = raw(x).shape
-    if not times or not 0 <= blank < classes:
+    if not times or not hasattr(blank, "__index__") or not 0 <= blank < classes:
         raise ValueError(
             f"ctc_loss: needs a time and a blank in 0..{classes - 1}, given {times} times and blank {blank!r}"
         )
