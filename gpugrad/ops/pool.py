@@ -13,7 +13,7 @@ import numpy as np
 from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import is_inexact, wide
-from ..forward import as_float, boxed
+from ..forward import as_float, boxed, select
 from ..op import op
 from .logic import const
 from .windows import Lengths, Windows, canvas, numbers, padded, place, spatial
@@ -40,10 +40,11 @@ def _largest(xp: Any, x: Any, *, at: Windows) -> tuple[Any, Any]:
     out = x[(..., *elements)].copy()
     which = xp.zeros(out.shape, first.dtype) + xp.asarray(first)
     for i, (_, elements) in enumerate(others, 1):
-        v = x[(..., *elements)]
-        better = (v > out) | (v != v)
-        which = xp.maximum(which, better * first.dtype.type(i))
-        out = xp.maximum(out, v)
+        v = xp.ascontiguousarray(x[(..., *elements)])
+        better = v > out
+        better |= v != v
+        xp.maximum(which, better * first.dtype.type(i), out=which)
+        xp.maximum(out, v, out=out)
     return out, which
 
 
@@ -60,9 +61,10 @@ largest_and_which = op(
 def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     """g added to zeros, each at the element `which` of its window."""
     whole, out = canvas(xp, g.shape[: -len(at.size)], at, wide(g.dtype))
+    part, zero = g.astype(whole.dtype, copy=False), whole.dtype.type(0)
     for i, (_, elements) in enumerate(at.offsets()):
         some = whole[(..., *elements)]
-        some += xp.where(which == i, g.astype(whole.dtype, copy=False), whole.dtype.type(0))
+        some += select(xp, which == i, part, zero)
     return xp.ascontiguousarray(out).astype(g.dtype, copy=False)
 
 
@@ -109,8 +111,11 @@ def mean_spread(xp: Any, g: Any, *, at: Windows, share: Any) -> Any:
         lengths = (*part.shape[:axis], whole.shape[axis], *part.shape[axis:][1:])
         spread = whole if axis == -len(at.size) else xp.zeros(lengths, dtype)
         for elements in _along(at, axis):
-            some = spread[elements]
-            some += part
+            if at.stride[axis] >= at.reach[axis]:  # windows that do not meet
+                spread[elements] = part
+            else:
+                some = spread[elements]
+                some += part
         part = spread
     return xp.ascontiguousarray(out).astype(g.dtype, copy=False)
 
