@@ -24,6 +24,11 @@ Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, row
             r"arrays of shapes \(2, 3\), \(2, 4\) do not fit",
         ),
         (lambda: nn.l1_loss(X(2), X(2), "avg"), ValueError, "reduction is 'mean', 'sum' or 'none', not 'avg'"),
+        (
+            lambda: nn.mse_loss(X(2, 3), X(2, 3), weight=X(3)),
+            ValueError,
+            r"weight has shape \(3,\); it has that",
+        ),
         (lambda: nn.huber_loss(X(2), X(2) + 1j), TypeError, "huber_loss: takes real arrays, given complex128"),
         (
             lambda: nn.huber_loss(X(2), X(2), delta=X(1)),

@@ -62,8 +62,8 @@ def scaled_dot_product_attention(
             mask = split(mask) if mask.shape[-3] > 1 else expand_dims(mask, -3)
     scores = _scores(raw(query), raw(key), raw(value), raw(mask))
     seed, offset = own().take(device_of(raw(query)), math.prod(scores)) if dropout_p else (0, 0)
-    scale = max(width, 1) ** -0.5 if scale is None else plain(_NAME, "scale", scale)
-    how = ops.How(is_causal, scale, float(dropout_p), seed, offset)
+    by = max(width, 1) ** -0.5 if scale is None else plain(_NAME, "scale", scale)
+    how = ops.How(is_causal, by, float(dropout_p), seed, offset)
     bias = isinstance(mask, Tensor) and mask.node is not None and is_float(mask.dtype)
     out = ops.attention(query, key, value, mask, how=how, bias=bias)
     return reshape(out, (*scores[:-4], shapes[0][-3], rows, features)) if grouped else out
