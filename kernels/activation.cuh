@@ -25,7 +25,9 @@ template <int ACT, typename C> DEVICE C pull(C g, C s) {
     if constexpr (ACT == GELU_TANH) {
         C t = tanh(gelu_inner(s));
         C inner = C(0.7978845608028654) * (C(1) + C(3 * 0.044715) * s * s);
-        return g * (C(0.5) * (C(1) + t) + C(0.5) * s * (C(1) - t * t) * inner);
+        C bend = C(1) - t * t;
+        if (bend > C(0)) bend *= C(0.5) * s * inner;  // far out, where bend is 0, inner may be infinite
+        return g * (C(0.5) * (C(1) + t) + bend);
     }
     if constexpr (ACT == SILU) {
         C y = logistic(s);

@@ -88,9 +88,50 @@ def test_tails():
     assert_close(gg.grad(gg.atan2(x, y), [x, y])[0], [1 / 6e-30], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "f, x, order, expected",
+    [
+        (gg.expm1, -18.0, 1, 1.522998e-8), (nn.elu, -18.0, 1, 1.522998e-8), (nn.elu, -12.0, 1, 6.144212e-6),
+        (functools.partial(nn.celu, alpha=0.7), -12.0, 1, 3.588823e-8), (nn.log_sigmoid, -18.0, 2, -1.522998e-8),
+        (gg.asin, 1e-8, 2, 1e-8), (gg.acos, 1e-8, 2, -1e-8), (gg.atanh, 1e-8, 2, 2e-8), (gg.asin, -1.0, 2, -INF),
+        (gg.atanh, 1.0, 2, INF), (lambda x: gg.logaddexp(x, 1.0), 30.0, 2, 2.543666e-13),
+        (lambda x: gg.logaddexp(x, 1e8), 1e8, 1, 0.5), (lambda x: gg.logaddexp2(x, 1e8), 1e8, 1, 0.5),
+        (lambda x: gg.logaddexp2(x, 1e8), 1e8, 2, np.log(2) / 4), (lambda x: gg.logaddexp(x, INF), INF, 1, 1.0),
+        (lambda x: gg.logaddexp(x, -INF), -INF, 1, 0.0),
+    ],
+)  # fmt: skip
+def test_no_digits_are_lost_in_float32(f, x, order, expected):
+    with np.errstate(divide="ignore"):
+        assert_close(derivative(f, np.array([x], np.float32), order), [expected], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("f", [nn.gelu, functools.partial(nn.gelu, approximate="tanh"), nn.softsign])
+def test_derivatives_at_the_ends_of_the_range(f):
+    far = np.array([1e10, 1e19, 2e19, 3e38], np.float32)
+    for x, slope in ((far, 0 if f is nn.softsign else 1), (-far, 0)):
+        for dtype in ("float32", "bfloat16"):
+            with np.errstate(over="ignore"):
+                assert_close(derivative(f, gg.tensor(x, dtype=dtype).array), [slope] * 4, atol=1e-19)
+                assert_close(derivative(f, gg.tensor(x, dtype=dtype).array, 2), [0] * 4, atol=1e-19)
+
+
+def test_bounds_are_those_that_the_dtype_rounds_to():
+    x = gg.tensor([5.0, -5.0, 0.1], dtype="bfloat16", requires_grad=True)
+    assert gg.grad(gg.sum(nn.hardtanh(x, -0.7, 0.7)), x)[0].tolist() == [0, 0, 1]
+    x = gg.tensor([0.30078125, -0.30078125], dtype="bfloat16", requires_grad=True)
+    for low, high in ((-0.3, 0.3), (gg.tensor(-0.3, dtype="bfloat16"), 0.3), (-0.3, gg.tensor(0.3, dtype="bfloat16"))):
+        assert gg.grad(gg.sum(gg.clip(x, low, high)), x)[0].tolist() == [1, 1]
+
+
+def test_logaddexp_in_float16():
+    x, y = [gg.tensor([1000.0, 3.0], dtype="float16", requires_grad=True) for _ in range(2)]
+    for f in (gg.logaddexp, gg.logaddexp2):
+        assert [g.tolist() for g in gg.grad(gg.sum(f(x, y)), [x, y])] == [[0.5, 0.5]] * 2
+
+
 BY_OUTPUT = {
-    "relu": nn.relu, "relu6": nn.relu6, "hardtanh": nn.hardtanh, "hardsigmoid": nn.hardsigmoid, "elu": nn.elu,
-    "selu": nn.selu, "celu": nn.celu, "leaky_relu": nn.leaky_relu, "hardshrink": nn.hardshrink,
+    "relu": nn.relu, "relu6": nn.relu6, "hardtanh": nn.hardtanh, "hardsigmoid": nn.hardsigmoid,
+    "leaky_relu": nn.leaky_relu, "hardshrink": nn.hardshrink,
     "softshrink": nn.softshrink, "sigmoid": nn.sigmoid, "tanh": gg.tanh, "log_sigmoid": nn.log_sigmoid,
     "exp": gg.exp, "sqrt": gg.sqrt, "rsqrt": gg.rsqrt, "cbrt": gg.cbrt, "reciprocal": gg.reciprocal, "asinh": gg.asinh,
     "softmax": nn.softmax, "log_softmax": nn.log_softmax,
@@ -196,7 +237,7 @@ def test_axes_of_rows_that_are_not_there():
 @pytest.mark.parametrize(
     ("f", "error", "words"),
     [
-        (lambda x: nn.elu(x, alpha=-1.0), ValueError, "elu: alpha is 0 or more"),
+        (lambda x: nn.elu(x, scale=0.0), ValueError, "elu: scale and input_scale are above 0, given 0.0 and 1.0"),
         (lambda x: nn.celu(x, alpha=0.0), ValueError, "celu: alpha is above 0, not 0.0"),
         (lambda x: nn.hardtanh(x, 1.0, -1.0), ValueError, "hardtanh: min_val 1.0 is above max_val -1.0"),
         (lambda x: nn.hardshrink(x, -0.1), ValueError, "hardshrink: lambd is 0 or more, not -0.1"),

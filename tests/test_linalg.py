@@ -6,6 +6,7 @@ import pytest
 import gpugrad as gg
 from gpugrad import linalg as la
 from gpugrad.array import xp
+from gpugrad.ops import solve
 from gpugrad.ops.decompositions import checked_factor
 from gpugrad.ops.determinant import cofactors
 from gpugrad.testing import assert_close, check_grads
@@ -31,10 +32,12 @@ def test_singular_matrices():
     x = gg.tensor(np.stack([np.eye(2), SINGULAR]))
     for name, f in (
         ("inv", la.inv), ("solve", lambda x: la.solve(x, [1.0, 2.0])), ("inv", lambda x: la.matrix_power(x, -1)),
-        ("solve_triangular", lambda x: la.solve_triangular(x * 0, [1.0, 2.0])),
     ):  # fmt: skip
         with pytest.raises(la.LinAlgError, match=f"{name}: a matrix is singular.*pinv.*given float64"):
             f(x)
+    if gg.default_device() == "cpu":  # a GPU is not waited for
+        with pytest.raises(la.LinAlgError, match="solve_triangular: a matrix is singular.*pinv.*given float64"):
+            la.solve_triangular(x * 0, [1.0, 2.0])
     with pytest.raises(la.LinAlgError, match="cholesky: a matrix is not positive definite"):
         la.cholesky(-x)
     sign, size = la.slogdet(x)
@@ -192,12 +195,26 @@ def test_triangles():
     assert_close(la.solve_triangular(low, b, left=False), np.linalg.solve(np.tril(x).T, b.numpy()))
 
 
-def test_triangles_by_blocks():
+@pytest.mark.parametrize("scipys", [True, False])
+def test_triangles_keep_their_digits(monkeypatch, scipys):
+    """Of one triangle, of several, and of one with several right-hand sides; with SciPy's function and without."""
+    if not scipys:
+        monkeypatch.setattr(solve, "_lapacks", lambda: None)
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((2, 200, 200)) / 20 + np.eye(200) * 2, rng.standard_normal((200, 3))
-    for upper in (False, True):
-        x = la.solve_triangular(gg.tensor(a), gg.tensor(b), upper=upper)
-        assert_close(x, np.linalg.solve((np.triu if upper else np.tril)(a), b), rtol=1e-10, atol=1e-10)
+    ill = (np.eye(40) + np.tril(rng.standard_normal((2, 40, 40)), -1) / 2) * 10.0 ** np.linspace(-13, 0, 40)
+    for n, a in ((40, ill), (200, rng.standard_normal((2, 200, 200)) / 20 + np.eye(200) * 2)):
+        for upper in (False, True):
+            a, cut = (a.swapaxes(-1, -2), np.triu) if upper else (a, np.tril)
+            for unit in (False, True):
+                t = cut(a, 1 if upper else -1) + np.eye(n) if unit else cut(a)
+                b = rng.standard_normal((2, n, 3))
+                for m, given in ((a, t), (a[0], t[0])):
+                    x = la.solve_triangular(gg.tensor(m), gg.tensor(b), upper=upper, unit_diagonal=unit).numpy()
+                    assert (np.abs(given @ x - b) <= 1e-13 * (np.abs(given) @ np.abs(x))).all()
+    known = rng.standard_normal((2, 40, 2))
+    assert np.linalg.cond(ill[0]) > 1e12
+    for m, x in ((ill, known), (ill[0], known[0])):
+        assert_close(la.solve_triangular(gg.tensor(m), gg.tensor(m @ x)), x, rtol=1e-13, atol=1e-13)
 
 
 def test_complex_numbers():
@@ -262,6 +279,25 @@ def test_large_exponents():
     expected = np.array([[np.cos(500), np.sin(500)], [-np.sin(500), np.cos(500)]])
     assert_close(la.matrix_exp(gg.tensor(x)), expected, rtol=1e-9, atol=1e-9)
     assert_close(la.matrix_exp(gg.zeros((2, 2))), np.eye(2))
+
+
+def test_the_gradient_of_an_exponential_is_linear():
+    rng = np.random.default_rng(0)
+    x = gg.tensor(rng.standard_normal((2, 4, 4)).astype(np.float32))
+    seed = rng.standard_normal((2, 4, 4)).astype(np.float32)
+    seed[1] = 0
+
+    def back(scale):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = la.matrix_exp(x)
+        return tape.gradient(y, x, output_gradients=gg.tensor(seed * np.float32(scale))).numpy()
+
+    for scale in (2.0**16, 2.0**-40, 2.0**100):
+        assert_close(back(scale) / np.float32(scale), back(1.0), rtol=1e-6)
+    assert (back(1.0)[1] == 0).all()
+    check_grads(la.matrix_exp, [np.array([[0.0, 1e-3], [30.0, 0.0]])])
+    assert_close(gradient(la.matrix_exp, np.zeros((2, 2))), np.ones((2, 2)))
 
 
 def test_near_rows_keep_their_distance():

@@ -96,6 +96,32 @@ def test_cumlogsumexp_does_not_overflow():
     assert gg.cumlogsumexp(x).tolist() == x.tolist() and gg.logsumexp(x, axis=1).tolist() == [-inf, 0]
 
 
+def test_gradients_of_logsumexp_do_not_come_from_a_rounded_result():
+    for x in (np.full(2, 1e8, np.float32), np.full(2, 1000, np.float16), np.full(2, 1000, "bfloat16")):
+        t = gg.tensor(x, requires_grad=True)
+        assert gg.grad(gg.logsumexp(t), t)[0].tolist() == [0.5, 0.5]
+        assert gg.grad(gg.sum(gg.cumlogsumexp(t)), t)[0].tolist() == [1.5, 0.5]
+    x = gg.tensor(np.array([nan, 1.0]), requires_grad=True)
+    assert np.isnan(gg.grad(gg.logsumexp(x), x)[0].numpy()).all()
+    check_grads(gg.logsumexp, [np.array([0.0, -900.0, 900.0, 899.0])])
+
+
+def test_logsumexp_of_nothing():
+    assert gg.logsumexp(gg.zeros((0, 3))).item() == -inf
+    assert gg.logsumexp(gg.zeros((0, 3), "float16"), 0, True).tolist() == [[-inf] * 3]
+    x = gg.tensor(np.zeros((2, 0)), requires_grad=True)
+    assert gg.grad(gg.sum(gg.logsumexp(x, axis=1)), x)[0].shape == (2, 0)
+
+
+def test_cotangents_do_not_take_products_out_of_range():
+    for f, last in ((gg.prod, lambda y: y), (gg.cumprod, lambda y: y[-1])):
+        for v, g, expected in (([1e-30, 1], 1e-10, [1e-10, 0]), ([1e30, 1], 1e10, [1e10, inf])):
+            x = gg.tensor(np.array(v, np.float32), requires_grad=True)
+            with np.errstate(all="ignore"):
+                got = gg.grad(last(f(x)), x, gg.tensor(np.float32(g)))[0]
+            assert_close(got, np.array(expected, np.float32), rtol=1e-6, atol=2e-40)
+
+
 def test_half_scans_accumulate_in_float32():
     for dtype in ("float16", "bfloat16"):
         ones = gg.ones(1000, dtype=dtype)

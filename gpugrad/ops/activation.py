@@ -20,6 +20,7 @@ from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask
 from ..kernels import usable
 from ..op import op
 from .casting import astype
+from .choice import clip
 from .logic import where
 from .math import exp, expm1, square, tanh
 
@@ -136,7 +137,7 @@ def real_float(x: Any) -> Any:
     """x in a float dtype.  TypeError for complex numbers, which have no order."""
     x = as_float(x)
     if x.dtype.kind == "c":
-        raise TypeError(f"x is real: complex numbers have no order (given {x.dtype})")
+        raise TypeError("x is real: complex numbers have no order")
     return x
 
 
@@ -251,6 +252,9 @@ mish = op(_mish, name="mish", x=lambda g, x: mish_grad(g, x))
 mish_grad = op(_mish_grad, name="mish_grad", g=lambda h, x: mish_grad(h, x), x=lambda h, g, x: h * g * _mish_curve(x))
 
 
+_FLAT = 40.0  # beyond ±40 both forms are x or 0 in float64, too; powers of x would be inf - inf or inf times 0
+
+
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
     return _narrow(z * special(z).ndtr(z), x)
@@ -284,7 +288,7 @@ def _inner(z: Any) -> Any:
 
 def _gelu_tanh_grad(xp: Any, g: Any, x: Any) -> Any:
     """g times the slope of ½ x (1 + t), where t is the tanh."""
-    z = _wide(x)
+    z = xp.clip(_wide(x), -_FLAT, _FLAT)
     t = xp.tanh(_inner(z))
     slope = z * z
     slope *= 3 * 0.044715 * SQRT_2_PI
@@ -298,7 +302,7 @@ def _gelu_tanh_grad(xp: Any, g: Any, x: Any) -> Any:
 
 
 def _gelu_tanh_curve(x: Any) -> Any:
-    x = _widened(x)
+    x = clip(_widened(x), -_FLAT, _FLAT)
     t = tanh((x * x * 0.044715 + 1) * x * SQRT_2_PI)
     first = (x * x * (3 * 0.044715) + 1) * SQRT_2_PI  # derivatives of what is in the tanh
     second = x * (6 * 0.044715 * SQRT_2_PI)
@@ -306,7 +310,7 @@ def _gelu_tanh_curve(x: Any) -> Any:
 
 
 def _gelu_curve(x: Any) -> Any:
-    squared = square(_widened(x))
+    squared = square(clip(_widened(x), -_FLAT, _FLAT))
     return exp(squared * -0.5) * ((2 - squared) * INV_SQRT_2PI)
 
 

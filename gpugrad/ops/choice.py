@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import ml_dtypes
@@ -64,8 +65,8 @@ def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
 def _inside(x: Any, low: Any, high: Any) -> Any:
     inside = x == x
     if low is not None:
-        inside = inside & (x >= low)
-    return inside if high is None else inside & (x <= high)
+        inside = inside & operator.ge(*pair(x, low))  # a bound that is a number is rounded to the dtype of x
+    return inside if high is None else inside & operator.le(*pair(x, high))
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Any:

@@ -181,27 +181,31 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     return told("take_along_axis", _getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
 
 
+def picked(name: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index of `gather`, checked."""
+    indices = placed(indices, x)
+    axis = checked_axis(name, axis, x.ndim)
+    if indices.ndim != x.ndim:
+        raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {x.ndim}")
+    for i, (m, n) in enumerate(zip(indices.shape, x.shape)):
+        if i != axis and m > n:
+            raise ValueError(
+                f"Size does not match at dimension {i} expected index {list(indices.shape)} to be no larger than self "
+                f"{list(x.shape)} apart from dimension {axis}"
+            )
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < x.shape[axis]:
+        wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+        raise IndexError(f"{name}: index {wrong} is out of bounds for dimension {axis} with size {x.shape[axis]}")
+    return _key_along(indices, axis, indices.shape)
+
+
 def gather(x: Any, indices: Any, axis: int) -> Any:
     """out[i, j] = x[indices[i, j], j] along the first axis, and so on: `indices` may be shorter than x elsewhere.
 
     IndexError for an index that is negative or out of bounds; ValueError for another number of axes, or longer ones.
     """
     x = boxed(x, "gather")
-    array = raw(x)
-    indices = placed(indices, array)
-    axis = checked_axis("gather", axis, array.ndim)
-    if indices.ndim != array.ndim:
-        raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {array.ndim}")
-    for i, (m, n) in enumerate(zip(indices.shape, array.shape)):
-        if i != axis and m > n:
-            raise ValueError(
-                f"Size does not match at dimension {i} expected index {list(indices.shape)} to be no larger than self "
-                f"{list(array.shape)} apart from dimension {axis}"
-            )
-    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < array.shape[axis]:
-        wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
-        raise IndexError(f"gather: index {wrong} is out of bounds for dimension {axis} with size {array.shape[axis]}")
-    return _getitem(x, key=_key_along(indices, axis, indices.shape))
+    return _getitem(x, key=picked("gather", raw(x), indices, axis))
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:

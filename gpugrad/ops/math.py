@@ -195,34 +195,48 @@ def copysign(xp: Any, x: Any, y: Any) -> Any:
 # ---------------------------------------------------------------------------------------------- exponentials
 exp = op(ufunc("exp", True, "exp(x)."), x=lambda g, out: g * out)
 exp2 = op(ufunc("exp2", True, "2 ** x."), x=lambda g, out: g * (out * LN2))
-expm1 = op(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, out: g * (out + 1))
+expm1 = op(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, x: g * exp(x))
 log = op(ufunc("log", True, "The natural logarithm."), x=lambda g, x: g / x)
 log2 = op(ufunc("log2", True, "The logarithm to base 2."), x=lambda g, x: g / (x * LN2))
 log10 = op(ufunc("log10", True, "The logarithm to base 10."), x=lambda g, x: g / (x * LN10))
 log1p = op(ufunc("log1p", True, "log(1 + x), exact for small x."), x=lambda g, x: g / (x + 1))
 
 
-def _weight(x: Any, out: Any, power: Any) -> Any:
-    """power(x - out), the part of one operand in the sum: 0 where both are -inf, 1 where it is the inf."""
-    same = raw(x) == raw(out)
-    return where(raw(out) == -INF, 0, power(where(same, 0, x - out)))
+@op(x=lambda g, x: g * (_share(x) * _share(-x)))
+def _share(xp: Any, x: Any) -> Any:
+    """1 / (1 + exp(-x)).  Its rule goes by x: 1 less the output has no digits where that is 1."""
+    return xp.exp(xp.minimum(x, x.dtype.type(0))) / (xp.exp(-xp.abs(x)) + 1)
 
 
-def _log_of_sum(forward: Any, power: Any) -> Any:
-    return op(forward, x=lambda g, x, out: g * _weight(x, out, power), y=lambda g, y, out: g * _weight(y, out, power))
+def _weight(x: Any, y: Any, scale: float) -> Any:
+    """The part of x in the sum: 0 where both are -inf, 1 for each that is the inf."""
+    equal = (raw(x) == raw(y)) & ((raw(x) == INF) | (raw(x) == -INF))
+    return _share((x - where(equal, 0, y)) * scale)
+
+
+def _log_of_sum(forward: Any, scale: float) -> Any:
+    return op(forward, x=lambda g, x, y: g * _weight(x, y, scale), y=lambda g, x, y: g * _weight(y, x, scale))
 
 
 _NEVER = ", without overflow.\n\nKink: 0 for both where both are -inf."
-logaddexp = _log_of_sum(ufunc("logaddexp", True, f"log(exp(x) + exp(y)){_NEVER}"), exp)
-logaddexp2 = _log_of_sum(ufunc("logaddexp2", True, f"The logarithm to base 2 of 2 ** x + 2 ** y{_NEVER}"), exp2)
+logaddexp = _log_of_sum(ufunc("logaddexp", True, f"log(exp(x) + exp(y)){_NEVER}"), 1.0)
+logaddexp2 = _log_of_sum(ufunc("logaddexp2", True, f"The logarithm to base 2 of 2 ** x + 2 ** y{_NEVER}"), LN2)
 
 
 # ---------------------------------------------------------------------------------------------- trigonometry
 sin = op(ufunc("sin", True, "The sine."), x=lambda g, x: g * cos(x))
 cos = op(ufunc("cos", True, "The cosine."), x=lambda g, x: -g * sin(x))
 tan = op(ufunc("tan", True, "The tangent."), x=lambda g, out: g * (out * out + 1))
-asin = op(ufunc("arcsin", True, "The inverse sine."), name="asin", x=lambda g, x: g / sqrt((1 - x) * (1 + x)))
-acos = op(ufunc("arccos", True, "The inverse cosine."), name="acos", x=lambda g, x: -g / sqrt((1 - x) * (1 + x)))
+
+
+@op(x=lambda g, x: g * (x * -2))
+def _co_square(xp: Any, x: Any) -> Any:
+    """1 - x², exact near ±1; the sum of its factors' derivatives would not be, near 0."""
+    return (1 - x) * (1 + x)
+
+
+asin = op(ufunc("arcsin", True, "The inverse sine."), name="asin", x=lambda g, x: g / sqrt(_co_square(x)))
+acos = op(ufunc("arccos", True, "The inverse cosine."), name="acos", x=lambda g, x: -g / sqrt(_co_square(x)))
 atan = op(ufunc("arctan", True, "The inverse tangent."), name="atan", x=lambda g, x: g / (x * x + 1))
 
 
@@ -257,9 +271,7 @@ acosh = op(
     name="acosh",
     x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)),
 )
-atanh = op(
-    ufunc("arctanh", True, "The inverse hyperbolic tangent."), name="atanh", x=lambda g, x: g / ((1 - x) * (1 + x))
-)
+atanh = op(ufunc("arctanh", True, "The inverse hyperbolic tangent."), name="atanh", x=lambda g, x: g / _co_square(x))
 deg2rad = op(ufunc("deg2rad", True, "π x / 180, degrees as radians."), x=lambda g: g * (math.pi / 180))
 rad2deg = op(ufunc("rad2deg", True, "180 x / π, radians as degrees."), x=lambda g: g * (180 / math.pi))
 

@@ -51,10 +51,25 @@ THETA = 5.371920351148152
 
 
 def _exp_rule(g: Any, x: Any) -> Any:
-    """exp of [[xᵀ, g], [0, xᵀ]] has the derivative of exp at xᵀ along g in its corner (Van Loan 1978)."""
+    """exp of [[xᵀ, g], [0, xᵀ]] has the derivative of exp at xᵀ along g in its corner (Van Loan 1978).
+
+    There g is as large as x: a larger one would be what the scaling is for, and cost x its digits.
+    """
     n, xt = raw(x).shape[-1], matrix_transpose(x)
-    block = concat([concat([xt, g], -1), concat([zeros_like(xt), xt], -1)], -2)
-    return getitem(_matrix_exp(block), (..., slice(n), slice(n, None)))
+    scale = _alike(raw(g), raw(x))
+    block = concat([concat([xt, g * scale], -1), concat([zeros_like(xt), xt], -1)], -2)
+    return getitem(_matrix_exp(block), (..., slice(n), slice(n, None))) / scale
+
+
+def _alike(g: Any, x: Any) -> Any:
+    """For each matrix the power of two by which g becomes about as large as x, or as 1."""
+    xp = xp_of(g)
+    if not g.size:
+        return 1.0
+    gs, xs = [xp.abs(m).sum(axis=-1).max(axis=-1)[..., None, None] for m in (g, x.swapaxes(-1, -2))]
+    usual = xp.isfinite(gs) & xp.isfinite(xs) & (gs > 0)
+    ratio = xp.log2(xp.maximum(xp.where(usual, xs, 1), 1)) - xp.log2(xp.where(usual, gs, 1))
+    return xp.exp2(xp.clip(xp.floor(ratio), -120, 120))
 
 
 @op(x=_exp_rule, name="matrix_exp")
@@ -79,7 +94,8 @@ def _matrix_exp(xp: Any, x: Any) -> Any:
 def matrix_exp(x: Any) -> Any:
     """Σ xᵏ / k!, the exponential of each matrix, by scaling and squaring (Higham 2005).
 
-    x (..., n, n).  The gradient is the exponential of a matrix twice as large.  LinAlgError if x is not square.
+    x (..., n, n).  The gradient is the exponential of a matrix twice as large.  How often a matrix is
+    squared depends on its norm, for which a GPU is waited.  LinAlgError if x is not square.
     """
     return narrowed(_matrix_exp(matrices("matrix_exp", x, square=True)), x)
 

@@ -15,7 +15,7 @@ from ..forward import boxed, fit, select
 from ..op import op
 from .activation import real_float, sigmoid
 from .logic import greater, where
-from .math import abs, multiply, square, subtract, tanh
+from .math import abs, exp, multiply, reciprocal, square, subtract, tanh
 from .shape import concat, reshape, split
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934  # mean 0 and variance 1 stay so
@@ -28,7 +28,13 @@ def _wide(x: Any) -> tuple[Any, Any]:
 
 
 # ---------------------------------------------------------------------------------------------- by the output
-@op(x=lambda g, out, min_val, max_val: where((raw(out) <= min_val) | (raw(out) >= max_val), 0, g))
+def _hardtanh_rule(g: Any, out: Any, min_val: float, max_val: float) -> Any:
+    out = raw(out)
+    kind = out.dtype.type  # the limits, too, are rounded to the dtype
+    return where((out <= kind(min_val)) | (out >= kind(max_val)), 0, g)
+
+
+@op(x=_hardtanh_rule)
 def hardtanh(xp: Any, x: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """x limited to [min_val, max_val].  Keeps its output.  ValueError for min_val > max_val.
 
@@ -76,46 +82,6 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     return _leaky_relu(x, negative_slope=negative_slope)
 
 
-def _elu_rule(g: Any, out: Any, alpha: float, scale: float, input_scale: float) -> Any:
-    return where(raw(out) > 0, g * scale, g * ((out + alpha * scale) * input_scale))
-
-
-@op(x=_elu_rule)
-def elu(xp: Any, x: Any, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
-    """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015).
-
-    Times scale, and with exp(input_scale x).  Keeps its output.  ValueError for alpha < 0, with which the output does
-    not say where x is positive, and unless scale and input_scale are above 0.
-
-    Kink: alpha scale input_scale at 0.
-    """
-    if alpha < 0 or scale <= 0 or input_scale <= 0:
-        raise ValueError(
-            f"alpha is 0 or more, scale and input_scale are above 0; given {alpha}, {scale} and {input_scale}"
-        )
-    z, dtype = _wide(x)
-    below = xp.expm1(xp.minimum(z, z.dtype.type(0)) * input_scale) * (alpha * scale)
-    return select(xp, z > 0, z * scale, below).astype(dtype, copy=False)
-
-
-def selu(x: Any) -> Any:
-    """1.0507 x where positive, else 1.0507 · 1.6733 (exp(x) - 1) (Klambauer et al. 2017).  Keeps its output.
-
-    Kink: 1.7581 at 0.
-    """
-    return elu(x, alpha=SELU_ALPHA, scale=SELU_SCALE)
-
-
-def celu(x: Any, alpha: float = 1.0) -> Any:
-    """x where positive, else alpha (exp(x / alpha) - 1) (Barron 2017).  Keeps its output.
-
-    ValueError unless alpha is above 0.
-    """
-    if not alpha > 0:
-        raise ValueError(f"celu: alpha is above 0, not {alpha}")
-    return elu(x, alpha=alpha, input_scale=1 / alpha)
-
-
 def _lambda(lambd: float) -> None:
     if not lambd >= 0:
         raise ValueError(f"lambd is 0 or more, not {lambd}")
@@ -145,6 +111,45 @@ def softshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- by the input
+def _elu_rule(g: Any, x: Any, alpha: float, scale: float, input_scale: float) -> Any:
+    above = raw(x) > 0
+    return where(above, g * scale, g * (exp(where(above, 0, x) * input_scale) * (alpha * scale * input_scale)))
+
+
+@op(x=_elu_rule)
+def elu(xp: Any, x: Any, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015).
+
+    Times scale, and with exp(input_scale x).  Keeps x: far left the output, rounded to -alpha, has lost the slope.
+    ValueError unless scale and input_scale are above 0.
+
+    Kink: alpha scale input_scale at 0.
+    """
+    if scale <= 0 or input_scale <= 0:
+        raise ValueError(f"scale and input_scale are above 0, given {scale} and {input_scale}")
+    z, dtype = _wide(x)
+    below = xp.expm1(xp.minimum(z, z.dtype.type(0)) * input_scale) * (alpha * scale)
+    return select(xp, z > 0, z * scale, below).astype(dtype, copy=False)
+
+
+def selu(x: Any) -> Any:
+    """1.0507 x where positive, else 1.0507 · 1.6733 (exp(x) - 1) (Klambauer et al. 2017).  Keeps x.
+
+    Kink: 1.7581 at 0.
+    """
+    return elu(x, alpha=SELU_ALPHA, scale=SELU_SCALE)
+
+
+def celu(x: Any, alpha: float = 1.0) -> Any:
+    """x where positive, else alpha (exp(x / alpha) - 1) (Barron 2017).  Keeps x.
+
+    ValueError unless alpha is above 0.
+    """
+    if not alpha > 0:
+        raise ValueError(f"celu: alpha is above 0, not {alpha}")
+    return elu(x, alpha=alpha, input_scale=1 / alpha)
+
+
 def _hardswish_rule(g: Any, x: Any) -> Any:
     return where(raw(x) <= -3, 0, where(raw(x) >= 3, g, g * (x * (1 / 3) + 0.5)))
 
@@ -170,7 +175,7 @@ def threshold(xp: Any, x: Any, *, threshold: float, value: float) -> Any:
     return select(xp, x <= threshold, x.dtype.type(value), x)
 
 
-@op(x=lambda g, x: g / square(abs(x) + 1))
+@op(x=lambda g, x: g * square(reciprocal(abs(x) + 1)))  # the square of |x| + 1 may overflow
 def softsign(xp: Any, x: Any) -> Any:
     """x / (1 + |x|)."""
     z, dtype = _wide(x)

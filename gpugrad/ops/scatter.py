@@ -19,7 +19,7 @@ from ..core import raw
 from ..dtypes import category, wide
 from ..forward import boxed, checked_axes, fit, placed
 from ..op import op
-from .index import along, beside, getitem, put, put_add, settled, take, told, vectors
+from .index import along, beside, getitem, picked, put, put_add, settled, take, told, vectors
 from .logic import where
 from .math import divide, multiply, negative
 from .places import axes_left, combine, integers, may_repeat, numbered
@@ -196,6 +196,25 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None = -1, red
     key = along("put_along_axis", raw(x), indices, axis)
     out = told("put_along_axis", getattr(Places(x, key), reduce)(values), indices)
     return out if raw(out).shape == shape else reshape(out, shape)
+
+
+def scatter(x: Any, indices: Any, values: Any, axis: int, reduce: str = "set") -> Any:
+    """x with values[i, j] at [indices[i, j], j] along the first axis, and so on: where `gather` reads.
+
+    `indices` may be shorter than x, and `values`, an array or a number, longer than they are.  reduce and errors as
+    in `put_along_axis`.
+    """
+    x = boxed(x, "scatter")
+    if reduce not in HOW:
+        raise ValueError(f"scatter: reduce is one of {list(HOW)}, not {reduce!r}")
+    shape = raw(indices).shape
+    key = picked("scatter", raw(x), indices, axis)
+    if getattr(raw(values), "ndim", 0):
+        longer = raw(values).shape
+        if len(longer) != len(shape) or any([n < m for n, m in zip(longer, shape)]):
+            raise ValueError(f"scatter: the values have the shape {longer}; for indices of {shape} it is no smaller")
+        values = getitem(values, tuple([slice(n) for n in shape]))
+    return told("scatter", getattr(Places(x, key), reduce)(values), indices)
 
 
 def index_add(x: Any, indices: Any, values: Any, axis: int = 0, alpha: float = 1) -> Any:

@@ -211,25 +211,53 @@ def _over(x: Any, y: Any) -> Any:
     return full(x) / where((raw(x) == 0) & (raw(y) == 0), 1, full(y))
 
 
+@op(name="log_ratio", x=lambda g, x: g / x, y=lambda g, y: -g / y)
+def _log_ratio(xp: Any, x: Any, y: Any) -> Any:
+    """log(x / y), also where the quotient is nearly 1 or leaves the range."""
+    apart = xp.log(x) - xp.log(y)
+    far, one = xp.abs(apart) > 0.9 * math.log(np.finfo(apart.dtype).max), x.dtype.type(1)
+    x, y = select(xp, far, one, x), select(xp, far, one, y)
+    near = xp.abs(x / y - 1) < 0.5
+    return select(xp, far, apart, select(xp, near, xp.log1p((x - y) / y), xp.log(x / y)))
+
+
+def _divergence(xp: Any, x: Any, y: Any, inside: Callable[..., Any], edge: Any) -> Any:
+    """inside(x, y, log(x / y)) where both are positive, `edge` at x = 0 <= y, else inf; NaN where one is."""
+    positive, one = (x > 0) & (y > 0), x.dtype.type(1)
+    a, b = select(xp, positive, x, one), select(xp, positive, y, one)
+    outside = select(xp, (x == 0) & (y >= 0), edge, select(xp, (x == x) & (y == y), x.dtype.type(math.inf), x + y))
+    return select(xp, positive, inside(a, b, _log_ratio(a, b)), outside)
+
+
+def _rel_entr(xp: Any, x: Any, y: Any) -> Any:
+    """x log(x / y), 0 at x = 0 <= y, inf where one is < 0.
+
+    Kink: NaN for x and 0 for y where both are 0.
+    """
+    return _divergence(xp, x, y, lambda x, y, log_ratio: x * log_ratio, x.dtype.type(0))
+
+
+def _kl_div(xp: Any, x: Any, y: Any) -> Any:
+    """x log(x / y) - x + y, inf where one is < 0.
+
+    Kink: NaN for x and 1 for y where both are 0.
+    """
+    return _divergence(xp, x, y, lambda x, y, log_ratio: x * log_ratio - x + y, y)
+
+
 rel_entr = paired(
     op(
-        scipys(
-            "rel_entr",
-            "x log(x / y), 0 at x = 0 <= y, inf where one is < 0.\n\nKink: NaN for x and 0 for y where both are 0.",
-        ),
+        computed("rel_entr", _rel_entr),
         args=["x", "y"],
-        x=lambda g, x, y: g * _of_pair(x, y, log(full(x) / full(y)) + 1),
+        x=lambda g, x, y: g * _of_pair(x, y, _log_ratio(full(x), full(y)) + 1),
         y=lambda g, x, y: -g * _of_pair(x, y, _over(x, y)),
     )
 )
 kl_div = paired(
     op(
-        scipys(
-            "kl_div",
-            "x log(x / y) - x + y, inf where one is < 0.\n\nKink: NaN for x and 1 for y where both are 0.",
-        ),
+        computed("kl_div", _kl_div),
         args=["x", "y"],
-        x=lambda g, x, y: g * _of_pair(x, y, log(full(x) / full(y))),
+        x=lambda g, x, y: g * _of_pair(x, y, _log_ratio(full(x), full(y))),
         y=lambda g, x, y: g * _of_pair(x, y, _over(y - x, y) + ((raw(x) == 0) & (raw(y) == 0))),
     )
 )

@@ -41,6 +41,7 @@ ROWS = [
     corner("leaky_relu", lambda x: nn.leaky_relu(x, negative_slope=0.2), lambda x: np.where(x > 0, x, 0.2 * x), (0, 0.2), apart=0.1),
     corner("leaky_relu negative", lambda x: nn.leaky_relu(x, -0.2), lambda x: np.where(x > 0, x, -0.2 * x), (0, -0.2), apart=0.1),
     corner("elu", lambda x: nn.elu(x, alpha=1.5), lambda x: elu(x, 1.5), (0, 1.5), (-np.inf, 0), (np.inf, 1), apart=0.1),
+    corner("elu negative alpha", lambda x: nn.elu(x, alpha=-1.5), lambda x: elu(x, -1.5), (0, -1.5), apart=0.1),
     corner("selu", nn.selu, lambda x: SCALE * elu(x, ALPHA), (0, SCALE * ALPHA), apart=0.1),
     corner("celu", lambda x: nn.celu(x, alpha=0.7), lambda x: np.where(x > 0, x, 0.7 * np.expm1(np.minimum(x, 0) / 0.7)), (0, 1), apart=0.1),
     corner("relu6", lambda x: nn.relu6(x * 4), lambda x: np.clip(x * 4, 0, 6), (0, 0), (1.5, 0), apart=0.1),
