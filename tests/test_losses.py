@@ -1,5 +1,7 @@
 """Losses: what they refuse, and what they answer at the ends of their range."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,11 @@ Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, row
             r"arrays of shapes \(2, 3\), \(2, 4\) do not fit",
         ),
         (lambda: nn.l1_loss(X(2), X(2), "avg"), ValueError, "reduction is 'mean', 'sum' or 'none', not 'avg'"),
+        (
+            lambda: nn.mse_loss(X(2, 3), X(2, 3), weight=X(3)),
+            ValueError,
+            r"weight has shape \(3,\); it has that",
+        ),
         (lambda: nn.huber_loss(X(2), X(2) + 1j), TypeError, "huber_loss: takes real arrays, given complex128"),
         (
             lambda: nn.huber_loss(X(2), X(2), delta=X(1)),
@@ -47,7 +54,7 @@ Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, row
         (lambda: nn.multi_margin_loss(X(2, 3), [0, 1], weight=[1.0]), ValueError, "a number for each class"),
         (lambda: nn.multilabel_margin_loss(X(2, 3), [0, 1]), ValueError, "do not fit scores of shape"),
         (lambda: nn.multilabel_margin_loss(X(2, 3), X(2, 3)), TypeError, "integer class indices"),
-        (lambda: nn.multilabel_margin_loss(X(1, 3), [[5, -1, 0]]), ValueError, r"labels are in 0..5, allowed are 0..2"),
+        (lambda: nn.multilabel_margin_loss(X(1, 3), [[5, -1, 0]]), ValueError, r"labels are in 5..5, allowed are 0..2"),
     ],
 )
 def test_what_does_not_fit(f, error, words):
@@ -126,7 +133,7 @@ def test_values_out_of_range(default_device):
         (lambda: nn.binary_cross_entropy(X(2) + 1, X(2)), r"predictions are in 1.1..1.9, allowed are probabilities"),
         (lambda: nn.gaussian_nll_loss(X(2), X(2), -X(2)), "var has a negative entry, -0.9"),
         (lambda: nn.multi_margin_loss(X(2, 3), gg.tensor([0, 3])), r"labels are in 0..3"),
-        (lambda: nn.multilabel_margin_loss(X(1, 3), gg.tensor([[5, -1, 0]])), r"labels are in 0..5"),
+        (lambda: nn.multilabel_margin_loss(X(1, 3), gg.tensor([[5, -1, 0]])), r"labels are in 5..5"),
     ):
         if default_device == "cpu":
             with pytest.raises(ValueError, match=words):
@@ -200,6 +207,21 @@ def test_losses_of_nothing():
         assert np.isnan(f(x.detach(), x.detach()).item())
 
 
+def test_multilabel_margin_looks_at_the_labels_only():
+    """(rows, most labels, classes), not (rows, classes, classes)."""
+    labels = np.full((8, 512), -1)
+    labels[:, 0] = np.arange(8)
+    x = gg.tensor(np.zeros((8, 512)), requires_grad=True)
+    tracemalloc.start()
+    loss = nn.multilabel_margin_loss(x, labels)
+    gg.grad(loss, x)
+    peak, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert loss.item() == pytest.approx(511 / 512) and peak < 8 * 512 * 8 * 40
+    x = gg.tensor(np.ones((2, 3)), requires_grad=True)
+    y = nn.multilabel_margin_loss(x, [[-1, 0, 1], [-1, 2, 2]])
+    assert y.item() == 0 and not gg.grad(y, x)[0].numpy().any()
+
+
 # ---------------------------------------------------------------------------------------------- ctc
 
 
@@ -259,6 +281,7 @@ def test_ctc_with_classes_that_cannot_be():
         (([[1, 2]] * 3, [5] * 2, [2] * 3), ValueError, "input_lengths are 3 integers"),
         (([[1, 2]] * 3, [5] * 3, [-1, 0, 1]), ValueError, "target_lengths are 3 integers from 0 on, given"),
         (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 4), ValueError, r"a blank in 0..3, given 5 times and blank 4"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 0.5), ValueError, r"a blank in 0..3, given 5 times and blank 0.5"),
         (([[1, 2]] * 3, [5] * 3, [2] * 3, "avg"), ValueError, "reduction is"),
     ],
 )

@@ -34,6 +34,8 @@ BAD = {
     "no channels": (lambda: nn.conv1d(array(2, 0, 4), array(1, 0, 2)), "w has shape"),
     "transpose": (lambda: nn.conv_transpose2d(array(*X), array(3, 4, 3, 3)), "4 channels in 1 groups"),
     "output_padding": (lambda: nn.conv_transpose2d(array(*X), array(4, 1, 3, 3), output_padding=1), "not below stride"),
+    "same": (lambda: nn.conv_transpose1d(array(1, 1, 2), array(1, 1, 2), padding="same", output_padding=1, stride=2),
+             "output_padding .1,. does not go with padding='same'"),
     "nothing left": (lambda: nn.conv_transpose1d(array(1, 1, 2), array(1, 1, 1), padding=1), "leaves nothing"),
     "pool": (lambda: nn.max_pool2d(array(*X), 6), r"max_pool2d: a window reaches over \(6, 6\)"),
     "pool kernel": (lambda: nn.avg_pool2d(array(*X), 0), "avg_pool2d: kernel is a number from 1 on"),
@@ -70,6 +72,13 @@ def test_bad_input(name):
 def test_bad_types():
     with pytest.raises(TypeError, match="stride is a whole number or 2 of them, given 1.5"):
         nn.conv2d(array(*X), array(1, 4, 3, 3), stride=1.5)
+    for f in (
+        lambda: nn.conv2d(array(*X), array(1, 4, 3, 3), padding=1.5), lambda: nn.unfold(array(*X), 2, padding=(1.5, 0)),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="padding is a whole number or 2 of them, given 1.5"):
+            f()
+    with pytest.raises(TypeError, match="unfold: kernel is a whole number or 2 of them, given 1.5"):
+        nn.unfold(array(*X), 1.5)
     for f in (nn.max_pool2d, nn.adaptive_max_pool2d):
         with pytest.raises(TypeError, match="complex numbers have no order"):
             f(array(*X, dtype="complex64"), 2)

@@ -172,17 +172,19 @@ class BatchNorm(Module):
     """`batch_norm` of x (batch, channels, ...), of any number of further axes: PyTorch's BatchNorm1d, 2d and 3d.
 
     The running mean and variance are buffers: saved with the model, no optimizer changes them.  Without
-    `track_running_stats` there are none, and every batch goes by its own.
+    `track_running_stats` there are none, and every batch goes by its own.  With a momentum of None they are averages of
+    all batches, which the buffer num_batches_tracked counts; on a GPU each step in training waits for it.
     """
 
     running_mean: Tensor | None
     running_var: Tensor | None
+    num_batches_tracked: Tensor
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         device: Any = None,
@@ -195,8 +197,14 @@ class BatchNorm(Module):
         self.bias = self._parameter(made(zeros), "bias") if affine else None
         for name, f in (("running_mean", zeros), ("running_var", ones)):
             self.register_buffer(name, made(f) if track_running_stats else None)
+        if momentum is None and track_running_stats:
+            self.register_buffer("num_batches_tracked", zeros((), dtype="int64", device=device))
 
     def forward(self, x: Any) -> Any:
+        counts = self.momentum is None and self.training and self.track_running_stats
+        momentum = 1 / (int(self.num_batches_tracked) + 1) if counts else self.momentum or 0.0
         training = self.training or not self.track_running_stats
-        options = self.weight, self.bias, training, self.momentum, self.eps
-        return batch_norm(x, self.running_mean, self.running_var, *options)
+        out = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
+        if counts:
+            self.num_batches_tracked.array += 1
+        return out

@@ -276,6 +276,8 @@ def _transpose_nd(
     if [m for m, s, d in zip(more, stride, dilation) if m >= max(s, d)]:
         raise ValueError(f"{name}: output_padding {more} is not below stride {stride} or dilation {dilation}")
     if padding == "same":
+        if any(more):
+            raise ValueError(f"{name}: output_padding {more} does not go with padding='same', which says the size")
         at, _ = place(
             name, tuple([m * s for m, s in zip(counts, stride)]), kernel, stride, padding, dilation, same=True
         )

@@ -12,20 +12,23 @@ from ..op import op
 from .casting import astype
 from .choice import clip
 from .linalg import vector_norm
-from .loss import alike, operands, plain, reduce
+from .loss import alike, each_weighted, mean_weighted, operands, plain, reduce
 from .math import abs, divide, multiply, subtract
 from .reduce import sum
 from .shape import broadcast_arrays
 
 
 @alike
-def l1_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+def l1_loss(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """|prediction - target|.  Warns when the shapes differ and broadcasting hides it.
+
+    weight: how much each element counts, of the shape of the loss; "mean" divides by what all count.  May have a
+    gradient.
 
     Kink: 0 where both are equal.
     """
     (x, y), dtype = operands("l1_loss", prediction, target, complex=True)
-    return reduce(abs(subtract(x, y)), reduction, dtype)
+    return mean_weighted("l1_loss", abs(subtract(x, y)), weight, reduction, dtype)
 
 
 @op(x=lambda g, x, delta: g * clip(x, -delta, delta))
@@ -36,9 +39,11 @@ def _huber(xp: Any, x: Any, *, delta: float) -> Any:
 
 
 @alike
-def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """½ d² for distances d = |prediction - target| below delta, delta (d - ½ delta) above (Huber 1964).
 
+    weight: how much each element counts, of the shape of the loss; "mean" divides by the number of elements, as
+    PyTorch's does here.  May have a gradient.
     Warns when the shapes differ.  ValueError unless delta > 0, TypeError if it is no number, and for complex arrays.
 
     Kink: at delta the second derivative is that from below.
@@ -47,7 +52,8 @@ def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: flo
     if not delta > 0:
         raise ValueError(f"huber_loss does not support non-positive values for delta: {delta}")
     (x, y), dtype = operands("huber_loss", prediction, target)
-    return reduce(_huber(subtract(x, y), delta=delta), reduction, dtype)
+    rows = _huber(subtract(x, y), delta=delta)
+    return reduce(rows if weight is None else each_weighted("huber_loss", rows, weight)[0], reduction, dtype)
 
 
 @alike

@@ -63,6 +63,24 @@ def weighted(rows: Any, weight: Any) -> Any:
     return rows if weight is None else multiply(rows, weights(weight, raw(rows)))
 
 
+def mean_weighted(name: str, rows: Any, weight: Any, reduction: str, dtype: Any) -> Any:
+    """`reduce` of rows that count `weight` each; the mean is over what all count.  ValueError for another shape."""
+    if weight is None:
+        return reduce(rows, reduction, dtype)
+    rows, weight = each_weighted(name, rows, weight)
+    if reduction == "mean":
+        return reduce(divide(sum(rows), sum(weight)), "none", dtype)
+    return reduce(rows, reduction, dtype)
+
+
+def each_weighted(name: str, rows: Any, weight: Any) -> tuple[Any, Any]:
+    """(rows, each as much as it counts; the weights as they are used).  ValueError for another shape."""
+    weight = weights(weight, raw(rows))
+    if raw(weight).shape != raw(rows).shape:
+        raise ValueError(f"{name}: weight has shape {raw(weight).shape}; it has that of the loss, {raw(rows).shape}")
+    return multiply(rows, weight), weight
+
+
 def plain(name: str, what: str, given: Any) -> float:
     """An argument that has no gradient, as a number.  TypeError for a Tensor, an array, and for anything else."""
     if not isinstance(given, (int, float, np.integer, np.floating)):
@@ -107,17 +125,22 @@ def alike(loss: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def squared_error(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+def squared_error(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """|prediction - target|², of shapes that the caller has compared."""
     (x, y), dtype = operands("mse_loss", prediction, target, complex=True)
     d = subtract(x, y)
-    return reduce(square(d) if raw(d).dtype.kind != "c" else real(multiply(d, conj(d))), reduction, dtype)
+    rows = square(d) if raw(d).dtype.kind != "c" else real(multiply(d, conj(d)))
+    return mean_weighted("mse_loss", rows, weight, reduction, dtype)
 
 
 @alike
-def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The squared error |prediction - target|².  Warns when the shapes differ and broadcasting hides it."""
-    return squared_error(prediction, target, reduction)
+def mse_loss(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
+    """The squared error |prediction - target|².  Warns when the shapes differ and broadcasting hides it.
+
+    weight: how much each element counts, of the shape of the loss; "mean" divides by what all count.  May have a
+    gradient.
+    """
+    return squared_error(prediction, target, reduction, weight)
 
 
 def cross_entropy(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..array import xp as xp_of
+from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..forward import indices, placed
 from .activation import relu, softplus
@@ -153,6 +153,9 @@ def multilabel_margin_loss(prediction: Any, labels: Any, reduction: str = "mean"
         raise ValueError(f"multilabel_margin_loss: labels of shape {index.shape} do not fit scores of shape {shape}")
     xp = xp_of(index)
     given = xp.cumsum(index == -1, axis=-1) == 0
+    if library(index) is NUMPY:  # labels on a GPU, which is not waited for, are compared in all columns
+        most = int(given.sum(axis=-1).max(initial=0))
+        index, given = index[..., :most], given[..., :most]
     index, counts = _looked_up("multilabel_margin_loss", xp.where(given, index, index.dtype.type(0)), x)
     given, xp = placed(given, raw(x)), xp_of(raw(x))
     right = ((index[..., None] == xp.arange(shape[-1])) & given[..., None]).any(axis=-2)
