@@ -14,19 +14,19 @@ import gpugrad.torch as torch
 FILE = Path(__file__).with_suffix(".md")
 
 MISSING = {
-    "tensorflow": """tf.vectorized_map tf.while_loop tf.cond
-        tf.raw_ops tf.sparse tf.ragged tf.strings tf.io tf.distribute tf.saved_model tf.keras.layers.Conv2D
-        tf.keras.layers.BatchNormalization tf.keras.layers.Embedding tf.keras.callbacks
-        tf.keras.metrics tf.keras.initializers tf.keras.regularizers tf.keras.optimizers.schedules
-        tf.keras.models.load_model tf.keras.utils tf.zeros_initializer tf.math.xlogy tf.autodiff
+    "tensorflow": """tf.vectorized_map tf.while_loop tf.cond tf.raw_ops tf.sparse tf.ragged tf.strings tf.io
+        tf.distribute tf.saved_model tf.keras.layers.Conv2D tf.keras.layers.BatchNormalization tf.keras.layers.Embedding
+        tf.keras.callbacks tf.keras.metrics tf.keras.initializers tf.keras.regularizers
+        tf.keras.optimizers.schedules tf.keras.models.load_model tf.keras.utils tf.zeros_initializer tf.autodiff
+        tf.math.segment_max tf.math.bincount tf.linalg.band_part tf.nn.conv2d_transpose tf.nn.dropout tf.unique
         tf.keras.Model.save tf.keras.Model.get_config tf.keras.Model.add_loss tf.keras.Model.compute_loss
         tf.keras.Model.fit(callbacks=) tf.keras.Model.fit(class_weight=) tf.keras.Model.fit(steps_per_epoch=)
         tf.keras.Model.compile(loss_weights=) tf.keras.Model.compile(weighted_metrics=)
         tf.keras.layers.Dense(kernel_regularizer=) tf.keras.layers.Dense(kernel_constraint=)
         tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
     "torch": """torch.autograd.forward_ad
-        torch.func torch.linalg torch.Generator torch.autocast torch.cumprod torch.multinomial torch.normal torch.cdist
-        torch.Tensor.scatter_ torch.Tensor.index_add torch.nn.Conv2d torch.nn.BatchNorm1d
+        torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
+        torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.Conv2d torch.nn.BatchNorm1d
         torch.nn.PReLU torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
@@ -55,6 +55,9 @@ DIFFERS = {
         "`metrics=`, `sample_weight=`, `initial_epoch=`, `return_dict=`.",
         "Variables that a Dense layer makes are called `dense/kernel:0`, as before Keras 3.",
         "Errors say what to write instead after the sentence that TensorFlow has.",
+        "The gradient of `linalg.eigh` and `eigvalsh` is symmetric; TensorFlow has all of it in the lower triangle.",
+        "`math.cumulative_logsumexp` has no `exclusive=`, `linalg.lstsq` no `l2_regularizer=`, `signal.rfft2d` is "
+        "missing.",
     ],
     "torch": [
         "Dtypes are NumPy's: `torch.float32` prints as `float32` (as `torch.float32` inside a tensor).",
@@ -62,7 +65,9 @@ DIFFERS = {
         "`step()` keeps the old values.",
         "NumPy's `RuntimeWarning`s appear, for example at a division by zero.",
         "Missing options: `autograd.grad(is_grads_batched=)`, `size_average=` and `reduce=` of losses, `out=`, "
-        "`Tensor.view(dtype)`, `Tensor.type` by a string; `axis=` works in reductions, `softmax`, `cumsum`, `cat`, "
+        "`Tensor.view(dtype)`, `Tensor.type` by a string, `left=` of `linalg.solve`, `include_self=` of "
+        '`scatter_reduce` and its "mean", `driver=` of SVD and lstsq; `axis=` works in reductions, `softmax`, '
+        "`cumsum`, `cat`, "
         "`stack`, `max` and `min`, elsewhere write `dim=`.",
         "Labels may be of any integer dtype; `BCELoss` takes targets of any dtype and gives NaN outside 0..1.",
         "`register_full_backward_hook` is for modules with one output and one input that requires grad.",
@@ -71,6 +76,7 @@ DIFFERS = {
         "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
         "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",
         "`gradcheck` has no options for batched, forward-mode, undefined or nondeterministic gradients.",
+        "The gradient of `det` is right for singular matrices, too; PyTorch's was 0 for one.",
         "An optimizer refuses a negative or NaN option, and a tensor that neither requires grad nor is a Parameter.",
     ],
 }
@@ -78,7 +84,7 @@ DIFFERS = {
 
 INTERNAL = {
     "Any", "Callable", "Iterable", "Iterator", "adapted", "annotations", "findable", "kept", "pick", "row", "spoken",
-    "under",
+    "under", "found", "made", "later_of",
 }  # fmt: skip
 
 
@@ -122,7 +128,8 @@ def table(module: Any, prefix: str) -> list[str]:
     """One row a kind: the public names of a module by what stands behind them."""
     rows: dict[str, list[str]] = {}
     hidden = {*INTERNAL, *HIDDEN.get(prefix, "").split()}
-    for name, f in sorted(vars(module).items()):
+    for name in dir(module):
+        f = getattr(module, name)
         if name.startswith("_") or inspect.ismodule(f) or name in hidden or (name.isupper() and not callable(f)):
             continue
         rows.setdefault(origin(f), []).append(name)
@@ -155,11 +162,12 @@ def text() -> str:
     ]
     doors = {
         "TensorFlow": (tf, "tensorflow", "tf", [
-            "", "math", "nn", "linalg", "random", "image", "nest", "data", "queue", "train", "errors", "keras",
-            "keras.layers", "keras.losses", "keras.optimizers",
+            "", "math", "nn", "linalg", "signal", "bitwise", "random", "image", "nest", "data", "queue", "train",
+            "errors", "keras", "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
-            "", "nn", "nn.functional", "nn.init", "optim", "autograd", "utils.checkpoint", "nn.utils",
+            "", "nn", "nn.functional", "linalg", "fft", "special", "nn.init", "optim", "autograd",
+            "utils.checkpoint", "nn.utils",
         ]),
     }  # fmt: skip
     for title, (root, key, short, modules) in doors.items():

@@ -1,8 +1,9 @@
-"""Floor 2: `adapted`, a function under another library's parameters; `chosen`, what a name stands for."""
+"""Floor 2: `adapted`, a function under another library's parameters, or `later`; `chosen`, what a name stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -66,3 +67,46 @@ def chosen(what: str, identifier: Any, table: Mapping[str, Any]) -> Any:
     if identifier not in table:
         raise ValueError(f"unknown {what} {identifier!r}; known are {sorted(map(str, table))}")
     return table[identifier]
+
+
+def by_place(rows: Mapping[str, str], own: Mapping[str, str]) -> dict[str, dict[str, tuple[str, str]]]:
+    """{place: {name: (the core's name, parameters)}} of {parameters: "place.name=core's name ..."}.
+
+    Where the core's name is not said, it is the same one, in the same place or in the one that `own` says for it.
+    """
+    out: dict[str, dict[str, tuple[str, str]]] = {}
+    for parameters, names in rows.items():
+        for word in names.split():
+            path, _, core = word.partition("=")
+            place, _, name = path.rpartition(".")
+            inside = own.get(place, place)
+            out.setdefault(place, {})[name] = core or (f"{inside}.{name}" if inside else name), parameters
+    return out
+
+
+def later(module: str, names: Iterable[str], make: Callable[[str], Any]) -> tuple[Any, Any]:
+    """`__getattr__` and `__dir__` of a module of which make(name) makes what is in `names`, once it is asked for.
+
+    Hundreds of functions under other parameters would delay the import.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        f = make(name)
+        setattr(sys.modules[module], name, f)
+        return f
+
+    return get, lambda: sorted({*vars(sys.modules[module]), *names})
+
+
+class Later:
+    """A method of class `owner` that make(name) makes, once it is asked for."""
+
+    def __init__(self, owner: type, name: str, make: Callable[[str], Any]) -> None:
+        self.owner, self.name, self.make = owner, name, make
+
+    def __get__(self, x: Any, kind: type | None = None) -> Any:
+        f = self.make(self.name)
+        setattr(self.owner, self.name, f)
+        return f.__get__(x, kind)

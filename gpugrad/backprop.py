@@ -17,7 +17,7 @@ from .hooks import arriving, deposited, gathering, leaving, suspecting
 from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
-from .paths import PICK
+from .paths import PICK, picked
 from .recording import active, record
 
 _age = attrgetter("seq")
@@ -326,11 +326,17 @@ def _lifted(n: Node, head: Node) -> tuple:
     inputs = [
         v if v is None else wrap(v, e) if e is not None else _since_watched(v) for v, e in zip(s, n.edges, strict=False)
     ]
-    if n.op.outs:  # several outputs, each with the history that its user's tensor has
+    if n.op.outs:
         end = len(s) - n.op.outs
-        outs = [v if v is None else record(PICK, v, (None, None, i, None), (head,)) for i, v in enumerate(s[end:])]
-        return (*inputs, None, *s[k + 1 : end], *outs)
+        return (*inputs, None, *s[k + 1 : end], *[v if v is None else _part(v, i, head) for i, v in enumerate(s[end:])])
     return (*inputs, s[k] if s[k] is None else wrap(s[k], head), *s[k + 1 :])
+
+
+def _part(v: Any, i: int, head: Node) -> Tensor:
+    """The i-th output, with the history that its user's tensor has, or had."""
+    own = picked[head][i] if head in picked else None
+    node = own() if own is not None else None
+    return record(PICK, v, (None, None, i, None), (head,)) if node is None else wrap(v, node)
 
 
 def _since_watched(v: Any) -> Any:

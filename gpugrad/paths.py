@@ -6,7 +6,7 @@ A recorded `a * b` is one Python call.  `tests/test_calls.py` counts them.
 from __future__ import annotations
 
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from numpy import generic, ndarray
 
@@ -326,7 +326,10 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
             return t
         if t.node is None:
             return tuple([wrap(o, None, kind) for o in out])
-        return tuple([record(PICK, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
+        ts = tuple([record(PICK, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
+        if self.outs:
+            picked[t.node] = [None if o.node is None else ref(o.node) for o in ts]
+        return ts
 
     bare, other = _untracked(self, call, host, run, own)
     return call
@@ -349,3 +352,5 @@ class Parts(dict):
 
 # The i-th output: what a call with several outputs is followed by, an output each.
 PICK = Op("pick", ["x"], {"i": None}, (), None, {"x": lambda g, i: Parts({i: g})})
+# By the node of an op with named outputs, those of the outputs: its pullback gets them with the user's own history.
+picked: WeakKeyDictionary[Node, list[ref[Node] | None]] = WeakKeyDictionary()

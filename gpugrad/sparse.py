@@ -10,6 +10,7 @@ dA, db = tape.gradient(loss, [A.data, b])        # dA has one number for each th
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import optree
 
 from .array import NUMPY, Device, asarray, device_of, library
 from .core import Tensor, raw, wrap
-from .dtypes import is_inexact
+from .dtypes import is_inexact, wide
 from .forward import as_float, boxed, fit, placed
 from .ops import sparse as ops
 from .ops.casting import astype
@@ -33,8 +34,11 @@ class CSR:
     data     the values it stores: a Tensor, which tapes watch (as they do the matrix) and gradients are for
     indices  the column of each value
     indptr   the values of row i are those from indptr[i] to indptr[i + 1]
-    `A @ x` multiplies; `A.T` is the transpose, of the same data.  Made by `csr` and `coo`.
+    `A @ x` multiplies; `A.T` is the transpose, of the same data.  `-A`, `c * A`, `A / c` with a number c, and the sum
+    and difference with a matrix made by `with_data` from the same one keep the places.  Made by `csr` and `coo`.
     """
+
+    __array_ufunc__ = None  # NumPy's numbers leave products to the matrix
 
     def __init__(self, data: Tensor, pattern: ops.Pattern, transposed: bool = False) -> None:
         self.data, self._pattern, self._transposed = data, pattern, transposed
@@ -71,13 +75,57 @@ class CSR:
         x = _right("A @ x", self, x, self.shape[1])
         return ops.product(self.data, x, pattern=self._pattern, transposed=self._transposed)
 
+    def __neg__(self) -> CSR:
+        return self.with_data(-self.data)
+
+    def __mul__(self, c: Any) -> CSR:
+        """c A, of a number c."""
+        return self.with_data(self.data * _number("A * c", c))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, c: Any) -> CSR:
+        """A / c, of a number c."""
+        return self.with_data(self.data / _number("A / c", c))
+
+    def __add__(self, other: Any) -> CSR:
+        """A + B, of matrices that store the same places."""
+        return self.with_data(self.data + _same("A + B", self, other))
+
+    def __sub__(self, other: Any) -> CSR:
+        """A - B, of matrices that store the same places."""
+        return self.with_data(self.data - _same("A - B", self, other))
+
     def todense(self) -> Tensor:
         """The whole matrix."""
         return self @ eye(self.shape[1], dtype=self.dtype, device=self.data.device)
 
     def toscipy(self) -> Any:
-        """The matrix of SciPy (on a GPU: of CuPy) with these values, a copy; no gradient reaches it."""
+        """The matrix of SciPy (on a GPU: of CuPy) with these values, a copy; no gradient reaches it.
+
+        TypeError for half types, which they do not have.
+        """
+        if wide(self.dtype) != self.dtype:
+            raise TypeError(
+                f"toscipy: there are no matrices of {self.dtype}; write A.with_data(A.data.astype('float32'))"
+            )
         return self._pattern.matrix(raw(self.data), self._transposed).copy()
+
+
+def _number(name: str, c: Any) -> Any:
+    if isinstance(c, (int, float, complex)) or getattr(raw(c), "shape", None) == ():
+        return c
+    raise TypeError(f"{name}: c is a number, not {type(c).__name__}; A @ x is the product, A.todense() is dense")
+
+
+def _same(name: str, A: CSR, B: Any) -> Tensor:
+    """The data of B, which stores the places that A does."""
+    if isinstance(B, CSR) and B._pattern is A._pattern and B._transposed == A._transposed:
+        return B.data
+    raise TypeError(
+        f"{name}: B is a matrix made from A by with_data, - or *, which stores the same places, not {B!r:.60}; "
+        "A.todense() is dense"
+    )
 
 
 def _rebuilt(where: tuple[ops.Pattern, bool], data: Any) -> CSR | None:
@@ -104,7 +152,7 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: tuple[int, in
     if indices is None or indptr is None or shape is None:
         raise TypeError("csr: takes a sparse matrix, or data, indices, indptr and shape")
     data = _values(data, "csr")
-    indices, indptr = [_index("csr", i, data).astype(np.int32) for i in (indices, indptr)]
+    indices, indptr = [_index("csr", i, data) for i in (indices, indptr)]
     m, n = shape
     if data.array.ndim != 1 or indices.shape != data.array.shape or indptr.shape != (m + 1,):
         raise ValueError(
@@ -115,7 +163,8 @@ def csr(data: Any, indices: Any = None, indptr: Any = None, shape: tuple[int, in
         if indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
             raise ValueError(f"csr: indptr is to rise from 0 to {len(indices)}, the number of values; given {indptr}")
         _within("csr", "indices", indices, n)
-    return CSR(data, ops.Pattern(indices, indptr, (int(m), int(n))))
+    kind = np.int32 if max(m, n, indices.size) < 2**31 else np.int64  # once they are known to be in range
+    return CSR(data, ops.Pattern(indices.astype(kind), indptr.astype(kind), (int(m), int(n))))
 
 
 def _of(matrix: Any, device: Device | None) -> CSR:
@@ -207,7 +256,7 @@ def cg(
     maxiter         None: 10 n
     preconditioner  about A⁻¹, Hermitian positive definite: a function of an array, or what is multiplied by `@`
     Columns of b are solved side by side.  Gradients as those of `solve`, by another run.  ArithmeticError, with the
-    residual, if it does not converge; LinAlgError where it shows that A is not positive definite.
+    residual, if it does not converge or is not finite; LinAlgError where it shows that A is not positive definite.
     """
     A, b = _system("cg", A, b)
     start = raw(b) * 0 if x0 is None else raw(_right("cg", A, x0, A.shape[0]))
@@ -215,7 +264,10 @@ def cg(
         raise ValueError(f"cg: x0 has shape {start.shape}, b {raw(b).shape}")
     if not (rtol >= 0 and atol >= 0):
         raise ValueError(f"cg: rtol and atol must be 0 or more, given {rtol} and {atol}")
-    options = {"rtol": float(rtol), "atol": float(atol), "maxiter": 10 * A.shape[0] if maxiter is None else maxiter}
+    if maxiter is not None and not (hasattr(maxiter, "__index__") and index(maxiter) >= 0):
+        raise ValueError(f"cg: maxiter is an integer of 0 or more, not {maxiter!r}")
+    steps = 10 * A.shape[0] if maxiter is None else index(maxiter)
+    options = {"rtol": float(rtol), "atol": float(atol), "maxiter": steps}
     return ops.cg(
         A.data, b, start, pattern=A._pattern, transposed=A._transposed, preconditioner=_map(preconditioner), **options
     )

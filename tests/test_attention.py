@@ -166,6 +166,12 @@ X = lambda *shape: gg.ones(shape)
         (lambda: attend(X(2, 3), X(4, 3) * 1j, X(4, 3)), TypeError, "key is floating, given complex64"),
         (lambda: attend(X(2, 3), X(4, 3), X(4, 3), dropout_p=1.5), ValueError, "from 0 to 1, not 1.5"),
         (lambda: attend(X(3, 2, 3), X(2, 4, 3), X(2, 4, 3), enable_gqa=True), ValueError, "divides that of query"),
+        (
+            lambda: attend(X(4, 3, 2), X(2, 3, 2), X(2, 3, 2), X(3, 3, 3), enable_gqa=True),
+            ValueError,
+            r"attn_mask \(3, 3, 3\) has not 1 or 4 heads",
+        ),
+        (lambda: attend(X(3, 4), X(5, 4), X(5, 2), scale=X(1)), TypeError, "scale is a number, which has no gradient"),
     ],
 )
 def test_what_it_refuses(f, error, words):

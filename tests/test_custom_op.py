@@ -107,3 +107,39 @@ def test_outputs_that_pullbacks_ask_for_by_name():
     np.testing.assert_allclose(h.numpy(), 0.75 / np.sqrt([4, 9]) - 0.25 * np.array([4.0, 9]) ** -1.5)
     (g,) = gg.grad(both(x)[1].sum(), x)  # one alone
     np.testing.assert_allclose(g.numpy(), 0.5 / np.sqrt([4, 9]))
+
+
+def test_named_outputs_in_a_pullback_are_the_users():
+    """As an op's one output is: an outer tape takes the gradient of a gradient with respect to it."""
+
+    def pull(g, size, root):
+        return sum((g[0] * root * 1.5 if i == 0 else g[1] / (root * 2)) for i in g)
+
+    both = gg.op(lambda xp, x: (x * xp.sqrt(x), xp.sqrt(x)), name="both", several=("size", "root"), x=pull)
+    x = gg.tensor(np.array([4.0, 9.0]))
+    with gg.GradientTape(persistent=True) as outer:
+        outer.watch(x)
+        with gg.GradientTape() as inner:
+            inner.watch(x)
+            size, root = both(x)
+        g = inner.gradient(size, x)
+    assert outer.gradient(g, root).tolist() == [1.5, 1.5] and outer.gradient(g, x).tolist() == [0.375, 0.25]
+    x = gg.tensor(np.array([4.0, 9.0]), requires_grad=True)
+    size, root = both(x)
+    (g,) = gg.grad(size.sum(), x, create_graph=True)
+    assert gg.grad(g.sum(), root, retain_graph=True)[0].tolist() == [1.5, 1.5]
+    del size, root  # their history stays
+    assert gg.grad(g.sum(), x)[0].tolist() == [0.375, 0.25]
+
+    a, weights = np.array([[2.0, 1, 0], [1, 3, 1], [0, 1, 5]]), np.array([1.0, 2, 3])
+    x = gg.tensor(a)
+    with gg.GradientTape() as outer:
+        outer.watch(x)
+        with gg.GradientTape() as inner:
+            inner.watch(x)
+            w, v = gg.linalg.eigh(x)
+            y = (w * gg.tensor(weights)).sum()
+        entry = inner.gradient(y, x)[0, 1] * 1.0
+    expected = np.zeros((3, 3))  # of sum_k v_0k a_k v_1k
+    expected[:2] = v.numpy()[1::-1] * weights
+    np.testing.assert_allclose(outer.gradient(entry, v).numpy(), expected, atol=1e-12)

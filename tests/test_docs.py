@@ -1,10 +1,14 @@
 """docs/ops.md is what the op table and the docstrings say, and nothing that was asked for is missing from it."""
 
 import importlib.util
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 from table import ROWS
+
+import gpugrad as gg
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +55,16 @@ ASKED = {
 }
 
 
+# Functions whose results are integers, booleans, patterns or constants.
+WITHOUT_A_GRADIENT = """all any argmax argmin argsort bitwise_and bitwise_invert bitwise_left_shift bitwise_or
+    bitwise_right_shift bitwise_xor count_nonzero equal greater greater_equal isclose isfinite isinf isnan less
+    less_equal logical_and logical_not logical_or logical_xor not_equal one_hot searchsorted signbit stop_gradient
+    linalg.matrix_rank fft.fftfreq fft.rfftfreq random.bernoulli random.categorical random.permutation random.randint
+    sparse.coo sparse.csr"""
+# Those whose gradients are proven by tests of their own: to another device; with kernels for five operands together.
+TESTED_ELSEWHERE = "to_device nn.feed_forward"
+
+
 @pytest.fixture(scope="module")
 def page():
     spec = importlib.util.spec_from_file_location("ops_page", ROOT / "docs" / "ops.py")
@@ -74,3 +88,22 @@ def test_a_kink_that_is_stated_is_proven(page):
     """Whose docstring has a paragraph "Kink: ..." has a row with `kinks`."""
     stated = {r.op for r in ROWS if page.kinks(page.found(r.op).function)}
     assert stated <= {r.op for r in ROWS if r.kinks}
+
+
+def test_every_public_function_is_proven(page):
+    """It has a row, or is named above and in a test."""
+    with_rows = {page.found(r.op).function for r in ROWS}
+    named = {*WITHOUT_A_GRADIENT.split(), *TESTED_ELSEWHERE.split()}
+    without = set()
+    for prefix, space in {"": gg, **page.NAMESPACES}.items():
+        for public, f in vars(space).items():
+            module = getattr(f, "__module__", None) or ""
+            if (
+                inspect.isfunction(f)
+                and public[0] != "_"
+                and (module.startswith("gpugrad.ops.") or module == space.__name__ != "gpugrad")
+            ):
+                without |= set() if f in with_rows else {f"{prefix}.{public}" if prefix else public}
+    assert without == named
+    tests = "".join([p.read_text(encoding="utf-8") for p in ROOT.glob("tests/test_*.py") if p != Path(__file__)])
+    assert not [n for n in named if not re.search(rf"\b{n.split('.')[-1]}\b", tests)]

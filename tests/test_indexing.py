@@ -1,5 +1,7 @@
 """Indexing beside the op table: what is no gradient, conventions where elements repeat, bad input."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,25 @@ def test_a_product_of_several_factors_with_zeros_has_its_gradients():
     gx, gv = gg.grad(y.sum(), [x, v], create_graph=True)
     assert values(gx) == [0, 7] and values(gv) == [10, 0, 3]
     assert values(gg.grad(gv[1], v)[0]) == [2, 0, 0]
+
+
+def test_many_factors_of_one_place():
+    """Neither their number nor what others are multiplied by matters: no matrix of places and factors, no 0 * inf."""
+    rng = np.random.default_rng(0)
+    ids = np.concatenate([np.zeros(5000, int), np.arange(3000)])
+    v = rng.uniform(0.99, 1.01, (8000, 2))
+    expected = np.ones((3000, 2))
+    np.multiply.at(expected, ids, v)
+    assert_close(gg.segment_prod(v, ids), expected, rtol=1e-12)
+    x = gg.tensor(np.array([np.inf, 2, 0, 3, np.nan]), requires_grad=True)
+    y = gg.segment_prod(x, [0, 1, 2, 1, 3])
+    np.testing.assert_array_equal(values(y), [np.inf, 6, 0, np.nan])
+    assert values(gg.grad(y.sum(), x)[0]) == [1, 3, 1, 2, 1]
+    tracemalloc.start()
+    gg.segment_prod(v[:, 0], ids)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "uint32", "int64", "uint64", "complex64"])
@@ -226,6 +247,7 @@ def test_numbers_out_of_range_on_a_gpu_are_left_out(default_device):
 
 
 # ---------------------------------------------------------------------------------------------- bad input
+BYTES = lambda: gg.tensor([1], "uint8")
 BAD = {
     "is out of bounds for axis 0 with size 3": (IndexError, lambda x: x[3]),
     "index 4 is out of bounds": (IndexError, lambda x: x[..., [0, 4], None]),
@@ -269,8 +291,19 @@ BAD = {
     "at.set: an array of int32 cannot hold values of float32": (TypeError, lambda x: gg.tensor([1]).at[0].set(1.5)),
     "at.divide: an array of int32 cannot hold quotients": (TypeError, lambda x: gg.tensor([1]).at[0].divide(2)),
     "at.max: values of shape (2, 4) have more axes than the 1 of x[key]": (ValueError, lambda x: x.at[0].max(x[:2])),
-    "put: ": (ValueError, lambda x: x.at[[0, 1]].set([1.0, 2.0, 3.0])),
-    "at_add: ": (ValueError, lambda x: x.at[[0, 1]].add([1.0, 2.0, 3.0])),
+    "at.set: ": (ValueError, lambda x: x.at[[0, 1]].set([1.0, 2.0, 3.0])),
+    "at.add: ": (ValueError, lambda x: x.at[[0, 1]].add([1.0, 2.0, 3.0])),
+    "index_add: ": (ValueError, lambda x: gg.index_add(x, [0, 1], [1.0, 2.0, 3.0])),
+    "index_add: an array of int32 cannot hold": (TypeError, lambda x: gg.index_add(gg.tensor([1]), [0], 1.5)),
+    "put_along_axis: an array of int32 cannot hold": (
+        TypeError, lambda x: gg.put_along_axis(gg.tensor([1]), [0], [1.5])),
+    "segment_sum: num_segments is an integer, not 1.5": (TypeError, lambda x: gg.segment_sum(x, [0, 0, 0], 1.5)),
+    "at.set: 300 is out of range for uint8, 0 .. 255": (OverflowError, lambda x: BYTES().at[0].set(300)),
+    "at.max: 300 is out of range": (OverflowError, lambda x: BYTES().at[0].max(300)),
+    "at.add: [1, -1] is out of range": (OverflowError, lambda x: BYTES().at[[0, 0]].add([1, -1])),
+    "masked_fill: 300 is out of range": (OverflowError, lambda x: gg.masked_fill(BYTES(), [True], 300)),
+    "put_along_axis: [200] is out of range for int8": (
+        OverflowError, lambda x: gg.put_along_axis(gg.tensor([1], "int8"), [0], [200])),
 }  # fmt: skip
 
 

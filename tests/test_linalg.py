@@ -6,6 +6,7 @@ import pytest
 import gpugrad as gg
 from gpugrad import linalg as la
 from gpugrad.array import xp
+from gpugrad.ops import solve
 from gpugrad.ops.decompositions import checked_factor
 from gpugrad.ops.determinant import cofactors
 from gpugrad.testing import assert_close, check_grads
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.devices
 
 SINGULAR = np.array([[1.0, 2.0], [2.0, 4.0]])
 ROUND = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 5.0]])  # two eigenvalues are equal
+RANK3 = np.diag([1.0, 2.0, 3.0, 0.0])
 RANK2 = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [5.0, 7.0, 9.0]])
 
 
@@ -31,10 +33,12 @@ def test_singular_matrices():
     x = gg.tensor(np.stack([np.eye(2), SINGULAR]))
     for name, f in (
         ("inv", la.inv), ("solve", lambda x: la.solve(x, [1.0, 2.0])), ("inv", lambda x: la.matrix_power(x, -1)),
-        ("solve_triangular", lambda x: la.solve_triangular(x * 0, [1.0, 2.0])),
     ):  # fmt: skip
         with pytest.raises(la.LinAlgError, match=f"{name}: a matrix is singular.*pinv.*given float64"):
             f(x)
+    if gg.default_device() == "cpu":  # a GPU is not waited for
+        with pytest.raises(la.LinAlgError, match="solve_triangular: a matrix is singular.*pinv.*given float64"):
+            la.solve_triangular(x * 0, [1.0, 2.0])
     with pytest.raises(la.LinAlgError, match="cholesky: a matrix is not positive definite"):
         la.cholesky(-x)
     sign, size = la.slogdet(x)
@@ -65,6 +69,15 @@ def test_shapes():
         (lambda: gg.tensordot(square, square, 3), "tensordot: 3 axes"),
         (lambda: gg.tensordot(square, square, ([2], [0])), "tensordot: axis 2"),
         (lambda: gg.tensordot(square, wide, ([0], [0])), "differ in length"),
+        (lambda: gg.tensordot(square, square, ([0], [0], [1])), "tensordot: axes is a number, or"),
+        (lambda: gg.tensordot(square, square, None), "tensordot: axes is a number, or"),
+        (lambda: la.matrix_norm(gg.ones((2, 3, 3)), axis=(0, 1, 2)), "matrix_norm: axis is two axes"),
+        (lambda: la.matrix_norm(square, axis=(0,)), "matrix_norm: axis is two axes"),
+        (lambda: la.matrix_norm(square, axis=(1, -1)), "matrix_norm: axis .* twice"),
+        (lambda: la.pinv(square, 1e-3, rtol=1e-3), "pinv: rcond and rtol are two names"),
+        (lambda: la.matrix_rank(square, 1e-3, rtol=1e-3), "matrix_rank: tol is all"),
+        (lambda: la.pinv(square, [1e-3, 1e-3]), r"pinv: rtol of shape \(2,\) does not broadcast to \(\)"),
+        (lambda: gg.vecdot(wide, wide, axis=2), "vecdot: axis 2"),
         (lambda: gg.einsum("ij,ij", square, wide), "einsum: index 'i'.*3 and 2"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
@@ -73,7 +86,7 @@ def test_shapes():
 
 def test_unknown_modes():
     x = gg.ones((3, 3))
-    for f in (lambda: la.qr(x, "raw"), lambda: la.eigh(x, "X"), lambda: la.eigvalsh(x, "X"),
+    for f in (lambda: la.qr(x, "raw"), lambda: la.eigh(x, "X"), lambda: la.eigh(x, None), lambda: la.eigvalsh(x, "X"),
               lambda: la.matrix_norm(x, 3), lambda: gg.cdist(x, x, -1), lambda: gg.cdist(x, x, np.nan),
               lambda: la.vector_norm(x, ord="nuc")):  # fmt: skip
         with pytest.raises(ValueError, match=r"is .* not "):
@@ -82,6 +95,27 @@ def test_unknown_modes():
         la.matrix_power(x, 0.5)
     with pytest.raises(TypeError, match="list of integers"):
         gg.einsum(x, "ij")
+
+
+def test_paths_of_einsum():
+    x, y, z = [gg.tensor(np.random.default_rng(0).standard_normal(s)) for s in ((2, 3), (3, 2), (2, 3))]
+    expected = x.numpy() @ y.numpy() @ z.numpy()
+    for way in ("greedy", True, False, ("greedy", 100), [(0, 1), (0, 1)], ((1, 2), (0, 1)), [[0, 1], [0, 1]],
+                ["einsum_path", (0, 1), (0, 1)], ["einsum_path", (0, 1, 2)]):  # fmt: skip
+        assert_close(gg.einsum("ij,jk,kl->il", x, y, z, optimize=way), expected)
+    for way in ("junk", [(0, 1)], [(0, 5), (0, 1)], [(0, 0), (0, 1)], [(0, 1), (0, 1), (0, 1)], 7, None, [1, 2, 3]):
+        with pytest.raises(ValueError, match="einsum: optimize"):
+            gg.einsum("ij,jk,kl->il", x, y, z, optimize=way)
+    with pytest.raises(ValueError, match="einsum: optimize"):
+        gg.einsum("ij,jk", x, y, optimize="junk")
+    many = np.arange(2.0**13).reshape((2,) * 13)
+    assert_close(gg.einsum("...->...", gg.tensor(many)), many)
+    assert_close(gg.einsum("...a,a->...", gg.tensor(many), gg.tensor([1.0, 2.0])), many @ [1.0, 2.0])
+
+
+def test_einsum_of_half_types_sums_in_single():
+    x = gg.ones((300, 300), dtype="float16")
+    assert_close(gg.einsum("ij,k->k", x, gg.tensor([1e-3], dtype="float16")), [90.0], rtol=2e-3)
 
 
 # ---------------------------------------------------------------------------------------------- degenerate matrices
@@ -95,7 +129,21 @@ def test_determinants_of_singular_matrices():
         check_grads(la.det, [x])
     check_grads(lambda x: la.det(x * 1j), [RANK2 * (1 + 2j)], modes=["rev"])
     check_grads(la.det, [np.array([[2.0, 1.0, 0.5], [0.0, 3.0, 1.0], [1.0, 0.0, 2.0]])], order=3)
-    assert cofactors(gg.tensor(np.array([[7.0]]))).tolist() == [[1]]
+    assert_close(cofactors(gg.tensor(np.array([[7.0]]))), [[1]])
+
+
+def test_cofactors_neither_overflow_nor_vanish():
+    """Where the determinant is a number, though products on the way are none."""
+    x = np.diag(np.array([1e20, 1e20, 1e-20, 1e-20], np.float32))
+    assert_close(gradient(la.det, x).diagonal(), [1e-20, 1e-20, 1e20, 1e20], rtol=1e-5)
+    rng = np.random.default_rng(0)
+    s = np.geomspace(6e3, 1e-4, 120)
+    s = rng.permutation(s / np.exp(np.log(s).mean()) * 1.2).astype(np.float32)
+    assert_close(gradient(la.det, np.diag(s)).diagonal(), np.prod(s.astype(float)) / s, rtol=1e-5)
+    well = rng.standard_normal((5, 4, 4))
+    many = np.stack([*well, RANK3, np.zeros((4, 4))])
+    assert_close(gradient(la.det, many), [gradient(la.det, m) for m in many], rtol=1e-11, atol=1e-11)
+    assert_close(gradient(la.det, well), np.linalg.det(well)[:, None, None] * np.linalg.inv(well).swapaxes(1, 2), 1e-12)
 
 
 def test_equal_eigenvalues():
@@ -150,6 +198,24 @@ def test_rank():
     assert_close(la.pinv(gg.tensor(np.diag([1.0, 1e-3])), rtol=1e-2), np.diag([1.0, 0]))
 
 
+def test_limits_for_each_matrix():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4, 4)) * 10.0 ** -np.arange(4)
+    limits = np.array([1e-9, 1e-2, 0.3])
+    given = gg.tensor(x)
+    expected = np.linalg.pinv(x, limits)
+    assert_close(la.pinv(given, limits), expected, rtol=1e-9)
+    assert_close(la.pinv(given, rtol=gg.tensor(limits)), expected, rtol=1e-9)
+    assert la.matrix_rank(given, limits).tolist() == np.linalg.matrix_rank(x, limits).tolist()
+    assert la.matrix_rank(given, rtol=limits).tolist() == np.linalg.matrix_rank(x, rtol=limits).tolist()
+    s = np.linalg.svd(x, compute_uv=False)
+    assert la.matrix_rank(given, atol=1e-2, rtol=limits).tolist() == [
+        int((row > max(1e-2, limit * row[0])).sum()) for row, limit in zip(s, limits)
+    ]
+    assert_close(la.pinv(given, atol=1e-2), [np.linalg.pinv(m, 1e-2 / t[0]) for m, t in zip(x, s)], rtol=1e-9)
+    check_grads(lambda x: la.pinv(x, rtol=limits / 10), [rng.standard_normal((3, 4, 2))])
+
+
 def test_norms_at_zero():
     x = np.zeros((2, 2))
     assert (gradient(la.matrix_norm, x) == 0).all() and (gradient(lambda x: la.matrix_norm(x, 1), x) == 0).all()
@@ -192,12 +258,26 @@ def test_triangles():
     assert_close(la.solve_triangular(low, b, left=False), np.linalg.solve(np.tril(x).T, b.numpy()))
 
 
-def test_triangles_by_blocks():
+@pytest.mark.parametrize("scipys", [True, False])
+def test_triangles_keep_their_digits(monkeypatch, scipys):
+    """Of one triangle, of several, and of one with several right-hand sides; with SciPy's function and without."""
+    if not scipys:
+        monkeypatch.setattr(solve, "_lapacks", lambda: None)
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((2, 200, 200)) / 20 + np.eye(200) * 2, rng.standard_normal((200, 3))
-    for upper in (False, True):
-        x = la.solve_triangular(gg.tensor(a), gg.tensor(b), upper=upper)
-        assert_close(x, np.linalg.solve((np.triu if upper else np.tril)(a), b), rtol=1e-10, atol=1e-10)
+    ill = (np.eye(40) + np.tril(rng.standard_normal((2, 40, 40)), -1) / 2) * 10.0 ** np.linspace(-13, 0, 40)
+    for n, a in ((40, ill), (200, rng.standard_normal((2, 200, 200)) / 20 + np.eye(200) * 2)):
+        for upper in (False, True):
+            a, cut = (a.swapaxes(-1, -2), np.triu) if upper else (a, np.tril)
+            for unit in (False, True):
+                t = cut(a, 1 if upper else -1) + np.eye(n) if unit else cut(a)
+                b = rng.standard_normal((2, n, 3))
+                for m, given in ((a, t), (a[0], t[0])):
+                    x = la.solve_triangular(gg.tensor(m), gg.tensor(b), upper=upper, unit_diagonal=unit).numpy()
+                    assert (np.abs(given @ x - b) <= 1e-13 * (np.abs(given) @ np.abs(x))).all()
+    known = rng.standard_normal((2, 40, 2))
+    assert np.linalg.cond(ill[0]) > 1e12
+    for m, x in ((ill, known), (ill[0], known[0])):
+        assert_close(la.solve_triangular(gg.tensor(m), gg.tensor(m @ x)), x, rtol=1e-13, atol=1e-13)
 
 
 def test_complex_numbers():
@@ -231,6 +311,7 @@ def test_scalars_and_lists():
     assert_close(gg.dot(2.0, x), 2 * x.numpy())
     assert_close(gg.inner(x, 2.0), 2 * x.numpy())
     assert_close(gg.einsum(",ij->ji", gg.tensor(np.array(2.0)), x), 2 * x.numpy().T)
+    assert_close(gg.tensordot(x, x, np.int64(1)), x.numpy() @ x.numpy())
     assert_close(la.solve(x, [5.0, 6.0]), np.linalg.solve(x.numpy(), [5.0, 6.0]))
     assert_close(gg.einsum("ij,ij->j", x, x[:1]), (x.numpy() * x.numpy()[:1]).sum(0))  # an axis of length 1 broadcasts
 
@@ -245,7 +326,9 @@ def test_diagonals_of_batches():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_values_that_are_not_finite():
     x = gg.tensor(np.full((2, 2), np.nan))
-    for f in (la.svd, la.pinv, lambda x: gradient(la.det, x)):
+    assert np.isnan(gradient(la.det, np.stack([x.numpy(), np.eye(2)])).sum(axis=(1, 2))).tolist() == [True, False]
+    assert np.isnan(gradient(lambda x: gradient_inside(la.det, x), x)).all()
+    for f in (la.svd, la.pinv):
         with pytest.raises(la.LinAlgError, match="the singular values did not converge"):
             f(x)
 
@@ -264,6 +347,25 @@ def test_large_exponents():
     assert_close(la.matrix_exp(gg.zeros((2, 2))), np.eye(2))
 
 
+def test_the_gradient_of_an_exponential_is_linear():
+    rng = np.random.default_rng(0)
+    x = gg.tensor(rng.standard_normal((2, 4, 4)).astype(np.float32))
+    seed = rng.standard_normal((2, 4, 4)).astype(np.float32)
+    seed[1] = 0
+
+    def back(scale):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = la.matrix_exp(x)
+        return tape.gradient(y, x, output_gradients=gg.tensor(seed * np.float32(scale))).numpy()
+
+    for scale in (2.0**16, 2.0**-40, 2.0**100):
+        assert_close(back(scale) / np.float32(scale), back(1.0), rtol=1e-6)
+    assert (back(1.0)[1] == 0).all()
+    check_grads(la.matrix_exp, [np.array([[0.0, 1e-3], [30.0, 0.0]])])
+    assert_close(gradient(la.matrix_exp, np.zeros((2, 2))), np.ones((2, 2)))
+
+
 def test_near_rows_keep_their_distance():
     x = np.array([[1e4, 1e4]], np.float32)
     y = np.concatenate([x + np.float32(0.25), -x])
@@ -271,3 +373,25 @@ def test_near_rows_keep_their_distance():
     gx, gy = gradient(gg.cdist, x, y)
     assert_close(gy[0], [np.sqrt(0.5)] * 2, rtol=1e-6)
     assert_close(gx, [[0, 0]], atol=1e-6)
+
+
+def test_a_length_keeps_what_was_given_and_itself():
+    x = gg.tensor(np.random.default_rng(0).standard_normal((50, 40)))
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = la.vector_norm(x, axis=1)
+    kept = {id(v) for n in tape._tape.live() for v in n.saved if hasattr(v, "dtype")}
+    assert kept == {id(x.array), id(y.array)}
+
+
+def test_lengths_below_a_tiny_eps():
+    x = np.array([[0.0, 0.0], [3e-13, 4e-13], [3.0, 4.0]], np.float32)
+    assert_close(gg.nn.l2_normalize(gg.tensor(x), eps=1e-25), [[0, 0], [0.6, 0.8], [0.6, 0.8]])
+    assert_close(gradient(lambda x: gg.nn.l2_normalize(x, eps=1e-3), x[:1]), [[1e3, 1e3]], rtol=1e-6)
+
+
+def test_dtypes_of_norms():
+    x = gg.tensor([3.0, 4.0])
+    assert la.vector_norm(x, dtype="float64").dtype == la.vector_norm(x, ord=1, dtype="float64").dtype == np.float64
+    assert la.matrix_norm(gg.ones((2, 2)), 2, dtype="float64").dtype == np.float64
+    assert la.vector_norm(gg.tensor([3, 4])).item() == 5 and la.vector_norm(gg.tensor([3 + 4j])).dtype == np.float32

@@ -1,23 +1,43 @@
 """Losses: what they refuse, and what they answer at the ends of their range."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.testing import assert_close
+from gpugrad.testing import assert_close, check_grads
 
 pytestmark = pytest.mark.devices
 
 X = lambda *shape: gg.tensor(np.linspace(0.1, 0.9, int(np.prod(shape))).reshape(shape))
+Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, rows, classes
 
 
 @pytest.mark.parametrize(
     ("f", "error", "words"),
     [
-        (lambda: nn.l1_loss(X(2, 3), X(2, 4)), ValueError, r"l1_loss: arrays of shapes \(2, 3\), \(2, 4\) do not fit"),
+        (
+            lambda: nn.hinge_loss(X(2, 3), X(2, 4)),
+            ValueError,
+            r"arrays of shapes \(2, 3\), \(2, 4\) do not fit",
+        ),
         (lambda: nn.l1_loss(X(2), X(2), "avg"), ValueError, "reduction is 'mean', 'sum' or 'none', not 'avg'"),
+        (
+            lambda: nn.mse_loss(X(2, 3), X(2, 3), weight=X(3)),
+            ValueError,
+            r"weight has shape \(3,\); it has that",
+        ),
         (lambda: nn.huber_loss(X(2), X(2) + 1j), TypeError, "huber_loss: takes real arrays, given complex128"),
+        (
+            lambda: nn.huber_loss(X(2), X(2), delta=X(1)),
+            TypeError,
+            "huber_loss: delta is a number",
+        ),
+        (lambda: nn.smooth_l1_loss(X(2), X(2), beta=X(1)), TypeError, "smooth_l1_loss: beta is a number"),
+        (lambda: nn.cross_entropy(X(2, 3), [0, 5]), ValueError, r"cross_entropy: labels are in 0..5, allowed are 0..2"),
+        (lambda: nn.nll_loss(X(2, 3), [0, -1]), ValueError, r"nll_loss: labels are in -1..0, allowed are 0..2"),
         (lambda: nn.cross_entropy(X(2, 3), X(2, 3), ignore_index=1), ValueError, "ignore_index is for integer labels"),
         (lambda: nn.cross_entropy(X(2, 3), X(2, 4)), TypeError, "labels are integer class indices"),
         (lambda: nn.nll_loss(X(2, 3), X(2)), TypeError, "nll_loss: labels are integer class indices, given float64"),
@@ -34,12 +54,77 @@ X = lambda *shape: gg.tensor(np.linspace(0.1, 0.9, int(np.prod(shape))).reshape(
         (lambda: nn.multi_margin_loss(X(2, 3), [0, 1], weight=[1.0]), ValueError, "a number for each class"),
         (lambda: nn.multilabel_margin_loss(X(2, 3), [0, 1]), ValueError, "do not fit scores of shape"),
         (lambda: nn.multilabel_margin_loss(X(2, 3), X(2, 3)), TypeError, "integer class indices"),
-        (lambda: nn.multilabel_margin_loss(X(1, 3), [[5, -1, 0]]), ValueError, r"labels are in 0..5, allowed are 0..2"),
+        (lambda: nn.multilabel_margin_loss(X(1, 3), [[5, -1, 0]]), ValueError, r"labels are in 5..5, allowed are 0..2"),
     ],
 )
 def test_what_does_not_fit(f, error, words):
     with pytest.raises(error, match=words):
         f()
+
+
+U = lambda *shape: X(*shape) + 1j
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda: nn.cosine_similarity(U(2, 3), U(2, 3)), lambda: nn.hinge_loss(U(2), [1, -1]),
+        lambda: nn.gaussian_nll_loss(U(2), U(2), X(2)), lambda: nn.kl_div(U(2), U(2)),
+        lambda: nn.binary_cross_entropy(U(2), X(2)), lambda: nn.binary_cross_entropy_with_logits(U(2), X(2)),
+        lambda: nn.poisson_nll_loss(U(2), X(2)), lambda: nn.cross_entropy(U(2, 3), [0, 1]),
+        lambda: nn.cross_entropy(U(2, 3), X(2, 3)), lambda: nn.cross_entropy(X(2, 3), U(2, 3)),
+        lambda: nn.nll_loss(U(2, 3), [0, 1]), lambda: nn.multi_margin_loss(U(2, 3), [0, 1]),
+        lambda: nn.layer_norm(U(2, 3), 3), lambda: nn.rms_norm(U(2, 3), 3), lambda: nn.group_norm(U(2, 4, 3), 2),
+        lambda: nn.instance_norm(U(2, 4, 3)), lambda: nn.batch_norm(U(2, 4), None, None, training=True),
+    ],
+)  # fmt: skip
+def test_complex_arrays_are_refused(f):
+    with pytest.raises(TypeError, match=r"\w+: (takes|needs) real .*, given complex128"):
+        f()
+
+
+def test_shapes_that_broadcasting_would_hide():
+    x, y = X(4, 1), X(4)
+    for f in (nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits):
+        with pytest.raises(ValueError, match=f"{f.__name__}: target has shape .4,. and prediction .4, 1.; both"):
+            f(x, y)
+    for f in (nn.mse_loss, nn.l1_loss, nn.huber_loss, nn.smooth_l1_loss, nn.kl_div, nn.poisson_nll_loss):
+        with pytest.warns(UserWarning, match=f"{f.__name__}: target has shape .4,. and prediction .4, 1.;") as told:
+            assert f(x, y, "none").shape == (4, 4)
+        assert told[0].filename == __file__
+        f(x, 0.5)
+
+
+def test_logits_that_are_sure():
+    """What is left of the loss is the logarithm of 1 + exp(-|x|), to all digits; so is its slope."""
+    for x in (10.0, 14.6, 60.0):
+        z, y = gg.tensor(np.float32([x, -x]), requires_grad=True), np.float32([1, 0])
+        y = y if z.device == "cpu" else gg.tensor(y)
+        for f in (
+            nn.binary_cross_entropy_with_logits, nn.multilabel_soft_margin_loss,
+            lambda z, y, r: nn.binary_cross_entropy_with_logits(z, y, r, pos_weight=[1.0, 1.0]),
+        ):  # fmt: skip
+            loss = f(z, y, "none")
+            np.testing.assert_allclose(loss.detach().numpy().max(), np.log1p(np.exp(-x)), rtol=2e-6)
+        (g,) = gg.grad(nn.binary_cross_entropy_with_logits(z, y, "sum"), z)
+        np.testing.assert_allclose(g.numpy(), np.float64([-1, 1]) / (1 + np.exp(x)), rtol=1e-6)
+
+
+def test_weights_have_a_gradient_and_leave_the_dtype():
+    x, w = gg.tensor(np.float32(Z[0])), gg.tensor(np.array([0.5, 2.0, 1.0, 0.25]), requires_grad=True)
+    labels, ones = [0, 3, 1], np.eye(4)[[0, 3, 1]].tolist()
+    for f in (
+        lambda x, w: nn.cross_entropy(x, labels, weight=w),
+        lambda x, w: nn.cross_entropy(x, labels, weight=w, ignore_index=3, label_smoothing=0.2),
+        lambda x, w: nn.cross_entropy(x, ones, weight=w),
+        lambda x, w: nn.nll_loss(x, labels, weight=w),
+        lambda x, w: nn.multi_margin_loss(x, labels, weight=w),
+        lambda x, w: nn.multilabel_soft_margin_loss(x, ones, weight=w),
+        lambda x, w: nn.binary_cross_entropy_with_logits(x, ones, weight=w),
+    ):
+        loss = f(x, w)
+        assert loss.dtype == np.float32 and gg.grad(loss, w)[0].dtype == np.float64
+        check_grads(f, [Z[0], w.detach().numpy()])
 
 
 def test_values_out_of_range(default_device):
@@ -48,7 +133,7 @@ def test_values_out_of_range(default_device):
         (lambda: nn.binary_cross_entropy(X(2) + 1, X(2)), r"predictions are in 1.1..1.9, allowed are probabilities"),
         (lambda: nn.gaussian_nll_loss(X(2), X(2), -X(2)), "var has a negative entry, -0.9"),
         (lambda: nn.multi_margin_loss(X(2, 3), gg.tensor([0, 3])), r"labels are in 0..3"),
-        (lambda: nn.multilabel_margin_loss(X(1, 3), gg.tensor([[5, -1, 0]])), r"labels are in 0..5"),
+        (lambda: nn.multilabel_margin_loss(X(1, 3), gg.tensor([[5, -1, 0]])), r"labels are in 5..5"),
     ):
         if default_device == "cpu":
             with pytest.raises(ValueError, match=words):
@@ -122,8 +207,22 @@ def test_losses_of_nothing():
         assert np.isnan(f(x.detach(), x.detach()).item())
 
 
+def test_multilabel_margin_looks_at_the_labels_only():
+    """(rows, most labels, classes), not (rows, classes, classes)."""
+    labels = np.full((8, 512), -1)
+    labels[:, 0] = np.arange(8)
+    x = gg.tensor(np.zeros((8, 512)), requires_grad=True)
+    tracemalloc.start()
+    loss = nn.multilabel_margin_loss(x, labels)
+    gg.grad(loss, x)
+    peak, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert loss.item() == pytest.approx(511 / 512) and peak < 8 * 512 * 8 * 40
+    x = gg.tensor(np.ones((2, 3)), requires_grad=True)
+    y = nn.multilabel_margin_loss(x, [[-1, 0, 1], [-1, 2, 2]])
+    assert y.item() == 0 and not gg.grad(y, x)[0].numpy().any()
+
+
 # ---------------------------------------------------------------------------------------------- ctc
-Z = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (5, 3)))  # times, rows, classes
 
 
 def gradient(f, x):
@@ -182,6 +281,7 @@ def test_ctc_with_classes_that_cannot_be():
         (([[1, 2]] * 3, [5] * 2, [2] * 3), ValueError, "input_lengths are 3 integers"),
         (([[1, 2]] * 3, [5] * 3, [-1, 0, 1]), ValueError, "target_lengths are 3 integers from 0 on, given"),
         (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 4), ValueError, r"a blank in 0..3, given 5 times and blank 4"),
+        (([[1, 2]] * 3, [5] * 3, [2] * 3, "mean", 0.5), ValueError, r"a blank in 0..3, given 5 times and blank 0.5"),
         (([[1, 2]] * 3, [5] * 3, [2] * 3, "avg"), ValueError, "reduction is"),
     ],
 )

@@ -376,6 +376,21 @@ def test_batch_norm_moves_its_statistics_in_training_alone():
     assert not free.state_dict()
 
 
+def test_batch_norm_without_momentum_takes_the_average_of_all_batches():
+    rng, layer = np.random.default_rng(0), gg.nn.BatchNorm(3, momentum=None)
+    xs = rng.standard_normal((4, 8, 3, 2)).astype("f")
+    for x in xs:
+        layer(gg.tensor(x))
+    layer.eval()(gg.tensor(xs[0]))
+    assert layer.num_batches_tracked.item() == 4 and "num_batches_tracked" in layer.state_dict()
+    np.testing.assert_allclose(layer.running_mean.numpy(), xs.mean((0, 1, 3)), atol=1e-6)
+    np.testing.assert_allclose(layer.running_var.numpy(), xs.var((1, 3), ddof=1).mean(0), rtol=1e-5)
+    other = gg.nn.BatchNorm(3, momentum=None)
+    other.load_state_dict(layer.state_dict())
+    assert other.num_batches_tracked.item() == 4
+    gg.nn.BatchNorm(3, momentum=None, track_running_stats=False)(gg.tensor(xs[0]))
+
+
 def test_a_forward_that_fails_leaves_the_statistics_alone():
     layer = gg.nn.BatchNorm(3)
     layer.weight = gg.Parameter(np.ones(2, "f"))

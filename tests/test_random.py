@@ -169,6 +169,24 @@ def test_discrete_distributions():
     assert sorted(r.choice(10, 10, replace=False, generator=g).tolist()) == list(range(10))
 
 
+def test_what_has_no_probability_is_never_chosen():
+    p = np.array([0.0, 1e-300, 1.0, 0.0, 2.0, 0.0])
+    g = r.Generator(0)
+    with np.errstate(divide="ignore"):
+        logits = np.log(p)
+    for x in (r.choice(6, N, p=p, generator=g), r.categorical(logits, N, generator=g)):
+        found = np.bincount(x.numpy(), minlength=6)
+        assert not found[[0, 1, 3, 5]].any() and abs(found[4] / N - 2 / 3) < 0.02
+    assert sorted(r.choice(6, 3, False, p, generator=g).tolist()) == [1, 2, 4]
+    assert r.categorical(logits, generator=g).shape == ()
+
+
+def test_doubles_do_not_tie_in_the_tail():
+    x = r.exponential((1_000_000,), 1e8, "float64", generator=r.Generator(1)).numpy()
+    assert len(np.unique(x)) == x.size and x.min() > 0
+    assert r.categorical(gg.zeros((2, 1000)), (3,), generator=r.Generator(1)).shape == (3, 2)
+
+
 def test_shapes_of_choices():
     logits = gg.tensor(np.zeros((2, 3, 5)))
     assert r.categorical(logits).shape == (2, 3) and r.categorical(logits, (4,), axis=1).shape == (4, 2, 5)
@@ -188,8 +206,14 @@ def test_dtypes(dtype):
     assert 0 <= x.min() and x.max() < 1  # no number of a half type is rounded up to 1
     mean = gg.tensor([1.0, 2.0], dtype=dtype)
     assert r.normal((3, 2), mean, 0.5).dtype == dtype and r.normal((3, 2), mean, dtype="float64").dtype == np.float64
+    for low, high in ((1.0, 2.0), (-2.0, -1.0), (gg.tensor(3.0, dtype), gg.tensor(4.0, dtype))):
+        x = r.uniform((100_000,), low, high, dtype, generator=g).numpy()
+        assert float(low) <= x.min() and x.max() < float(high)
+    assert r.uniform((2,), 1.0, 1.0, dtype).tolist() == [1, 1]
     x = r.uniform((5,), 0, 10, dtype="int32")
     assert x.dtype == np.int32
+    x = r.randint(-128, 127, (5000,), dtype="int8", endpoint=True, generator=g).numpy()
+    assert x.dtype == np.int8 and x.min() == -128 and x.max() == 127
 
 
 # ---------------------------------------------------------------- gradients
@@ -212,6 +236,17 @@ def test_gradients_to_parameters(draw):
     check_grads(lambda a, b: draw(a, b, r.Generator(2)), [A, B])
 
 
+def test_tails_of_gamma_and_beta():
+    """A small shape makes numbers below the smallest float: they are 0, beta is 0 or 1 then, no gradient is NaN."""
+    g = r.Generator(5)
+    x = r.beta(0.01, 0.01, (2000,), generator=g).numpy()
+    assert 0.45 < x.mean() < 0.55 and 0.95 < ((x < 0.01) | (x > 0.99)).mean()
+    a = gg.tensor(np.full(2000, 0.05, np.float32), requires_grad=True)
+    for x in (r.gamma(a, generator=g), r.gamma(a, dtype="float16", generator=g), r.beta(a, 0.02, generator=g)):
+        assert np.isfinite(gg.grad(gg.sum(x), a)[0].numpy()).all() and np.isfinite(x.numpy()).all()
+    assert len(np.unique(r.gamma(0.5, (5000,), dtype="bfloat16", generator=g).numpy())) > 1000
+
+
 def test_what_jumps_has_no_gradient():
     x = gg.tensor([0.3, 0.6], requires_grad=True)
     assert r.bernoulli(x).node is None and r.categorical(x).node is None
@@ -231,18 +266,43 @@ def test_errors():
         (lambda: r.gamma(0.0), "gamma: a must be above 0, given 0.0"),
         (lambda: r.bernoulli(1.5), "bernoulli: p is a probability, from 0 to 1, given 1.5"),
         (lambda: r.categorical(gg.ones((2, 0))), "categorical: there is nothing to choose from"),
+        (lambda: r.categorical([[1.0]], axis=3), "categorical: axis 3 is out of bounds"),
+        (lambda: r.choice([[1.0]], axis=3), "choice: axis 3 is out of bounds"),
+        (lambda: r.shuffle([[1.0]], axis=4), "shuffle: axis 4 is out of bounds"),
+        (lambda: r.shuffle(1.0), "shuffle: axis 0 is out of bounds for an array of 0 axes"),
+        (lambda: r.permutation(-1), "permutation: n is a number from 0 on, not -1"),
+        (lambda: nn.dropout(x, 1.0), "dropout: rate is a number from 0 to below 1"),
         (lambda: r.choice(3, 4, replace=False), "choice: 4 of 3 without any twice"),
         (lambda: r.choice(3, 2, p=[0.5, 0.5]), r"choice: p has shape \(2,\), there are 3"),
         (lambda: r.set_state({"key": 1}), "set_state: takes what get_state answered"),
         (lambda: r.Generator(0).fork(), "fork: give a number"),
         (lambda: r.normal((3,), x), "shape mismatch"),
     ]
+    cases += [
+        (lambda: r.uniform((2,), 0, 1000, dtype="uint8"), r"uniform: uint8 does not hold all of 0 \.\. 999"),
+        (lambda: r.randint(0, 129, dtype="int8"), r"randint: int8 does not hold all of 0 \.\. 128"),
+        (lambda: r.randint(-1, 5, dtype="uint64"), "randint: uint64 does not hold all of -1"),
+        (lambda: r.beta(1.0, 0.0), "beta: b must be above 0, given 0.0"),
+    ]
     if gg.default_device() == "cpu":  # a GPU is not waited for
+        for p in ([-1.0, 1, 1], [np.nan, 1, 1], [0.0, 0, 0], [np.inf, 1, 1]):
+            cases += [(lambda p=p: r.choice(3, 1, p=p), "choice: p is finite, from 0 on and not all 0")]
+        cases += [(lambda: r.choice(3, 2, False, [1.0, 0, 0]), "choice: 2 of 1 without any twice")]
+        for z in ([np.nan, 0.0], [-np.inf, -np.inf], [[0.0, 0], [np.nan, 0]], [[0.0, 0], [-np.inf] * 2], [np.inf, 0]):
+            cases += [(lambda z=z: r.categorical(z), "categorical: the largest of the logits is a finite number")]
         cases += [(lambda: r.normal((2,), 0.0, x), "normal: std must be 0 or more, given others")]
         cases += [(lambda: r.exponential((), x), "exponential: scale must be 0 or more")]
     for f, words in cases:
         with pytest.raises(ValueError, match=words):
             f()
-    with pytest.raises(TypeError, match="normal: cannot take 'x'"):
-        r.normal((2,), "x")
+    for f, words in [
+        (lambda: r.normal((2,), "x"), "normal: cannot take 'x'"),
+        (lambda: r.normal((2,), dtype="int32"), "normal: dtype int32 holds no fractions"),
+        (lambda: r.gamma(1.0, dtype=bool), "gamma: dtype bool holds no fractions"),
+        (lambda: r.randint(0, 2.5), "randint: low and high are integers, given 0 and 2.5"),
+        (lambda: nn.dropout(x, gg.tensor(0.5)), "dropout: rate is a number, of no gradient, not a Tensor"),
+        (lambda: r.randint(0, 2, dtype="float32"), "randint: dtype float32 is none of integers"),
+    ]:
+        with pytest.raises(TypeError, match=words):
+            f()
     assert_close(r.normal((2,), [1.0, 2.0], 0), [1.0, 2.0])

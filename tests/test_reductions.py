@@ -53,12 +53,30 @@ def test_no_degrees_of_freedom(correction):
     assert y.item() == inf and np.isnan(gg.grad(y, x)[0].numpy()).all()
 
 
+def test_quantiles_stay_among_the_elements_and_rise():
+    q = np.linspace(0, 1, 1001)
+    assert (gg.quantile(np.full(101, 0.1, np.float32), q) == np.float32(0.1)).all()
+    for x in (np.array([0.1, 0.3]), np.random.default_rng(0).standard_normal(7)):
+        y = np.asarray(gg.quantile(x, q))
+        assert (np.diff(y) >= 0).all() and y[0] == x.min() and y[-1] == x.max()
+
+
+@pytest.mark.parametrize("method", ["inverted_cdf", "averaged_inverted_cdf", "closest_observation", "nearest"])
+def test_quantiles_that_jump_are_numpys(method):
+    for n in range(1, 8):
+        x, q = np.random.default_rng(n).standard_normal(n), np.arange(2 * n + 1) / (2 * n)
+        assert_close(gg.quantile(x, q, method=method), np.quantile(x, q, method=method), rtol=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_quantiles_at_infinities_and_nan():
     x = gg.tensor([[inf, inf, 1.0], [inf, inf, inf], [-inf, 2.0, 1.0], [nan, 1.0, 1.0]])
     assert_close(gg.median(x, axis=1), np.array([inf, inf, 1, nan]))
     assert_close(gg.quantile(x, [0, 1], axis=-1), np.array([[1, inf, -inf, nan], [inf, inf, 2, nan]]))
     assert gg.median(gg.tensor([1.0, 2.0, 3.0, 10.0])).item() == 2.5
     assert gg.quantile(gg.tensor([1.0, 2.0, 3.0, 10.0]), 0.5, method="lower").item() == 2
+    x = gg.tensor([[1.0, inf], [-inf, 1.0], [-inf, inf]])
+    assert_close(gg.quantile(x, [0.3, 0.7], axis=1), np.array([[inf, -inf, nan]] * 2))
     assert gg.quantile(gg.tensor([0.0, 1.0, 2.0, 3.0, 4.0]), [0.125, 0.375], method="nearest").tolist() == [0, 2]
 
 
@@ -96,6 +114,32 @@ def test_cumlogsumexp_does_not_overflow():
     assert gg.cumlogsumexp(x).tolist() == x.tolist() and gg.logsumexp(x, axis=1).tolist() == [-inf, 0]
 
 
+def test_gradients_of_logsumexp_do_not_come_from_a_rounded_result():
+    for x in (np.full(2, 1e8, np.float32), np.full(2, 1000, np.float16), np.full(2, 1000, "bfloat16")):
+        t = gg.tensor(x, requires_grad=True)
+        assert gg.grad(gg.logsumexp(t), t)[0].tolist() == [0.5, 0.5]
+        assert gg.grad(gg.sum(gg.cumlogsumexp(t)), t)[0].tolist() == [1.5, 0.5]
+    x = gg.tensor(np.array([nan, 1.0]), requires_grad=True)
+    assert np.isnan(gg.grad(gg.logsumexp(x), x)[0].numpy()).all()
+    check_grads(gg.logsumexp, [np.array([0.0, -900.0, 900.0, 899.0])])
+
+
+def test_logsumexp_of_nothing():
+    assert gg.logsumexp(gg.zeros((0, 3))).item() == -inf
+    assert gg.logsumexp(gg.zeros((0, 3), "float16"), 0, True).tolist() == [[-inf] * 3]
+    x = gg.tensor(np.zeros((2, 0)), requires_grad=True)
+    assert gg.grad(gg.sum(gg.logsumexp(x, axis=1)), x)[0].shape == (2, 0)
+
+
+def test_cotangents_do_not_take_products_out_of_range():
+    for f, last in ((gg.prod, lambda y: y), (gg.cumprod, lambda y: y[-1])):
+        for v, g, expected in (([1e-30, 1], 1e-10, [1e-10, 0]), ([1e30, 1], 1e10, [1e10, inf])):
+            x = gg.tensor(np.array(v, np.float32), requires_grad=True)
+            with np.errstate(all="ignore"):
+                got = gg.grad(last(f(x)), x, gg.tensor(np.float32(g)))[0]
+            assert_close(got, np.array(expected, np.float32), rtol=1e-6, atol=2e-40)
+
+
 def test_half_scans_accumulate_in_float32():
     for dtype in ("float16", "bfloat16"):
         ones = gg.ones(1000, dtype=dtype)
@@ -106,6 +150,8 @@ def test_half_scans_accumulate_in_float32():
         ):
             assert abs(float(f(ones)[-1]) / last - 1) < 0.005
         assert gg.nanmean(gg.full(70_000, 2.0, dtype=dtype)).item() == 2
+        y = gg.trapezoid(gg.tensor([6e4, 6e4], dtype))
+        assert y.dtype == dtype and abs(y.item() - 6e4) < 200
 
 
 # ---------------------------------------------------------------------------------------------- dtypes

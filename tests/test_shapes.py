@@ -29,6 +29,16 @@ def test_integers_and_bools_stay_so():
     assert int(gg.trace(i)) == 5 and gg.trace(i, dtype="float32").dtype == np.float32
 
 
+def test_slices_of_none():
+    assert gg.unstack(np.zeros((0, 2))) == () == gg.unstack(gg.zeros((2, 0)), axis=1)
+
+
+def test_widths_of_pads_are_numpys(x):
+    for width in (1, [1], [1, 2], [[1, 2]], [[1]], [[1], [2]], [[0, 1], [2, 0]]):
+        expected = np.pad(x.numpy(), width, constant_values=2)
+        assert gg.pad(x, width, constant_values=2).tolist() == expected.tolist()
+
+
 def test_meshgrid_sparse():
     a, b = gg.meshgrid(gg.arange(3), gg.arange(2), sparse=True)
     assert a.shape == (1, 3) and b.shape == (2, 1)
@@ -59,6 +69,16 @@ BAD = {
     "split: sizes [1, 1] do not add up to 3": (ValueError, lambda x: gg.split(x, [1, 1])),
     "unstack: axis 2 is out of bounds": (ValueError, lambda x: gg.unstack(x, axis=2)),
     "pad: -1 is not a pair of numbers from 0 on for each of 2 axes": (ValueError, lambda x: gg.pad(x, -1)),
+    "reshape: a shape is an integer or several, not 2.0": (TypeError, lambda x: gg.reshape(x, 2.0)),
+    "broadcast_to: a shape is an integer or several, not 2.0": (TypeError, lambda x: gg.broadcast_to(x, 2.0)),
+    "pad: an array of int32 cannot hold values of float32": (
+        TypeError, lambda x: gg.pad(gg.tensor([1]), 1, constant_values=1.5)),
+    "pad: an array of float32 cannot hold values of complex": (
+        TypeError, lambda x: gg.pad(gg.tensor([1.0]), 1, constant_values=1j)),
+    "pad: 300 is out of range for uint8": (
+        OverflowError, lambda x: gg.pad(gg.tensor([1], "uint8"), 1, constant_values=300)),
+    "pad: constant_values are numbers, of no gradient": (
+        TypeError, lambda x: gg.pad(x, 1, constant_values=gg.tensor(1.0, requires_grad=True))),
     "pad: 1.5 is not a pair": (ValueError, lambda x: gg.pad(x, 1.5)),
     "pad: mode is one of": (ValueError, lambda x: gg.pad(x, 1, "mean")),
     "pad: reflect makes at most 2 elements of axis 0": (ValueError, lambda x: gg.pad(x, 3, "reflect")),

@@ -75,3 +75,20 @@ def test_places_are_not_tracked():
 def test_bad_input(f, kind, words):
     with pytest.raises(kind, match=words):
         f(gg.ones((2, 3)))
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_topk_is_the_beginning_of_a_stable_order(largest):
+    """Ties within the k, across their end, NaN and infinities."""
+    rng = np.random.default_rng(0)
+    for n, k in ((9, 4), (50, 7), (5, 4)):
+        for high in (3, 20, 10**6):
+            x = rng.integers(0, high, (n, 6)).astype(np.float32)
+            x[rng.random(x.shape) < 0.1] = np.nan if high == 20 else np.inf
+            for axis in (0, 1):
+                if k < x.shape[axis]:
+                    order = gg.argsort(gg.tensor(x), axis, descending=largest).numpy()
+                    values, places = gg.topk(gg.tensor(x), k, axis, largest)
+                    expected = np.take(order, range(k), axis)
+                    np.testing.assert_array_equal(places.numpy(), expected)
+                    np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, expected, axis))

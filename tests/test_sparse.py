@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 import gpugrad as gg
 from gpugrad import array
+from gpugrad.ops import sparse as ops
 from gpugrad.ops.sparse import Factors
 from gpugrad.testing import assert_close
 
@@ -139,6 +140,36 @@ def test_a_tape_takes_a_matrix_and_answers_one():
     assert tape.gradient(gg.sum(b), A) is None
 
 
+def test_arithmetic_that_keeps_the_places():
+    A = s.csr(laplacian(2)).T
+    full = A.todense().numpy()
+    for made, expected in (
+        (-A, -full), (2 * A, 2 * full), (A * gg.tensor(np.array(3.0)), 3 * full), (np.float64(2) * A, 2 * full),
+        (A / 4, full / 4), (A + 2 * A, 3 * full), (A - A / 2, full / 2),
+    ):  # fmt: skip
+        assert isinstance(made, s.CSR) and made.dtype == np.float64
+        assert_close(made.todense(), expected)
+    c = gg.tensor(np.array(3.0))
+    with gg.GradientTape() as tape:
+        tape.watch([A.data, c])
+        y = gg.sum((A * c - A / 2).todense())
+    gA, gc = tape.gradient(y, [A.data, c])
+    assert_close(gA, [2.5] * A.nnz)
+    assert_close(gc, full.sum(), rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_many_columns_come_in_blocks(monkeypatch):
+    monkeypatch.setattr(ops, "CACHE", 100)
+    monkeypatch.setattr(ops, "MEMORY", 100)
+    A, x = s.csr(laplacian(4)), np.random.default_rng(0).standard_normal((16, 5))
+    places = laplacian(4).tocoo()
+    with gg.GradientTape() as tape:
+        tape.watch(A.data)
+        y = gg.sum((A @ gg.tensor(x)) ** 2)
+    back = 2 * laplacian(4).toarray() @ x
+    assert_close(tape.gradient(y, A.data), (back @ x.T)[places.row, places.col], rtol=1e-12, atol=1e-12)
+
+
 # ---------------------------------------------------------------- conjugate gradients
 def test_cg_starts_and_preconditions_as_it_is_told():
     A, b = laplacian(10), np.random.default_rng(0).standard_normal(100)
@@ -176,8 +207,14 @@ def test_cg_says_how_far_it_came():
         s.cg(A, b, maxiter=3)
     with pytest.raises(np.linalg.LinAlgError, match="cg: the matrix or the preconditioner is not positive definite"):
         s.cg(-A, b)
-    with pytest.raises((ArithmeticError, np.linalg.LinAlgError)):
-        s.cg(A, b * np.nan)
+    for wild in (np.nan, np.inf):
+        for options in ({}, {"maxiter": 5}):
+            with (
+                np.errstate(all="ignore"),
+                pytest.raises(ArithmeticError, match="cg: the residual is not finite after"),
+            ):
+                s.cg(A, b * wild, **options)
+    assert s.cg(A, b * 0, maxiter=0).tolist() == [0] * 100
 
 
 # ---------------------------------------------------------------- errors
@@ -195,11 +232,22 @@ def test_errors():
         (TypeError, lambda: s.coo([1.0], [0.5], [0], (2, 2)), "coo: rows and columns are integers, given float"),
         (ValueError, lambda: s.csr(A).with_data([1.0]), "with_data: data of shape"),
         (ValueError, lambda: s.cg(A, b, gg.ones((4, 1))), r"cg: x0 has shape \(4, 1\), b \(4,\)"),
+        (ValueError, lambda: s.cg(A, b, maxiter=2.5), "cg: maxiter is an integer of 0 or more, not 2.5"),
+        (ValueError, lambda: s.cg(A, b, maxiter=-1), "cg: maxiter is an integer of 0 or more, not -1"),
+        (TypeError, lambda: s.csr(A) * b, r"A \* c: c is a number, not Tensor; A @ x"),
+        (TypeError, lambda: s.csr(A) * s.csr(A), r"A \* c: c is a number, not CSR; A @ x"),
+        (TypeError, lambda: s.csr(A) / None, "A / c: c is a number, not NoneType"),
+        (TypeError, lambda: s.csr(A) + s.csr(A), r"A \+ B: B is a matrix made from A by with_data"),
+        (TypeError, lambda: s.csr(A) - 1, r"A - B: B is a matrix made from A by with_data"),
+        (TypeError, lambda: s.csr(A).with_data(gg.ones(12, dtype="bfloat16")).toscipy(), "no matrices of bfloat16"),
         (ValueError, lambda: s.cg(A, b, rtol=-1), "cg: rtol and atol must be 0 or more"),
     ]
     if gg.default_device() == "cpu":  # a GPU is not waited for
         cases += [
             (IndexError, lambda: s.csr([1.0], [2], [0, 1, 1], (2, 2)), r"csr: indices are in 2..2, allowed are 0..1"),
+            (IndexError, lambda: s.csr(np.ones(1), [2**32], [0, 1], (1, 1)), "csr: indices are in 4294967296"),
+            (IndexError, lambda: s.coo(np.ones(1), [2**32], [0], (1, 1)), "coo: rows are in 4294967296"),
+            (ValueError, lambda: s.csr(np.ones(1), [0], [2**32, 1], (1, 1)), "csr: indptr is to rise"),
             (IndexError, lambda: s.coo([1.0], [-1], [0], (2, 2)), r"coo: rows are in -1..-1"),
             (ValueError, lambda: s.csr([1.0], [1], [0, 2, 1], (2, 2)), "csr: indptr is to rise from 0 to 1"),
         ]

@@ -13,6 +13,7 @@ from ..dtypes import is_float
 from ..forward import fit, placed
 from ..generator import own
 from ..ops import attention as ops
+from ..ops.loss import plain
 from ..ops.shape import expand_dims, reshape
 
 _NAME = "scaled_dot_product_attention"
@@ -35,7 +36,7 @@ def scaled_dot_product_attention(
                 which may have a gradient
     dropout_p   the probability with which a weight is 0 and counts nothing; the others are larger by 1 / (1 - p)
     is_causal   query i looks at the keys 0..i; together with a mask, at those that both allow
-    scale       None: 1 / √E
+    scale       a number, which has no gradient; None: 1 / √E
     enable_gqa  a key and value may serve several queries: their third axis from the end divides that of the query
 
     A query that looks at nothing answers 0 and has no gradient.  Half types are computed in float32.  Kept are query,
@@ -56,10 +57,13 @@ def scaled_dot_product_attention(
         split = lambda a: reshape(a, (*a.shape[:-3], heads, a.shape[-3] // heads, *a.shape[-2:]))
         query, key, value = split(query), expand_dims(key, -3), expand_dims(value, -3)
         if mask is not None and mask.ndim > 2:
+            if mask.shape[-3] not in (1, shapes[0][-3]):
+                raise ValueError(f"{_NAME}: attn_mask {mask.shape} has not 1 or {shapes[0][-3]} heads, those of query")
             mask = split(mask) if mask.shape[-3] > 1 else expand_dims(mask, -3)
     scores = _scores(raw(query), raw(key), raw(value), raw(mask))
     seed, offset = own().take(device_of(raw(query)), math.prod(scores)) if dropout_p else (0, 0)
-    how = ops.How(is_causal, max(width, 1) ** -0.5 if scale is None else scale, float(dropout_p), seed, offset)
+    by = max(width, 1) ** -0.5 if scale is None else plain(_NAME, "scale", scale)
+    how = ops.How(is_causal, by, float(dropout_p), seed, offset)
     bias = isinstance(mask, Tensor) and mask.node is not None and is_float(mask.dtype)
     out = ops.attention(query, key, value, mask, how=how, bias=bias)
     return reshape(out, (*scores[:-4], shapes[0][-3], rows, features)) if grouped else out

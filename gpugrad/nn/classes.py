@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from inspect import unwrap
 from typing import Any
 
 from ..core import raw
@@ -54,6 +55,7 @@ def _labelled(f: Any, x: Any, target: Any, reduction: str, weight: Any, ignore_i
 
 def same_sizes(f: Callable[..., Any], refused: str = "") -> Callable[..., Any]:
     """The loss f, where the sizes differ with a warning; or with ValueError of the sentence `refused`."""
+    f = unwrap(f)  # without a warning of its own
 
     def call(input: Any, target: Any, **options: Any) -> Any:
         if input.shape != target.shape and refused:

@@ -20,6 +20,8 @@ def embedding(index: Any, weight: Any, padding_idx: int | None = None, determini
     TypeError for indices that are no integers.  IndexError for one out of range; on a GPU, which is not waited for,
     its row is NaN.
     """
+    if library(raw(weight)) is None or raw(weight).ndim != 2:
+        raise TypeError(f"embedding: weight is a table (entries, columns), after the index, not {raw(weight)!r:.60}")
     index, entries = indices(index), raw(weight).shape[0]
     if library(raw(weight)) is not NUMPY:  # indices from the host are checked there
         ops.check(index, entries)

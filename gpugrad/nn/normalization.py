@@ -10,8 +10,8 @@ import numpy as np
 
 from ..core import Tensor, raw
 from ..dtypes import default_float, is_inexact, wide
-from ..forward import boxed
 from ..ops import batch_norm as _batch
+from ..ops.batch_norm import real_input, running_statistics
 from ..ops.normalization import norm
 from ..ops.shape import reshape
 from ..tensor import ones, zeros
@@ -29,7 +29,7 @@ def _over_last(
     eps: float,
     center: bool,
 ) -> Any:
-    x, shape = boxed(x, name), _lengths(name, normalized_shape)
+    x, shape = real_input(name, x), _lengths(name, normalized_shape)
     whole = raw(x).shape
     if not shape or whole[-len(shape) :] != shape:
         raise ValueError(f"{name}: the last axes of {whole} are not {shape}")
@@ -80,7 +80,7 @@ def rms_norm(
     With a residual, of the shape of x: (that of x + residual, x + residual), on a GPU in one pass.
     ValueError unless the last axes of x have the lengths `normalized_shape`, and weight that shape.
     """
-    x = boxed(x, "rms_norm")
+    x = real_input("rms_norm", x)
     if eps is None:
         dtype = raw(x).dtype
         eps = float(np.finfo(wide(dtype) if is_inexact(dtype) else default_float()).eps)
@@ -149,7 +149,7 @@ def batch_norm(
     variance unbiased) are moved in place by `momentum` of the way.  Else by the running ones, which have no gradient.
     ValueError for shapes that do not fit, and in training for less than two values a channel.
     """
-    x = boxed(x, "batch_norm")
+    x = real_input("batch_norm", x)
     shape = raw(x).shape
     if len(shape) < 2:
         raise ValueError(f"batch_norm: takes (batch, channels, ...), given the shape {shape}")
@@ -157,7 +157,7 @@ def batch_norm(
     for name, a in given.items():
         if a is not None and raw(a).shape != shape[1:2]:
             raise ValueError(f"batch_norm: {name} has shape {raw(a).shape}; it has a number a channel, {shape[1:2]}")
-    running = [None if a is None else raw(a) for a in (running_mean, running_var)]
+    running = running_statistics("batch_norm", running_mean, running_var)
     options = {"running_mean": running[0], "running_var": running[1], "eps": eps}
     if training:
         if math.prod(shape) < 2 * shape[1]:
@@ -172,17 +172,19 @@ class BatchNorm(Module):
     """`batch_norm` of x (batch, channels, ...), of any number of further axes: PyTorch's BatchNorm1d, 2d and 3d.
 
     The running mean and variance are buffers: saved with the model, no optimizer changes them.  Without
-    `track_running_stats` there are none, and every batch goes by its own.
+    `track_running_stats` there are none, and every batch goes by its own.  With a momentum of None they are averages of
+    all batches, which the buffer num_batches_tracked counts; on a GPU each step in training waits for it.
     """
 
     running_mean: Tensor | None
     running_var: Tensor | None
+    num_batches_tracked: Tensor
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
         device: Any = None,
@@ -195,8 +197,14 @@ class BatchNorm(Module):
         self.bias = self._parameter(made(zeros), "bias") if affine else None
         for name, f in (("running_mean", zeros), ("running_var", ones)):
             self.register_buffer(name, made(f) if track_running_stats else None)
+        if momentum is None and track_running_stats:
+            self.register_buffer("num_batches_tracked", zeros((), dtype="int64", device=device))
 
     def forward(self, x: Any) -> Any:
+        counts = self.momentum is None and self.training and self.track_running_stats
+        momentum = 1 / (int(self.num_batches_tracked) + 1) if counts else self.momentum or 0.0
         training = self.training or not self.track_running_stats
-        options = self.weight, self.bias, training, self.momentum, self.eps
-        return batch_norm(x, self.running_mean, self.running_var, *options)
+        out = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
+        if counts:
+            self.num_batches_tracked.array += 1
+        return out

@@ -35,7 +35,7 @@ from .threads import in_threads
 HOST, DEVICE = 10**6, 2**28
 MANY = 2**19  # scores that are worth threads
 LEAST = 32  # rows of a block, below which products are slow
-LOW = -1e30  # a score that counts nothing: of infinities the gradients of other ways to write this are NaN
+LOW = -1e30  # the logarithm of what counts nothing, for rules of ops: of infinities their gradients would be NaN
 
 
 def _times(xp: Any, x: Any, y: Any) -> Any:

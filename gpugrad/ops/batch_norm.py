@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..dtypes import wide
-from ..forward import as_float
+from ..core import raw
+from ..dtypes import is_float, wide
+from ..forward import as_float, boxed
 from ..kernels import usable
 from ..op import Parts, op
 from .math import multiply, total
@@ -24,6 +25,23 @@ def _over(ndim: int) -> tuple[int, ...]:
     if ndim < 2:
         raise ValueError(f"batch_norm takes (batch, channels, ...), given an array of {ndim} axes")
     return (0, *range(2, ndim))
+
+
+def real_input(name: str, x: Any) -> Any:
+    """x for the normalization `name`.  TypeError for complex arrays, whose variance is another one."""
+    x = boxed(x, name)
+    if raw(x).dtype.kind == "c":
+        raise TypeError(f"{name}: takes real arrays, given {raw(x).dtype}")
+    return x
+
+
+def running_statistics(name: str, mean: Any, var: Any) -> list[Any]:
+    """Both as arrays, or None.  TypeError for integers, which would move by whole numbers or not at all."""
+    found = [None if a is None else raw(a) for a in (mean, var)]
+    for what, a in zip(("running_mean", "running_var"), found):
+        if a is not None and not is_float(a.dtype):
+            raise TypeError(f"{name}: {what} is floating, given {a.dtype}; write astype({what}, 'float32')")
+    return found
 
 
 def column(a: Any, ndim: int) -> Any:

@@ -9,8 +9,9 @@ made again, a block at a time.
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,30 +24,55 @@ from ..op import op
 from .math import add
 from .reduce import sum
 from .shape import expand_dims, reshape, squeeze
+from .threads import in_threads
 from .windows import Windows, canvas, numbers, padded, pairs, place, spatial, windows
 
 # How many bytes of columns are made at a time: a CPU has them in its second level cache when it multiplies, a GPU is
 # kept busy by large products.
 HOST_BLOCK, GPU_BLOCK = 1 << 20, 1 << 27
 
+# Multiplications: of a product whose second matrix is not transposed that OpenBLAS leaves to one thread, which is also
+# when it is fastest; and of a convolution that is worth threads of ours.  OpenBLAS's own cost a busy machine many times
+# what they bring.
+SINGLE, MANY = 10**6, 1 << 23
+FEW = 32  # columns, below which products are slow
 
-def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> Iterator[tuple[slice, slice]]:
-    """(images, rows of windows) a block at a time; `row` is how many bytes of columns a row of windows has."""
+
+def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> tuple[list[slice], list[slice]]:
+    """(images, rows of windows), cut into what is computed at a time; `row` is the bytes of columns of such a row."""
     rows = max((HOST_BLOCK if xp is np else GPU_BLOCK) // max(row, 1), 1)  # in a block
-    many, part = max(rows // max(counts[0], 1), 1), min(rows, counts[0])
-    for i in range(0, images, many):
-        for j in range(0, counts[0], part):
-            yield slice(i, i + many), slice(j, j + part)
+    many, part = max(rows // max(counts[0], 1), 1), -(-counts[0] // max(-(-counts[0] // rows), 1))
+    cut = lambda length, step: [slice(i, min(i + step, length)) for i in range(0, length, max(step, 1))]
+    return cut(images, many), cut(counts[0], part)
 
 
-def _columns(xp: Any, x: Any, at: Windows, groups: int) -> Iterator[tuple[slice, slice, Any]]:
-    """Blocks of the windows of x: (images, rows of windows, columns (groups, elements of a window, windows))."""
+def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slice, slice]], Callable[..., Any]]:
+    """(blocks of windows, (images, rows) of one -> its columns (groups, elements of a window, windows))."""
     n, depth = len(at.size), x.shape[1] * math.prod(at.kernel)
     view = windows(xp, padded(xp, x, at), at)
     view = view.transpose((*range(1, n + 2), 0, *range(n + 2, 2 * n + 2)))
-    for images, rows in _blocks(xp, len(x), at.counts, depth * math.prod(at.counts[1:]) * x.itemsize):
+
+    def take(images: slice, rows: slice) -> Any:
         part = view[(..., images, rows, *[slice(None)] * (n - 1))]
-        yield images, rows, part.reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+        return part.reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+
+    blocks = _blocks(xp, len(x), at.counts, depth * math.prod(at.counts[1:]) * x.itemsize)
+    return list(itertools.product(*blocks)), take
+
+
+def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int) -> None:
+    """work(some items, how many windows to multiply at a time), on the CPU in threads if there is much to do.
+
+    each: multiplications for a window and group.  Where even few windows are too many for one thread, OpenBLAS's
+    threads share the product.
+    """
+    most = SINGLE // max(each, 1)
+    if xp is not np or most < FEW:
+        work(items, max(windows, 1))
+    elif windows * each < MANY:
+        work(items, most)
+    else:
+        in_threads(lambda part: work(part, most), items)
 
 
 def _by_group(x: Any, groups: int) -> Any:
@@ -60,9 +86,24 @@ def _correlate(xp: Any, x: Any, matrices: Any, at: Windows) -> Any:
     groups, channels, _ = matrices.shape
     out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
     grouped = _by_group(out, groups)
-    for images, rows, columns in _columns(xp, x, at, groups):
-        part = grouped[:, :, images, rows]
-        part[...] = product(matrices, columns).reshape(part.shape)
+    blocks, take = _columns(xp, x, at, groups)
+
+    def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
+        for images, rows in parts:
+            columns, part = take(images, rows), grouped[:, :, images, rows]
+            part[...] = _product(xp, matrices, columns, most).reshape(part.shape)
+
+    _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(matrices.shape[1:]))
+    return out
+
+
+def _product(xp: Any, matrices: Any, columns: Any, most: int) -> Any:
+    """matrices @ columns, of at most so many columns at a time."""
+    if columns.shape[-1] <= most:
+        return product(matrices, columns)
+    out = xp.empty((*matrices.shape[:-1], columns.shape[-1]), columns.dtype)
+    for i in range(0, columns.shape[-1], most):
+        xp.matmul(matrices, columns[..., i : i + most], out=out[..., i : i + most])
     return out
 
 
@@ -100,15 +141,20 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
     whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
     grouped, onto = _by_group(g, groups), _by_group(whole, groups)
     row = math.prod(w.shape[2:]) * groups * math.prod(at.counts[1:]) * g.itemsize
-    for images, rows in _blocks(xp, len(g), at.counts, row):
-        part = grouped[:, :, images, rows]
-        columns = product(matrices, part.reshape(groups, part.shape[1], math.prod(part.shape[2:])))
-        columns = columns.reshape(groups, channels, *at.kernel, *part.shape[2:])
-        for offset, (first, *others) in at.offsets():
-            start = first.start + rows.start * at.stride[0]
-            first = slice(start, start + (part.shape[3] - 1) * at.stride[0] + 1, at.stride[0])
-            some = onto[(slice(None), slice(None), images, first, *others)]
-            some += columns[(slice(None), slice(None), *offset)]
+    batch, cuts = _blocks(xp, len(g), at.counts, row)
+
+    def work(parts: Sequence[slice], most: int) -> None:
+        for images, rows in itertools.product(parts, cuts):  # windows of one image overlap: one thread has them all
+            part = grouped[:, :, images, rows]
+            columns = _product(xp, matrices, part.reshape(groups, part.shape[1], math.prod(part.shape[2:])), most)
+            columns = columns.reshape(groups, channels, *at.kernel, *part.shape[2:])
+            for offset, (first, *others) in at.offsets():
+                start = first.start + rows.start * at.stride[0]
+                first = slice(start, start + (part.shape[3] - 1) * at.stride[0] + 1, at.stride[0])
+                some = onto[(slice(None), slice(None), images, first, *others)]
+                some += columns[(slice(None), slice(None), *offset)]
+
+    _spread(xp, work, batch, len(g) * math.prod(at.counts), math.prod(matrices.shape[1:]))
     return xp.ascontiguousarray(out).astype(dtype, copy=False)
 
 
@@ -116,11 +162,24 @@ def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
     grouped = _by_group(g, groups)
-    out = xp.zeros((groups, grouped.shape[1], x.shape[1] // groups * math.prod(at.kernel)), g.dtype)
-    for images, rows, columns in _columns(xp, x, at, groups):
-        part = grouped[:, :, images, rows]
-        out += product(part.reshape(groups, part.shape[1], math.prod(part.shape[2:])), columns.swapaxes(1, 2))
-    return out.reshape(g.shape[1], x.shape[1] // groups, *at.kernel).astype(dtype, copy=False)
+    shape = (groups, x.shape[1] // groups * math.prod(at.kernel), grouped.shape[1])
+    (blocks, take), totals = _columns(xp, x, at, groups), {}
+
+    def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
+        total = xp.zeros(shape, g.dtype)
+        for images, rows in parts:
+            columns, part = take(images, rows), grouped[:, :, images, rows]
+            part = part.reshape(groups, part.shape[1], math.prod(part.shape[2:]))
+            part = xp.ascontiguousarray(part.swapaxes(1, 2))
+            for i in range(0, part.shape[1], most):
+                total += product(columns[..., i : i + most], part[:, i : i + most])
+        totals[tuple([(i.start, r.start) for i, r in parts[:1]])] = total
+
+    _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(shape[1:]))
+    out, *others = [totals[i] for i in sorted(totals)]  # in one order, for the same rounding
+    for other in others:
+        out += other
+    return out.swapaxes(1, 2).reshape(g.shape[1], x.shape[1] // groups, *at.kernel).astype(dtype, copy=False)
 
 
 conv_op = op(
@@ -217,6 +276,8 @@ def _transpose_nd(
     if [m for m, s, d in zip(more, stride, dilation) if m >= max(s, d)]:
         raise ValueError(f"{name}: output_padding {more} is not below stride {stride} or dilation {dilation}")
     if padding == "same":
+        if any(more):
+            raise ValueError(f"{name}: output_padding {more} does not go with padding='same', which says the size")
         at, _ = place(
             name, tuple([m * s for m, s in zip(counts, stride)]), kernel, stride, padding, dilation, same=True
         )

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..array import NUMPY, library, to_host, xp as xp_of
-from ..core import raw
+from ..core import Tensor, raw
 from ..dtypes import is_float
 from ..forward import boxed, indices, placed
 from ..op import op
+from .attention import LOW
 from .choice import clip
 from .index import getitem, put_add
 from .logic import where
@@ -24,67 +25,69 @@ from .loss import operands, reduce
 from .math import divide, exp, multiply, subtract
 from .reduce import logsumexp
 from .shape import concat, expand_dims, squeeze, stack, unstack
-from .softmax import within
-
-LOW = -1e30  # the logarithm of no probability: of infinities the gradients would be NaN
+from .softmax import softmax, within
 
 
 # ---------------------------------------------------------------------------------------------- the ways
-def _ways(before: Any, skips: Any, xp: Any) -> Any:
-    """The logarithms of the ways into each state: to stay, from the one before, from the one before that."""
-    none = xp.full((len(skips), 2), LOW, before.dtype)
-    shifted = concat([none, before], 1)
-    return stack([before, shifted[:, 1:-1], where(skips, shifted[:, :-2], LOW)])
-
-
-def _trellis(x: Any, states: Any, last: Any, blank: int) -> tuple[list[Any], list[Any]]:
-    """By time, the logarithm of the probability to be in each state, and the ways there, but for the first time."""
-    xp, (n, length) = xp_of(states), states.shape
-    steps = xp.arange(x.shape[0])
-    x = clip(
-        where((steps[:, None] <= last[:, 0])[:, :, None], x, 0), LOW
-    )  # what is after the last time may be anything
-    own = unstack(getitem(x, (slice(None), xp.arange(n)[:, None], states)))
-    skips = xp.zeros((n, length), bool)
+def _skips(xp: Any, states: Any, blank: int) -> Any:
+    """Which states can be reached from the one before the one before."""
+    skips = xp.zeros(states.shape, bool)
     skips[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
-    found, ways = [where(xp.arange(length) < 2, own[0], LOW)], []
+    return skips
+
+
+def _ways(xp: Any, before: Any, skips: Any) -> Any:
+    """The logarithms of the ways into each state: to stay, from the one before, from the one before that."""
+    none = xp.full((*before.shape[:-1], 2), LOW, before.dtype)
+    shifted = concat([none, before], -1)
+    return stack([before, shifted[..., 1:-1], where(skips, shifted[..., :-2], LOW)])
+
+
+def _trellis(x: Any, states: Any, last: Any, blank: int) -> Any:
+    """The logarithm of the probability to be in each state, (times, rows, states)."""
+    xp, (n, length) = xp_of(states), states.shape
+    steps, skips = xp.arange(x.shape[0]), _skips(xp, states, blank)
+    # what is after the last time may be anything
+    x = clip(where((steps[:, None] <= last[:, 0])[:, :, None], x, 0), LOW)
+    own = unstack(getitem(x, (slice(None), xp.arange(n)[:, None], states)))
+    found = [where(xp.arange(length) < 2, own[0], LOW)]
     for here in own[1:]:
-        ways.append(_ways(found[-1], skips, xp))
-        found.append(logsumexp(ways[-1], axis=0) + here)
-    return found, ways
+        found.append(logsumexp(_ways(xp, found[-1], skips), axis=0) + here)
+    return stack(found)
 
 
-def _ended(found: list[Any], ends: Any, last: Any) -> Any:
+def _ended(xp: Any, found: Any, ends: Any, last: Any) -> Any:
     """The logarithms of the states at the last time of each row, LOW where no target ends."""
-    out = found[0]
-    for t in range(1, len(found)):
-        out = where(last == t, found[t], out)
+    out = getitem(found, (xp.maximum(last[:, 0], 0), xp.arange(len(last))))
     return where(ends & (last >= 0), out, LOW)
 
 
-def _ctc(xp: Any, x: Any, states: Any, ends: Any, last: Any, *, blank: int) -> Any:
-    """-log of the probability of each target; infinite where there is no way."""
-    found, _ = _trellis(x, states, last, blank)
-    whole = logsumexp(_ended(found, ends, last), axis=-1)
+def _ctc(xp: Any, x: Any, states: Any, ends: Any, last: Any, *, blank: int) -> tuple[Any, Any]:
+    """(-log of the probability of each target, infinite where there is no way; the trellis)."""
+    found = _trellis(x, states, last, blank)
+    whole = logsumexp(_ended(xp, found, ends, last), axis=-1)
     loss = xp.where(whole < LOW / 2, x.dtype.type(np.inf), -whole)
-    return xp.where(ends[:, 0] & (last[:, 0] < 0), x.dtype.type(0), loss)  # nothing in no time
+    return xp.where(ends[:, 0] & (last[:, 0] < 0), x.dtype.type(0), loss), found  # nothing in no time
 
 
-def _posterior(x: Any, states: Any, ends: Any, last: Any, blank: int) -> Any:
+def _posterior(x: Any, states: Any, ends: Any, last: Any, found: Any, blank: int) -> Any:
     """The probability to be in each class at each time, given the target; 0 where there is no way to it."""
     xp, (n, length) = xp_of(states), states.shape
-    found, ways = _trellis(x, states, last, blank)
-    ended = _ended(found, ends, last)
+    if isinstance(x, Tensor):  # once more, with a history
+        found = _trellis(x, states, last, blank)
+    ended = _ended(xp, found, ends, last)
     whole = logsumexp(ended, axis=-1, keepdims=True)
     at_end = where(ends & (raw(whole) > LOW / 2), exp(subtract(ended, whole)), 0)
     none = xp.zeros((n, 2), x.dtype)
-    here = where(last == len(found) - 1, at_end, 0)
+    t = x.shape[0] - 1
+    here = where(last == t, at_end, 0)
     out = [here]
-    for t in range(len(ways), 0, -1):
-        come = exp(subtract(ways[t - 1], logsumexp(ways[t - 1], axis=0, keepdims=True)))
+    ways = softmax(_ways(xp, found[:-1], _skips(xp, states, blank)), axis=0)
+    for come in reversed(unstack(ways, axis=1)):
+        t -= 1
         stayed, one, two = unstack(multiply(come, here))
         here = stayed + concat([one, none], 1)[:, 1 : length + 1] + concat([two, none], 1)[:, 2:]
-        here = where(last == t - 1, at_end, here)
+        here = where(last == t, at_end, here)
         out.append(here)
     key = xp.arange(len(out))[:, None, None], xp.arange(n)[:, None], states
     return put_add(stack(out[::-1]), key=key, shape=x.shape)
@@ -93,7 +96,10 @@ def _posterior(x: Any, states: Any, ends: Any, last: Any, blank: int) -> Any:
 _ctc_op = op(
     _ctc,
     name="ctc_loss",
-    x=lambda g, x, states, ends, last, blank: expand_dims(-g, -1) * _posterior(x, states, ends, last, blank),
+    aux=("found",),
+    x=lambda g, x, states, ends, last, found, blank: (
+        expand_dims(-g, -1) * _posterior(x, states, ends, last, found, blank)
+    ),
     states=None,
     ends=None,
     last=None,
@@ -135,7 +141,7 @@ def ctc_loss(
     alone = raw(x).ndim == 2
     (x,), dtype = operands("ctc_loss", expand_dims(x, 1) if alone else x)
     times, rows, classes = raw(x).shape
-    if not times or not 0 <= blank < classes:
+    if not times or not hasattr(blank, "__index__") or not 0 <= blank < classes:
         raise ValueError(
             f"ctc_loss: needs a time and a blank in 0..{classes - 1}, given {times} times and blank {blank!r}"
         )

@@ -166,7 +166,7 @@ def _eigh(xp: Any, x: Any, *, uplo: str) -> Any:
 
 
 def _triangle(name: str, uplo: str) -> str:
-    if uplo.upper() not in ("L", "U"):
+    if not isinstance(uplo, str) or uplo.upper() not in ("L", "U"):
         raise ValueError(f"{name}: UPLO is 'L' or 'U', not {uplo!r}")
     return uplo.upper()
 

@@ -4,7 +4,10 @@
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..op import Parts, op
 from .casting import zeros_like
@@ -24,8 +27,9 @@ def _det(xp: Any, x: Any) -> Any:
 def det(x: Any) -> Any:
     """The determinant of each matrix.
 
-    x (..., n, n) -> (...).  The gradient is the matrix of cofactors, from the singular values, and that of the
-    gradient is exact for singular x, too; only the third order needs the inverse.  LinAlgError if x is not square.
+    x (..., n, n) -> (...).  The gradient is the matrix of cofactors, on the CPU from the inverse where that is exact
+    enough, else from the singular values; it is finite where they are, and exact for singular x, too, and so is that of
+    the gradient; only the third order needs the inverse.  LinAlgError if x is not square.
     """
     return narrowed(_det(matrices("det", x, square=True)), x)
 
@@ -36,14 +40,35 @@ def _each(g: Any) -> Any:
 
 
 def _turned(xp: Any, x: Any) -> tuple[Any, Any, Any, Any]:
-    """x = u diag(s) vh as (u, s, vh, det(u) det(vh)): det(x + u e vh) is that number times det(diag(s) + e)."""
-    u, s, vh = lapack(NO_SVD, xp.linalg.svd, x, full_matrices=False)
-    return u, s, vh, (xp.linalg.det(u) * xp.linalg.det(vh))[..., None, None]
+    """x = u diag(s) vh as (u, s, vh, det(u) det(vh)): det(x + u e vh) is that number times det(diag(s) + e).
+
+    The number is NaN where x is not finite, which LAPACK refuses.
+    """
+    finite = xp.isfinite(x).all(axis=(-2, -1))[..., None, None]
+    u, s, vh = lapack(NO_SVD, xp.linalg.svd, xp.where(finite, x, xp.zeros_like(x)), full_matrices=False)
+    unit = (xp.linalg.det(u) * xp.linalg.det(vh))[..., None, None]
+    return u, s, vh, xp.where(finite, unit, xp.full_like(unit, math.nan))
+
+
+def _split(xp: Any, s: Any) -> tuple[Any, Any]:
+    """s as numbers near 1 and powers of two: products of the ones and sums of the others do not overflow on the way."""
+    s, powers = xp.frexp(s.astype(np.float64))
+    low = s < math.sqrt(0.5)
+    return xp.where(low, 2 * s, s), powers - low
+
+
+def _others(xp: Any, s: Any) -> Any:
+    """The products of all s but the i-th."""
+    near, powers = _split(xp, s)
+    eye = xp.eye(s.shape[-1], dtype=bool)
+    product = xp.prod(xp.where(eye, xp.ones_like(near[..., None, :]), near[..., None, :]), axis=-1)
+    return xp.ldexp(product, (powers.sum(axis=-1)[..., None] - powers).astype(np.int32)).astype(s.dtype)
 
 
 def _between(xp: Any, s: Any) -> Any:
     """The products of all s but the i-th and the j-th; on the diagonal, of all but the i-th.  Nothing is divided."""
-    n = s.shape[-1]
+    n, dtype = s.shape[-1], s.dtype
+    s, powers = _split(xp, s)
     i, j, one = xp.arange(n)[:, None], xp.arange(n), xp.ones_like(s[..., None, :])
     rows = s[..., None, :]
     inside = xp.cumprod(xp.where(i < j, rows, one), axis=-1)  # of those after the i-th, with the j-th
@@ -51,15 +76,37 @@ def _between(xp: Any, s: Any) -> Any:
     before = xp.prod(xp.where(j < i, rows, one), axis=-1)
     after = xp.where(i <= j, xp.prod(xp.where(j > i, rows, one), axis=-1)[..., None, :], 0)
     upper = before[..., :, None] * (inside * after)
-    return upper + xp.triu(upper, 1).swapaxes(-1, -2)
+    total = powers.sum(axis=-1)[..., None, None] - powers[..., :, None]
+    total = total - xp.where(i == j, 0, powers[..., None, :])
+    return xp.ldexp(upper + xp.triu(upper, 1).swapaxes(-1, -2), total.astype(np.int32)).astype(dtype)
 
 
 @op(x=lambda g, x: cofactors_grad(g, x))
 def cofactors(xp: Any, x: Any) -> Any:
     """det(x) x⁻ᵀ, the derivative of det by each element; of singular x, too."""
+    if xp is not np:  # a GPU is not asked which matrices may be inverted
+        return _by_values(xp, x)
+    out, exact = _by_inverse(x)
+    if not exact.all():
+        out[~exact] = _by_values(np, x[~exact])
+    return out
+
+
+def _by_inverse(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(det(x) x⁻ᵀ, for which matrices it has lost no more than a third of the digits)."""
+    real = np.finfo(x.dtype)
+    with np.errstate(all="ignore"):
+        det = np.linalg.det(x)
+        some = np.isfinite(det) & (np.abs(det) > real.tiny)
+        y = np.linalg.inv(np.where(some[..., None, None], x, np.eye(x.shape[-1], dtype=x.dtype)))
+        out = det[..., None, None] * y.swapaxes(-1, -2)
+        condition = np.sqrt([(np.abs(m) ** 2).sum(axis=(-2, -1)) for m in (x, y)]).prod(axis=0)
+        return out, some & (condition < float(real.eps) ** (-1 / 3)) & np.isfinite(out).all(axis=(-2, -1))
+
+
+def _by_values(xp: Any, x: Any) -> Any:
     u, s, vh, unit = _turned(xp, x)
-    others = xp.diagonal(_between(xp, s), 0, -2, -1)
-    return unit * ((u.conj() * others[..., None, :]) @ vh.conj())
+    return unit * ((u.conj() * _others(xp, s)[..., None, :]) @ vh.conj())
 
 
 def _third(h: Any, g: Any, x: Any) -> Any:

@@ -7,8 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..core import raw
+from ..dtypes import wide
 from ..forward import boxed, checked_axis, fit
 from ..op import op
+from .casting import astype
 from .index import getitem
 from .logic import not_equal
 from .pad import pad
@@ -69,5 +71,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
                 f"y, {list(wanted)}"
             )
         dx = diff(x, axis=axis)
-    later, earlier = _neighbours(y, axis)
-    return sum((later + earlier) * dx, axis=axis) * 0.5
+    dtype = raw(y).dtype
+    later, earlier = _neighbours(astype(y, wide(dtype)), axis)
+    out = sum((later + earlier) * dx, axis=axis) * 0.5
+    return astype(out, dtype) if raw(out).dtype == wide(dtype) else out

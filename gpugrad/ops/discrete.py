@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import math
+from operator import index
 from typing import Any
 
 import numpy as np
 
-from ..array import Device, device_of
+from ..array import Device, device_of, xp as xp_of
 from ..core import Tensor, raw, wrap
-from ..dtypes import DTypeLike, float64
-from ..forward import boxed, size_of
+from ..dtypes import DTypeLike, float64, int64, wide
+from ..forward import boxed, checked_axis, size_of
 from ..generator import Generator, counters
 from ..origin import CONSTANT
 from ..recording import lost
 from . import dropout as _dropout
-from .draw import Place, check, given
+from .draw import Place, check, given, integers
 from .index import take
-from .math import log
 from .random import standard_gumbel
-from .sorting import argsort
 
 
 def randint(
     low: int, high: int, shape: Any = (), device: str | Device | None = None, seed: int | None = None,
-    generator: Generator | None = None,
+    generator: Generator | None = None, dtype: DTypeLike = int64, endpoint: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Uniform integers in low .. high - 1.  ValueError unless low < high."""
-    if not low < high:
-        raise ValueError(f"randint: low must be below high, given {low} and {high}")
-    return wrap(Place(shape, None, device, seed, generator).draw("integers", low, high))
+    """Uniform integers in low .. high - 1, of `dtype`; `endpoint`: in low .. high.
+
+    TypeError for bounds and a dtype that are none of integers; ValueError unless low < high (low <= high with
+    `endpoint`), and for integers that the dtype does not hold.
+    """
+    return integers("randint", Place(shape, dtype, device, seed, generator), low, high, endpoint)
 
 
 def permutation(
     n: int, device: str | Device | None = None, seed: int | None = None, generator: Generator | None = None
 ) -> Tensor:
-    """The integers 0 .. n - 1 in random order."""
-    return wrap(Place((n,), float64, device, seed, generator).numbers("random").argsort())
+    """The integers 0 .. n - 1 in random order.  ValueError for a negative n, TypeError for no integer."""
+    if index(n) < 0:
+        raise ValueError(f"permutation: n is a number from 0 on, not {n}")
+    return wrap(Place((), None, device, seed, generator).draw("permutation", index(n)))
 
 
 def shuffle(x: Any, axis: int = 0, seed: int | None = None, generator: Generator | None = None) -> Any:
-    """The slices of x along `axis` in random order; a gradient goes back to where they were."""
+    """The slices of x along `axis` in random order; a gradient goes back to where they were.
+
+    ValueError for a wrong axis.
+    """
     x = boxed(x, "shuffle")
+    axis = checked_axis("shuffle", axis, raw(x).ndim)
     return take(x, permutation(x.shape[axis], device_of(raw(x)), seed, generator), axis)
 
 
@@ -50,7 +57,7 @@ def bernoulli(
     seed: int | None = None, generator: Generator | None = None,
 ) -> Tensor:  # fmt: skip
     """1 with probability p, else 0, in the dtype of p.  No gradient, as it jumps.  ValueError unless 0 <= p <= 1."""
-    (p,) = given("bernoulli", p)
+    (p,) = given("bernoulli", None, p)
     at = Place(shape, dtype, device, seed, generator, p)
     check("bernoulli", "p is a probability, from 0 to 1", (raw(p) >= 0) & (raw(p) <= 1), p)
     return lost(wrap((at.numbers("random") < raw(p)).astype(at.dtype)), "bernoulli", (p,), CONSTANT)
@@ -59,18 +66,38 @@ def bernoulli(
 def categorical(
     logits: Any, shape: Any = (), axis: int = -1, seed: int | None = None, generator: Generator | None = None
 ) -> Tensor:
-    """Integers along `axis` with the probabilities softmax(logits), by the largest of logits + gumbel.  No gradient.
+    """Integers along `axis` with the probabilities softmax(logits).  No gradient.
 
-    The result has `shape`, then the other axes of the logits.
+    The result has `shape`, then the other axes of the logits.  Drawn as `choice` does where there are no other axes,
+    else by the largest of logits + gumbel.
+    ValueError for a wrong axis, where there is nothing to choose from and, on the CPU, for logits that are NaN, inf or
+    all -inf.
     """
     logits = boxed(logits, "categorical")
-    if not logits.ndim or not logits.shape[axis]:
+    axis = checked_axis("categorical", axis, logits.ndim)
+    if not logits.shape[axis]:
         raise ValueError(f"categorical: there is nothing to choose from in logits of shape {logits.shape}")
     z = raw(logits)
-    at = Place((*size_of(shape), *z.shape), None, None, seed, generator, z)
-    axis = axis if axis < 0 else axis - z.ndim
-    drawn = z + standard_gumbel(at)
-    return lost(wrap(drawn.argmax(axis)), "categorical", (logits,), CONSTANT)
+    z = z.astype(wide(z.dtype), copy=False)
+    xp, top = xp_of(z), z.max(axis=axis, keepdims=True)
+    check("categorical", "the largest of the logits is a finite number", xp.isfinite(top), logits)
+    if z.ndim == 1:
+        drawn = _by_weight(Place(shape, None, device_of(z), seed, generator), xp.exp(z.astype(float64) - top))
+    else:
+        dtype = float64 if z.shape[axis] > _FEW else None  # the largest of many numbers of float32 tie
+        at = Place((*size_of(shape), *z.shape), dtype, None, seed, generator, z)
+        drawn = (z + standard_gumbel(at)).argmax(axis - z.ndim)
+    return lost(wrap(drawn), "categorical", (logits,), CONSTANT)
+
+
+_FEW = 256
+
+
+def _by_weight(at: Place, weights: Any) -> Any:
+    """Indices of weights, each as likely as it weighs: where uniform numbers fall among the running sums."""
+    xp = at.device.library.xp
+    sums = xp.cumsum(weights.astype(float64))
+    return xp.searchsorted(sums / sums[-1], at.draw("random", at.shape, dtype=float64), side="right")
 
 
 def choice(
@@ -79,31 +106,39 @@ def choice(
 ) -> Any:  # fmt: skip
     """Slices of `a` along `axis` (a number: integers below it), all equally likely or with probabilities p.
 
+    p         need not sum to 1
     replace   False: none of them twice (by the largest of log p + gumbel).  A gradient goes back to `a`, none to p.
-    ValueError for more than there are without `replace`, and for p of another length.
+    ValueError for more than there are without `replace`, for p of another length, for a wrong axis and, on the CPU, for
+    a p that is negative, not finite or all 0, or has fewer above 0 than are chosen without `replace`.
     """
     number = hasattr(a, "__index__") and not isinstance(a, Tensor)
     a = a if number else boxed(a, "choice")
+    axis = axis if number else checked_axis("choice", axis, raw(a).ndim)
     device = None if number else device_of(raw(a))
-    n, size = int(a) if number else a.shape[axis], size_of(shape)
-    if p is not None and tuple(raw(boxed(p, "choice")).shape) != (n,):
-        raise ValueError(f"choice: p has shape {tuple(raw(boxed(p, 'choice')).shape)}, there are {n} to choose from")
-    count = math.prod(size)
-    if n == 0 or (count > n and not replace):
-        raise ValueError(f"choice: {count} of {n} without any twice are not to be had")
-    if replace and p is None:
-        index = randint(0, n, size, device, seed, generator)
+    n, size = index(a) if number else a.shape[axis], size_of(shape)
+    count, there = math.prod(size), n
+    if p is not None:
+        p = raw(boxed(p, "choice"))
+        if p.shape != (n,):
+            raise ValueError(f"choice: p has shape {p.shape}, there are {n} to choose from")
+        p = p.astype(float64)
+        device, xp = device_of(p), xp_of(p)
+        check(
+            "choice", "p is finite, from 0 on and not all 0", (p >= 0).all() & xp.isfinite(p).all() & (p > 0).any(), p
+        )
+        there = np.count_nonzero(p) if xp is np else n
+    if n < 1 or (count > there and not replace):
+        raise ValueError(f"choice: {count} of {there} without any twice are not to be had")
+    at = Place(size, int64, device, seed, generator)
+    if replace:
+        chosen = integers("choice", at, 0, n) if p is None else wrap(_by_weight(at, p))
+    elif p is None:
+        chosen = permutation(n, device, seed, generator)[:count].reshape(size)
     else:
         with np.errstate(divide="ignore"):  # log(0): never chosen
-            logits = log(raw(boxed(p, "choice"))) if p is not None else np.zeros(n)
-        if replace:
-            index = categorical(logits, size, seed=seed, generator=generator)
-        elif p is None:
-            index = permutation(n, device, seed, generator)[:count].reshape(size)
-        else:
-            at = Place((n,), None, device_of(logits), seed, generator)
-            index = argsort(wrap(-(logits + standard_gumbel(at))))[:count].reshape(size)
-    return index if number else take(a, index, axis)
+            keys = -xp_of(p).log(p) - standard_gumbel(Place((n,), float64, device, seed, generator))
+        chosen = wrap(keys.argsort()[:count].reshape(size))
+    return chosen if number else take(a, chosen, axis)
 
 
 def dropout(
@@ -112,8 +147,11 @@ def dropout(
     """x with each element set to 0 with probability `rate`, the others scaled to keep the mean; plus the residual.
 
     Srivastava et al. 2014.  What the gradient keeps is a seed and an offset, no mask.  With `seed`, the numbers are the
-    next of a stream of their own; with `generator`, of that one.  ValueError unless 0 <= rate < 1.
+    next of a stream of their own; with `generator`, of that one.  ValueError unless 0 <= rate < 1, TypeError for a
+    rate that is a Tensor: it would have no gradient.
     """
+    if isinstance(rate, Tensor):
+        raise TypeError(f"dropout: rate is a number, of no gradient, not a Tensor of shape {rate.shape}")
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
     x = boxed(x, "dropout")

@@ -12,19 +12,23 @@ from ..op import op
 from .casting import astype
 from .choice import clip
 from .linalg import vector_norm
-from .loss import operands, reduce
+from .loss import alike, each_weighted, mean_weighted, operands, plain, reduce
 from .math import abs, divide, multiply, subtract
 from .reduce import sum
 from .shape import broadcast_arrays
 
 
-def l1_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """|prediction - target|.
+@alike
+def l1_loss(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
+    """|prediction - target|.  Warns when the shapes differ and broadcasting hides it.
+
+    weight: how much each element counts, of the shape of the loss; "mean" divides by what all count.  May have a
+    gradient.
 
     Kink: 0 where both are equal.
     """
-    (x, y), dtype = operands("l1_loss", prediction, target)
-    return reduce(abs(subtract(x, y)), reduction, dtype)
+    (x, y), dtype = operands("l1_loss", prediction, target, complex=True)
+    return mean_weighted("l1_loss", abs(subtract(x, y)), weight, reduction, dtype)
 
 
 @op(x=lambda g, x, delta: g * clip(x, -delta, delta))
@@ -34,40 +38,39 @@ def _huber(xp: Any, x: Any, *, delta: float) -> Any:
     return near * (size - near * 0.5)
 
 
-def _apart(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
-    """(the difference, the dtype of loss `name` of it).  TypeError for complex arrays."""
-    (x, y), dtype = operands(name, prediction, target)
-    if dtype.kind == "c":
-        raise TypeError(f"{name}: takes real arrays, given {dtype}; write it of abs(prediction - target)")
-    return subtract(x, y), dtype
-
-
-def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+@alike
+def huber_loss(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """½ d² for distances d = |prediction - target| below delta, delta (d - ½ delta) above (Huber 1964).
 
-    ValueError unless delta > 0, TypeError for complex arrays.
+    weight: how much each element counts, of the shape of the loss; "mean" divides by the number of elements, as
+    PyTorch's does here.  May have a gradient.
+    Warns when the shapes differ.  ValueError unless delta > 0, TypeError if it is no number, and for complex arrays.
 
     Kink: at delta the second derivative is that from below.
     """
+    delta = plain("huber_loss", "delta", delta)
     if not delta > 0:
         raise ValueError(f"huber_loss does not support non-positive values for delta: {delta}")
-    d, dtype = _apart("huber_loss", prediction, target)
-    return reduce(_huber(d, delta=delta), reduction, dtype)
+    (x, y), dtype = operands("huber_loss", prediction, target)
+    rows = _huber(subtract(x, y), delta=delta)
+    return reduce(rows if weight is None else each_weighted("huber_loss", rows, weight)[0], reduction, dtype)
 
 
+@alike
 def smooth_l1_loss(prediction: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
     """½ d² / beta for distances d = |prediction - target| below beta, d - ½ beta above; d for beta = 0.
 
-    ValueError unless beta >= 0, TypeError for complex arrays.
+    Warns when the shapes differ.  ValueError unless beta >= 0, TypeError if it is no number, and for complex arrays.
 
     Kink: for beta = 0, 0 where both are equal.
     """
+    beta = plain("smooth_l1_loss", "beta", beta)
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss does not support negative values for beta: {beta}")
+    (x, y), dtype = operands("smooth_l1_loss", prediction, target)
     if beta == 0:
-        return l1_loss(prediction, target, reduction)
-    d, dtype = _apart("smooth_l1_loss", prediction, target)
-    return reduce(divide(_huber(d, delta=beta), beta), reduction, dtype)
+        return reduce(abs(subtract(x, y)), reduction, dtype)
+    return reduce(divide(_huber(subtract(x, y), delta=beta), beta), reduction, dtype)
 
 
 # ---------------------------------------------------------------------------------------------- between rows
@@ -79,14 +82,14 @@ def at_least(xp: Any, x: Any, *, least: float) -> Any:
 
 def pairwise_distance(x: Any, y: Any, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> Any:
     """The p-norm of x - y + eps along the last axis.  ValueError for shapes that do not broadcast."""
-    (x, y), dtype = operands("pairwise_distance", x, y)
+    (x, y), dtype = operands("pairwise_distance", x, y, complex=True)
     return astype(vector_norm(subtract(x, y) + eps, -1, keepdims, p), dtype)
 
 
 def cosine_similarity(x: Any, y: Any, axis: int = -1, eps: float = 1e-8) -> Any:
     """x·y / (‖x‖ ‖y‖) along `axis`, a length below eps counting as eps.
 
-    ValueError for shapes that do not broadcast, and for another axis.
+    ValueError for shapes that do not broadcast, and for another axis; TypeError for complex arrays.
 
     Kink: a length that counts as eps keeps its own gradient, which is 0 at the origin, as PyTorch's.
     """

@@ -17,7 +17,7 @@ from .activation import softplus
 from .choice import maximum
 from .distance import at_least
 from .logic import equal, greater, where
-from .loss import operands, reduce, sigmoid_xent, weighted
+from .loss import alike, operands, reduce, shapes_of, sigmoid_xent, weighted
 from .math import divide, exp, log, multiply, negative, square, subtract
 from .reduce import sum
 from .shape import expand_dims
@@ -48,14 +48,20 @@ _binary_xent = op(
 )
 
 
+def _one_shape(name: str, prediction: Any, target: Any) -> None:
+    if shapes := shapes_of(prediction, target):
+        raise ValueError(f"{name}: {shapes}; both have one shape")
+
+
 def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """-(y log p + (1 - y) log(1 - p)) of probabilities p and answers y; a logarithm counts as -100 at least.
 
-    weight: how much each answer counts.
-    ValueError for a p beyond 0..1; on a GPU, which is not waited for, it gives NaN.
+    weight: how much each answer counts; it may have a gradient.
+    ValueError for arrays of different shapes, and for a p beyond 0..1; on a GPU, which is not waited for, that is NaN.
 
     Kinks: (p - y) / 1e-12 at p = 0 and p = 1, as PyTorch's; for y, the difference of the logarithms as they count.
     """
+    _one_shape("binary_cross_entropy", prediction, target)
     (p, y), dtype = operands("binary_cross_entropy", prediction, target)
     a = raw(p)
     if library(a) is NUMPY and a.size and (a.min() < 0 or a.max() > 1):
@@ -71,22 +77,25 @@ def binary_cross_entropy_with_logits(
 ) -> Any:
     """log(1 + exp(x)) - x y of logits x and answers y, without overflow.
 
-    weight: how much each answer counts; pos_weight: how much a yes does.
+    weight: how much each answer counts; pos_weight: how much a yes does; both may have a gradient.
+    ValueError for arrays of different shapes.
     """
+    _one_shape("binary_cross_entropy_with_logits", logits, target)
     (x, y), dtype = operands("binary_cross_entropy_with_logits", logits, target)
     if pos_weight is None:
         rows = sigmoid_xent(x, y)
     else:
-        no = subtract(1, y)
-        rows = multiply(no, x) + multiply(softplus(negative(x)), weighted(y, pos_weight) + no)
+        yes, no = multiply(y, softplus(negative(x))), multiply(subtract(1, y), softplus(x))
+        rows = weighted(yes, pos_weight) + no
     return reduce(weighted(rows, weight), reduction, dtype)
 
 
+@alike
 def kl_div(log_probabilities: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Any:
     """y (log y - x) of log-probabilities x and probabilities y; with `log_target`, exp(y) (y - x) of logarithms y.
 
     Kullback and Leibler 1951.  reduction: also "batchmean", the sum over the length of the first axis, which is the
-    divergence.
+    divergence.  Warns when the shapes differ and broadcasting hides it.
 
     Kink: where y is 0, so are y log y and its gradient.
     """
@@ -101,6 +110,7 @@ def kl_div(log_probabilities: Any, target: Any, reduction: str = "mean", log_tar
     return reduce(divide(sum(each), rows), "none", dtype)
 
 
+@alike
 def poisson_nll_loss(
     prediction: Any,
     target: Any,
@@ -111,7 +121,7 @@ def poisson_nll_loss(
 ) -> Any:
     """exp(x) - y x of the logarithm x of a rate and counts y; without `log_input`, x - y log(x + eps) of the rate.
 
-    full: plus Stirling's y log y - y + ½ log(2πy) for log(y!), where y > 1.
+    full: plus Stirling's y log y - y + ½ log(2πy) for log(y!), where y > 1.  Warns when the shapes differ.
     """
     (x, y), dtype = operands("poisson_nll_loss", prediction, target)
     rows = subtract(exp(x), multiply(y, x)) if log_input else subtract(x, multiply(y, log(x + eps)))

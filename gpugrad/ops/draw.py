@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from .. import array as _array, fused
 from ..array import Array, Device, default_device, device_of, library
 from ..core import Tensor, raw, wrap
-from ..dtypes import DTypeLike, as_dtype, bfloat16, default_float, float16, float32, float64, is_inexact
+from ..dtypes import DTypeLike, as_dtype, bfloat16, default_float, float16, float32, float64, int64, is_inexact
 from ..forward import boxed, promoted, size_of
 from ..generator import Generator, counters
 from .casting import astype
@@ -75,6 +76,10 @@ class Words:
         words = self._long(math.prod(shape)) % np.uint64(high - low)
         return (words.astype(np.int64) + low).reshape(shape)
 
+    def permutation(self, n: int) -> Array:
+        """The integers 0 .. n - 1 in random order."""
+        return self.random((n,), float64).argsort()
+
 
 # ---------------------------------------------------------------------------------------------- what is asked for
 _GRID = {float16: 2.0**11, bfloat16: 2.0**8}  # of the numbers in [0, 1) that half types have
@@ -97,17 +102,17 @@ class Place:
             self.device = _array.device(device)
         self.seed, self.generator = seed, generator
 
-    def draw(self, method: str, *args: int, shape: tuple[int, ...] | None = None, **options: Any) -> Any:
+    def draw(self, method: str, *args: Any, **options: Any) -> Any:
         """A new array of such numbers."""
         key, offset = counters(self.device, 1, self.seed, self.generator)
-        lib, shape = self.device.library, self.shape if shape is None else shape
+        lib = self.device.library
         with lib.scope(self.device):
-            drawn = getattr(source(self.device, key, offset), method)(*args, shape, **options)
+            drawn = getattr(source(self.device, key, offset), method)(*args, **options)
             return lib.asarray(drawn, None, self.device)
 
     def numbers(self, method: str) -> Any:
         """Floats, in a dtype to compute in."""
-        return self.draw(method, dtype=self.dtype if self.dtype in (float32, float64) else float32)
+        return self.draw(method, self.shape, dtype=self.dtype if self.dtype in (float32, float64) else float32)
 
     def uniform(self) -> Any:
         """Numbers in [0, 1)."""
@@ -124,13 +129,34 @@ class Place:
         return fitted(shift, t) + fitted(scale, t) * t
 
 
+def integers(name: str, at: Place, low: Any, high: Any, endpoint: bool = False) -> Tensor:
+    """Integers from low to high - 1, or to high if `endpoint`, of the dtype of the place.
+
+    TypeError for bounds that are no integers; ValueError unless low < high, and for what the dtype does not hold.
+    """
+    try:
+        first, end = index(low), index(high) + bool(endpoint)
+    except TypeError:
+        raise TypeError(f"{name}: low and high are integers, given {low!r:.60} and {high!r:.60}") from None
+    if not first < end:
+        raise ValueError(f"{name}: low must be below high, given {low} and {high}")
+    if at.dtype.kind not in "iu":
+        raise TypeError(f"{name}: dtype {at.dtype} is none of integers")
+    limits = [np.iinfo(d) for d in (at.dtype, int64)]  # they are drawn in 64 bits
+    if [d for d in limits if first < d.min or end - 1 > d.max]:
+        raise ValueError(f"{name}: {at.dtype} does not hold all of {first} .. {end - 1}")
+    return wrap(at.draw("integers", first, end, at.shape).astype(at.dtype, copy=False))
+
+
 def fitted(parameter: Any, t: Tensor) -> Any:
     """A parameter in the dtype of t; a number as it is."""
     return astype(parameter, t.array.dtype) if library(raw(parameter)) is not None else parameter
 
 
-def given(name: str, *parameters: Any) -> list[Any]:
-    """The parameters of a distribution, lists as Tensors."""
+def given(name: str, dtype: DTypeLike, *parameters: Any) -> list[Any]:
+    """The parameters of a distribution, lists as Tensors.  TypeError for a dtype without fractions."""
+    if dtype is not None and not is_inexact(as_dtype(dtype)):
+        raise TypeError(f"{name}: dtype {as_dtype(dtype)} holds no fractions; give a floating one")
     return [p if isinstance(p, (int, float)) else boxed(p, name) for p in parameters]
 
 

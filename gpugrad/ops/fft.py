@@ -188,7 +188,10 @@ Axes = Sequence[int] | None
 
 
 def fftn(x: Any, s: Lengths = None, axes: Axes = None, norm: str | None = None) -> Any:
-    """`fft` along several axes (None: as many of the last as `s` has, or all); s: the length along each, -1 its own."""
+    """`fft` along several axes (None: as many of the last as `s` has, or all); s: the length along each, -1 its own.
+
+    ValueError for an axis that is named twice: transform in turn.
+    """
     return _complex("fftn", _fft, x, s, axes, norm)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import wide
-from ..forward import as_float, boxed
+from ..forward import as_float
 from ..op import op
-from .batch_norm import batch_norm_inference, column, scaled
+from .batch_norm import batch_norm_inference, column, real_input, running_statistics, scaled
 from .math import multiply
 from .normalization import forward, norm, norm_grad, present, times
 from .reduce import sum
@@ -59,7 +59,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     Wu & He 2018.  weight and bias have a number for each channel.
     ValueError for shapes that do not fit, and for channels that do not make so many groups.
     """
-    x = boxed(x, "group_norm")
+    x = real_input("group_norm", x)
     shape = _checked("group_norm", x, weight=weight, bias=bias)
     if num_groups < 1 or shape[1] % num_groups:
         raise ValueError(f"group_norm: {shape[1]} channels do not make {num_groups} equal groups")
@@ -83,11 +83,12 @@ def instance_norm(
     way to the batch's average.  Without use_input_stats x is normalized by them; they have no gradient.
     ValueError for shapes that do not fit, and for less than two values a channel.
     """
-    x, name = boxed(x, "instance_norm"), "instance_norm"
+    name = "instance_norm"
+    x = real_input(name, x)
     shape = _checked(name, x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    running = [None if a is None else raw(a) for a in (running_mean, running_var)]
+    running = running_statistics(name, running_mean, running_var)
     if not use_input_stats:
-        if None in (running_mean, running_var):
+        if len(present(*running)) < 2:
             raise ValueError(f"{name}: without use_input_stats it needs running_mean and running_var")
         return batch_norm_inference(x, weight, bias, running_mean=running[0], running_var=running[1], eps=eps)
     if math.prod(shape[2:]) < 2:

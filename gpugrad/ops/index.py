@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import to_host, xp as xp_of
+from ..array import library, to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import as_dtype, category, default_float, wide
 from ..forward import boxed, checked_axis, fit, indices as as_indices, placed
@@ -181,27 +181,31 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     return told("take_along_axis", _getitem(x, key=along("take_along_axis", raw(x), indices, axis)), indices)
 
 
+def picked(name: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index of `gather`, checked."""
+    indices = placed(indices, x)
+    axis = checked_axis(name, axis, x.ndim)
+    if indices.ndim != x.ndim:
+        raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {x.ndim}")
+    for i, (m, n) in enumerate(zip(indices.shape, x.shape)):
+        if i != axis and m > n:
+            raise ValueError(
+                f"Size does not match at dimension {i} expected index {list(indices.shape)} to be no larger than self "
+                f"{list(x.shape)} apart from dimension {axis}"
+            )
+    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < x.shape[axis]:
+        wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+        raise IndexError(f"{name}: index {wrong} is out of bounds for dimension {axis} with size {x.shape[axis]}")
+    return _key_along(indices, axis, indices.shape)
+
+
 def gather(x: Any, indices: Any, axis: int) -> Any:
     """out[i, j] = x[indices[i, j], j] along the first axis, and so on: `indices` may be shorter than x elsewhere.
 
     IndexError for an index that is negative or out of bounds; ValueError for another number of axes, or longer ones.
     """
     x = boxed(x, "gather")
-    array = raw(x)
-    indices = placed(indices, array)
-    axis = checked_axis("gather", axis, array.ndim)
-    if indices.ndim != array.ndim:
-        raise ValueError(f"Index tensor must have the same number of dimensions as input tensor, {array.ndim}")
-    for i, (m, n) in enumerate(zip(indices.shape, array.shape)):
-        if i != axis and m > n:
-            raise ValueError(
-                f"Size does not match at dimension {i} expected index {list(indices.shape)} to be no larger than self "
-                f"{list(array.shape)} apart from dimension {axis}"
-            )
-    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < array.shape[axis]:
-        wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
-        raise IndexError(f"gather: index {wrong} is out of bounds for dimension {axis} with size {array.shape[axis]}")
-    return _getitem(x, key=_key_along(indices, axis, indices.shape))
+    return _getitem(x, key=picked("gather", raw(x), indices, axis))
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
@@ -276,7 +280,7 @@ def masked_select(x: Any, mask: Any) -> Any:
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """x with `value`, a number or a 0-d array, where `mask` holds, in the dtype of x.
 
-    ValueError for a mask that does not broadcast to x, TypeError for a value that x cannot hold.
+    ValueError for a mask that does not broadcast to x, TypeError or OverflowError for a value that x cannot hold.
     """
     x = boxed(x, "masked_fill")
     m, v = _mask("masked_fill", mask, raw(x)), beside("masked_fill", x, value)
@@ -290,12 +294,16 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
 def beside(name: str, x: Any, value: Any) -> Any:
     """`value` as an array, of the dtype and on the device of x.
 
-    TypeError for what x cannot hold, as floats in an array of integers.
+    TypeError for what x cannot hold, as floats in an array of integers; OverflowError for a number out of its range.
     """
-    value = fit([x, value], name)[1]
+    given, value = value, fit([x, value], name)[1]
     to, of = raw(x).dtype, raw(value).dtype
     if category(of) > category(to):
         raise TypeError(f"{name}: an array of {to} cannot hold values of {of}; write x.astype(...) first")
+    if to.kind in "iu" and (isinstance(given, np.generic) or library(raw(given)) is None):
+        host, limits = to_host(raw(value)).astype(int), np.iinfo(to)
+        if host.size and not limits.min <= host.min() <= host.max() <= limits.max:
+            raise OverflowError(f"{name}: {given!r:.60} is out of range for {to}, {limits.min} .. {limits.max}")
     return astype(value, to)
 
 

@@ -75,6 +75,8 @@ def interpolate(
     axis), "bilinear" (two), "trilinear" (three), "bicubic" (two; Keys 1981) between the elements around
     (i + 0.5) length / size - 0.5, or with align_corners around i (length - 1) / (size - 1); "area": the mean, as
     `adaptive_avg_pool2d`.  ValueError for another mode, and for arguments out of range.
+
+    PyTorch's antialias is not there; nor is recompute_scale_factor: for that, give the size.
     """
     x = boxed(x, "interpolate")
     lengths = raw(x).shape[2:]

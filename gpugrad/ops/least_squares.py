@@ -10,6 +10,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
+from ..forward import placed
 from ..op import op
 from .decompositions import eigvalsh, svdvals
 from .linalg import product_op
@@ -31,33 +32,64 @@ def _pinv_rule(g: Any, x: Any, out: Any) -> Any:
 
 
 @op(x=_pinv_rule, name="pinv")
-def _pinv(xp: Any, x: Any, *, rtol: float, hermitian: bool) -> Any:
+def _pinv(xp: Any, x: Any, *, rtol: Any, atol: Any = 0.0, hermitian: bool = False) -> Any:
     if hermitian:
         s, v = lapack(NO_EIGENVALUES, xp.linalg.eigh, x)
         size = xp.abs(s)
-        top, uh = xp.maximum(size[..., :1], size[..., -1:]), v.swapaxes(-1, -2).conj()
+        uh = v.swapaxes(-1, -2).conj()
     else:
         u, s, vh = lapack(NO_SVD, xp.linalg.svd, x, full_matrices=False)
-        size, top, v, uh = s, s[..., :1], vh.swapaxes(-1, -2).conj(), u.swapaxes(-1, -2).conj()
-    large = size > rtol * top
+        size, v, uh = s, vh.swapaxes(-1, -2).conj(), u.swapaxes(-1, -2).conj()
+    large = _large(xp, size, rtol, atol)
     inverse = xp.where(large, 1 / xp.where(large, s, xp.ones_like(s)), xp.zeros_like(s))
     return (v * inverse[..., None, :]) @ uh
 
 
-def _cutoff(x: Any, rtol: float | None) -> float:
+def _large(xp: Any, size: Any, rtol: Any, atol: Any) -> Any:
+    """Which are above both limits; the sizes are in order, one way or the other."""
+    top = xp.maximum(size[..., :1], size[..., -1:])
+    return (size > rtol * top) & (size > atol)
+
+
+def _limits(name: str, x: Any, rtol: Any, atol: Any) -> dict[str, Any]:
+    """The limits of small values, relative to the largest and absolute, as numbers or with an axis for the values.
+
+    Without both the relative one is the dtype's epsilon times the longer side; an absolute one alone is all.
+    """
     a = raw(x)
-    return float(np.finfo(a.dtype).eps) * max(a.shape[-2:]) if rtol is None or rtol < 0 else float(rtol)
+    if rtol is None or (isinstance(rtol, (int, float)) and rtol < 0):
+        rtol = float(np.finfo(a.dtype).eps) * max(a.shape[-2:]) if atol is None else 0.0
+    limits = {"rtol": rtol, "atol": 0.0 if atol is None else atol}
+    for n, v in limits.items():
+        if not isinstance(v, (int, float)):
+            limits[n] = v = placed(v, a)[..., None]
+            _fits(name, n, v.shape[:-1], a.shape[:-2])
+    return limits
 
 
-def pinv(x: Any, rcond: float | None = None, hermitian: bool = False, *, rtol: float | None = None) -> Any:
+def _fits(name: str, argument: str, given: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    try:
+        fits = np.broadcast_shapes(given, lead) == lead
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: {argument} of shape {given} does not broadcast to {lead}, a number for each matrix")
+
+
+def pinv(x: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None, atol: Any = None) -> Any:
     """The pseudoinverse (Moore and Penrose) of each matrix: 1/s for the singular values s, 0 for small ones.
 
-    x (..., m, n) -> (..., n, m).  Small are those up to rtol (NumPy's older name: rcond) times the largest; None: the
-    dtype's epsilon times max(m, n).  hermitian: x equals its conjugate transpose, of which the lower triangle is read.
-    The gradient is that of matrices of the same rank (Golub and Pereyra 1973); where the rank changes there is none.
+    x (..., m, n) -> (..., n, m).  Small are those up to rtol (NumPy's older name: rcond) times the largest, and those
+    up to atol: numbers, or arrays with one for each matrix.  None: the dtype's epsilon times max(m, n), 0 beside an
+    atol.  hermitian: x equals its conjugate transpose, of which the lower triangle is read.  The gradient is that of
+    matrices of the same rank (Golub and Pereyra 1973); where the rank changes there is none.  ValueError for rcond and
+    rtol together.
     """
+    if rcond is not None and rtol is not None:
+        raise ValueError("pinv: rcond and rtol are two names of one limit; give one of them")
     a = matrices("pinv", x, square=hermitian)
-    return narrowed(_pinv(a, rtol=_cutoff(a, rcond if rtol is None else rtol), hermitian=hermitian), x)
+    limits = _limits("pinv", a, rcond if rtol is None else rtol, atol)
+    return narrowed(_pinv(a, hermitian=hermitian, **limits), x)
 
 
 class LstsqResult(NamedTuple):
@@ -76,32 +108,30 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> LstsqResult:
     of the same rank.  LinAlgError and ValueError as `solve`.
     """
     m, columns, vector = system("lstsq", a, b, square=False)
-    rtol = _cutoff(m, rcond)
-    x = product_op(_pinv(m, rtol=rtol, hermitian=False), columns)
+    limits = _limits("lstsq", m, rcond, None)
+    x = product_op(_pinv(m, **limits), columns)
     residuals = sum(square(abs(columns - product_op(m, x))), axis=-2)
     s = svdvals(m)
     x, residuals = like(squeeze(x, axis=-1) if vector else x, a, b), like(residuals, a, b)
-    return LstsqResult(x, residuals, _above(s, rtol), narrowed(s, a))
+    return LstsqResult(x, residuals, _above(s, **limits), narrowed(s, a))
 
 
 @const
-def _above(s: Any, rtol: float) -> Any:
+def _above(s: Any, rtol: Any, atol: Any) -> Any:
     size = raw(s)
-    top = xp_of(size).maximum(size[..., :1], size[..., -1:])  # they are in order, of either sign
-    return (size > top * rtol).sum(axis=-1)
+    return _large(xp_of(size), size, rtol, atol).sum(axis=-1)
 
 
-def matrix_rank(x: Any, tol: float | None = None, hermitian: bool = False, *, rtol: float | None = None) -> Any:
+def matrix_rank(x: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None, atol: Any = None) -> Any:
     """How many singular values of each matrix are not small.  Integers, no gradient.
 
-    x (..., m, n).  Small are those up to `tol`, or up to rtol times the largest; None: the dtype's epsilon times
-    max(m, n).  hermitian: x equals its conjugate transpose, of which the lower triangle is read.
+    x (..., m, n).  Small are those up to rtol times the largest, and those up to atol (NumPy's older name: tol):
+    numbers, or arrays with one for each matrix.  None: the dtype's epsilon times max(m, n), 0 beside an atol.
+    hermitian: x equals its conjugate transpose, of which the lower triangle is read.  ValueError for tol and another
+    limit together.
     """
+    if tol is not None and not rtol is atol is None:
+        raise ValueError("matrix_rank: tol is all that counts; beside rtol give atol")
     a = matrices("matrix_rank", x, square=hermitian)
     s = abs(eigvalsh(a)) if hermitian else svdvals(a)
-    return _above(s, _cutoff(a, rtol)) if tol is None else _beyond(s, tol)
-
-
-@const
-def _beyond(s: Any, tol: float) -> Any:
-    return (raw(s) > tol).sum(axis=-1)
+    return _above(s, **_limits("matrix_rank", a, rtol, atol if tol is None else tol))

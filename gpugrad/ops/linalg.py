@@ -1,10 +1,11 @@
-"""Products: matmul, tensordot, einsum.  Half types accumulate in float32."""
+"""Products: matmul, tensordot, einsum; the norm of vectors.  Half types accumulate in float32."""
 
 # pyright: reportGeneralTypeIssues=false
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..dtypes import float16, float32, is_inexact, wide
+from ..dtypes import DTypeLike, as_dtype, default_float, float16, float32, is_inexact, wide
 from ..forward import boxed, checked_axes, fit
 from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
@@ -21,7 +22,7 @@ from ..op import op
 from .casting import astype
 from .index import getitem
 from .logic import equal, not_equal, where
-from .math import abs, multiply, pow, sqrt, square
+from .math import abs, conj, multiply, pow
 from .reduce import max as largest, min as smallest, sum
 from .shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 
@@ -109,17 +110,20 @@ def outer(x: Any, y: Any) -> Any:
 
 
 def tensordot(x: Any, y: Any, axes: int | tuple[Any, Any] = 2) -> Any:
-    """The product summed over pairs of axes: the last `axes` of x with the first of y, or two lists of them.
+    """The product summed over pairs of axes: the last `axes` of x with the first of y, or those of two lists.
 
     ValueError if an axis is not there, or a pair differs in length.
     """
     x, y = fit([x, y], "tensordot")
     sx, sy = raw(x).shape, raw(y).shape
     nx, ny = len(sx), len(sy)
-    if isinstance(axes, int):
+    if hasattr(axes, "__index__"):
+        axes = operator.index(axes)  # type: ignore[arg-type]
         if not 0 <= axes <= min(nx, ny):
             raise ValueError(f"tensordot: {axes} axes of x {sx} and y {sy}; both have {min(nx, ny)}")
         axes = (tuple(range(nx - axes, nx)), tuple(range(axes)))
+    if not isinstance(axes, (tuple, list, np.ndarray)) or len(axes) != 2 or any([a is None for a in axes]):
+        raise ValueError(f"tensordot: axes is a number, or the axes of x and those of y, not {axes!r}")
     ax, ay = [list(checked_axes("tensordot", a, n)) for a, n in zip(axes, (nx, ny))]
     if [sx[a] for a in ax] != [sy[a] for a in ay]:
         raise ValueError(f"tensordot: axes {ax} of {sx} and {ay} of {sy} differ in length")
@@ -150,7 +154,9 @@ def _letters(subscripts: str, ranks: tuple[int, ...]) -> tuple[tuple[str, ...], 
             extra = rank - len(term.replace("...", ""))
             if extra < 0:
                 raise ValueError(f"einsum: {term!r} does not fit an operand of {rank} axes")
-            dots = "".join(spare[12 - extra : 12])
+            if extra > len(spare):
+                raise ValueError(f"einsum: no letters are left for the {extra} axes of '...' in {subscripts!r}")
+            dots = "".join(spare[len(spare) - extra :])
             longest = max(longest, dots, key=len)
             term = term.replace("...", dots)
         if len(term) != rank or (not term.isalpha() and term):
@@ -215,12 +221,48 @@ def _contracted(x: Any, tx: str, y: Any, ty: str, keep: str) -> tuple[Any, str]:
 
 
 @lru_cache(4096)
-def _path(terms: tuple[str, ...], out: str, shapes: tuple[Any, ...], optimize: Any) -> list[tuple[int, ...]]:
+def _path(terms: tuple[str, ...], out: str, shapes: tuple[Any, ...], way: Any, limit: int | None) -> list[Any]:
     """Which operands are multiplied next; what becomes of them goes to the end."""
     import opt_einsum
 
-    path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, shapes=True, optimize=optimize)[0]
+    if isinstance(way, tuple):
+        return list(way)
+    options: Any = {"shapes": True, "optimize": way, "memory_limit": limit}
+    path: Any = opt_einsum.contract_path(",".join(terms) + "->" + out, *shapes, **options)[0]
     return path
+
+
+def _way(optimize: Any, n: int) -> tuple[Any, int | None]:
+    """`optimize` for n operands as (how opt_einsum finds the path, how many elements a result may have), or (the path,
+    None).  ValueError for what it may not be.
+    """
+    from opt_einsum.paths import get_path_fn
+
+    way, limit = optimize, None
+    if isinstance(way, (tuple, list)) and len(way) == 2 and isinstance(way[1], (int, float)):
+        way, limit = way[0], int(way[1])
+    if isinstance(way, bool) or callable(way):
+        return way, limit
+    if isinstance(way, str):
+        try:
+            get_path_fn(way)
+        except KeyError as e:
+            raise ValueError(f"einsum: optimize: {e.args[0]}") from None
+        return way, limit
+    path = list(way) if isinstance(way, (tuple, list)) else []
+    path = [tuple(step) if isinstance(step, list) else step for step in path[path[:1] == ["einsum_path"] :]]
+    left = n
+    for step in path:
+        if not isinstance(step, tuple) or not step or len({*step} & {*range(left)}) < len(step):
+            left = 0
+            break
+        left -= len(step) - 1
+    if left != 1:
+        raise ValueError(
+            f"einsum: optimize is opt_einsum's name of a way to find the path, a bool, or a path that leaves one of "
+            f"{n} operands, such as [(0, 1), (0, 1)] for three; not {optimize!r}"
+        )
+    return tuple(path), None
 
 
 def _spelled(args: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -242,8 +284,9 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     """Einstein summation, as `numpy.einsum`: 'ij,jk->ik'; with `...`, and with an index repeated in one operand.
 
     Or each operand followed by the list of its indices, and the output's at the end: einsum(x, [0, 1], y, [1, 2],
-    [0, 2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order, as
-    `optimize` says to it.  ValueError if the subscripts do not fit the operands.
+    [0, 2]).  Operands are multiplied two at a time, as matrices; of more than two, opt_einsum finds the order:
+    `optimize` is its name of a way to do so, perhaps beside the number of elements that a result may have, or the path,
+    as NumPy has it.  ValueError for another, and if the subscripts do not fit the operands.
     """
     if not isinstance(subscripts, str):
         subscripts, operands = _spelled((subscripts, *operands))  # type: ignore[assignment]
@@ -257,9 +300,10 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = "auto") -> Any:
     terms, shapes = _fitted(subscripts, terms, tuple([raw(x).shape for x in xs]))
     xs = [x if raw(x).shape == shape else reshape(x, shape) for x, shape in zip(xs, shapes)]
     path = [tuple(range(len(xs)))]
-    if len(xs) > 2:
+    if len(xs) > 2 or (len(xs) == 2 and not {*terms[0]} ^ {*terms[1]} <= {*out}):  # sums are multiplied again
         xs = [astype(x, wide(raw(x).dtype)) for x in xs]
-        path = _path(terms, out, shapes, tuple(optimize) if isinstance(optimize, list) else optimize)
+    if len(xs) > 2 or optimize != "auto":
+        path = _path(terms, out, shapes, *_way(optimize, len(xs)))
     for places in path:
         (x, term), *others = [(xs[i], terms[i]) for i in sorted(places)]
         xs, terms = [[v for i, v in enumerate(vs) if i not in places] for vs in (xs, terms)]
@@ -304,25 +348,50 @@ def _powers(size: Any, p: float) -> Any:
     return where(zero, 0.0 if p > 0 else math.inf, pow(where(zero, 1.0, size), p))
 
 
-def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
+def _length_rule(g: Any, x: Any, out: Any, axis: Any, keepdims: bool) -> Any:
+    if not keepdims:
+        axes = checked_axes("vector_norm", axis, len(raw(x).shape))
+        g, out = expand_dims(g, axes), expand_dims(out, axes)
+    zero = equal(raw(out), 0)
+    return where(zero, 0, g) / where(zero, 1, out) * (conj(x) if x.dtype.kind == "c" else x)
+
+
+@op(x=_length_rule, name="vector_norm")
+def _length(xp: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
+    """√Σ|x|²; its gradient is 0 where it is 0."""
+    squares = xp.square(x.real) + xp.square(x.imag) if x.dtype.kind == "c" else xp.square(x)
+    return xp.sqrt(squares.sum(axis=axis, keepdims=keepdims))
+
+
+def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2, *, dtype: DTypeLike = None) -> Any:
     """The `ord`-norm over `axis` (None: of all elements): (Σ |x|^ord)^(1/ord), the largest |x| for inf, the smallest
     for -inf, how many are not 0 for 0.
 
-    Half types are computed in float32.
+    dtype: x is taken in this one first.  Half types are computed in float32.
 
     Kinks: 0 at each 0; shared among ties.
     """
     if isinstance(ord, str):
         raise ValueError(f"vector_norm: ord is a number, not {ord!r}; linalg.matrix_norm has 'fro' and 'nuc'")
     x = boxed(x, "vector_norm")
-    size, over = abs(astype(x, wide(x.dtype)) if is_inexact(x.dtype) else x), {"axis": axis, "keepdims": keepdims}
+    x = x if dtype is None else astype(x, as_dtype(dtype))
+    d = x.dtype
+    if ord == 2:
+        axes = None if axis is None else checked_axes("vector_norm", axis, len(raw(x).shape))
+        full = astype(x, wide(d if is_inexact(d) else default_float()))
+        return astype(_length(full, axis=axes, keepdims=keepdims), _real(d) if is_inexact(d) else default_float())
+    size, over = abs(astype(x, wide(d)) if is_inexact(d) else x), {"axis": axis, "keepdims": keepdims}
     if ord in (1, math.inf, -math.inf):
         out = {1: sum, math.inf: largest, -math.inf: smallest}[ord](size, **over)
     elif ord == 0:
         out = sum(astype(not_equal(size, 0), size.dtype), **over)
     else:
-        total = sum(square(size) if ord == 2 else _powers(size, ord), **over)
+        total = sum(_powers(size, ord), **over)
         zero = equal(total, 0)
-        total = where(zero, 1.0, total)
-        out = where(zero, 0.0, sqrt(total) if ord == 2 else pow(total, 1 / ord))
-    return astype(out, abs(raw(x)).dtype) if is_inexact(x.dtype) else out
+        out = where(zero, 0.0, pow(where(zero, 1.0, total), 1 / ord))
+    return astype(out, _real(d)) if is_inexact(d) else out
+
+
+def _real(dtype: np.dtype) -> np.dtype:
+    """The dtype of the absolute values of an inexact one."""
+    return np.finfo(dtype).dtype if dtype.kind == "c" else dtype

@@ -144,6 +144,9 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
         raise ValueError(f"linear: activation is one of {sorted(ACTIVATIONS)} or None, not {activation!r}")
     if fitting(raw(x), raw(weight), raw(bias)) and not (activation in _BY_INPUT and frozen(weight, x, bias)):
         return made(x, weight, bias)
+    given, shape = np.shape(raw(x)), np.shape(raw(weight))
+    if len(shape) == 2 and given[-1:] != shape[:1]:
+        raise ValueError(f"linear: x is (..., in) and weight (in, out), given {given} and {shape}")
     y = matmul(x, weight)
     if bias is not None:
         y = add(y, bias)

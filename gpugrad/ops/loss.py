@@ -1,32 +1,37 @@
 """Squared error and cross-entropy.  `reduction` is 'mean', 'sum' or 'none'; classes are along the last axis."""
 
+# pyright: reportGeneralTypeIssues=false
+# (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from ..array import NUMPY, library, xp as xp_of
 from ..core import Tensor, raw
-from ..dtypes import default_float, is_inexact, wide
-from ..forward import boxed, fit, indices, placed
-from .activation import softplus
+from ..dtypes import default_float, is_float, is_inexact, wide
+from ..forward import as_float, boxed, fit, indices, narrow, placed
+from ..op import op
+from .activation import sigmoid
 from .casting import astype
 from .choice import clip
-from .index import take_along_axis
+from .index import getitem, take_along_axis
 from .logic import where
-from .math import abs, add, conj, log, multiply, negative, real, square, subtract
+from .math import abs, add, conj, divide, log, multiply, negative, real, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
 from .softmax import log_softmax, lookup, softmax_xent
 
 
-def operands(name: str, *xs: Any) -> tuple[list[Any], Any]:
+def operands(name: str, *xs: Any, complex: bool = False) -> tuple[list[Any], Any]:
     """(xs in one floating dtype in which to compute, the dtype of the loss `name` of them).
 
     Half types are computed in float32; integers are targets or counts, which take the dtype of the others and may come
-    from the host.  ValueError for shapes that do not broadcast.
+    from the host.  ValueError for shapes that do not broadcast; TypeError for complex arrays, unless `complex`.
     """
     ys = fit(xs, name)
     ys = [x if is_inexact(raw(x).dtype) else placed(x, raw(ys[0])) for x in ys]
@@ -42,48 +47,100 @@ def operands(name: str, *xs: Any) -> tuple[list[Any], Any]:
             ) from None
     dtypes = {a.dtype for a in arrays if is_inexact(a.dtype)} or {default_float()}
     dtype = dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
+    if dtype.kind == "c" and not complex:
+        raise TypeError(f"{name}: takes real arrays, given {dtype}")
     full = wide(dtype)
     return [x if a.dtype == full else astype(x, full) for x, a in zip(ys, arrays)], dtype
 
 
+def weights(weight: Any, beside: Any) -> Any:
+    """A weight in the dtype of array `beside`, on its device: a Tensor keeps its history, others come from anywhere."""
+    return astype(weight if isinstance(weight, Tensor) else placed(weight, beside), beside.dtype)
+
+
 def weighted(rows: Any, weight: Any) -> Any:
-    """`rows`, each as much as it counts; None: once.  Weights that are no Tensor come from anywhere, in any dtype."""
-    if weight is None or isinstance(weight, Tensor):
-        return rows if weight is None else multiply(rows, weight)
-    return multiply(rows, placed(weight, raw(rows)).astype(raw(rows).dtype, copy=False))
+    """`rows`, each as much as it counts; None: once."""
+    return rows if weight is None else multiply(rows, weights(weight, raw(rows)))
+
+
+def mean_weighted(name: str, rows: Any, weight: Any, reduction: str, dtype: Any) -> Any:
+    """`reduce` of rows that count `weight` each; the mean is over what all count.  ValueError for another shape."""
+    if weight is None:
+        return reduce(rows, reduction, dtype)
+    rows, weight = each_weighted(name, rows, weight)
+    if reduction == "mean":
+        return reduce(divide(sum(rows), sum(weight)), "none", dtype)
+    return reduce(rows, reduction, dtype)
+
+
+def each_weighted(name: str, rows: Any, weight: Any) -> tuple[Any, Any]:
+    """(rows, each as much as it counts; the weights as they are used).  ValueError for another shape."""
+    weight = weights(weight, raw(rows))
+    if raw(weight).shape != raw(rows).shape:
+        raise ValueError(f"{name}: weight has shape {raw(weight).shape}; it has that of the loss, {raw(rows).shape}")
+    return multiply(rows, weight), weight
+
+
+def plain(name: str, what: str, given: Any) -> float:
+    """An argument that has no gradient, as a number.  TypeError for a Tensor, an array, and for anything else."""
+    if not isinstance(given, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: {what} is a number, which has no gradient, given {type(given).__name__}")
+    return float(given)
 
 
 def reduce(x: Any, reduction: str, dtype: Any = None) -> Any:
     """x summed up as `reduction` says, in `dtype` where that is a half type.  ValueError for an unknown reduction."""
-    match reduction:
-        case "mean":
-            x = mean(x)
-        case "sum":
-            x = sum(x)
-        case "none":
-            pass
-        case _:
-            raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    check_reduction(reduction)
+    if reduction != "none":
+        x = mean(x) if reduction == "mean" else sum(x)
     return x if dtype is None or wide(dtype) is dtype else astype(x, dtype)
 
 
-def mse_loss(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The squared error |prediction - target|².  Warns when the shapes differ and broadcasting hides it."""
+def check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def shapes_of(prediction: Any, target: Any) -> str:
+    """Which shapes the two have, if they differ; "" where one is a number or a list, and where they do not."""
     shapes = [getattr(raw(a), "shape", None) for a in (prediction, target)]
-    if None not in shapes and shapes[0] != shapes[1]:
-        warnings.warn(
-            f"mse_loss: target has shape {shapes[1]} and prediction {shapes[0]}; broadcasting them is likely a "
-            "mistake. Reshape one to the shape of the other.",
-            stacklevel=2,
-        )
-    return squared_error(prediction, target, reduction)
+    if None in shapes or shapes[0] == shapes[1]:
+        return ""
+    return f"target has shape {shapes[1]} and prediction {shapes[0]}"
 
 
-def squared_error(prediction: Any, target: Any, reduction: str = "mean") -> Any:
+def alike(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """`loss`, with a UserWarning when the shapes differ and broadcasting hides it; `__wrapped__` is that without."""
+
+    @wraps(loss)
+    def call(prediction: Any, target: Any, *args: Any, **options: Any) -> Any:
+        if shapes := shapes_of(prediction, target):
+            warnings.warn(
+                f"{loss.__name__}: {shapes}; broadcasting them is likely a mistake. Reshape one to the shape of the "
+                "other.",
+                stacklevel=2,
+            )
+        return loss(prediction, target, *args, **options)
+
+    return call
+
+
+def squared_error(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """|prediction - target|², of shapes that the caller has compared."""
-    (x, y), dtype = operands("mse_loss", prediction, target)
+    (x, y), dtype = operands("mse_loss", prediction, target, complex=True)
     d = subtract(x, y)
-    return reduce(square(d) if raw(d).dtype.kind != "c" else real(multiply(d, conj(d))), reduction, dtype)
+    rows = square(d) if raw(d).dtype.kind != "c" else real(multiply(d, conj(d)))
+    return mean_weighted("mse_loss", rows, weight, reduction, dtype)
+
+
+@alike
+def mse_loss(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
+    """The squared error |prediction - target|².  Warns when the shapes differ and broadcasting hides it.
+
+    weight: how much each element counts, of the shape of the loss; "mean" divides by what all count.  May have a
+    gradient.
+    """
+    return squared_error(prediction, target, reduction, weight)
 
 
 def cross_entropy(
@@ -98,7 +155,7 @@ def cross_entropy(
 
     labels           integers (...), or probabilities of the shape of the logits, which may have a gradient
     weight           (classes,): how much a row with this label counts; "mean" divides by what all rows count.  Of
-                     probabilities, how much a class counts; "mean" divides by the number of rows
+                     probabilities, how much a class counts; "mean" divides by the number of rows.  May have a gradient
     ignore_index     rows with this label count nothing; not with probabilities
     label_smoothing  this part of each label is spread evenly over all classes
 
@@ -107,8 +164,8 @@ def cross_entropy(
     """
     logits = boxed(logits, "cross_entropy")
     index = indices(labels)
-    if not is_inexact(logits.dtype):
-        raise TypeError(f"cross_entropy: needs floating logits, given {logits.dtype}; cast them to float32")
+    if not is_float(logits.dtype):
+        raise TypeError(f"cross_entropy: needs real floating logits, given {logits.dtype}; cast them to float32")
     shape = logits.shape
     spread = is_inexact(index.dtype) and index.shape == shape != ()
     if not spread:
@@ -120,9 +177,8 @@ def cross_entropy(
         if ignore_index is not None:
             raise ValueError("cross_entropy: ignore_index is for integer labels; of probabilities, give a row zeros")
         return distribution_loss(logits, labels, reduction, weight, label_smoothing)
-    ignore_index = _to_ignore(index, shape[-1], ignore_index)
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    ignore_index = to_ignore("cross_entropy", index, shape[-1], ignore_index)
+    check_reduction(reduction)
     index = placed(index, raw(logits))
     if weight is not None or label_smoothing:
         return _weighted(log_softmax(logits), index, reduction, weight, ignore_index, label_smoothing)
@@ -148,7 +204,7 @@ def check_weight(name: str, weight: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: weight has shape {given}; it is a number for each class, {shape[-1:]}")
 
 
-def _to_ignore(index: Any, classes: int, ignore_index: int | None) -> int | None:
+def to_ignore(name: str, index: Any, classes: int, ignore_index: int | None) -> int | None:
     """`ignore_index`, or None if no label is.  ValueError if another one is out of range.
 
     On a GPU no label is looked at, which would wait for it: `ignore_index` as it is.
@@ -160,10 +216,10 @@ def _to_ignore(index: Any, classes: int, ignore_index: int | None) -> int | None
     if ignore_index is not None and (beyond or 0 <= ignore_index < classes):
         ignored = index == ignore_index
         if ignored.any():
-            _to_ignore(index[~ignored], classes, None)
+            to_ignore(name, index[~ignored], classes, None)
             return ignore_index
     if beyond:
-        raise ValueError(f"labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
+        raise ValueError(f"{name}: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
     return None
 
 
@@ -174,13 +230,13 @@ def _weighted(
     dtype, classes = raw(log_p).dtype, raw(log_p).shape[-1]
     log_p = astype(log_p, wide(dtype))  # half types do not hold how much many rows count
     places, counts = lookup(xp_of(index), index, classes, ignore_index, wide(dtype))
-    weight = None if weight is None else placed(weight, index)
-    each = counts if weight is None else (counts * weight[places]).astype(counts.dtype, copy=False)
-    rows = where(counts != 0, take_along_axis(log_p, places[..., None])[..., 0], 0.0) * -each
+    weight = None if weight is None else weights(weight, counts)
+    each = counts if weight is None else multiply(getitem(weight, places), counts)
+    rows = multiply(where(counts != 0, take_along_axis(log_p, places[..., None])[..., 0], 0.0), negative(each))
     if smoothing:
         even = sum(log_p if weight is None else multiply(log_p, weight), axis=-1)
         rows = rows * (1 - smoothing) - where(counts != 0, even, 0.0) * (smoothing / classes)
-    return astype(sum(rows) / each.sum() if reduction == "mean" else reduce(rows, reduction), dtype)
+    return astype(divide(sum(rows), sum(each)) if reduction == "mean" else reduce(rows, reduction), dtype)
 
 
 def distribution_loss(
@@ -214,9 +270,20 @@ def absolute_rows(prediction: Any, target: Any) -> Any:
     return mean(abs(subtract(*_fitted(prediction, target))), axis=-1)
 
 
-def sigmoid_xent(logits: Any, target: Any) -> Any:
+def _sigmoid_xent(xp: Any, logits: Any, target: Any) -> Any:
     """The cross-entropy of a yes-or-no answer in each place: log(1 + exp(x)) - x target."""
-    return subtract(softplus(logits), multiply(logits, target))
+    x, y = [v.astype(wide(v.dtype), copy=False) if hasattr(v, "dtype") else v for v in (as_float(logits), target)]
+    zero = x.dtype.type(0)
+    out = xp.maximum(x, zero) * (1 - y) - xp.minimum(x, zero) * y  # terms of one sign: none is lost in the other
+    return narrow(out + xp.log1p(xp.exp(-xp.abs(x))), logits)
+
+
+sigmoid_xent = op(
+    _sigmoid_xent,
+    name="sigmoid_xent",
+    logits=lambda g, logits, target: g * (sigmoid(logits) * (1 - target) - sigmoid(-logits) * target),
+    target=lambda g, logits: -g * logits,
+)
 
 
 def _smoothed(target: Any, smoothing: float, classes: int) -> Any:
@@ -269,9 +336,11 @@ def nll_loss(
     """
     x, labels = boxed(log_probabilities, "nll_loss"), indices(labels)
     shape = raw(x).shape
+    if not is_float(raw(x).dtype):
+        raise TypeError(f"nll_loss: takes real floating log-probabilities, given {raw(x).dtype}")
     check_labels("nll_loss", labels, shape, "log-probabilities")
     check_weight("nll_loss", weight, shape)
-    ignore_index = _to_ignore(labels, shape[-1], ignore_index)
+    ignore_index = to_ignore("nll_loss", labels, shape[-1], ignore_index)
     labels = placed(labels, raw(x))
     if ignore_index is not None or weight is not None or library(labels) is not NUMPY:
         return _weighted(x, labels, reduction, weight, ignore_index)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..forward import indices, placed
 from .activation import relu, softplus
 from .choice import clip, minimum
 from .distance import cosine_similarity, pairwise_distance
-from .index import take_along_axis
+from .index import getitem, take_along_axis
 from .logic import equal, not_equal, where
-from .loss import check_labels, check_weight, operands, reduce, sigmoid_xent, weighted
+from .loss import check_labels, check_weight, operands, reduce, sigmoid_xent, to_ignore, weighted, weights
 from .math import multiply, negative, square, subtract
 from .reduce import mean, sum
 from .shape import expand_dims
-from .softmax import within
+from .softmax import lookup
 
 
 def hinge_loss(prediction: Any, target: Any, reduction: str = "mean", margin: float = 1.0) -> Any:
@@ -106,7 +104,8 @@ def multi_margin_loss(
 ) -> Any:
     """Σ max(0, margin - x[label] + x[i])^p / classes over the other classes i, of scores x (..., classes).
 
-    labels: integers (...); weight (classes,): how much a row with this label counts (Crammer and Singer 2001).
+    labels: integers (...); weight (classes,): how much a row with this label counts, which may have a gradient (Crammer
+    and Singer 2001).
     ValueError for p that is not 1 or 2, for shapes that do not fit, and for a label out of range; on a GPU, which is
     not waited for, that gives NaN.
 
@@ -123,9 +122,9 @@ def multi_margin_loss(
     each = relu(subtract(x, own) + margin)
     each = each if p == 1 else square(each)
     if weight is not None:
-        counts = counts * placed(weight, raw(x)).astype(raw(x).dtype)[index]
+        counts = multiply(getitem(weights(weight, counts), index), counts)
     others = xp_of(index).arange(shape[-1]) != index[..., None]
-    return reduce(sum(where(others, each, 0), axis=-1) * (counts / shape[-1]), reduction, dtype)
+    return reduce(sum(where(others, each, 0), axis=-1) * counts / shape[-1], reduction, dtype)
 
 
 def _looked_up(name: str, index: Any, x: Any) -> tuple[Any, Any]:
@@ -133,13 +132,9 @@ def _looked_up(name: str, index: Any, x: Any) -> tuple[Any, Any]:
 
     ValueError where labels from the host are out of range.
     """
-    classes = raw(x).shape[-1]
-    if library(index) is NUMPY and index.size and not 0 <= index.min() <= index.max() < classes:
-        raise ValueError(f"{name}: labels are in {index.min()}..{index.max()}, allowed are 0..{classes - 1}")
-    xp = xp_of(raw(x))
-    places, inside = within(xp, placed(index, raw(x)), classes)
-    one = raw(x).dtype.type
-    return places, xp.where(inside, one(1), one(np.nan))
+    x, classes = raw(x), raw(x).shape[-1]
+    to_ignore(name, index, classes, None)
+    return lookup(xp_of(x), placed(index, x), classes, None, x.dtype)
 
 
 def multilabel_margin_loss(prediction: Any, labels: Any, reduction: str = "mean") -> Any:
@@ -158,6 +153,9 @@ def multilabel_margin_loss(prediction: Any, labels: Any, reduction: str = "mean"
         raise ValueError(f"multilabel_margin_loss: labels of shape {index.shape} do not fit scores of shape {shape}")
     xp = xp_of(index)
     given = xp.cumsum(index == -1, axis=-1) == 0
+    if library(index) is NUMPY:  # labels on a GPU, which is not waited for, are compared in all columns
+        most = int(given.sum(axis=-1).max(initial=0))
+        index, given = index[..., :most], given[..., :most]
     index, counts = _looked_up("multilabel_margin_loss", xp.where(given, index, index.dtype.type(0)), x)
     given, xp = placed(given, raw(x)), xp_of(raw(x))
     right = ((index[..., None] == xp.arange(shape[-1])) & given[..., None]).any(axis=-2)
@@ -169,7 +167,7 @@ def multilabel_margin_loss(prediction: Any, labels: Any, reduction: str = "mean"
 def multilabel_soft_margin_loss(prediction: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """The mean over classes of log(1 + exp(x)) - x y, of scores x (..., classes) and answers y, 0 or 1.
 
-    weight (classes,): how much each class counts.
+    weight (classes,): how much each class counts; it may have a gradient.
     """
     (x, y), dtype = operands("multilabel_soft_margin_loss", prediction, target)
     return reduce(mean(weighted(sigmoid_xent(x, y), weight), axis=-1), reduction, dtype)

@@ -10,8 +10,10 @@ from typing import Any
 
 from ..array import xp as xp_of
 from ..core import raw
+from ..dtypes import DTypeLike, as_dtype
+from ..forward import boxed, checked_axes
 from ..op import op
-from .casting import zeros_like
+from .casting import astype, zeros_like
 from .decompositions import svdvals
 from .index import getitem
 from .linalg import product_op, vector_norm
@@ -51,10 +53,25 @@ THETA = 5.371920351148152
 
 
 def _exp_rule(g: Any, x: Any) -> Any:
-    """exp of [[xᵀ, g], [0, xᵀ]] has the derivative of exp at xᵀ along g in its corner (Van Loan 1978)."""
+    """exp of [[xᵀ, g], [0, xᵀ]] has the derivative of exp at xᵀ along g in its corner (Van Loan 1978).
+
+    There g is as large as x: a larger one would be what the scaling is for, and cost x its digits.
+    """
     n, xt = raw(x).shape[-1], matrix_transpose(x)
-    block = concat([concat([xt, g], -1), concat([zeros_like(xt), xt], -1)], -2)
-    return getitem(_matrix_exp(block), (..., slice(n), slice(n, None)))
+    scale = _alike(raw(g), raw(x))
+    block = concat([concat([xt, g * scale], -1), concat([zeros_like(xt), xt], -1)], -2)
+    return getitem(_matrix_exp(block), (..., slice(n), slice(n, None))) / scale
+
+
+def _alike(g: Any, x: Any) -> Any:
+    """For each matrix the power of two by which g becomes about as large as x, or as 1."""
+    xp = xp_of(g)
+    if not g.size:
+        return 1.0
+    gs, xs = [xp.abs(m).sum(axis=-1).max(axis=-1)[..., None, None] for m in (g, x.swapaxes(-1, -2))]
+    usual = xp.isfinite(gs) & xp.isfinite(xs) & (gs > 0)
+    ratio = xp.log2(xp.maximum(xp.where(usual, xs, 1), 1)) - xp.log2(xp.where(usual, gs, 1))
+    return xp.exp2(xp.clip(xp.floor(ratio), -120, 120))
 
 
 @op(x=_exp_rule, name="matrix_exp")
@@ -79,7 +96,8 @@ def _matrix_exp(xp: Any, x: Any) -> Any:
 def matrix_exp(x: Any) -> Any:
     """Σ xᵏ / k!, the exponential of each matrix, by scaling and squaring (Higham 2005).
 
-    x (..., n, n).  The gradient is the exponential of a matrix twice as large.  LinAlgError if x is not square.
+    x (..., n, n).  The gradient is the exponential of a matrix twice as large.  How often a matrix is
+    squared depends on its norm, for which a GPU is waited.  LinAlgError if x is not square.
     """
     return narrowed(_matrix_exp(matrices("matrix_exp", x, square=True)), x)
 
@@ -89,27 +107,35 @@ _SUMS = {1: (-2, largest), -1: (-2, smallest), math.inf: (-1, largest), -math.in
 _VALUES = {"nuc": sum, 2: largest, -2: smallest}
 
 
-def matrix_norm(x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[int, int] = (-2, -1)) -> Any:
+def matrix_norm(
+    x: Any, ord: Any = "fro", keepdims: bool = False, axis: tuple[int, int] = (-2, -1), *, dtype: DTypeLike = None
+) -> Any:
     """The norm of each matrix: "fro" √Σ|x|², "nuc" the sum of singular values, 2 the largest, -2 the smallest; 1 the
     largest sum of |x| down a column, -1 the smallest; inf the largest along a row, -inf the smallest.
 
-    axis: those of rows and columns.  ValueError for another ord.
+    axis: those of rows and columns.  dtype: x is taken in this one first.  ValueError for other axes
+    and for another ord.
 
     Kinks: "fro" of zeros has gradient 0; "nuc", 2 and -2 have at a singular value of 0, and at equal ones, the gradient
     by the vectors that the SVD chose, shared among ties; the others share among ties.
     """
+    x = boxed(x, "matrix_norm")
+    x = x if dtype is None else astype(x, as_dtype(dtype))
     given = matrices("matrix_norm", x)
+    axes = checked_axes("matrix_norm", axis, raw(given).ndim)
+    if len(axes) != 2:
+        raise ValueError(f"matrix_norm: axis is two axes, those of rows and columns, not {axis}")
     if ord in ("fro", "f", None):
-        return narrowed(vector_norm(given, axis=axis, keepdims=keepdims), x)
+        return narrowed(vector_norm(given, axis=axes, keepdims=keepdims), x)
     if ord not in _SUMS and ord not in _VALUES:
         raise ValueError(f"matrix_norm: ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, not {ord!r}")
-    a = given if tuple(axis) == (-2, -1) else moveaxis(given, axis, (-2, -1))
+    n = raw(given).ndim
+    a = given if axes == (n - 2, n - 1) else moveaxis(given, axes, (-2, -1))
     if ord in _VALUES:
         out = _VALUES[ord](svdvals(a), axis=-1)
     else:
         along, choose = _SUMS[ord]
         out = choose(sum(abs(a), axis=along), axis=-1)
     if keepdims:
-        n = raw(given).ndim
-        out = expand_dims(out, tuple(sorted(i % n for i in axis)))
+        out = expand_dims(out, tuple(sorted(axes)))
     return narrowed(out, x)

@@ -13,6 +13,7 @@ from .choice import maximum, minimum
 from .linalg import vector_norm
 from .logic import where
 from .math import abs, divide, multiply, rsqrt, sqrt, square, total
+from .matrices import widened
 from .matrix_functions import matrix_norm
 from .reduce import Axis, sum
 
@@ -55,7 +56,9 @@ def l2_normalize(x: Any, axis: Axis = -1, eps: float = 1e-12) -> Any:
 
     Half types are computed in float32.  The gradient of zeros is 1 / eps, PyTorch's.
     """
-    return normalize(x, axis, eps * eps)
+    x = boxed(x, "l2_normalize")
+    full = widened(x)
+    return _like(divide(full, maximum(vector_norm(full, axis, True), eps)), x)
 
 
 def clip_by_norm(x: Any, limit: Any, axis: Axis = None) -> Any:

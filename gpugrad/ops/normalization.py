@@ -120,6 +120,9 @@ def _pull_beside(g: Any, x: Any, weight: Any, bias: Any, eps: float, mean: Any, 
 
 def _cotangents(g: Any, x: Any, weight: Any, bias: Any, eps: float, mean: Any, rstd: Any, more: Any) -> tuple[Any, ...]:
     """Those of x, weight and bias; `more` reaches x beside the norm."""
+    arrays = present(g, x, weight, more)
+    if all([isinstance(a, np.ndarray) for a in arrays]) and fits(*arrays):
+        return norm_rows.pull(g, x, weight, more, mean, rstd, sums=not (weight is None and bias is None))
     dx = norm_grad(g, x, weight, more, mean, rstd, eps=eps)
     if weight is None and bias is None:
         return dx, None, None
@@ -213,9 +216,6 @@ def _norm_sums(xp: Any, g: Any, x: Any, mean: Any, rstd: Any, *, eps: float) -> 
     n = xp.multiply(n, g, out=n) if g.dtype == n.dtype else n * g
     sums = (n.sum(rows), g.sum(rows, dtype=dtype)) if mean is not None else (n.sum(rows),)
     return tuple([s.astype(g.dtype, copy=False) for s in sums])
-
-
-_norm_sums.host = _host(norm_rows.sums, _norm_sums)
 
 
 def _norm_sums_gpu(xp: Any, g: Any, x: Any, mean: Any, rstd: Any, *, eps: float) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import raw
+from ..array import to_host
+from ..core import Tensor, raw
 from ..forward import boxed
 from ..op import op
-from .index import take
+from .index import beside, take
 from .shape import concat
 
 Width = tuple[tuple[int, int], ...]
@@ -31,22 +32,32 @@ def _crop(xp: Any, x: Any, *, width: Width) -> Any:
 
 
 def _widths(given: Any, ndim: int) -> Width:
-    """A pair (before, after) for each axis.  ValueError if `given` does not say that."""
+    """A pair (before, after) for each axis, broadcast.  ValueError if `given` does not say that."""
     widths = np.asarray(raw(given))
-    if widths.ndim < 2 and widths.size in (1, 2):
+    if widths.shape in ((), (1,), (2,), (1, 1), (1, 2), (ndim, 1)):
         widths = np.broadcast_to(widths, (ndim, 2))
     if widths.shape != (ndim, 2) or widths.dtype.kind not in "iu" or widths.min(initial=0) < 0:
         raise ValueError(f"pad: {given} is not a pair of numbers from 0 on for each of {ndim} axes")
     return tuple([(before, after) for before, after in widths.tolist()])
 
 
+def _constants(x: Any, given: Any) -> Any:
+    """`given` as numbers that x can hold."""
+    if type(given) is int and given == 0:
+        return given
+    if isinstance(given, Tensor) and given.node is not None:
+        raise TypeError("pad: constant_values are numbers, of no gradient, not a tracked Tensor; see where, concat")
+    return to_host(raw(beside("pad", x, given))).tolist()
+
+
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
-    """x with more elements around it: a pair (before, after) for each axis, one pair for all, or one number.
+    """x with more elements around it: a pair (before, after) or one number for each axis, or one of these for all.
 
     mode: "constant" has `constant_values` there (a number, or pairs of numbers as for `pad_width`), "edge" the
     outermost element, "wrap" goes on at the other end, "reflect" mirrors x at its outermost elements, "symmetric"
     repeats those too; "constant", "reflect" and "symmetric" in capitals, too.
-    ValueError for another mode, and for more than there is to mirror.
+    ValueError for another mode, and for more than there is to mirror; TypeError or OverflowError for constants that x
+    cannot hold, and for a tracked Tensor of them, which would have no gradient.
     """
     x = boxed(x, "pad")
     lengths = raw(x).shape
@@ -55,7 +66,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
         raise ValueError(f"pad: mode is one of {list(MODES)}, not {mode!r}")
     mode, mirror = mode.lower(), MODES[mode]
     if mode == "constant":
-        return _pad(x, width=width, value=constant_values)
+        return _pad(x, width=width, value=_constants(x, constant_values))
     for axis, (before, after) in enumerate(width):
         n = lengths[axis]
         most = before + after if mirror is None and n else n - (mirror or 0)

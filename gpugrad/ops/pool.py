@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import is_inexact, wide
-from ..forward import as_float, boxed
+from ..forward import as_float, boxed, select
 from ..op import op
 from .logic import const
 from .windows import Lengths, Windows, canvas, numbers, padded, place, spatial
@@ -24,7 +24,7 @@ def _lowest(dtype: np.dtype) -> Any:
     return -math.inf if is_inexact(dtype) else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
-@cache
+@lru_cache(256)
 def _first(at: Windows) -> np.ndarray:
     """Which element of each window, counted through the window, is the first that is not padding."""
     out = np.zeros((), np.int32)
@@ -40,23 +40,31 @@ def _largest(xp: Any, x: Any, *, at: Windows) -> tuple[Any, Any]:
     out = x[(..., *elements)].copy()
     which = xp.zeros(out.shape, first.dtype) + xp.asarray(first)
     for i, (_, elements) in enumerate(others, 1):
-        v = x[(..., *elements)]
-        better = (v > out) | (v != v)
-        which = xp.maximum(which, better * first.dtype.type(i))
-        out = xp.maximum(out, v)
+        v = xp.ascontiguousarray(x[(..., *elements)])
+        better = v > out
+        better |= v != v
+        xp.maximum(which, better * first.dtype.type(i), out=which)
+        xp.maximum(out, v, out=out)
     return out, which
 
 
 max_pool_op = op(_largest, name="max_pool", aux=("which",), x=lambda g, which, at: pool_put(g, which, at=at))
+largest_and_which = op(
+    _largest,
+    name="max_pool",
+    several=("largest", "which"),
+    x=lambda g, which, at: pool_put(g[0], raw(which), at=at),
+)
 
 
 @op(g=lambda h, which, at: pool_take(h, which, at=at), which=None)
 def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     """g added to zeros, each at the element `which` of its window."""
     whole, out = canvas(xp, g.shape[: -len(at.size)], at, wide(g.dtype))
+    part, zero = g.astype(whole.dtype, copy=False), whole.dtype.type(0)
     for i, (_, elements) in enumerate(at.offsets()):
         some = whole[(..., *elements)]
-        some += xp.where(which == i, g.astype(whole.dtype, copy=False), whole.dtype.type(0))
+        some += select(xp, which == i, part, zero)
     return xp.ascontiguousarray(out).astype(g.dtype, copy=False)
 
 
@@ -70,24 +78,27 @@ def pool_take(xp: Any, x: Any, which: Any, *, at: Windows) -> Any:
     return out
 
 
-@const
-def _which(x: Any, at: Windows) -> Any:
-    x = raw(x)
-    return _largest(xp_of(x), x, at=at)[1]
-
-
 # ---------------------------------------------------------------------------------------------- the mean
+def _along(at: Windows, axis: int) -> list[tuple[Any, ...]]:
+    """Where the elements at each place of the windows are along `axis`, which is negative."""
+    k, d, s, m = at.kernel[axis], at.dilation[axis], at.stride[axis], at.counts[axis]
+    rest = [slice(None)] * (-axis - 1)
+    return [(..., slice(i * d, i * d + (m - 1) * s + 1, s), *rest) for i in range(k)]
+
+
 @op(x=lambda g, at, share: mean_spread(g, at=at, share=share))
 def mean_pool(xp: Any, x: Any, *, at: Windows, share: Any) -> Any:
     """The sum of each window of x, times `share`, a number for each window or one for all."""
     x = as_float(x)
     given = x.dtype
     x = padded(xp, x.astype(wide(given), copy=False), at)
-    out = xp.zeros((*x.shape[: -len(at.size)], *at.counts), x.dtype)
-    for _, elements in at.offsets():
-        out += x[(..., *elements)]
-    out *= _numbers(xp, share, out.dtype)
-    return out.astype(given, copy=False)
+    for axis in range(-len(at.size), 0):  # one after the other: fewer sums than elements in a window
+        first, *others = _along(at, axis)
+        out = x[first].copy()
+        for elements in others:
+            out += x[elements]
+        x = out
+    return (x * _numbers(xp, share, x.dtype)).astype(given, copy=False)
 
 
 @op(g=lambda h, at, share: mean_pool(h, at=at, share=share))
@@ -96,9 +107,16 @@ def mean_spread(xp: Any, g: Any, *, at: Windows, share: Any) -> Any:
     dtype = wide(g.dtype)
     part = g.astype(dtype, copy=False) * _numbers(xp, share, dtype)
     whole, out = canvas(xp, g.shape[: -len(at.size)], at, dtype)
-    for _, elements in at.offsets():
-        some = whole[(..., *elements)]
-        some += part
+    for axis in range(-1, -len(at.size) - 1, -1):
+        lengths = (*part.shape[:axis], whole.shape[axis], *part.shape[axis:][1:])
+        spread = whole if axis == -len(at.size) else xp.zeros(lengths, dtype)
+        for elements in _along(at, axis):
+            if at.stride[axis] >= at.reach[axis]:  # windows that do not meet
+                spread[elements] = part
+            else:
+                some = spread[elements]
+                some += part
+        part = spread
     return xp.ascontiguousarray(out).astype(g.dtype, copy=False)
 
 
@@ -141,22 +159,20 @@ def _max_nd(
     at, _ = _place(name, n, x, kernel, stride, padding, dilation, ceil_mode)
     if not return_indices:
         return max_pool_op(x, at=at)
-    which = _which(x, at)
-    return pool_take(x, raw(which), at=at), _indices(which, at)
+    out, which = largest_and_which(x, at=at)
+    return out, _indices(which, at)
 
 
 @const
 def _indices(which: Any, at: Windows) -> Any:
     """Where the elements `which` are in the flattened axes of x."""
-    which = raw(which)
-    xp, out, rest = xp_of(which), 0, which.astype(np.int64)
-    steps = [math.prod(at.size[i + 1 :]) for i in range(len(at.size))]
-    for i in reversed(range(len(at.size))):
-        start = xp.arange(at.counts[i]) * at.stride[i] - at.before[i]
-        start = start.reshape(-1, *[1] * (len(at.size) - 1 - i))
-        out = out + (start + rest % at.kernel[i] * at.dilation[i]) * steps[i]
-        rest = rest // at.kernel[i]
-    return out
+    start = place = np.zeros((), np.int64)  # of each window, of each element in a window
+    for i, (k, d, s, before, m) in enumerate(zip(at.kernel, at.dilation, at.stride, at.before, at.counts)):
+        step = math.prod(at.size[i + 1 :])
+        start = start[..., None] + (np.arange(m) * s - before) * step
+        place = place[..., None] + np.arange(k) * d * step
+    xp = xp_of(raw(which))
+    return xp.take(xp.asarray(place.reshape(-1)), raw(which)) + xp.asarray(start)
 
 
 def _mean_nd(

@@ -8,13 +8,13 @@ import numpy as np
 
 from ..core import raw
 from ..dtypes import wide
-from ..forward import fit
+from ..forward import checked_axis, fit
 from .casting import astype
 from .linalg import matmul, tensordot
 from .math import multiply
 from .matrices import bar
 from .reduce import sum
-from .shape import reshape, roll
+from .shape import moveaxis, reshape, roll
 
 
 def _pair(name: str, x: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -25,15 +25,24 @@ def _pair(name: str, x: Any, y: Any) -> tuple[Any, Any, Any]:
     return astype(x, wide(a)), astype(y, wide(b)), dtype
 
 
+def _last(name: str, axis: int, *vs: Any) -> list[Any]:
+    """The operands with `axis`, which each counts for itself, as the last."""
+    axes = [checked_axis(name, axis, len(raw(v).shape)) for v in vs]
+    return [v if a == len(raw(v).shape) - 1 else moveaxis(v, a, -1) for v, a in zip(vs, axes)]
+
+
 def vecdot(x: Any, y: Any, axis: int = -1) -> Any:
     """Σ x̄ y along one axis, x̄ the complex conjugate of x.
 
-    The other axes broadcast.  ValueError if the two differ in length along `axis`.
+    Each operand counts the axis for itself; the other axes broadcast.  ValueError for an axis that is not there, and if
+    the two differ in length along it.
     """
     x, y, dtype = _pair("vecdot", x, y)
-    if raw(x).shape[axis : axis + 1 or None] != raw(y).shape[axis : axis + 1 or None]:
-        raise ValueError(f"vecdot: x {raw(x).shape} and y {raw(y).shape} differ in length along axis {axis}")
-    return astype(sum(multiply(bar(x), y), axis=axis), dtype)
+    shapes = raw(x).shape, raw(y).shape
+    x, y = _last("vecdot", axis, x, y)
+    if raw(x).shape[-1] != raw(y).shape[-1]:
+        raise ValueError(f"vecdot: x {shapes[0]} and y {shapes[1]} differ in length along axis {axis}")
+    return astype(sum(multiply(bar(x), y), axis=-1), dtype)
 
 
 def dot(x: Any, y: Any) -> Any:
@@ -70,12 +79,15 @@ def kron(x: Any, y: Any) -> Any:
 
 
 def cross(x: Any, y: Any, axis: int = -1) -> Any:
-    """The cross product of vectors of three along `axis`; the other axes broadcast.  ValueError for another length."""
+    """The cross product of vectors of three along `axis`, of each operand and of the result; the other axes broadcast.
+
+    ValueError for another length.
+    """
     x, y, dtype = _pair("cross", x, y)
-    for v in (x, y):
-        if raw(v).shape[axis : axis + 1 or None] != (3,):
-            raise ValueError(
-                f"cross: x and y have 3 elements along axis {axis}, given {raw(x).shape} and {raw(y).shape}"
-            )
-    next_, last = [lambda v, s=s: roll(v, s, axis) for s in (-1, -2)]
-    return astype(next_(x) * last(y) - last(x) * next_(y), dtype)
+    shapes = raw(x).shape, raw(y).shape
+    x, y = _last("cross", axis, x, y)
+    if raw(x).shape[-1] != 3 or raw(y).shape[-1] != 3:
+        raise ValueError(f"cross: x and y have 3 elements along axis {axis}, given {shapes[0]} and {shapes[1]}")
+    next_, last = [lambda v, s=s: roll(v, s, -1) for s in (-1, -2)]
+    out = next_(x) * last(y) - last(x) * next_(y)
+    return astype(out if axis in (-1, raw(out).ndim - 1) else moveaxis(out, -1, axis), dtype)

@@ -17,8 +17,8 @@ from ..kernels import usable
 from ..op import op
 from .casting import astype
 from .logic import const, isnan, logical_not, where
-from .math import conj, divide, exp, multiply
-from .scan import divisible, products_of_others
+from .math import conj, divide, multiply
+from .scan import divisible, exp_below, products_of_others
 from .shape import broadcast_to, permute_dims, reshape
 
 Axis = int | tuple[int, ...] | None
@@ -144,25 +144,25 @@ def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     x, out = raw(x), raw(out)
-    ties = (x == expand(out, x.shape, axis, keepdims)).astype(g.dtype)
+    ties = ((x == expand(out, x.shape, axis, keepdims)) | (x != x)).astype(g.dtype)  # NaN, if there is one, is it
     share = (ties / ties.sum(axis=axis, keepdims=True, dtype=wide(g.dtype))).astype(g.dtype, copy=False)
     return expand(g, x.shape, axis, keepdims) * share
 
 
 @op(x=_extreme_rule)
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The largest over `axis` (None: all).  ValueError if there is none.
+    """The largest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
-    Kink: equal elements share the gradient.
+    Kink: equal elements share the gradient, so do NaN.
     """
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @op(x=_extreme_rule)
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """The smallest over `axis` (None: all).  ValueError if there is none.
+    """The smallest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
-    Kink: equal elements share the gradient.
+    Kink: equal elements share the gradient, so do NaN.
     """
     return x.min(axis=axis, keepdims=keepdims)
 
@@ -170,7 +170,7 @@ def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 def _prod_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     """The product of all others."""
     if divisible(raw(out)):
-        return expand(g * out, x.shape, axis, keepdims) / x
+        return expand(g, x.shape, axis, keepdims) * (expand(out, x.shape, axis, keepdims) / x)
     order = _last(axis, len(x.shape))
     others = products_of_others(rows_of(astype(x, wide(x.dtype)), axis))
     others = reshape(others, tuple([x.shape[i] for i in order]))
@@ -222,18 +222,26 @@ def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
     return narrow(x.std(axis=axis, ddof=correction, keepdims=keepdims, dtype=dtype), x)
 
 
-@op(
-    x=lambda g, x, out, axis, keepdims: (
-        expand(g, x.shape, axis, keepdims) * exp(x - expand(out, x.shape, axis, keepdims))
-    )
-)
-def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))) over `axis` (None: all), without overflow.
+def _logsumexp_rule(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+    # Of x alone: `out`, being rounded, would not do.
+    shape, x = x.shape, astype(x, wide(x.dtype))
+    if not count(shape, axis):
+        return spread(g, shape, axis, keepdims)
+    share = exp_below(x, raw(x).max(axis=axis, keepdims=True))
+    total = sum(share, axis=axis, keepdims=True)
+    return expand(g, shape, axis, keepdims) * (share / where(raw(total) == 0, 1, total))
 
-    Kink: NaN where all are -inf.
+
+@op(x=_logsumexp_rule)
+def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over `axis` (None: all), without overflow; -inf, where there is nothing.
+
+    Kink: 0 where all are -inf; where some are inf, they share the gradient.
     """
     given = as_float(x)
     x = given.astype(wide(given.dtype), copy=False)
+    if not x.size:
+        return xp.full_like(given.sum(axis=axis, keepdims=keepdims), -np.inf)
     top = x.max(axis=axis, keepdims=True)
     finite = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.exp(x - finite).sum(axis=axis, keepdims=True)

@@ -96,7 +96,10 @@ def divisible(out: Any) -> bool:
 
 def _cumprod_rule(g: Any, x: Any, out: Any, axis: int) -> Any:
     if divisible(raw(out)):
-        return running_sum(g * out, axis, reverse=True) / x
+        with np.errstate(over="ignore"):
+            each = g * out
+        if divisible(np.where(raw(g) == 0, 1, raw(each))):
+            return running_sum(each, axis, reverse=True) / x
     # The product of those before, times l[i] = g[i] + x[i+1] l[i+1]: nothing is divided by, so zeros do no harm.
     x, out = astype(x, wide(x.dtype)), astype(out, wide(out.dtype))
     return shifted(out, axis=axis, fill=1) * recurrence(shifted(x, axis=axis, back=True), g, axis=axis, back=True)
@@ -191,13 +194,26 @@ def cummin(x: Any, axis: int = -1) -> tuple[Any, Any]:
     return _running_extreme("cummin", "minimum", x, axis)
 
 
-def _cumlogsumexp_rule(g: Any, x: Any, out: Any, axis: int) -> Any:
-    # Σ g[k] exp(x[i] - out[k]) over k from i on, as exp(x[i] - out[i]) l[i] with the recurrence
-    # l[i] = g[i] + exp(out[i] - out[i+1]) l[i+1]: `out` never falls, so no exponential is above 1.
-    x, out = astype(x, wide(x.dtype)), astype(out, wide(out.dtype))
-    rise = out - shifted(out, axis=axis, back=True)
-    rise = where(raw(rise) > 0, 0, rise)  # rounding, and the last place, which has no next
-    return exp(x - out) * recurrence(exp(rise), g, axis=axis, back=True)
+def exp_below(x: Any, top: Any) -> Any:
+    """exp(x - top) for an array `top` that no x is above; where that is infinite, 1 for x = inf, 0 for others."""
+    xp = xp_of(top)
+    endless = xp.isinf(top)
+    ends = xp.where(raw(x) == np.inf, 0.0, -np.inf).astype(top.dtype)
+    return exp(where(endless, ends, x - xp.where(endless, 0, top).astype(top.dtype)))
+
+
+def _cumlogsumexp_rule(g: Any, x: Any, axis: int) -> Any:
+    # Σ g[k] exp(x[i] - m[k]) / s[k] over k from i on, m being the largest so far and s[k] = Σ exp(x[j] - m[k]).  Both
+    # sums are recurrences, whose factors exp(m[k-1] - m[k]) are at most 1.  `out`, being rounded, would not do.
+    x = astype(x, wide(x.dtype))
+    xp, top = xp_of(raw(x)), _running(xp_of(raw(x)), raw(x), "maximum", axis)
+    before = shifted(top, axis=axis, fill=-np.inf)
+    same = before == top  # perhaps infinite
+    fall = xp.exp(xp.where(same, 0, before) - xp.where(same, 0, top)).astype(top.dtype)
+    share = exp_below(x, top)
+    total = recurrence(fall, share, axis=axis)
+    total = where(raw(total) == 0, 1, total)
+    return share * recurrence(shifted(fall, axis=axis, back=True), g / total, axis=axis, back=True)
 
 
 @op(x=_cumlogsumexp_rule, name="cumlogsumexp")
@@ -209,7 +225,7 @@ def _cumlogsumexp(xp: Any, x: Any, *, axis: int) -> Any:
 def cumlogsumexp(x: Any, axis: int = -1) -> Any:
     """log(cumsum(exp(x))) along `axis`, an integer, without overflow.  TypeError for complex numbers.
 
-    Kink: NaN where all so far are -inf.
+    Kink: 0 where all so far are -inf.
     """
     x, axis = _ordered("cumlogsumexp", x, axis)
     return _cumlogsumexp(x, axis=axis)

@@ -17,14 +17,14 @@ import numpy as np
 from ..array import to_host, xp as xp_of
 from ..core import raw
 from ..dtypes import category, wide
-from ..forward import boxed, checked_axes, fit, placed
+from ..forward import boxed, checked_axes, fit, placed, size_of
 from ..op import op
-from .index import along, beside, getitem, put, put_add, settled, take, told, vectors
+from .casting import astype
+from .index import along, beside, getitem, picked, put, put_add, settled, take, told, vectors
 from .logic import where
 from .math import divide, multiply, negative
 from .places import axes_left, combine, integers, may_repeat, numbered
-from .reduce import prod
-from .shape import broadcast_to, concat, reshape
+from .shape import broadcast_to, reshape
 
 
 def _changed(xp: Any, f: Any, x: Any, value: Any, key: Any) -> Any:
@@ -72,22 +72,34 @@ def at_min(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     return _changed(xp, xp.minimum, x, value, key)
 
 
+def _products(x: Any, counts: np.ndarray) -> Any:
+    """The product of the first counts[0] rows, that of the next counts[1], and so on.
+
+    Neighbours are multiplied until one row is left of each: nothing is divided by, so zeros do no harm.
+    """
+    dtype = raw(x).dtype
+    x = astype(x, wide(dtype))
+    while counts.max() > 1:
+        pairs = (counts + 1) // 2
+        first = np.cumsum(counts) - counts
+        left = np.repeat(first - 2 * (np.cumsum(pairs) - pairs), pairs) + 2 * np.arange(pairs.sum())
+        alone = left + 1 == np.repeat(first + counts, pairs)
+        mask = placed(alone.reshape(-1, *[1] * (raw(x).ndim - 1)), raw(x))
+        x = multiply(take(x, left, axis=0), where(mask, 1, take(x, left + ~alone, axis=0)))
+        counts = pairs
+    return astype(x, dtype)
+
+
 def _multiply_at(x: Any, value: Any, key: Any) -> Any:
     """x with x[key] times `value`, broadcast, in its place."""
     shape = raw(x).shape
     if may_repeat(key):
         numbers, n = numbered(xp_of(raw(x)), key, shape)
         host, rest = to_host(numbers).reshape(-1), shape[n:]
-        places, group, counts = np.unique(host, return_inverse=True, return_counts=True)
+        places, counts = np.unique(host, return_counts=True)
         if places.size < host.size:
-            # All factors of a place in one row, with ones behind them.
-            order = np.argsort(group, kind="stable")
-            rank = np.arange(host.size) - np.repeat(np.cumsum(counts) - counts, counts)
-            rows = np.full((places.size, counts.max()), host.size)
-            rows[group[order], rank] = order
             factors = reshape(broadcast_to(value, numbers.shape + rest), (host.size, *rest))
-            one = xp_of(raw(x)).ones((1, *rest), raw(x).dtype)
-            value = prod(take(concat([factors, one]), rows, axis=0), axis=1)
+            value = _products(take(factors, np.argsort(host, kind="stable"), axis=0), counts)
             flat = reshape(x, (math.prod(shape[:n]), *rest))
             return reshape(_multiply_at(flat, value, placed(places, raw(x))), shape)
     return put(x, multiply(getitem(x, key), value), key=key)
@@ -98,22 +110,27 @@ class Places:
     """What `x.at[key]` selects; each method answers x with that changed, and leaves x alone.
 
     Values are broadcast to x[key].  The result has the dtype of x: TypeError for values that it cannot hold, as floats
-    in an array of integers; IndexError for an index out of range.
+    in an array of integers, OverflowError for numbers out of its range; IndexError for an index out of range.
     """
 
-    __slots__ = ("_given", "_key", "_x")
+    __slots__ = ("_given", "_key", "_name", "_x")
 
-    def __init__(self, x: Any, key: Any) -> None:
-        self._x, self._given, self._key = x, key, settled("at", raw(x), key)
+    def __init__(self, x: Any, key: Any, name: str = "") -> None:
+        self._x, self._given, self._key, self._name = x, key, settled(name or "at", raw(x), key), name
 
     def _made(self, name: str, f: Any, value: Any) -> Any:
-        v = beside(f"at.{name}", self._x, value)
+        name = self._name or f"at.{name}"
+        v = beside(name, self._x, value)
         shape, most = raw(v).shape, axes_left(self._key, raw(self._x).ndim)
         if len(shape) > most:  # leading axes of length 1 may go, as in an assignment
             if math.prod(shape[: len(shape) - most]) != 1:
-                raise ValueError(f"at.{name}: values of shape {shape} have more axes than the {most} of x[key]")
+                raise ValueError(f"{name}: values of shape {shape} have more axes than the {most} of x[key]")
             v = reshape(v, shape[len(shape) - most :])
-        return told(name, f(self._x, v, key=self._key), self._given)
+        try:
+            out = f(self._x, v, key=self._key)
+        except (IndexError, ValueError, TypeError) as e:  # in the user's words: the op may have another name
+            raise type(e)(f"{name}: {str(e).partition(': ')[2] or e}") from None
+        return told(name, out, self._given)
 
     def get(self) -> Any:
         """x[key]."""
@@ -194,8 +211,27 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None = -1, red
     if axis is None:
         x, axis = reshape(x, -1), 0
     key = along("put_along_axis", raw(x), indices, axis)
-    out = told("put_along_axis", getattr(Places(x, key), reduce)(values), indices)
+    out = told("put_along_axis", getattr(Places(x, key, "put_along_axis"), reduce)(values), indices)
     return out if raw(out).shape == shape else reshape(out, shape)
+
+
+def scatter(x: Any, indices: Any, values: Any, axis: int, reduce: str = "set") -> Any:
+    """x with values[i, j] at [indices[i, j], j] along the first axis, and so on: where `gather` reads.
+
+    `indices` may be shorter than x, and `values`, an array or a number, longer than they are.  reduce and errors as
+    in `put_along_axis`.
+    """
+    x = boxed(x, "scatter")
+    if reduce not in HOW:
+        raise ValueError(f"scatter: reduce is one of {list(HOW)}, not {reduce!r}")
+    shape = raw(indices).shape
+    key = picked("scatter", raw(x), indices, axis)
+    if getattr(raw(values), "ndim", 0):
+        longer = raw(values).shape
+        if len(longer) != len(shape) or any([n < m for n, m in zip(longer, shape)]):
+            raise ValueError(f"scatter: the values have the shape {longer}; for indices of {shape} it is no smaller")
+        values = getitem(values, tuple([slice(n) for n in shape]))
+    return told("scatter", getattr(Places(x, key), reduce)(values), indices)
 
 
 def index_add(x: Any, indices: Any, values: Any, axis: int = 0, alpha: float = 1) -> Any:
@@ -208,16 +244,16 @@ def index_add(x: Any, indices: Any, values: Any, axis: int = 0, alpha: float = 1
     i = integers("index_add", indices, raw(x), raw(x).shape[axis])
     values = fit([x, values], "index_add")[1]
     values = values if alpha == 1 else multiply(values, alpha)
-    return told("index_add", Places(x, (*[slice(None)] * axis, i)).add(values), indices)
+    return told("index_add", Places(x, (*[slice(None)] * axis, i), "index_add").add(values), indices)
 
 
-def scatter_nd(indices: Any, updates: Any, shape: Sequence[int]) -> Any:
+def scatter_nd(indices: Any, updates: Any, shape: int | Sequence[int]) -> Any:
     """Zeros of `shape` with `updates` added at the index vectors in the last axis of `indices`.
 
     IndexError for an index out of range; ValueError for shapes that do not fit.
     """
     updates = boxed(updates, "scatter_nd")
-    shape = tuple(shape)
+    shape = size_of(shape)
     key = vectors("scatter_nd", indices, raw(updates), shape)
     expected = key[0].shape + shape[len(key) :]
     if raw(updates).shape != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ def _prepared(name: str, data: Any, ids: Any, count: int | None) -> tuple[Any, A
     i = as_indices(ids)
     if count is None:
         count = int(to_host(i).max(initial=-1)) + 1
+    if not hasattr(count, "__index__"):
+        raise TypeError(f"{name}: num_segments is an integer, not {count!r:.60}")
+    count = index(count)
     if count < 0:
         raise ValueError(f"{name}: num_segments is a number from 0 on, not {count}")
     i = integers(name, ids, raw(data), count, low=0)

@@ -25,7 +25,15 @@ def _reshape(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Any:
     """The same elements, in order, in another shape; one entry may be -1."""
-    return _reshape(x, to=(shape,) if hasattr(shape, "__index__") else tuple(shape))  # type: ignore[arg-type]
+    return _reshape(x, to=_whole("reshape", shape))
+
+
+def _whole(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape, which may be given as a number, as a tuple.  TypeError for anything else."""
+    try:
+        return (shape,) if hasattr(shape, "__index__") else tuple(shape)  # type: ignore[return-value,arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: a shape is an integer or several, not {shape!r:.60}") from None
 
 
 def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -111,7 +119,7 @@ _broadcast_to = op(_spread, name="broadcast_to", x=lambda g: g)  # the engine su
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """Repeated without copying to `shape`, by the rules of broadcasting."""
-    return _broadcast_to(x, to=(shape,) if hasattr(shape, "__index__") else tuple(shape))  # type: ignore[arg-type]
+    return _broadcast_to(x, to=_whole("broadcast_to", shape))
 
 
 @op(x=lambda g, axis: flip(g, axis=axis))
@@ -278,10 +286,11 @@ def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tupl
 
 
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
-    """The slices of x along `axis`, without that axis."""
+    """The slices of x along `axis`, without that axis; of an axis of length 0, none."""
     x = boxed(x, "unstack")
-    checked_axes("unstack", axis, raw(x).ndim)
-    return tuple([squeeze(part, axis=axis) for part in split(x, raw(x).shape[axis], axis)])
+    (axis,) = checked_axes("unstack", axis, raw(x).ndim)
+    n = raw(x).shape[axis]
+    return tuple([squeeze(part, axis=axis) for part in split(x, n, axis)]) if n else ()
 
 
 def common(name: str, *xs: Any) -> tuple[int, ...]:

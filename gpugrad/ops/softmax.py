@@ -85,23 +85,26 @@ def _log_softmax_grad(xp: Any, g: Any, y: Any, *, axis: int = -1) -> Any:
 
 
 # On the CPU, by blocks of rows.
-_SMALL, _LARGE = 1e-14, 32.0
+_SMALL, _LARGE = 1e-14, 1e30
+
+
+def _sums(x: Any) -> Any:
+    return np.vecdot(x, np.ones(x.shape[1], x.dtype))
 
 
 def _softmax_rows(z: Any, out: Any) -> None:
-    """Where no exp overflows, and no row vanishes, the largest is not looked for."""
-    ones, total = np.ones(z.shape[1], z.dtype), None
-    if z.max() <= _LARGE:
-        total = np.exp(z, out=out) @ ones
-    if total is None or not total.min() >= _SMALL:
+    """The largest is looked for only where an exp overflowed or a row vanished."""
+    with np.errstate(over="ignore"):
+        total = _sums(np.exp(z, out=out))
+    if not _SMALL <= total.min() <= total.max() <= _LARGE:
         np.subtract(z, z.max(-1, keepdims=True), out=out)
-        total = np.exp(out, out=out) @ ones
+        total = _sums(np.exp(out, out=out))
     out *= np.reciprocal(total)[:, None]
 
 
 def _log_softmax_rows(z: Any, out: Any) -> None:
     np.subtract(z, z.max(-1, keepdims=True), out=out)
-    out -= np.log(np.exp(out) @ np.ones(z.shape[1], z.dtype))[:, None]
+    out -= np.log(_sums(np.exp(out)))[:, None]
 
 
 def _softmax_grad_rows(g: Any, y: Any, out: Any) -> None:
@@ -111,7 +114,7 @@ def _softmax_grad_rows(g: Any, y: Any, out: Any) -> None:
 
 def _log_softmax_grad_rows(g: Any, y: Any, out: Any) -> None:
     np.exp(y, out=out)
-    out *= (g @ np.ones(g.shape[1], g.dtype))[:, None]
+    out *= _sums(g)[:, None]
     np.subtract(g, out, out=out)
 
 

@@ -8,19 +8,22 @@ On the CPU a singular matrix is a LinAlgError; a GPU does not wait for its value
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ..array import library
 from ..core import raw
 from ..forward import fit
 from ..op import op
 from .linalg import product_op
-from .matrices import lapack, matrices, narrowed, widened
+from .matrices import LinAlgError, lapack, matrices, narrowed, widened
 from .shape import expand_dims, matrix_transpose, squeeze, tril, triu
 
 SINGULAR = "a matrix is singular: it has no inverse; linalg.pinv and linalg.lstsq take it"
-BLOCK = 64  # triangles up to this size are solved as any matrix
+BLOCK = 16  # rows of a triangle that are solved one by one; what they leave for the others is a product
 
 
 # ---------------------------------------------------------------------------------------------- inverse
@@ -38,12 +41,17 @@ def inv(x: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- solve
+def _beside(xp: Any, f: Callable[..., Any], a: Any, b: Any) -> Any:
+    """f(a, b) of one matrix and many right-hand sides, laid beside each other."""
+    columns = xp.moveaxis(b, -2, 0)
+    x = f(xp, a, columns.reshape(len(a), math.prod(columns.shape[1:])))
+    return xp.moveaxis(x.reshape(columns.shape), 0, -2)
+
+
 def _solved(xp: Any, a: Any, b: Any) -> Any:
     """a⁻¹ b of arrays; one matrix for many right-hand sides is factored once."""
     if a.ndim == 2 < b.ndim:
-        columns = xp.moveaxis(b, -2, 0)
-        x = _solved(xp, a, columns.reshape(len(a), math.prod(columns.shape[1:])))
-        return xp.moveaxis(x.reshape(columns.shape), 0, -2)
+        return _beside(xp, _solved, a, b)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = [xp.broadcast_to(m, lead + m.shape[-2:]) for m in (a, b)]  # CuPy's does not broadcast
     return lapack(SINGULAR, xp.linalg.solve, a, b)
@@ -97,17 +105,38 @@ def solve(a: Any, b: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- triangular
-def _by_blocks(xp: Any, a: Any, b: Any, upper: bool) -> Any:
-    """a⁻¹ b for triangles a: those of halves, and products."""
-    n = a.shape[-1]
-    if n <= BLOCK:
-        return _solved(xp, a, b)
-    h = n // 2
-    first, second = (slice(h, n), slice(h)) if upper else (slice(h), slice(h, n))
-    x = _by_blocks(xp, a[..., first, first], b[..., first, :], upper)
-    y = _by_blocks(xp, a[..., second, second], b[..., second, :] - a[..., second, first] @ x, upper)
-    lead = y.shape[:-2]
-    return xp.concatenate([y, xp.broadcast_to(x, lead + x.shape[-2:])] if upper else [x, y], -2)
+def _substituted(xp: Any, a: Any, b: Any, upper: bool, unit: bool) -> Any:
+    """a⁻¹ b for triangles a by substitution, which keeps digits that a factorization with pivots loses."""
+    n, lead = a.shape[-1], np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    x = xp.zeros(lead + b.shape[-2:], np.result_type(a.dtype, b.dtype)) + b
+    for near in range(0, n, BLOCK):
+        far = min(near + BLOCK, n)
+        for i in range(near, far):
+            row, rest = (n - 1 - i, slice(n - far, n - 1 - i)) if upper else (i, slice(i + 1, far))
+            own = slice(row, row + 1)
+            if not unit:
+                x[..., own, :] /= a[..., own, own]
+            x[..., rest, :] -= a[..., rest, own] * x[..., own, :]
+        done, rest = (slice(n - far, n - near), slice(n - far)) if upper else (slice(near, far), slice(far, n))
+        x[..., rest, :] -= a[..., rest, done] @ x[..., done, :]
+    return x
+
+
+@cache
+def _lapacks() -> Callable[..., Any] | None:
+    try:
+        from scipy.linalg import solve_triangular  # pyright: ignore[reportMissingImports]  (optional)
+    except ImportError:
+        return None
+    return solve_triangular
+
+
+def _cublas(xp: Any, a: Any, b: Any, upper: bool, unit: bool) -> Any:
+    from cupyx.scipy.linalg import solve_triangular  # pyright: ignore[reportMissingImports]  (optional)
+
+    lead, dtype = np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), np.result_type(a.dtype, b.dtype)
+    a, b = [xp.broadcast_to(m, lead + m.shape[-2:]).astype(dtype, copy=False) for m in (a, b)]
+    return solve_triangular(a, b, lower=not upper, unit_diagonal=unit)
 
 
 @op(
@@ -120,10 +149,15 @@ def _by_blocks(xp: Any, a: Any, b: Any, upper: bool) -> Any:
 )
 def triangular(xp: Any, a: Any, b: Any, *, upper: bool = False, unit: bool = False) -> Any:
     """a⁻¹ b, of which only one triangle of a is read."""
-    a = (xp.triu if upper else xp.tril)(a, (1 if upper else -1) if unit else 0)
-    if unit:
-        a = a + xp.eye(a.shape[-1], dtype=a.dtype)
-    return _by_blocks(xp, a, b, upper)
+    if a.ndim == 2 < b.ndim:
+        return _beside(xp, lambda xp, a, b: triangular(a, b, upper=upper, unit=unit), a, b)
+    if xp is np and not unit and not a.diagonal(0, -2, -1).all():
+        raise LinAlgError(SINGULAR)
+    if xp is np and a.ndim == b.ndim == 2 and b.size and (f := _lapacks()) is not None:
+        return f(a, b, lower=not upper, unit_diagonal=unit, check_finite=False)
+    if b.size and a.size and library(a).name == "cupy":  # type: ignore[union-attr]
+        return _cublas(xp, a, b, upper, unit)
+    return _substituted(xp, a, b, upper, unit)
 
 
 def solve_triangular(a: Any, b: Any, upper: bool = False, left: bool = True, unit_diagonal: bool = False) -> Any:

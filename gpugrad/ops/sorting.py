@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import xp as xp_of
+from ..array import NUMPY, library, xp as xp_of
 from ..core import raw
 from ..dtypes import wide
 from ..forward import boxed, checked_axis, fit
@@ -47,21 +47,29 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
 @const
 def topk_places(x: Any, k: int, axis: int, largest: bool, sorted: bool) -> Any:
     """The indices of `topk`."""
-    n = x.shape[axis]
-    if sorted or k in (0, n):
-        order, chosen = raw(argsort(x, axis=axis, descending=largest)), slice(k)
-    else:
-        cut = n - k if largest else k
-        order = raw(x).astype(wide(x.dtype), copy=False)
-        order, chosen = xp_of(order).argpartition(order, cut, axis=axis), slice(cut, n) if largest else slice(cut)
-    return order[(*[slice(None)] * axis, chosen)]
+    n, whole = x.shape[axis], slice(None)
+    part = lambda s: (*[whole] * axis, s)
+    if k in (0, n) or (sorted and library(raw(x)) is not NUMPY):  # CuPy's partition sorts
+        return raw(argsort(x, axis=axis, descending=largest))[part(slice(k))]
+    x = raw(x).astype(wide(raw(x).dtype), copy=False)
+    order = xp_of(x).argpartition(x, n - k if largest else k - 1, axis=axis)
+    chosen = order[part(slice(n - k, n) if largest else slice(k))]
+    if not sorted:
+        return chosen
+    last = np.take_along_axis(x, chosen[part(slice(1) if largest else slice(k - 1, k))], axis)
+    chosen = np.sort(chosen, axis)
+    values = np.take_along_axis(x, chosen, axis)
+    if np.count_nonzero(x == last) != np.count_nonzero(values == last) or np.isnan(last).any():
+        return raw(argsort(x, axis=axis, descending=largest))[part(slice(k))]  # of equal ones the first, not any
+    order = raw(argsort(values, axis=axis, descending=largest))
+    return np.take_along_axis(chosen, order, axis)
 
 
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:
     """(values, indices) of the k largest elements along `axis`, the largest first; or of the smallest.
 
-    Of equal elements the first come first.  Without `sorted` neither their order nor the choice among equals is said,
-    and on the CPU it is sooner done.  ValueError for a wrong axis, or if there are fewer than k.
+    Of equal elements the first come first.  Without `sorted` neither their order nor the choice among equals is said.
+     ValueError for a wrong axis, or if there are fewer than k.
     """
     x, k = boxed(x, "topk"), operator.index(k)
     axis = checked_axis("topk", axis, raw(x).ndim)

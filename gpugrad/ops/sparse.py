@@ -17,6 +17,8 @@ from ..array import Array, library
 from ..dtypes import wide
 from ..op import op
 
+CACHE, MEMORY = 2**18, 2**26  # bytes of the products that are summed at one time, on the CPU and on a GPU
+
 
 class Pattern:
     """Where the stored values of a sparse matrix are, row by row: value k is in column indices[k]; those of row i go
@@ -57,13 +59,19 @@ def _product(xp: Any, data: Any, x: Any, *, pattern: Pattern, transposed: bool =
 
 
 def _at(xp: Any, g: Any, x: Any, *, pattern: Pattern, transposed: bool = False) -> Any:
-    """(g xᵀ) where A has values: for each of them a dot product, in all the cost of A @ x."""
+    """(g xᵀ) where A has values: for each of them a dot product, in all the cost of A @ x; in blocks."""
     (g, x), dtype = _fit(g, x)
     rows, cols = pattern.rows(xp), pattern.indices
     if transposed:
         rows, cols = cols, rows
-    out = g[rows] * x[cols]
-    return (out.sum(axis=1) if out.ndim == 2 else out).astype(dtype, copy=False)
+    if g.ndim == 1:
+        return (g[rows] * x[cols]).astype(dtype, copy=False)
+    out = xp.empty(rows.shape, dtype)
+    many = max(1, (CACHE if xp is np else MEMORY) // max(1, g.shape[1] * g.dtype.itemsize))
+    for i in range(0, rows.size, many):
+        some = slice(i, i + many)
+        out[some] = (g[rows[some]] * x[cols[some]]).sum(axis=1)
+    return out
 
 
 product = op(
@@ -119,6 +127,9 @@ solve = op(
 
 
 # ---------------------------------------------------------------------------------------------- conjugate gradients
+WILD = "the matrix, b, x0 or the preconditioner holds inf or NaN, or products of theirs overflow"
+
+
 def _dot(xp: Any, x: Any, y: Any) -> Any:
     """The real part of the inner product of each column."""
     return (xp.conj(x) * y).real.sum(axis=0)
@@ -144,20 +155,22 @@ def _cg(
     (r, p, rho), steps, drifted = start(), 0, False
     while True:
         size = xp.sqrt(_dot(xp, r, r))
-        busy = ~(size <= bound)  # the columns that are not there yet
+        busy = ~((size <= bound) & (size < np.inf))  # the columns that are not there yet
         if not bool(busy.any()):
             if not drifted:
                 return x.astype(dtype, copy=False)
             (r, p, rho), drifted = start(), False  # r, which is updated, drifts from b - A x
             continue
-        if steps == maxiter:
+        if steps >= maxiter:
             raise ArithmeticError(
                 f"cg: not converged after {steps} iterations: the residual is {float(size.max()):.3g}, rtol={rtol} and "
                 f"atol={atol} allow {float(bound.min()):.3g}; more iterations, a preconditioner or solve() may help"
             )
         q = matrix @ p
         curve = _dot(xp, p, q)
-        if bool((busy & (curve <= 0)).any()):
+        if bool((busy & ~(curve > 0)).any()):
+            if not bool(xp.isfinite(size + curve).all()):
+                raise ArithmeticError(f"cg: the residual is not finite after {steps} iterations: {WILD}")
             raise np.linalg.LinAlgError("the matrix or the preconditioner is not positive definite")
         step = xp.where(busy, rho, zero) / xp.where(busy, curve, one)
         x, r = x + p * step, r - q * step

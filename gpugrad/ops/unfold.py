@@ -35,7 +35,7 @@ def fold_op(xp: Any, x: Any, *, at: Windows) -> Any:
 
 
 def _kernel(name: str, kernel: Any) -> Lengths:
-    return numbers(name, "kernel", kernel, 2 if hasattr(kernel, "__index__") else len(kernel), 1)
+    return numbers(name, "kernel", kernel, len(kernel) if hasattr(kernel, "__len__") else 2, 1)
 
 
 def unfold(x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:

@@ -88,7 +88,7 @@ def numbers(name: str, what: str, given: Any, n: int, least: int) -> Lengths:
 
 def pairs(name: str, given: Any, n: int) -> list[Lengths]:
     """How much padding (before, after) each of n axes has: one number for all, a number or a pair for each."""
-    each = [given] * n if hasattr(given, "__index__") or isinstance(given, str) else list(given)
+    each = list(given) if hasattr(given, "__iter__") else [given] * n
     if len(each) != n or isinstance(given, str):
         raise ValueError(
             f"{name}: padding is a number from 0 on, or {n} of them or of pairs (before, after), given {given!r:.60}"

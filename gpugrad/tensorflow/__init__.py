@@ -13,6 +13,7 @@ from ..custom import (
 )
 from ..tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from . import (
+    bitwise as bitwise,
     data as data,
     errors as errors,
     image as image,
@@ -23,11 +24,13 @@ from . import (
     nn as nn,
     queue as queue,
     random as random,
+    signal as signal,
     train as train,
 )
 from .functions import SAME, is_tensor as is_tensor, under
 from .gradients import RegisterGradient as RegisterGradient, no_gradient as no_gradient
 from .module import Module as Module
+from .rows import later_of as _later_of
 from .tensor import (
     EagerTensor as EagerTensor,
     ResourceVariable as ResourceVariable,
@@ -38,6 +41,7 @@ from .tensor import (
 
 _DTYPES = "bfloat16 complex64 complex128 float16 float32 float64 int8 int16 int32 int64 uint8".split()
 globals().update({**SAME, **under(""), **{d: getattr(_dtypes, d) for d in _DTYPES}})
+__getattr__, __dir__ = _later_of(__name__)
 Tensor, Variable = EagerTensor, ResourceVariable
 bool, double, half = _dtypes.bool_, _dtypes.float64, _dtypes.float16
 

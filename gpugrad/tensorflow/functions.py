@@ -5,44 +5,33 @@ A row says under which names users find a function, what the core calls it, and 
 
 from __future__ import annotations
 
-import builtins
-import operator
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import random
-from ..adapt import adapted, chosen
-from ..core import Tensor, raw, wrap
-from ..dtypes import DTypeLike, as_dtype, int32
-from ..forward import ufunc
-from ..op import findable, op
+from ..adapt import adapted
+from ..core import Tensor, wrap
+from ..dtypes import as_dtype, int32
+from ..op import findable
 from ..ops import (
     activation,
-    casting,
-    choice,
+    conventions,
     index,
     linalg,
     logic,
-    loss,
     math,
     norm as norms,
     piecewise,
     reduce,
     rounding,
-    scan,
     shape as _shape,
-    softmax as softmaxes,
-    sorting,
     special,
 )  # fmt: skip
-from ..ops.pad import pad as _pad
 from ..origin import CONSTANT
 from ..recording import lost
 from ..tensor import OPERATORS, arange, eye, full, linspace, ones, ones_like, zeros, zeros_like
-from .errors import InvalidArgumentError
 from .tensor import Conventions, as_tf, convert_to_tensor, spoken
 
 # ---------------------------------------------------------------------------------------------- the same functions
@@ -70,75 +59,11 @@ findable(SAME, "gpugrad.tensorflow.math")
 
 
 # ---------------------------------------------------------------------------------------------- other conventions
-def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
-    """The larger or smaller of two; at a tie the first operand takes the gradient."""
-    return spoken(
-        op(
-            ufunc(name),
-            x=lambda g, x, y: logic.where(first(raw(x), raw(y)), g, 0),
-            y=lambda g, x, y: logic.where(first(raw(x), raw(y)), 0, g),
-        )
-    )
-
-
-def _root(name: str, core: Any, rule: Callable[[Any, Any], Any]) -> Any:
-    """A root through which a cotangent of 0 comes as 0, where the slope is infinite, too."""
-    return spoken(op(lambda xp, x: core(x), name=name, args=["x"], x=rule))
-
-
-maximum, minimum = _tied("maximum", operator.ge), _tied("minimum", operator.le)
-sqrt = _root("sqrt", math.sqrt, lambda g, out: g * 0.5 / logic.where(raw(g) == 0, 1, out))
-rsqrt = _root("rsqrt", math.rsqrt, lambda g, out: g * -0.5 * logic.where(raw(g) == 0, 0, out) ** 3)
-findable({"maximum": maximum, "minimum": minimum, "sqrt": sqrt, "rsqrt": rsqrt}, __name__)
-
-
-def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    return math.sqrt(reduce.sum(math.square(math.abs(x)), axis=axis, keepdims=keepdims))
-
-
-_NORMS: dict[Any, Callable[..., Any]] = {
-    "euclidean": _norm, 2: _norm, 1: lambda x, **over: reduce.sum(math.abs(x), **over),
-    np.inf: lambda x, **over: reduce.max(math.abs(x), **over),
-}  # fmt: skip
-
-
-def _norm_of(x: Any, ord: Any, axis: Any, keepdims: bool | None) -> Any:
-    if ord != "euclidean" and isinstance(axis, (list, tuple)) and len(axis) == 2:
-        raise ValueError(f"norm: matrix norms are not there yet, as of ord={ord!r}; 'euclidean' takes two axes")
-    return chosen("norm", ord, _NORMS)(x, axis=axis, keepdims=bool(keepdims))
-
-
-@op  # without a gradient, as TensorFlow's
-def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
-    """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
-
-    LookupError when its gradient is asked for, unless tf.RegisterGradient has given it one.
-    """
-    mean = images.mean((-3, -2), keepdims=True)
-    return (images - mean) * factor + mean
+TIES = {n: spoken(getattr(conventions, n)) for n in ("maximum", "minimum", "sqrt", "rsqrt")}
+maximum, minimum, sqrt, rsqrt = findable(TIES, "gpugrad.tensorflow.math").values()
 
 
 # ---------------------------------------------------------------------------------------------- other parameters
-def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
-    """The matrix product a @ b, of either's transpose where asked.  Both have two axes or more."""
-    a, b = convert_to_tensor(a), convert_to_tensor(b)
-    if builtins.min(a.array.ndim, b.array.ndim) < 2:
-        raise InvalidArgumentError(
-            f"In[0] and In[1] have different ndims or less than 2: {a.array.ndim}D vs. {b.array.ndim}D [Op:MatMul]. "
-            "Use tf.linalg.matvec or tf.tensordot for vectors."
-        )
-    return linalg.matmul(
-        _shape.matrix_transpose(a) if transpose_a else a, _shape.matrix_transpose(b) if transpose_b else b
-    )
-
-
-def transpose(a: Any, perm: Any = None, conjugate: bool = False, name: str = "transpose") -> Any:
-    """The axes in the order `perm` (None: reversed)."""
-    a = convert_to_tensor(a)
-    out = _shape.permute_dims(a, range(a.array.ndim)[::-1] if perm is None else _integers(perm))
-    return math.conj(out) if conjugate else out
-
-
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Any:
     """x where the condition holds, else y; without them, where it holds: an index vector a row."""
     if x is None and y is None:
@@ -177,30 +102,9 @@ def _count(f: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda x, dtype=None: as_tf(wrap(np.asarray(f(x.array), as_dtype(dtype or int32))))
 
 
-def _last(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axis: f(x, axis=-1 if axis is None else axis)
-
-
-def _place(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, axis, dtype: casting.astype(f(x, axis=axis or 0), dtype)
-
-
 def _flat(f: Callable[..., Any]) -> Callable[..., Any]:
     """The values of f, which no gradient passes: None, where the core has zeros."""
     return lambda x: lost(wrap(f(x.array), None, x.kind), f.__name__, (x,), CONSTANT)
-
-
-TopKV2 = namedtuple("TopKV2", "values indices")
-
-
-def _top_k(x: Any, k: Any, dtype: DTypeLike) -> TopKV2:
-    values, places = sorting.topk(x, int(k))
-    return TopKV2(values, casting.astype(places, dtype))
-
-
-def _bias_add(x: Any, bias: Any, data_format: str | None) -> Any:
-    second = (data_format or "").startswith("NC")
-    return math.add(x, _shape.reshape(bias, (-1, *[1] * (x.array.ndim - 2))) if second else bias)
 
 
 def row(f: Callable[..., Any], parameters: str, doc: str | None = None, box: Any = convert_to_tensor) -> Any:
@@ -208,115 +112,41 @@ def row(f: Callable[..., Any], parameters: str, doc: str | None = None, box: Any
     return adapted(f, parameters if "-name=" in parameters else f"{parameters}, -name=None", box, doc)
 
 
-WAYS = {"ASCENDING": False, "DESCENDING": True}
-AXES = "input_tensor, axis=None, keepdims=False"
-PLACE = "input, axis=None, output_type:dtype='int64'"
 NORMAL = "shape, mean=0.0, stddev:std=1.0, dtype='float32', seed=None"
 TABLE: dict[str, Any] = {
     "add_n math.add_n": row(math.total, "inputs", box=_each),
-    "argmax math.argmax": row(_place(reduce.argmax), PLACE, "Where the largest is along `axis` (None: the first)."),
-    "argmin math.argmin": row(_place(reduce.argmin), PLACE, "Where the smallest is along `axis` (None: the first)."),
-    "argsort": row(lambda x, axis, way: casting.astype(sorting.argsort(x, axis, chosen("direction", way, WAYS)), int32),
-        "values, axis=-1, direction:way='ASCENDING', -stable=False", "The indices that sort along `axis`."),
-    **{f"{n} math.{n}": row(getattr(logic, n), "x, +y") for n in (
-        "equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "not_equal",
-    )},
-    "broadcast_to": row(_shape.broadcast_to, "input, shape"),
-    "boolean_mask": row(index.boolean_mask, "tensor, mask, axis=None, -name='boolean_mask'"),
-    "cast": row(casting.astype, "x, dtype"),
     "math.ceil": row(_flat(rounding.ceil), "x", "The next integer from x up.  The gradient is None."),
     "clip_by_global_norm": row(norms.clip_by_global_norm, "t_list, clip_norm:limit, use_norm:length=None", box=_each),
-    "clip_by_norm": row(norms.clip_by_norm, "t, clip_norm:limit, axes:axis=None"),
-    "clip_by_value": row(choice.clip, "t, clip_value_min:min, clip_value_max:max"),
     "concat": row(_shape.concat, "values, axis, -name='concat'", box=_each),
-    "cumsum math.cumsum": row(scan.running_sum, "x, axis=0, exclusive=False, reverse=False"),
     "einsum linalg.einsum": einsum,
-    "expand_dims": row(_shape.expand_dims, "input, axis"),
     "eye linalg.eye": row(_made(eye), "num_rows, num_columns:m=None, dtype=None", "The identity matrix.", None),
     "fill": row(_made(full), "dims, value:fill_value", "A tensor filled with one number.", _integers),
     "floor math.floor": row(_flat(rounding.floor), "x", "The next integer from x down.  The gradient is None."),
-    "gather": row(lambda x, indices, axis: index.take(x, indices, axis or 0),
-        "params, indices, -validate_indices=None, axis=None", "The slices of params at `indices` along `axis`."),
-    "gather_nd": row(index.gather_nd, "params, indices"),
     "linalg.global_norm": row(norms.global_norm, "t_list", box=_each),
-    "math.l2_normalize linalg.l2_normalize nn.l2_normalize": row(norms.normalize, "x, axis=None, epsilon=1e-12"),
     "linspace": row(_made(linspace), "start, stop, num", "`num` equally spaced numbers, both ends included.", None),
-    "math.is_finite": row(logic.isfinite, "x"),
-    "math.is_inf": row(logic.isinf, "x"),
-    "math.is_nan": row(logic.isnan, "x"),
-    "logical_not math.logical_not": row(logic.logical_not, "x"),
-    "math.logical_xor": row(logic.logical_xor, "x, +y"),
-    "math.log_sigmoid": row(activation.log_sigmoid, "x"),
-    "matmul linalg.matmul": matmul,
-    "linalg.matrix_transpose": row(_shape.matrix_transpose, "a"),
-    "linalg.matvec": row(lambda a, b, t: linalg.matvec(_shape.matrix_transpose(a) if t else a, convert_to_tensor(b)),
-        "a, b, transpose_a:t=False", "The products of matrices a and vectors b."),
     "maximum math.maximum": maximum,
     "meshgrid": row(lambda xs, indexing: list(_shape.meshgrid(*xs, indexing=indexing)), "*args, indexing='xy'",
         "The coordinates of a grid from those of its axes; \"ij\" leaves the first two axes where they are.", _each),
     "minimum math.minimum": minimum,
-    "norm linalg.norm": row(_norm_of, "tensor, ord='euclidean', axis=None, keepdims=None",
-        "The Euclidean length, or the 1-norm or the maximum norm.  Of zero, the Euclidean norm's gradient is NaN."),
-    "one_hot": row(index.one_hot,
-        "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None"),
     "ones": row(_made(ones), "shape, dtype=None", "A tensor of ones.", _integers),
     "ones_like": row(ones_like, "input, dtype=None"),
-    "pad": row(_pad, "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0"),
     "range": row(lambda start, stop, step, dtype: as_tf(arange(start, _integers(stop), _integers(step), dtype)),
         "start, limit:stop=None, delta:step=1, dtype=None, -name='range'", "From start to before limit.", _integers),
     "rank": row(_count(lambda a: a.ndim), "input", "The number of axes."),
-    "reduce_all math.reduce_all": row(reduce.all, AXES),
-    "reduce_any math.reduce_any": row(reduce.any, AXES),
-    "math.reduce_euclidean_norm": row(_norm, AXES, "The root of the sum of squares.  Of zero, the gradient is NaN."),
-    "math.reduce_std": row(reduce.std, AXES),
-    "math.reduce_variance": row(reduce.var, AXES),
-    "repeat": row(index.repeat, "input, repeats, axis=None"),
-    "reshape": row(_shape.reshape, "tensor, shape"),
-    "roll": row(_shape.roll, "input, shift, axis"),
-    "sign math.sign": row(math.sign, "x"),
-    "stop_gradient": row(casting.stop_gradient, "input"),
-    "tensordot linalg.tensordot": row(linalg.tensordot, "a, +b, axes"),
     "round math.round math.rint": row(_flat(rounding.round), "x",
         "The nearest integer, the even one of two.  The gradient is None."),
     "math.rsqrt": row(rsqrt, "x", "1 / √x."),
     "shape": row(_count(lambda a: a.shape), "input, out_type:dtype=None", "The shape as an integer tensor."),
     "size": row(_count(lambda a: a.size), "input, out_type:dtype=None", "The number of elements."),
-    "slice": row(index.window, "input_, begin, size"),
-    "sort": row(lambda x, axis, way: sorting.sort(x, axis, chosen("direction", way, WAYS)),
-        "values, axis=-1, direction:way='ASCENDING'", "Sorted along `axis`."),
     "split": row(_listed(_shape.split), "value, num_or_size_splits:sizes_or_sections, axis=0, -num=None, -name='split'",
         "Parts along `axis`: so many equal ones, or of these sizes."),
-    "math.squared_difference": row(lambda x, y: math.square(math.subtract(x, y)), "x, y", "(x - y)²."),
     "sqrt math.sqrt": sqrt,
-    "squeeze": row(_shape.squeeze, "input, axis=None"),
     "stack": row(_shape.stack, "values, axis=0, -name='stack'", box=_each),
-    "tile": row(_shape.tile, "input, multiples:repetitions"),
-    "math.top_k nn.top_k": row(_top_k, "input, k=1, -sorted=True, index_type:dtype='int32'",
-        "(values, indices) of the k largest in each row, the largest first."),
-    "transpose": transpose,
     "unstack": row(_listed(_shape.unstack), "value, -num=None, axis=0, -name='unstack'",
         "The slices along `axis`, without it."),
     "where": where,
     "zeros": row(_made(zeros), "shape, dtype=None", "A tensor of zeros.", _integers),
     "zeros_like": row(zeros_like, "input, dtype=None"),
-    "image.adjust_contrast": row(lambda x, factor: AdjustContrastv2(x, convert_to_tensor(factor)),
-        "images, contrast_factor:factor", AdjustContrastv2.__doc__),
-    "nn.bias_add": row(_bias_add, "value, bias, data_format=None",
-        "A bias for each place of the last axis; of the second, where data_format starts with NC."),
-    "nn.gelu": row(lambda x, tanh: activation.gelu(x, "tanh" if tanh else "none"), "features, approximate:tanh=False",
-        "x times the normal distribution function of x, or its approximation by tanh."),
-    "nn.l2_loss": row(lambda x: math.multiply(reduce.sum(math.square(x)), 0.5), "t", "Half the sum of squares."),
-    "nn.leaky_relu": row(piecewise.leaky_relu, "features, alpha:negative_slope=0.2"),
-    "nn.log_softmax math.log_softmax": row(_last(softmaxes.log_softmax), "logits, axis=None", "log(softmax(logits))."),
-    "nn.sigmoid_cross_entropy_with_logits": row(lambda y, x: loss.sigmoid_xent(convert_to_tensor(x), y),
-        "labels=None, logits:x=None", "The cross-entropy of a yes-or-no answer in each place."),
-    "nn.softmax math.softmax": row(_last(softmaxes.softmax), "logits, axis=None", "exp(logits) over their sum."),
-    "nn.softmax_cross_entropy_with_logits": row(
-        lambda y, x, axis: math.negative(reduce.sum(math.multiply(softmaxes.log_softmax(x, axis=axis), y), axis=axis)),
-        "labels, logits:x, axis=-1", "The cross-entropy of each row with its distribution."),
-    "nn.sparse_softmax_cross_entropy_with_logits": row(
-        lambda labels, x: loss.label_rows(convert_to_tensor(x), raw(labels), logits=True), "labels, logits:x",
-        "The cross-entropy of each row with its integer label."),
     "random.normal": row(_made(random.normal), NORMAL, "Normal numbers.", _integers),
     "random.shuffle": row(lambda x, seed: index.take(x, random.permutation(x.shape[0], x.device, seed), 0),
         "value, seed=None", "The slices along the first axis in random order."),

@@ -1,5 +1,5 @@
 """tf.image."""
 
-from .functions import under
+from .rows import later_of
 
-globals().update(under("image"))
+__getattr__, __dir__ = later_of(__name__)

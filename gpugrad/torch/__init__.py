@@ -36,12 +36,23 @@ from ..gemm import (
     get_float32_matmul_precision as get_float32_matmul_precision,
     set_float32_matmul_precision as set_float32_matmul_precision,
 )
-from . import autograd as autograd, methods as methods, nn as nn, optim as optim, utils as utils
+from . import (
+    autograd as autograd,
+    fft as fft,
+    linalg as linalg,
+    methods as methods,
+    nn as nn,
+    optim as optim,
+    special as special,
+    utils as utils,
+)
 from .creation import CREATION
 from .functions import TABLE
+from .rows import under as _under
 from .tensor import Size as Size, Tensor as Tensor, tensor as tensor
 
 globals().update({**TABLE, **CREATION})
+__getattr__, __dir__ = _under(__name__)
 bool, double, half, float, int, long, short = bool_, float64, float16, float32, int32, int64, int16
 device, get_default_dtype = _device, _default_float
 cuda = _Namespace(is_available=lambda: _device_count("cuda") > 0, device_count=lambda: _device_count("cuda"))

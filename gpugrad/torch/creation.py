@@ -14,7 +14,8 @@ from ..dtypes import int64
 from ..op import findable
 from ..ops import casting
 from ..tensor import arange as _arange, eye, full as _full, linspace as _linspace, ones, zeros
-from .functions import kept, shape_of
+from ..views import given as shape_of
+from .functions import kept
 from .tensor import Tensor, created, tensor
 
 

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from .. import random as _random
+from ..adapt import Later
 from ..core import Tensor as CoreTensor
 from ..dtypes import as_dtype
 from ..inplace import in_place
 from ..ops import casting, math, shape as _shape
 from ..tensor import OPERATORS, ones as _ones, ones_like, to as _to, zeros as _zeros
+from ..views import given
 from ..wording import scalar, type_of
-from .functions import ARITHMETIC, METHODS, SAME, TABLE, expand, reshape, shape_of
+from .functions import ARITHMETIC, SAME, SOON, TABLE
+from .rows import METHODS, PLACES, made
 from .tensor import Tensor, as_torch, tensor
 
 
@@ -50,13 +53,16 @@ _CASTS = {
     "bool": "bool", "short": "int16",
 }  # fmt: skip
 _IN_PLACE = (
-    "mul div pow exp sqrt abs neg sigmoid tanh relu clamp round floor ceil masked_fill square log sin cos "
-    "reciprocal rsqrt trunc lerp addmm"
+    "mul div pow exp sqrt abs neg sigmoid tanh relu masked_fill square log sin cos reciprocal trunc floor ceil"
+).split()
+_IN_PLACE_LATER = (
+    "round clamp addmm rsqrt frac lerp addcmul addcdiv clamp_min clamp_max nan_to_num fmod copysign erfinv digamma "
+    "lgamma cumprod index_add scatter scatter_add scatter_reduce float_power bitwise_and bitwise_or bitwise_xor"
 ).split()
 
 
 def _like(f: Callable[..., Any]) -> Callable[..., Tensor]:
-    return lambda self, *size, dtype=None: as_torch(f(shape_of(size), dtype or self.array.dtype, self.device))
+    return lambda self, *size, dtype=None: as_torch(f(given(size), dtype or self.array.dtype, self.device))
 
 
 def _drawn(f: Callable[..., Any]) -> Callable[..., Tensor]:
@@ -72,14 +78,18 @@ def _detach_(self: Tensor) -> Tensor:
 
 def _bind() -> None:
     T: Any = Tensor
-    for name in (*SAME, *ARITHMETIC, *METHODS, "clip", "swapaxes", "baddbmm"):
+    for name in (*SAME, *ARITHMETIC, *SOON):
         setattr(T, name, TABLE[name])
-    T.view, T.expand = lambda self, *shape, size=None: reshape(self, *shape, shape=size), expand
+    T.view = lambda self, *shape, size=None: self.reshape(*shape, shape=size)
     T.__float__, T.__int__, T.type = scalar(float), scalar(int), type_of
     for operator, name in OPERATORS.items():
         setattr(T, f"__{operator}__", {**SAME, **ARITHMETIC}[name])
     for name in _IN_PLACE:
         setattr(T, f"{name}_", in_place(TABLE[name]))
+    for name in METHODS:
+        setattr(T, name, Later(T, name, lambda name: made(name, "torch" if name in PLACES["torch"] else "Tensor")))
+    for name in _IN_PLACE_LATER:
+        setattr(T, f"{name}_", Later(T, f"{name}_", lambda name: in_place(made(name[:-1]))))
     T.add_, T.sub_ = in_place(T.add), in_place(T.sub)
     T.fill_, T.copy_, T.zero_ = in_place(_fill), in_place(_copy), lambda self: self.fill_(0)
     T.uniform_, T.normal_ = _drawn(_random.uniform), _drawn(_random.normal)

@@ -40,7 +40,7 @@ def test_names_are_the_core_ops():
 def test_the_doors_are_small():
     """They name what the core does; a mechanism that grows here belongs there."""
     files = [p for door in ("tensorflow", "torch") for p in (ROOT / "gpugrad" / door).rglob("*.py")]
-    assert sum([len(p.read_text(encoding="utf-8").splitlines()) for p in files]) < 2550
+    assert sum([len(p.read_text(encoding="utf-8").splitlines()) for p in files]) < 2500
 
 
 def test_ops_of_the_doors_are_found_by_pickle():

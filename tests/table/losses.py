@@ -93,10 +93,13 @@ PROBABILITY = {"low": 0.1, "high": 0.9}
 ROWS = [
     *each("mse_loss", nn.mse_loss, lambda p, t: abs(p - t) ** 2, *M, complex=True),
     *each("l1_loss", nn.l1_loss, lambda p, t: abs(p - t), *M, complex=True, kinks=[(([1.0, 2], [1.0, 3]), ([0, -1], [0, 1]))]),
-    row("l1_loss broadcast", lambda p, t: nn.l1_loss(p, t, "sum"), lambda p, t: abs(p - t).sum(), (3, 4), (4,)),
     *each("huber_loss", nn.huber_loss, lambda p, t: huber(p, t, 1), *M),
     row("huber_loss delta", lambda p, t: nn.huber_loss(p, t, delta=0.5), lambda p, t: huber(p, t, 0.5).mean(), *M,
         kinks=[(([0.5], [0.0]), ([0.5], [-0.5]))]),
+    *[row(f"{f.__name__} weight", lambda p, t, w, f=f: f(p, t, weight=w),
+          lambda p, t, w, e=e: (e(p, t) * w).sum() / w.sum(), *M, (3, 4), low=0.2)
+      for f, e in ((nn.mse_loss, lambda p, t: (p - t) ** 2), (nn.l1_loss, lambda p, t: abs(p - t)))],
+    row("huber_loss weight", lambda p, t, w: nn.huber_loss(p, t, "none", 0.5, w), lambda p, t, w: huber(p, t, 0.5) * w, *M, (3, 4)),
     *each("smooth_l1_loss", nn.smooth_l1_loss, lambda p, t: huber(p, t, 1), *M),
     row("smooth_l1_loss beta", lambda p, t: nn.smooth_l1_loss(p, t, beta=0.5), lambda p, t: huber(p, t, 0.5).mean() * 2, *M),
     row("smooth_l1_loss beta=0", lambda p, t: nn.smooth_l1_loss(p, t, beta=0), lambda p, t: abs(p - t).mean(), *M,

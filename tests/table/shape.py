@@ -77,6 +77,8 @@ ROWS = [
     row("diag_embed", gg.diag_embed, lambda x: embedded(x, 0, -2, -1), empty=NONE),
     row("diag_embed axes", lambda x: gg.diag_embed(x, -2, 2, 0), lambda x: embedded(x, -2, 2, 0)),
     row("trace", gg.trace, np.trace, empty=NONE),
+    row("linalg.diagonal", lambda x: gg.linalg.diagonal(x, 1), lambda x: np.diagonal(x, 1, -2, -1), CUBE),
+    row("linalg.trace", lambda x: gg.linalg.trace(x, 1), lambda x: np.trace(x, 1, -2, -1), CUBE),
     row("trace axes", lambda x: gg.trace(x, -1, -1, 0), lambda x: np.trace(x, -1, -1, 0), CUBE),
     row("concat", lambda x, y: gg.concat([x, y], axis=1), lambda x, y: np.concatenate([x, y], 1), (3, 2), (3, 4),
         empty=((3, 0), (3, 4))),

@@ -8,7 +8,8 @@ from typing import Any
 from ...adapt import chosen
 from ...ops import math
 from ...ops.linear import ACTIVATIONS
-from ..functions import NN_SAME, under
+from ..functions import NN_SAME
+from ..rows import made
 
 
 def linear(x: Any) -> Any:
@@ -17,7 +18,7 @@ def linear(x: Any) -> Any:
 
 
 NAMES: dict[str, Callable[..., Any]] = {
-    **NN_SAME, **{n: under("nn")[n] for n in ("softmax", "log_softmax", "gelu", "leaky_relu")},
+    **NN_SAME, **{n: made(n, "nn") for n in ("softmax", "log_softmax", "gelu", "leaky_relu")},
     "exponential": math.exp, "linear": linear,
 }  # fmt: skip
 FUSED = {f: name for name, f in NAMES.items() if name in ACTIVATIONS}  # those that a linear layer takes along

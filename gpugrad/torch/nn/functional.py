@@ -10,10 +10,11 @@ from ...adapt import adapted
 from ...nn import classes
 from ...op import findable
 from ...ops import activation, index, loss, math, piecewise
-from .. import functions as F
-from ..functions import TABLE, kept, log_softmax as log_softmax, row, softmax as softmax, spoken
+from ..functions import TABLE, kept, log_softmax as log_softmax, row, softmax as softmax
+from ..rows import made, under
 
-sigmoid, tanh, _softplus = TABLE["sigmoid"], TABLE["tanh"], spoken(activation.softplus)
+sigmoid, tanh = TABLE["sigmoid"], TABLE["tanh"]
+__getattr__, __dir__ = under(__name__)
 relu, silu = row(activation.relu, "input, -inplace=False"), row(activation.silu, "input, -inplace=False")
 gelu, elu = row(activation.gelu, "input, approximate='none'"), row(piecewise.elu, "input, alpha=1.0, -inplace=False")
 leaky_relu = row(piecewise.leaky_relu, "input, negative_slope=0.01, -inplace=False")
@@ -30,12 +31,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 
 def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     """input over its p-norm along `dim`, or over eps where that is larger."""
-    return math.divide(input, F.clamp(F.norm(input, p, dim, True), eps))
-
-
-def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """log(1 + exp(beta x)) / beta, exact above the threshold, too."""
-    return _softplus(input) if beta == 1 else math.divide(_softplus(math.multiply(input, beta)), beta)
+    return math.divide(input, made("clamp")(made("norm")(input, p, dim, True), eps))
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 from ... import nn as core
 from ...adapt import adapted
 from ...random import uniform
-from .. import functions as T
 from ..tensor import Parameter
 from . import functional as F
 from .module import Module
@@ -99,18 +97,3 @@ class Embedding(Module, core.Embedding):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
-
-
-_of = partial(core.layer_of, base=Module)
-ReLU, Sigmoid, Tanh = _of("ReLU", F.relu), _of("Sigmoid", F.sigmoid), _of("Tanh", F.tanh)
-GELU, SiLU, ELU = _of("GELU", F.gelu), _of("SiLU", F.silu), _of("ELU", F.elu)
-LeakyReLU, Softplus = _of("LeakyReLU", F.leaky_relu), _of("Softplus", F.softplus)
-Softmax = _of("Softmax", adapted(T.softmax, "input, dim=None"))
-LogSoftmax = _of("LogSoftmax", adapted(T.log_softmax, "input, dim=None"))
-Flatten = _of("Flatten", adapted(T.flatten, "input, start_dim=1, end_dim=-1"))
-Identity = _of("Identity", lambda input: input)
-MSELoss, L1Loss = _of("MSELoss", F.mse_loss, 2), _of("L1Loss", F.l1_loss, 2)
-HuberLoss, SmoothL1Loss = _of("HuberLoss", F.huber_loss, 2), _of("SmoothL1Loss", F.smooth_l1_loss, 2)
-BCELoss, NLLLoss = _of("BCELoss", F.binary_cross_entropy, 2), _of("NLLLoss", F.nll_loss, 2)
-BCEWithLogitsLoss = _of("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, 2)
-CrossEntropyLoss = _of("CrossEntropyLoss", F.cross_entropy, 2)

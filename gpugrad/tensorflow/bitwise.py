@@ -1,0 +1,5 @@
+"""tf.bitwise."""
+
+from .rows import later_of
+
+__getattr__, __dir__ = later_of(__name__)
