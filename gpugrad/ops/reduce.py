@@ -215,6 +215,8 @@ def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
     """The standard deviation over `axis` (None: all), the root of `var`.
 
+    Of equal elements it is 0 where their mean is exact; a rounded mean lies beside them, and the gradient goes by that.
+
     Kink: 0 where all elements are equal.
     """
     x = as_float(x)
