@@ -68,8 +68,8 @@ def topk_places(x: Any, k: int, axis: int, largest: bool, sorted: bool) -> Any:
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:
     """(values, indices) of the k largest elements along `axis`, the largest first; or of the smallest.
 
-    Of equal elements the first come first.  Without `sorted` neither their order nor the choice among equals is said.
-     ValueError for a wrong axis, or if there are fewer than k.
+    Of equal elements the first come first; without `sorted` neither their order nor the choice among equals is said.
+    ValueError for a wrong axis, or if there are fewer than k.
     """
     x, k = boxed(x, "topk"), operator.index(k)
     axis = checked_axis("topk", axis, raw(x).ndim)
