@@ -6,7 +6,7 @@ import pytest
 import gpugrad as gg
 from gpugrad import linalg as la
 from gpugrad.array import xp
-from gpugrad.ops import solve
+from gpugrad.ops import distances, solve
 from gpugrad.ops.decompositions import checked_factor
 from gpugrad.ops.determinant import cofactors
 from gpugrad.testing import assert_close, check_grads
@@ -364,6 +364,24 @@ def test_the_gradient_of_an_exponential_is_linear():
     assert (back(1.0)[1] == 0).all()
     check_grads(la.matrix_exp, [np.array([[0.0, 1e-3], [30.0, 0.0]])])
     assert_close(gradient(la.matrix_exp, np.zeros((2, 2))), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, np.inf])
+def test_distances_keep_no_differences(monkeypatch, p):
+    monkeypatch.setattr(distances, "ROWS", 500)
+    rng = np.random.default_rng(0)
+    x, y = gg.tensor(rng.standard_normal((2, 30, 7))), gg.tensor(rng.standard_normal((20, 7)))
+    with gg.GradientTape() as tape:
+        tape.watch([x, y])
+        out = gg.cdist(x, y, p)
+    kept = {id(v): v for n in tape._tape.live() for v in n.saved if hasattr(v, "dtype")}
+    assert {*kept} <= {id(x.array), id(y.array), id(out.array)}
+    found = tape.gradient(out, [x, y])
+    with gg.GradientTape() as tape:
+        tape.watch([x, y])
+        out = gg.vector_norm(gg.expand_dims(x, -2) - y, axis=-1, ord=p)
+    for a, b in zip(found, tape.gradient(out, [x, y]), strict=True):
+        assert_close(a, b.numpy(), rtol=1e-12, atol=1e-12)
 
 
 def test_near_rows_keep_their_distance():
