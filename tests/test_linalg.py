@@ -60,6 +60,7 @@ def test_shapes():
         (lambda: la.solve(square, gg.ones(2)), "solve: b has the shape"),
         (lambda: la.solve(square, gg.ones((2, 1))), "solve: b has the shape"),
         (lambda: la.solve(square, 1.0), "solve: b has the shape"),
+        (lambda: la.solve(square, gg.ones((3, 1)), left=False), "solve: b has the shape"),
         (lambda: la.solve(gg.ones((2, 3, 3)), gg.ones((4, 3, 1))), "leading axes"),
         (lambda: la.lstsq(wide, vector), "lstsq: b has the shape"),
         (lambda: gg.cdist(square, wide[:, :2]), "cdist: x is"), (lambda: gg.cdist(vector, square), "cdist: x is"),
@@ -391,6 +392,7 @@ def test_near_rows_keep_their_distance():
     gx, gy = gradient(gg.cdist, x, y)
     assert_close(gy[0], [np.sqrt(0.5)] * 2, rtol=1e-6)
     assert_close(gx, [[0, 0]], atol=1e-6)
+    assert gg.cdist(gg.zeros((2, 0)), gg.zeros((3, 0)), np.inf).tolist() == [[0] * 3] * 2
 
 
 def test_a_length_keeps_what_was_given_and_itself():
