@@ -6,7 +6,7 @@ import pytest
 import gpugrad as gg
 from gpugrad import linalg as la
 from gpugrad.array import xp
-from gpugrad.ops import solve
+from gpugrad.ops import distances, solve
 from gpugrad.ops.decompositions import checked_factor
 from gpugrad.ops.determinant import cofactors
 from gpugrad.testing import assert_close, check_grads
@@ -60,6 +60,7 @@ def test_shapes():
         (lambda: la.solve(square, gg.ones(2)), "solve: b has the shape"),
         (lambda: la.solve(square, gg.ones((2, 1))), "solve: b has the shape"),
         (lambda: la.solve(square, 1.0), "solve: b has the shape"),
+        (lambda: la.solve(square, gg.ones((3, 1)), left=False), "solve: b has the shape"),
         (lambda: la.solve(gg.ones((2, 3, 3)), gg.ones((4, 3, 1))), "leading axes"),
         (lambda: la.lstsq(wide, vector), "lstsq: b has the shape"),
         (lambda: gg.cdist(square, wide[:, :2]), "cdist: x is"), (lambda: gg.cdist(vector, square), "cdist: x is"),
@@ -366,6 +367,24 @@ def test_the_gradient_of_an_exponential_is_linear():
     assert_close(gradient(la.matrix_exp, np.zeros((2, 2))), np.ones((2, 2)))
 
 
+@pytest.mark.parametrize("p", [1, 2, 3, np.inf])
+def test_distances_keep_no_differences(monkeypatch, p):
+    monkeypatch.setattr(distances, "ROWS", 500)
+    rng = np.random.default_rng(0)
+    x, y = gg.tensor(rng.standard_normal((2, 30, 7))), gg.tensor(rng.standard_normal((20, 7)))
+    with gg.GradientTape() as tape:
+        tape.watch([x, y])
+        out = gg.cdist(x, y, p)
+    kept = {id(v): v for n in tape._tape.live() for v in n.saved if hasattr(v, "dtype")}
+    assert {*kept} <= {id(x.array), id(y.array), id(out.array)}
+    found = tape.gradient(out, [x, y])
+    with gg.GradientTape() as tape:
+        tape.watch([x, y])
+        out = gg.vector_norm(gg.expand_dims(x, -2) - y, axis=-1, ord=p)
+    for a, b in zip(found, tape.gradient(out, [x, y]), strict=True):
+        assert_close(a, b.numpy(), rtol=1e-12, atol=1e-12)
+
+
 def test_near_rows_keep_their_distance():
     x = np.array([[1e4, 1e4]], np.float32)
     y = np.concatenate([x + np.float32(0.25), -x])
@@ -373,6 +392,7 @@ def test_near_rows_keep_their_distance():
     gx, gy = gradient(gg.cdist, x, y)
     assert_close(gy[0], [np.sqrt(0.5)] * 2, rtol=1e-6)
     assert_close(gx, [[0, 0]], atol=1e-6)
+    assert gg.cdist(gg.zeros((2, 0)), gg.zeros((3, 0)), np.inf).tolist() == [[0] * 3] * 2
 
 
 def test_a_length_keeps_what_was_given_and_itself():

@@ -13,14 +13,17 @@ import numpy as np
 from ..core import raw
 from ..forward import fit
 from ..op import op
+from .index import getitem
 from .linalg import product_op, vector_norm
-from .logic import where
+from .logic import equal, where
+from .math import abs, pow, sign
 from .matrices import bar, widened
 from .reduce import sum
-from .shape import expand_dims, matrix_transpose
+from .shape import concat, expand_dims, matrix_transpose
 from .solve import like
 
 BYTES = 2**17  # of the differences that are taken at one time: a processor's cache
+ROWS = 2**22  # bytes of differences with all coordinates
 
 
 def _gaps(xp: Any, x: Any, y: Any) -> Iterator[tuple[slice, int, Any]]:
@@ -71,6 +74,52 @@ def weighted_gaps(xp: Any, w: Any, x: Any, y: Any) -> Any:
     return out
 
 
+# ---------------------------------------------------------------------------------------------- other norms
+def _norms_rule(g: Any, x: Any, y: Any, out: Any, p: float) -> Any:
+    """How each row of x changes the distances, some rows at a time: (|x - y| / distance)ᵖ⁻¹ sign(x - y), conjugated."""
+    a, b = raw(x), raw(y)
+    row = math.prod(raw(out).shape[:-2]) * b.shape[-2] * b.shape[-1] * raw(out).dtype.itemsize
+    rows = max(1, (ROWS if type(a) is np.ndarray else 16 * ROWS) // max(1, row))
+    parts = []
+    for i in range(0, max(1, a.shape[-2]), rows):
+        some, own = (
+            slice(i, i + rows),
+            lambda v, i=i: expand_dims(getitem(v, (..., slice(i, i + rows), slice(None))), -1),
+        )
+        d = expand_dims(getitem(x, (..., some, slice(None))), -2) - expand_dims(y, -3)
+        parts.append(sum(own(g) * _slope(d, own(out), p) * bar(sign(d)), axis=-2))
+    return parts[0] if len(parts) == 1 else concat(parts, -2)
+
+
+def _slope(d: Any, out: Any, p: float) -> Any:
+    if p == 1:
+        return 1.0
+    size = abs(d)
+    if p == math.inf:
+        ties = equal(raw(size), raw(size).max(axis=-1)[..., None])
+        return ties / sum(ties, axis=-1, keepdims=True)
+    flat = equal(raw(size), 0)  # where the distance is 0, too
+    return where(flat, 0, pow(where(flat, 1, size) / where(equal(raw(out), 0), 1, out), p - 1))
+
+
+@op(
+    x=_norms_rule,
+    y=lambda g, x, y, out, p: _norms_rule(matrix_transpose(g), y, x, matrix_transpose(out), p),
+    name="cdist",
+)
+def _norms(xp: Any, x: Any, y: Any, *, p: float) -> Any:
+    dtype = np.result_type(x.dtype, y.dtype)
+    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    out = xp.zeros((*lead, x.shape[-2], y.shape[-2]), np.finfo(dtype).dtype)
+    for some, _, d in _gaps(xp, x, y):
+        d, total = xp.abs(d), out[..., some, :]
+        if p == math.inf:
+            total[...] = xp.maximum(total, d)
+        else:
+            total += d if p == 1 else d**p
+    return out if p in (1, math.inf) else out ** (1 / p)
+
+
 def cdist(x: Any, y: Any, p: float = 2.0) -> Any:
     """The p-norm of the difference of each row of x and each row of y.
 
@@ -89,4 +138,6 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Any:
     v, w = widened(x), widened(y)
     if p == 2:
         return like(_distances(v, w), x, y)
+    if p:
+        return like(_norms(v, w, p=p), x, y)
     return like(vector_norm(expand_dims(v, -2) - expand_dims(w, -3), axis=-1, ord=p), x, y)

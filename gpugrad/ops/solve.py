@@ -93,15 +93,25 @@ def like(out: Any, a: Any, b: Any) -> Any:
     return narrowed(out, a if hasattr(raw(a), "dtype") else b) if len(kinds) == 1 else out
 
 
-def solve(a: Any, b: Any) -> Any:
-    """a⁻¹ b: the x with a x = b.
+def solve(a: Any, b: Any, left: bool = True) -> Any:
+    """a⁻¹ b: the x with a x = b; left=False: b a⁻¹, the x with x a = b.
 
-    a (..., n, n), b (n,) or (..., n, k); leading axes broadcast.  LinAlgError if a is not square, and on the CPU if it
-    is singular; on a GPU that gives inf or NaN.  ValueError for shapes that do not fit.
+    a (..., n, n), b (n,) or (..., n, k), with left=False (..., k, n); leading axes broadcast.  LinAlgError if a is not
+    square, and on the CPU if it is singular; on a GPU that gives inf or NaN.  ValueError for shapes that do not fit.
     """
+    given = (a, b)
+    if not left:
+        a, b = _turned("solve", a, b)
     m, columns, vector = system("solve", a, b)
     x = _solve(m, columns)
-    return like(squeeze(x, axis=-1) if vector else x, a, b)
+    return like(squeeze(x, axis=-1) if vector else x if left else matrix_transpose(x), *given)
+
+
+def _turned(name: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """The system aᵀ xᵀ = bᵀ in the place of x a = b."""
+    a, b = fit([a, b], name)
+    a = matrices(name, a, square=True, argument="a")
+    return matrix_transpose(a), matrix_transpose(b) if len(raw(b).shape) > 1 else b
 
 
 # ---------------------------------------------------------------------------------------------- triangular
@@ -168,8 +178,7 @@ def solve_triangular(a: Any, b: Any, upper: bool = False, left: bool = True, uni
     """
     given = (a, b)
     if not left:
-        a, b = fit([a, b], "solve_triangular")
-        a, b, upper = matrix_transpose(a), matrix_transpose(b) if len(raw(b).shape) > 1 else b, not upper
+        (a, b), upper = _turned("solve_triangular", a, b), not upper
     m, columns, vector = system("solve_triangular", a, b)
     x = triangular(m, columns, upper=upper, unit=unit_diagonal)
     x = squeeze(x, axis=-1) if vector else x if left else matrix_transpose(x)

@@ -113,6 +113,8 @@ ROWS = [
           lambda a, b, u=upper, d=unit: ref.solve(triangle(near(a), u, d), b), SQUARE, (2, 3, 2), complex=True,
           half=1 if not unit else 8)  # with ones on the diagonal rounding grows
       for upper in (False, True) for unit in (False, True)],
+    row("linalg.solve right", lambda a, b: la.solve(near(a), b, left=False), lambda a, b: b @ ref.inv(near(a)), SQUARE,
+        (2, 2, 3), complex=True),
     row("linalg.solve_triangular right", lambda a, b: la.solve_triangular(near(a), b, left=False),
         lambda a, b: b @ ref.inv(np.tril(near(a))), SQUARE, (2, 2, 3)),
     row("linalg.solve_triangular vector", lambda a, b: la.solve_triangular(near(a), b, upper=True),
