@@ -265,6 +265,14 @@ def test_ctc_takes_labels_in_a_row_and_one_row():
                  (padded.numpy() / [2, 1, 1]).mean())  # fmt: skip
 
 
+def test_ctc_of_one_time():
+    f = lambda x: nn.ctc_loss(x, [[1], [2], [3]], [1, 1, 0], [1, 0, 0], "none")
+    y, g = gradient(f, Z[:1])
+    np.testing.assert_allclose(y, [-Z[0, 0, 1], -Z[0, 1, 0], 0])
+    assert np.argwhere(g).tolist() == [[0, 0, 1], [0, 1, 0]] and g.sum() == -2
+    check_grads(f, [Z[:1]])
+
+
 def test_ctc_with_classes_that_cannot_be():
     x = Z.copy()
     x[..., 3] = -np.inf

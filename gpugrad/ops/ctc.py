@@ -83,7 +83,7 @@ def _posterior(x: Any, states: Any, ends: Any, last: Any, found: Any, blank: int
     here = where(last == t, at_end, 0)
     out = [here]
     ways = softmax(_ways(xp, found[:-1], _skips(xp, states, blank)), axis=0)
-    for come in reversed(unstack(ways, axis=1)):
+    for come in reversed(unstack(ways, axis=1) if t else ()):
         t -= 1
         stayed, one, two = unstack(multiply(come, here))
         here = stayed + concat([one, none], 1)[:, 1 : length + 1] + concat([two, none], 1)[:, 2:]
