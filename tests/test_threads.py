@@ -56,7 +56,7 @@ def test_nothing_is_kept():
 
     def run():
         big = Big()
-        threads.in_threads(lambda part: big, range(3))
+        threads.in_threads(lambda part: setattr(big, "seen", part), range(3))
         return weakref.ref(big)
 
     assert run()() is None

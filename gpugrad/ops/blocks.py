@@ -1,8 +1,8 @@
 """On the CPU: arrays a block of rows at a time, so that what several steps share stays in the cache.
 
-NumPy takes a pass over memory for each step.  Over blocks of 1 MB the passes after the first are three times as fast;
-smaller ones cost more calls.  Outer products and sums of columns are left to BLAS, which needs half the time of NumPy's
-own.  Large arrays go to several threads; a block is so small that OpenBLAS takes no threads of its own for it.
+NumPy takes a pass over memory for each step; in a block of 1 MB all passes but the first find it in the cache.  Smaller
+blocks cost more calls.  Outer products and sums of columns are left to BLAS, which needs half the time of NumPy's own.
+Large arrays go to several threads; products in a block are so small that OpenBLAS takes no threads of its own for them.
 """
 
 from __future__ import annotations

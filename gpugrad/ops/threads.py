@@ -1,6 +1,6 @@
 """Work of NumPy's that is spread over threads, by heads or rows: its functions let other threads run.
 
-Threads are kept: one that sleeps is at work in a fifth of the time that a new one takes.
+Threads are kept: one that sleeps is at work in a quarter of the time that a new one takes.
 """
 
 from __future__ import annotations
