@@ -11,7 +11,7 @@ import numpy as np
 from ..adapt import chosen
 from ..array import to_host
 from ..core import raw
-from ..forward import ufunc
+from ..forward import boxed, ufunc
 from ..op import op
 from . import (
     activation,
@@ -28,6 +28,7 @@ from . import (
     loss as losses,
     math,
     norm as norms,
+    pad as padding,
     reduce,
     scan,
     scatter,
@@ -351,3 +352,16 @@ def diag_part(x: Any, offset: int = 0) -> Any:
 def trace(x: Any) -> Any:
     """The sum of the diagonal of each matrix."""
     return diagonal.trace(x, 0, -2, -1)
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
+    """x with more elements around it, as `gg.pad`; pad_width has a pair (before, after) for each axis.
+
+    mode: "constant", "reflect" or "symmetric", in capitals, too.  ValueError otherwise.
+    """
+    x, width = boxed(x, "pad"), np.asarray(to_host(raw(pad_width)))
+    if width.shape != (raw(x).ndim, 2):
+        raise ValueError(f"pad: paddings are a pair for each of {raw(x).ndim} axes, not of shape {width.shape}")
+    if mode.lower() not in ("constant", "reflect", "symmetric"):
+        raise ValueError(f"pad: mode is 'CONSTANT', 'REFLECT' or 'SYMMETRIC', not {mode!r}")
+    return padding.pad(x, width, mode, constant_values)

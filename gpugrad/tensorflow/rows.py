@@ -54,7 +54,7 @@ ROWS = {
     # shapes
     "x, dtype": "cast=astype", "input, axis": "expand_dims", "input, axis=None": "squeeze",
     "tensor, shape": "reshape", "input, multiples:repetitions": "tile", "input, repeats, axis=None": "repeat",
-    "input, shift, axis": "roll", "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0": "pad",
+    "input, shift, axis": "roll", "tensor, paddings:pad_width, mode='CONSTANT', constant_values=0": "pad=tf.pad",
     "a": "linalg.matrix_transpose=matrix_transpose",
     "a, perm=None, conjugate=False, -name='transpose'": "transpose=tf.transpose",
     "indices, depth:num_classes, on_value:on=None, off_value:off=None, axis=None, dtype=None": "one_hot",
