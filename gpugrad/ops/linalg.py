@@ -360,7 +360,7 @@ def _length_rule(g: Any, x: Any, out: Any, axis: Any, keepdims: bool) -> Any:
 def _length(xp: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
     """√Σ|x|²; its gradient is 0 where it is 0."""
     squares = xp.square(x.real) + xp.square(x.imag) if x.dtype.kind == "c" else xp.square(x)
-    return xp.sqrt(squares.sum(axis=axis, keepdims=keepdims))
+    return xp.sqrt(sum(squares, axis=axis, keepdims=keepdims))
 
 
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2, *, dtype: DTypeLike = None) -> Any:
