@@ -38,8 +38,21 @@ NAMESPACES: dict[str, Any] = {
     name: getattr(gg, name) for name in ("nn", "linalg", "fft", "special", "random", "sparse") if hasattr(gg, name)
 }
 
-# Names people may look for, and why they are not here.
-MISSING: dict[str, str] = {}
+# Arguments and cases that NumPy, SciPy or PyTorch have, and why they are not here.
+MISSING = {
+    "sum(initial=, where=)": "and of mean, prod, max, min: CuPy lacks them; `where`, or `average(weights=)`",
+    "var(dtype=)": "and of std, softmax: `astype` before",
+    "logsumexp(b=, return_sign=)": "`logsumexp(x + log(b))` for positive b; of signs nothing is kept",
+    "quantile(weights=)": "NumPy has them for one method only",
+    "pad(reflect_type='odd')": "and a reflection longer than the axis: an error, as in TensorFlow and PyTorch",
+    "linalg.svd(hermitian=)": "`linalg.eigh`",
+    "nn.interpolate(antialias=, recompute_scale_factor=)": "positions follow from the lengths, always",
+    "fft.fftn(axes=(0, 0))": "an axis twice: transform in turn",
+    "special.log_ndtr": "and the gamma functions, of complex numbers: SciPy has no second derivatives of these",
+    "special.zeta": "its gradient by x is computed for x > 1 and q > 0 only, else it is NaN",
+    "random.randint": "and permutation, bernoulli, categorical: they jump, so there is no gradient",
+    "sparse.CSR.__rmatmul__": "x @ A, of a tensor: the tensor is asked first; write `(A.T @ x.T).T`",
+}
 
 
 class Place(NamedTuple):

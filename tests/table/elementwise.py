@@ -34,6 +34,7 @@ def entire(name, *domain, numpys="", **options):
 
 
 ROWS = [
+    unary("to_device", lambda x: gg.to_device(x, "cpu"), lambda x: x),
     *both("add", gg.add, np.add), pair("subtract", gg.subtract, np.subtract, complex=True),
     *both("multiply", gg.multiply, np.multiply), *both("divide", gg.divide, np.divide, 0.5, 2),
     *both("pow", gg.pow, np.power, 0.5, 2, kinks=(

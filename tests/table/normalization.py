@@ -20,6 +20,10 @@ def _grouped(x, groups, w=None, b=None):
     return n if w is None else n * by(w) + by(b)
 
 
+def gelu_tanh(x):
+    return x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 ROWS = [
     row("normalize", lambda x: gg.normalize(x, axis=1), lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)),
     row("clip_by_norm", lambda x: gg.clip_by_norm(x, 0.5), lambda x: x * (0.5 / np.linalg.norm(x))),
@@ -59,4 +63,6 @@ ROWS = [
         lambda x, r: x * dropout._kept(x.shape, 0.4, 1, 2) / 0.6 + r, (5, 7), (5, 7)),
     row("embedding", lambda w: nn.embedding([[0, 2], [2, 1]], w), lambda w: w[[[0, 2], [2, 1]]]),
     row("linear", lambda x, w, b: nn.linear(x, w, b, activation="tanh"), lambda x, w, b: np.tanh(x @ w + b), (3, 4), (4, 2), (2,)),
+    row("feed_forward", lambda x, v, b, w, c: nn.feed_forward(x, v, b, w, c, activation="gelu_tanh"),
+        lambda x, v, b, w, c: gelu_tanh(x @ v + b) @ w + c, (3, 4), (4, 5), (5,), (5, 2), (2,)),
 ]  # fmt: skip
