@@ -47,13 +47,12 @@ DTYPES = {
     **{c: d for d, c in CTYPES.items()},
 }  # fmt: skip
 NULL = np.uintp(0)
-_INCLUDE = re.compile(r'^\s*#include\s+"([\w./-]+)"\s*(?://.*)?$')
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+# Patterns of C++, which `re` compiles when a source is read: that takes a millisecond of nobody's import.
+_INCLUDE = r'^\s*#include\s+"([\w./-]+)"\s*(?://.*)?$'
+_COMMENT = r"(?s)//[^\n]*|/\*.*?\*/"
 _BOUNDS = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
-_KERNEL = re.compile(
-    rf"(?:template\s*<([^>]*)>\s*)?(?:static\s+)?__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(([^)]*)\)", re.S
-)
-_PARAMETER = re.compile(r"(.*?[\w>])\s*(\*?)\s*\b(\w+)", re.S)
+_KERNEL = rf"(?s)(?:template\s*<([^>]*)>\s*)?(?:static\s+)?__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(([^)]*)\)"
+_PARAMETER = r"(?s)(.*?[\w>])\s*(\*?)\s*\b(\w+)"
 
 
 # ---------------------------------------------------------------------------------------------- sources
@@ -80,7 +79,7 @@ def inlined(name: str, text: str, find: Callable[[str], str], done: set[str]) ->
     line_of = '#line {} "' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     out = [line_of.format(1)]
     for number, line in enumerate(text.splitlines(), 2):
-        if found := _INCLUDE.match(line):
+        if found := re.match(_INCLUDE, line):
             out += [] if found[1] in done else [inlined(found[1], read(find(found[1])), find, done)]
             out += [line_of.format(number)]
         else:
@@ -109,7 +108,7 @@ class Signature(NamedTuple):
 def signatures(code: str) -> dict[str, Signature]:
     """The kernels in a source text."""
     found = {}
-    for template, name, parameters in _KERNEL.findall(_COMMENT.sub(" ", code)):
+    for template, name, parameters in re.findall(_KERNEL, re.sub(_COMMENT, " ", code)):
         written = [p for p in parameters.split(",") if p.strip() not in ("", "void")]
         found[name] = Signature(
             tuple([t.split()[-1] for t in template.split(",") if t.strip()]), tuple([_parameter(p) for p in written])
@@ -120,7 +119,7 @@ def signatures(code: str) -> dict[str, Signature]:
 def _parameter(text: str) -> Parameter:
     """A parameter's type and name.  ValueError for what is written as kernels here are not."""
     plain = " ".join(re.sub(r"\b(__restrict__|__restrict|__grid_constant__)(?!\w)", " ", text).split())
-    if not (found := _PARAMETER.fullmatch(plain)):
+    if not (found := re.fullmatch(_PARAMETER, plain)):
         raise ValueError(f"a kernel's parameter {plain!r}: a type, one * for an array, and a name are needed")
     words, star, name = found.groups()
     if words.endswith(" const"):  # T const*
