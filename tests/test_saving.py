@@ -20,7 +20,7 @@ from gpugrad.recording import packing
 def program(x, w):
     h = gg.tanh(x @ w)
     a, b = gg.split(gg.exp(h), 2)
-    return gg.sum(gg.logsumexp(a * b, axis=0) + gg.nn.softmax(h)[0])
+    return gg.sum(gg.logsumexp(a * b, axis=0) + gg.nn.softmax(h)[0] * gg.sin(h[1]))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_packed_values_give_the_same_gradients(xw):
     with gg.saved_tensors_hooks(pack, unpack):
         y = program(*xw)
     got = gg.grad(y, xw)
-    assert len(packed) >= 8 and not packing
+    assert len(packed) > 8 and not packing
     for a, b in zip(plain, got):
         np.testing.assert_allclose(a.numpy(), b.numpy())
 
