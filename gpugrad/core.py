@@ -314,11 +314,13 @@ class Tape:
     nodes       weak references to the nodes made on it, so that they can be released and measured; None: not listed
     limit       how long `nodes` may grow before the dead are taken out
     silent      it learns which leaves are read, and records nothing
+    every       silent, it learns of all tensors that are read
+    beside      the graph of tensors records what it records, too
     apart       no op takes its short path to it: `record` does more than that
     arrays      the arrays that were watched, by id, so that a value saved before anyone watched it is recognised
     """
 
-    __slots__ = ("apart", "arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
+    __slots__ = ("apart", "arrays", "auto", "beside", "every", "limit", "nodes", "persistent", "silent", "watched")
 
     def __init__(
         self,
@@ -328,10 +330,12 @@ class Tape:
         persistent: bool = False,
         silent: bool = False,
         apart: bool = False,
+        every: bool = False,
+        beside: bool = False,
     ) -> None:
         self.watched: Any = watched
         self.auto, self.nodes, self.persistent = auto, nodes, persistent
-        self.silent, self.apart = silent, apart
+        self.silent, self.apart, self.every, self.beside = silent, apart, every, beside
         self.limit = 1024
         self.arrays: dict[int, tuple[Any, Node]] = {}
 

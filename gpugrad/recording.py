@@ -49,7 +49,8 @@ class Mode:
             off = (off | c.off) - c.on
         tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
-        self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
+        last = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
+        self.sole = NONE if last.silent or last.beside else last
         self.only = NONE if self.sole.apart else self.sole
         self.open, self.changes = open, changes
 
@@ -168,7 +169,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     live: Any
     for h in heads:
         if h is not None and h.tape is not tape and h not in tape.watched:
-            live, landed = _tracked(tapes, heads) if tapes else ([], [])
+            live, landed = tracked(tapes, heads) if tapes else ([], [])
             break
     else:
         live, landed = heads, [tape]
@@ -220,20 +221,23 @@ def lost(t: Tensor, name: str, inputs: Iterable[Any], cause: str) -> Tensor:
     return t
 
 
-def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
+def tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
     """(the heads that some tape tracks, the tapes that track one).  The first tape is AMBIENT, or NONE."""
     live: list[Node | None] = [None] * len(heads)
-    landed = []
+    landed: list[Tape] = []
     for tape in tapes[1:]:
         hit = False
+        if tape.every:
+            tape.watched.update([h for h in heads if h is not None])
+            continue
         for i, h in enumerate(heads):
             if h is not None and (h.tape is tape or on(h, tape) is not None) and not tape.silent:
                 live[i] = h
                 hit = True
         if hit:
             landed.append(tape)
+    ambient, beside = False, all([tape.beside for tape in landed])
     for i, h in enumerate(heads):  # history that no GradientTape has
-        if h is not None and live[i] is None and on(h, tapes[0]) is not None:
-            live[i] = h
-            landed = landed or [tapes[0]]
-    return live, landed
+        if h is not None and (beside or live[i] is None) and on(h, tapes[0]) is not None:
+            live[i], ambient = h, True
+    return live, [tapes[0], *landed] if ambient and beside else landed
