@@ -21,7 +21,8 @@ from .hooks import muted
 from .recording import AMBIENT, active, enter, replace, tracked
 from .repeat import Run
 
-_flatten, _unflatten = partial(optree.tree_flatten, namespace="gpugrad"), optree.tree_unflatten
+_flatten: Any = partial(optree.tree_flatten, namespace="gpugrad")
+_unflatten: Any = optree.tree_unflatten
 
 
 def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool = True) -> Any:

@@ -385,10 +385,10 @@ def test_of_several_checkpoints_one_is_in_memory(kind):
     (plain, plain_peak), (kept, peak) = peaks.values()
     assert plain == OPS * SEGMENTS - 1  # the input of each sine; x itself was there before
     assert kept == SEGMENTS - 1
-    # one segment's saved values, the inputs of the others, the cotangents at its end and on their way, a temporary
-    assert peak < kept + OPS - 1 + 4.2, peak
-    print("PEAK", peak, plain_peak, kept)
-    assert peak < plain_peak / 2
+    # The inputs of the segments, what one of them saves, and its answer, or a cotangent in its place; a walk that frees
+    # nothing has two cotangents.
+    assert peak < kept + OPS - 1 + (2 if kind == "persistent" else 1) + 0.1
+    assert plain_peak > plain + 1
 
 
 def test_outputs_and_intermediate_results_die():
