@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial, update_wrapper
+from functools import partial, reduce, update_wrapper
 from typing import Any
 from weakref import ref
 
@@ -25,6 +26,10 @@ _flatten: Any = partial(optree.tree_flatten, namespace="gpugrad")
 _unflatten: Any = optree.tree_unflatten
 
 
+class CheckpointError(RuntimeError):
+    """The second run of a function was not as the first."""
+
+
 def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool = True) -> Any:
     """`f`, of which a tape keeps the inputs alone: for a gradient it is computed again (Chen et al. 2016).
 
@@ -39,7 +44,7 @@ def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool 
     preserve_rng_state   False: the second run draws other numbers; for an f that draws none
 
     f computes the same when called again.  What it computes first has no history: hooks and `backward` inside f are
-    refused there.  RuntimeError from the walk, if f answers other shapes then, or if a variable that it reads has been
+    refused there.  CheckpointError from the walk, if f answers other shapes then, or if a variable that it reads has been
     given another value since.
     """
     if f is None:
@@ -121,7 +126,7 @@ def _pullback(
         for leaf, array in leaves:
             t = leaf()
             if t is not None and array is not None and array() is not t.array:
-                raise RuntimeError(
+                raise CheckpointError(
                     f"checkpoint: {name} is computed again for its gradient, and {_called(t)}, which it reads, has "
                     "been given another value since. Take the gradient before the variables change."
                 )
@@ -146,11 +151,11 @@ def _pullback(
 
 
 def _matching(name: str, outs: list[Any], i: int, g: Tensor) -> Tensor:
-    """The i-th answer of the second run, of which the walk needs the history alone.  RuntimeError if it is another."""
+    """The i-th answer of the second run, of which the walk needs the history alone.  CheckpointError if it is another."""
     o = outs[i] if i < len(outs) else None
     if not isinstance(o, Tensor) or (o.array.shape, o.array.dtype) != (g.array.shape, g.array.dtype):
         got = f"{o.array.dtype}{list(o.array.shape)}" if isinstance(o, Tensor) else type(o).__name__
-        raise RuntimeError(
+        raise CheckpointError(
             f"checkpoint: {name}, computed again for its gradient, answered {got} where it had answered "
             f"{g.array.dtype}{list(g.array.shape)} first. It must compute the same both times."
         )
@@ -164,3 +169,73 @@ def _weakly(array: Any) -> Any:
 def _called(t: Tensor) -> str:
     name = getattr(t, "name", None)
     return f"variable {name!r}" if name else f"a {type(t).__name__} of shape {t.array.shape}"
+
+
+# ---------------------------------------------------------------------------------------------- in PyTorch's words
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing."""
+    return nullcontext(), nullcontext()
+
+
+def call_checkpointed(
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,
+    determinism_check: str = "default",
+    debug: bool = False,
+    early_stop: bool = True,
+    preserve_rng_state: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """function(*args, **kwargs), whose intermediate results are computed again for the gradient instead of kept.
+
+    context_fn   answers two context managers, for the run and for its repetition
+    use_reentrant, determinism_check, debug, early_stop   taken, to no effect: there is one way, which has no limits of
+                 the reentrant one, and checks shapes and dtypes of the answers
+    """
+    if use_reentrant is None:
+        _warn_of_reentrant("torch.utils.checkpoint")
+    if kwargs and use_reentrant is not False:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    if use_reentrant is not False and (context_fn is not noop_context_fn or debug is not False):
+        raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+    if determinism_check not in ("default", "none"):
+        raise ValueError(f"determinism_check should be one of ['default', 'none'], but got {determinism_check}")
+    contexts = list(context_fn())
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with contexts.pop(0) if len(contexts) > 1 else contexts[0]:
+            return function(*args, **kwargs)
+
+    run.__name__ = getattr(function, "__name__", type(function).__name__)
+    return checkpoint(run, preserve_rng_state=preserve_rng_state)(*args, **kwargs)
+
+
+def call_in_segments(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True
+) -> Any:
+    """functions, a Sequential or a list, one after the other, in so many segments that are all but the last checkpointed.
+
+    ValueError unless there are from 1 to len(functions) segments.
+    """
+    if use_reentrant is None:
+        _warn_of_reentrant("torch.utils.checkpoint.checkpoint_sequential")
+    steps = list(functions.children() if hasattr(functions, "children") else functions)
+    if not 1 <= segments <= len(steps):
+        raise ValueError(
+            f"checkpoint_sequential: {len(steps)} functions make 1 to {len(steps)} segments, not {segments}"
+        )
+    size, x = len(steps) // segments, input
+    run = lambda some: lambda x: reduce(lambda x, f: f(x), some, x)
+    for start in range(0, size * (segments - 1), size):
+        x = checkpoint(run(steps[start : start + size]), preserve_rng_state=preserve_rng_state)(x)
+    return run(steps[size * (segments - 1) :])(x)
+
+
+def _warn_of_reentrant(name: str) -> None:
+    warnings.warn(
+        f"{name}: the use_reentrant parameter should be passed explicitly. use_reentrant=False is recommended, and is "
+        "what happens here in any case.",
+        stacklevel=3,
+    )
