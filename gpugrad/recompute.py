@@ -44,8 +44,8 @@ def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool 
     preserve_rng_state   False: the second run draws other numbers; for an f that draws none
 
     f computes the same when called again.  What it computes first has no history: hooks and `backward` inside f are
-    refused there.  CheckpointError from the walk, if f answers other shapes then, or if a variable that it reads has been
-    given another value since.
+    refused there.  CheckpointError from the walk, if f answers other shapes then, or if a variable that it reads has
+    been given another value since.
     """
     if f is None:
         return partial(checkpoint, preserve_rng_state=preserve_rng_state)
@@ -151,7 +151,7 @@ def _pullback(
 
 
 def _matching(name: str, outs: list[Any], i: int, g: Tensor) -> Tensor:
-    """The i-th answer of the second run, of which the walk needs the history alone.  CheckpointError if it is another."""
+    """The history of the i-th answer of the second run.  CheckpointError if that is another."""
     o = outs[i] if i < len(outs) else None
     if not isinstance(o, Tensor) or (o.array.shape, o.array.dtype) != (g.array.shape, g.array.dtype):
         got = f"{o.array.dtype}{list(o.array.shape)}" if isinstance(o, Tensor) else type(o).__name__
@@ -215,7 +215,7 @@ def call_checkpointed(
 def call_in_segments(
     functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True
 ) -> Any:
-    """functions, a Sequential or a list, one after the other, in so many segments that are all but the last checkpointed.
+    """functions, a Sequential or a list, one after the other, in so many segments, checkpointed but for the last.
 
     ValueError unless there are from 1 to len(functions) segments.
     """
@@ -223,9 +223,8 @@ def call_in_segments(
         _warn_of_reentrant("torch.utils.checkpoint.checkpoint_sequential")
     steps = list(functions.children() if hasattr(functions, "children") else functions)
     if not 1 <= segments <= len(steps):
-        raise ValueError(
-            f"checkpoint_sequential: {len(steps)} functions make 1 to {len(steps)} segments, not {segments}"
-        )
+        n = len(steps)
+        raise ValueError(f"checkpoint_sequential: {n} functions make 1 to {n} segments, not {segments}")
     size, x = len(steps) // segments, input
     run = lambda some: lambda x: reduce(lambda x, f: f(x), some, x)
     for start in range(0, size * (segments - 1), size):
