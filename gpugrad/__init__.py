@@ -252,7 +252,7 @@ from .ops.sorting import (
 from .ops.special import erf as erf
 from .recompute import checkpoint as checkpoint, recompute_grad as recompute_grad
 from .registry import register_gradient as register_gradient
-from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
+from .saving import save_as as save_as, save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from .tensor import (
     arange as arange,

@@ -22,9 +22,12 @@ class Writes:
 
     def __init__(self) -> None:
         self.ages: dict[int, tuple[Any, list[int]]] = {}
+        self.before: list[Callable[[], None]] = []  # what is to be called ahead of any write
 
     def add(self, array: Any) -> None:
-        """The memory of `array` has been written to, now."""
+        """The memory of `array` is about to be written to."""
+        for f in self.before:
+            f()
         owner = owner_of(array)
         key = id(owner)
         if key not in self.ages:
@@ -265,11 +268,11 @@ class Packed(tuple):
 
     def kept(self) -> list[Any]:
         """What is in memory: packed objects as they are."""
-        return [raw(v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
+        return [getattr(v[0], "array", v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
 
 
 class Parcel(tuple):
-    """(a packed object, the function that unpacks it)."""
+    """(a packed object, whose memory is its `array` if it has one, the function that unpacks it)."""
 
     __slots__ = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Parameter as Argument, signature
 from typing import Any
@@ -36,9 +36,10 @@ class CustomOp:
 
     In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
     feeds   whether it is called as back(gs, the arrays that it reads)
+    makers  of each array that it reads, the node that made it; True: the function itself; None: somebody gave it
     """
 
-    __slots__ = ("feeds", "kind", "like", "materialize", "name", "quick", "saves", "several")
+    __slots__ = ("feeds", "kind", "like", "makers", "materialize", "name", "quick", "saves", "several")
     adds, outs = None, 0
 
     def __init__(
@@ -50,7 +51,9 @@ class CustomOp:
         saves: bool = True,
         materialize: bool = True,
         feeds: bool = False,
+        makers: Sequence[Any] = (),
     ) -> None:
+        self.makers = makers
         self.name, self.kind, self.materialize, self.feeds = name, kind, materialize, feeds
         self.quick, self.saves = [(None, -1)] * inputs, saves
         self.several = isinstance(out, tuple)
@@ -95,6 +98,7 @@ def attach(
     reads: list[Any] | None = None,
     materialize: bool = True,
     feeds: bool = False,
+    makers: Sequence[Any] = (),
 ) -> Any:
     """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
 
@@ -105,6 +109,7 @@ def attach(
                  there are none the history can be walked again
     materialize  whether the cotangent of an output that nobody used is zeros, or None
     feeds        whether back takes the arrays of `reads` as its second argument
+    makers       of each of `reads`, the node that made it; True: the function itself; None: somebody gave it
     """
     several = isinstance(outputs, tuple)
     kind = (outputs[0] if several else outputs).kind
@@ -112,7 +117,7 @@ def attach(
     heads = [x if isinstance(x, Node) else _head(x) for x in inputs]
     if not any([h is not None for h in heads]):
         return tuple([wrap(a, None, kind) for a in arrays]) if several else wrap(arrays, None, kind)
-    op = CustomOp(name, len(inputs), arrays, kind, feeds or reads is None or bool(reads), materialize, feeds)
+    op = CustomOp(name, len(inputs), arrays, kind, feeds or reads is None or bool(reads), materialize, feeds, makers)
     t = record(op, arrays, (back, *(reads or ())), heads, kind)
     if not several:
         return t

@@ -78,9 +78,9 @@ def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any])
     if not (sources and made):
         return answer
     name = getattr(f, "__name__", type(f).__name__)
-    again, reads = _repetition(f, args, kw)
-    back = _pullback(name, run, again, sources, made)
-    new = attach(name, tuple([outs[i] for i in made]), sources, back, reads, materialize=False, feeds=True)
+    again, reads, makers = _repetition(f, args, kw)
+    back, some = _pullback(name, run, again, sources, made), tuple([outs[i] for i in made])
+    new = attach(name, some, sources, back, reads, materialize=False, feeds=True, makers=makers)
     for i, t in zip(made, new, strict=True):
         outs[i] = t
     return _unflatten(spec, outs)
@@ -93,11 +93,13 @@ def _is_new(o: Any) -> bool:
     return o.node is None or tracked(active().tapes, [o.node])[0][0] is None
 
 
-def _repetition(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple[Callable[[list[Any]], Any], list[Any]]:
-    """(f of the same arguments as a function of the arrays among them, those arrays)."""
+def _repetition(
+    f: Callable[..., Any], args: tuple, kw: dict[str, Any]
+) -> tuple[Callable[[list[Any]], Any], list[Any], list[Node | None]]:
+    """(f of the same arguments as a function of the arrays among them, those arrays, the nodes that made them)."""
     given, spec = _flatten((args, kw))
     tensors = [i for i, a in enumerate(given) if isinstance(a, Tensor)]
-    arrays = [given[i].array for i in tensors]
+    arrays, nodes = [given[i].array for i in tensors], [given[i].node for i in tensors]
     # The node keeps the arrays, maybe packed.  A variable is itself: it may be more than its array.
     remade = {i: (given[i].node, type(given[i])) for i in tensors if type(given[i]) is given[i].kind}
     remade = {i: how for i, how in remade.items() if how[0] is None or how[0].op is not None}
@@ -112,7 +114,7 @@ def _repetition(f: Callable[..., Any], args: tuple, kw: dict[str, Any]) -> tuple
         args, kw = _unflatten(spec, now)
         return f(*args, **kw)
 
-    return again, arrays
+    return again, arrays, nodes
 
 
 def _pullback(

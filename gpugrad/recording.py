@@ -20,7 +20,8 @@ from .origin import INTEGER, Followed, follow, logs
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
-packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
+# A silent tape, and what packs the values saved under it: f(array, class, the node that made it; True: the op itself).
+packing: dict[Tape, Callable[[Any, type[Tensor], Any], Any]] = {}
 
 
 class Change(NamedTuple):
@@ -184,7 +185,9 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
+        saved = Packed(
+            [v if library(v) is None else pack(v, kind, _maker(op, heads, i, v, out)) for i, v in enumerate(saved)]
+        )
     edges = tuple(live)
     make = Followed if logs else Node
     for tape in landed:
@@ -196,6 +199,19 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
+
+
+def _maker(op: Any, heads: Any, i: int, v: Any, out: Any) -> Node | bool | None:
+    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
+
+    Statistics, a number for many elements, count as given: other forms would cost their digits and save nothing.
+    """
+    k = len(heads)
+    if i < k:
+        return heads[i]
+    if (makers := getattr(op, "makers", None)) is not None:
+        return makers[i - k - 2]
+    return (i == k or i > k + len(op.static)) and v.size >= getattr(out, "size", 0)
 
 
 def inferred(t: Tensor) -> None:
