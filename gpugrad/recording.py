@@ -186,7 +186,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
         saved = Packed(
-            [v if library(v) is None else pack(v, kind, _maker(op, heads, i, v, out)) for i, v in enumerate(saved)]
+            [v if library(v) is None else pack(v, kind, _maker(op, heads, i, v, values)) for i, v in enumerate(saved)]
         )
     edges = tuple(live)
     make = Followed if logs else Node
@@ -201,17 +201,20 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     return t
 
 
-def _maker(op: Any, heads: Any, i: int, v: Any, out: Any) -> Node | bool | None:
+def _maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
     """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
 
-    Statistics, a number for many elements, count as given: other forms would cost their digits and save nothing.
+    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
+    little, and cost their digits, which others are computed from.
     """
     k = len(heads)
     if i < k:
         return heads[i]
     if (makers := getattr(op, "makers", None)) is not None:
         return makers[i - k - 2]
-    return (i == k or i > k + len(op.static)) and v.size >= getattr(out, "size", 0)
+    if i <= k + len(op.static):
+        return True if i == k else None
+    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 def inferred(t: Tensor) -> None:

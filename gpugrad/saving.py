@@ -146,8 +146,8 @@ def _again(stored: _Stored, make: Callable[[], Any]) -> Any:
 class save_as(_Kept):
     """A context in which what ops save is kept in a smaller floating dtype, and widened when a pullback reads it.
 
-    dtype      bfloat16 (rounds to 8 bits: a relative error of up to 2⁻⁹), float16 (11 bits: 2⁻¹², and below 6e-5 an
-               absolute 2⁻²⁵) or float32 (24 bits: 2⁻²⁵)
+    dtype      bfloat16 (rounds to 8 bits: a relative error of up to 2⁻⁸), float16 (11 bits: 2⁻¹¹, and below 6e-5 an
+               absolute 2⁻²⁵) or float32 (24 bits: 2⁻²⁴)
     min_size   arrays of fewer elements stay as they are
     Only real floating arrays of a larger dtype are packed, and only what recorded ops made: no parameters, inputs and
     constants, which live anyway, and no statistics of rows, which need their digits.  Results do not change; gradients
