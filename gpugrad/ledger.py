@@ -123,34 +123,40 @@ class _Block:
     released: str = TAPE
 
 
-# ---------------------------------------------------------------------------------------------- the two questions
+# ---------------------------------------------------------------------------------------------- three questions
+# No local variable holds a node or an array while `_Book.closed` counts references.
 def of_tapes(tapes: Iterable[Tape], roots: list[Any] | None = None, subject: str = "the tape") -> Ledger:
-    """What `tapes` keep, and what else dies with them and with `roots`, which their owner holds: a list to be used up.
-
-    No local variable may hold a node or an array while references are counted.
-    """
-    blocks: dict[int, _Block] = {}
-    names: dict[int, str] = {}
-    roots = [] if roots is None else roots
+    """What `tapes` keep, and what else dies with them and with `roots`, which their owner holds: a list to be used up."""
+    book, roots = _Book(), [] if roots is None else roots
     for tape in tapes:
         roots += [x for n in tape.live() for x in (n.saved, n.edges)]
         roots += (tape.watched, tape.arrays, tape.nodes)
-        _collect(blocks, tape.live(), lambda n: TAPE if _persistent(n) else GRADIENT)
-        _leaves([*tape.watched, *[e for n in tape.live() for e in n.edges]], names)
-    return _finish(blocks, roots, names, subject, TAPE)
+        book.collect(tape.live(), lambda n: TAPE if _persistent(n) else GRADIENT)
+        book.name([*tape.watched, *[e for n in tape.live() for e in n.edges]])
+    return book.closed(roots, subject, TAPE)
 
 
-def of_tensors(tensors: list[Tensor], subject: str = "the graph") -> Ledger:
+def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     """What the history of `tensors` keeps, which dies with them, but for their own values that no op saved."""
-    blocks: dict[int, _Block] = {}
+    book = _Book()
     nodes = upstream([t.node for t in tensors])
-    _collect(blocks, nodes, lambda n: BACKWARD if n.tape is AMBIENT else TENSOR if _persistent(n) else GRADIENT)
-    names: dict[int, str] = {}
-    _leaves(nodes, names)
-    roots = [x for t in tensors for x in (t.array, t.node)]
-    own = {_key(t.array) for t in tensors}
+    book.collect(nodes, lambda n: BACKWARD if n.tape is AMBIENT else TENSOR if _persistent(n) else GRADIENT)
+    book.name(nodes)
     nodes.clear()
-    return _finish(blocks, roots, names, subject, TENSOR, own)
+    book.apart = {_key(t.array) for t in tensors}
+    return book.closed([x for t in tensors for x in (t.array, t.node)], subject, TENSOR)
+
+
+def of_everything(which: Callable[[Node], bool] = lambda n: True) -> Ledger:
+    """What all nodes of the process keep, on tapes and on the graph of tensors, or `which` of them.  Takes a while."""
+    book = _Book()
+    nodes = [x for x in gc.get_objects() if issubclass(type(x), Node) and x.op is not None and x.saved is not None]
+    nodes = sorted(filter(which, nodes), key=lambda n: n.seq)
+    book.collect(nodes, lambda n: BACKWARD if n.tape is AMBIENT else TAPE if _persistent(n) else GRADIENT)
+    book.name([e for n in nodes for e in n.edges])
+    roots = [x for n in nodes for x in (n.saved, n.edges)]
+    nodes.clear()
+    return book.closed(roots, "all tapes and graphs", TAPE)
 
 
 def upstream(nodes: Iterable[Node | None]) -> list[Node]:
@@ -165,26 +171,100 @@ def upstream(nodes: Iterable[Node | None]) -> list[Node]:
     return sorted(seen.values(), key=lambda n: n.seq)
 
 
-def _finish(
-    blocks: dict[int, _Block], roots: list[Any], names: dict[int, str], subject: str, drop: str, own: Any = frozenset()
-) -> Ledger:
-    """The ledger of `blocks`, and of what else dies with `roots`."""
-    dead, holder = fall(roots)
-    _collect(blocks, sorted([x for x in dead.values() if isinstance(x, Node)], key=lambda n: n.seq), lambda n: drop)
-    for key, x in dead.items():
-        if library(x) is not None and (block := _key(x)) in dead and block not in blocks and block not in own:
-            _note(blocks, x, (None, _way(key, dead, holder), None), drop)
-    for name, t in named():
-        if names.get(_key(t.array), A_TENSOR) == A_TENSOR:
-            names[_key(t.array)] = f"tensor {name!r}"
-    entries = [
-        Entry(
-            b.nbytes, b.shape, b.dtype, b.device, *b.users[0], b.source, tuple(b.users), b.made_by,
-            b.released if key in dead else f"drop of {names.get(key, ELSEWHERE)}", key not in dead, b.persistent,
-        )
-        for key, b in blocks.items()
-    ]  # fmt: skip
-    return Ledger(tuple(sorted(entries, key=lambda e: -e.nbytes)), subject)
+# ---------------------------------------------------------------------------------------------- how it is written
+class _Book:
+    """A ledger in the making.
+
+    blocks  by the id of the memory
+    names   what to call the tensors whose memory it is
+    seen    the ids of what nodes saved: those of a chain share it
+    apart   blocks that are not the ledger's
+    """
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, _Block] = {}
+        self.names: dict[int, str] = {}
+        self.seen: set[int] = set()
+        self.apart: set[int] = set()
+
+    def collect(self, nodes: Iterable[Node], release: Callable[[Node], str]) -> None:
+        """Note what each of `nodes` saved; the first of a chain speaks for it."""
+        for n in nodes:
+            if n.op is None or n.saved is None or id(n.saved) in self.seen:
+                continue
+            self.seen.add(id(n.saved))
+            place = place_of(n)
+            line = None if place is None else f"{basename(place.file)}:{place.line}"
+            source = None if place is None else linecache.getline(place.file, place.line).strip()
+            for i, v in enumerate(tuple.__iter__(n.saved)):
+                for a, how in () if v is None else _arrays(v, _argument(n, i)):
+                    b = self.note(a, (n.op.name, how, line), release(n), source)
+                    if b is not None:
+                        b.made_by = b.made_by or _maker(n, i)
+                        b.persistent = b.persistent or _persistent(n)
+
+    def note(
+        self, a: Any, user: tuple[str | None, str, str | None], released: str, source: str | None = None
+    ) -> _Block | None:
+        """The block of array `a`, with one more user; None where there is no memory."""
+        key, nbytes = _key(a), library(a).block(a)[1]  # type: ignore[union-attr]
+        if not nbytes:
+            return None
+        if key not in self.blocks:
+            like = tuple(a.shape), str(a.dtype), str(device_of(a))
+            self.blocks[key] = _Block(nbytes, *like, source=source, released=released)
+        b = self.blocks[key]
+        if user not in b.users:
+            b.users.append(user)
+        if released == TAPE:  # the last to let go
+            b.released = TAPE
+        return b
+
+    def name(self, nodes: Iterable[Node | None]) -> None:
+        """Note what to call the tensors that leaves stand for."""
+        for n in nodes:
+            if n is not None and n.op is None and isinstance(n.saved, ref) and (t := n.saved()) is not None:
+                name = getattr(t, "name", None)
+                self.names[_key(t.array)] = A_TENSOR if name is None else f"{type(t).__name__} {name!r}"
+
+    def closed(self, roots: list[Any], subject: str, drop: str) -> Ledger:
+        """The ledger, with what else dies with `roots`."""
+        dead, holder = fall(roots)
+        self.collect(sorted([x for x in dead.values() if isinstance(x, Node)], key=lambda n: n.seq), lambda n: drop)
+        for key, x in dead.items():
+            if library(x) is not None and (b := _key(x)) in dead and b not in self.blocks and b not in self.apart:
+                self.note(x, (None, _way(key, dead, holder), None), drop)
+        self.search({key for key in self.blocks if key not in dead})
+        entries = [
+            Entry(
+                b.nbytes, b.shape, b.dtype, b.device, *b.users[0], b.source, tuple(b.users), b.made_by,
+                b.released if key in dead else f"drop of {self.names.get(key, ELSEWHERE)}", key not in dead,
+                b.persistent,
+            )
+            for key, b in self.blocks.items()
+        ]  # fmt: skip
+        return Ledger(tuple(sorted(entries, key=lambda e: -e.nbytes)), subject)
+
+    def search(self, held: set[int]) -> None:
+        """Find names for blocks that something else holds: a tensor of the program, or the history of one."""
+        histories: list[tuple[str, Node]] = []
+        for name, t in named():
+            if self.names.get(key := _key(t.array), A_TENSOR) == A_TENSOR:
+                self.names[key] = f"tensor {name!r}"
+            if t.node is not None:
+                histories.append((name, t.node))
+        seen: set[int] = set()
+        for name, start in histories if held - set(self.names) else ():
+            todo: list[Node | None] = [start]
+            while todo:
+                n = todo.pop()
+                if n is None or id(n) in seen:
+                    continue
+                seen.add(id(n))
+                todo += (n.next, *n.edges)
+                for v in () if n.op is None or n.saved is None else tuple.__iter__(n.saved):
+                    for a, _ in _arrays(v, ""):
+                        self.names.setdefault(_key(a), f"tensor {name!r}, in whose history it is")
 
 
 def _way(key: int, dead: dict[int, Any], holder: dict[int, int]) -> str:
@@ -196,50 +276,6 @@ def _way(key: int, dead: dict[int, Any], holder: dict[int, int]) -> str:
         if isinstance(x, Node) and x.op is None:
             return "gradient of a leaf"
     return "watched"
-
-
-def _leaves(nodes: Iterable[Node | None], names: dict[int, str]) -> None:
-    """Note what to call the tensors that leaves stand for, by the key of their memory."""
-    for n in nodes:
-        if n is not None and n.op is None and isinstance(n.saved, ref) and (t := n.saved()) is not None:
-            name = getattr(t, "name", None)
-            names[_key(t.array)] = A_TENSOR if name is None else f"{type(t).__name__} {name!r}"
-
-
-# ---------------------------------------------------------------------------------------------- what nodes save
-def _collect(blocks: dict[int, _Block], nodes: Iterable[Node], release: Callable[[Node], str]) -> None:
-    """Note what each of `nodes` saved; nodes of a chain share it."""
-    seen: set[int] = set()
-    for n in nodes:
-        if n.op is None or n.saved is None or id(n.saved) in seen:
-            continue
-        seen.add(id(n.saved))
-        place = place_of(n)
-        line = None if place is None else f"{basename(place.file)}:{place.line}"
-        source = None if place is None else linecache.getline(place.file, place.line).strip()
-        for i, v in enumerate(tuple.__iter__(n.saved)):
-            for a, how in () if v is None else _arrays(v, _argument(n, i)):
-                b = _note(blocks, a, (n.op.name, how, line), release(n), source)
-                if b is not None:
-                    b.made_by = b.made_by or _maker(n, i)
-                    b.persistent = b.persistent or _persistent(n)
-
-
-def _note(
-    blocks: dict[int, _Block], a: Any, user: tuple[str | None, str, str | None], released: str, source: Any = None
-) -> _Block | None:
-    """The block of array `a`, with one more user; None where there is no memory."""
-    key, nbytes = _key(a), library(a).block(a)[1]  # type: ignore[union-attr]
-    if not nbytes:
-        return None
-    if key not in blocks:
-        blocks[key] = _Block(nbytes, tuple(a.shape), str(a.dtype), str(device_of(a)), source=source, released=released)
-    b = blocks[key]
-    if user not in b.users:
-        b.users.append(user)
-    if released == TAPE:  # the last to let go
-        b.released = TAPE
-    return b
 
 
 def _persistent(n: Node) -> bool:

@@ -14,6 +14,7 @@ from .array import library, xp
 from .backprop import backprop
 from .core import Tape, Tensor, identity, leaf, on, wrap
 from .dtypes import is_inexact
+from .exhausted import let_go
 from .explain import explain
 from .jacobian import batch_jacobian, jacobian
 from .ledger import Ledger, of_tapes
@@ -73,9 +74,11 @@ class GradientTape:
         enter(self._tape)
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
         if self._tape is not None:
             replace(self._tape)
+        if any(exc):
+            let_go(exc[1])
 
     def __del__(self) -> None:
         tape = getattr(self, "_tape", None)  # an error in __init__ leaves none
