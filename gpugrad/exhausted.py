@@ -173,8 +173,8 @@ def _report(what: str, error: str, kept: Ledger, help: tuple[Remedy, ...]) -> st
         return f"{lines[0]}\nNo tape and no graph of tensors keeps anything: what was asked for alone is too much."
     of = f", {100 * share // kept.nbytes}% of it on persistent tapes" if share else ""
     lines.append(
-        f"Tapes and graphs keep {size(kept.nbytes)} in {len(kept.entries)} blocks{of}; {size(kept.freed)} nobody else "
-        "holds. The largest:"
+        f"Tapes and graphs keep {size(kept.nbytes)} in {len(kept.entries)} blocks{of}; {size(kept.freed)} of it they "
+        "alone hold. The largest:"
     )
     for e in kept.entries[:_TOP]:
         line = f"  {e.line}  {e.source}" if e.line else ""

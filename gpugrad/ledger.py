@@ -126,7 +126,7 @@ class _Block:
 # ---------------------------------------------------------------------------------------------- three questions
 # No local variable holds a node or an array while `_Book.closed` counts references.
 def of_tapes(tapes: Iterable[Tape], roots: list[Any] | None = None, subject: str = "the tape") -> Ledger:
-    """What `tapes` keep, and what else dies with them and with `roots`, which their owner holds: a list to be used up."""
+    """What `tapes` keep, and what else dies with them and with `roots`, a list of what their owner holds, used up."""
     book, roots = _Book(), [] if roots is None else roots
     for tape in tapes:
         roots += [x for n in tape.live() for x in (n.saved, n.edges)]
@@ -143,6 +143,7 @@ def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     book.collect(nodes, lambda n: BACKWARD if n.tape is AMBIENT else TENSOR if _persistent(n) else GRADIENT)
     book.name(nodes)
     nodes.clear()
+    book.asked = set(map(id, tensors))
     book.apart = {_key(t.array) for t in tensors}
     return book.closed([x for t in tensors for x in (t.array, t.node)], subject, TENSOR)
 
@@ -156,7 +157,7 @@ def of_everything(which: Callable[[Node], bool] = lambda n: True) -> Ledger:
     book.name([e for n in nodes for e in n.edges])
     roots = [x for n in nodes for x in (n.saved, n.edges)]
     nodes.clear()
-    return book.closed(roots, "all tapes and graphs", TAPE)
+    return book.closed(roots, "all that is recorded", TAPE)
 
 
 def upstream(nodes: Iterable[Node | None]) -> list[Node]:
@@ -178,6 +179,7 @@ class _Book:
     blocks  by the id of the memory
     names   what to call the tensors whose memory it is
     seen    the ids of what nodes saved: those of a chain share it
+    asked   the ids of the tensors that it is about
     apart   blocks that are not the ledger's
     """
 
@@ -185,6 +187,7 @@ class _Book:
         self.blocks: dict[int, _Block] = {}
         self.names: dict[int, str] = {}
         self.seen: set[int] = set()
+        self.asked: set[int] = set()
         self.apart: set[int] = set()
 
     def collect(self, nodes: Iterable[Node], release: Callable[[Node], str]) -> None:
@@ -249,8 +252,10 @@ class _Book:
         """Find names for blocks that something else holds: a tensor of the program, or the history of one."""
         histories: list[tuple[str, Node]] = []
         for name, t in named():
+            if id(t) in self.asked:
+                continue
             if self.names.get(key := _key(t.array), A_TENSOR) == A_TENSOR:
-                self.names[key] = f"tensor {name!r}"
+                self.names[key] = f"tensor {name}"
             if t.node is not None:
                 histories.append((name, t.node))
         seen: set[int] = set()
@@ -264,7 +269,7 @@ class _Book:
                 todo += (n.next, *n.edges)
                 for v in () if n.op is None or n.saved is None else tuple.__iter__(n.saved):
                     for a, _ in _arrays(v, ""):
-                        self.names.setdefault(_key(a), f"tensor {name!r}, in whose history it is")
+                        self.names.setdefault(_key(a), f"tensor {name}, in whose history it is")
 
 
 def _way(key: int, dead: dict[int, Any], holder: dict[int, int]) -> str:
