@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from os.path import basename
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import ref
 
 from .array import device_of, library
 from .core import Node, Packed, Parcel, Tape, Tensor
-from .holders import fall, named
-from .ledger_text import html, text
+from .holders import attributes, fall, named
+from .ledger_text import html, size, text
 from .origin import place_of
 from .paths import PICK
 from .recording import AMBIENT
@@ -55,7 +55,7 @@ class Entry:
     persistent: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """What a tape, or the graph behind tensors, keeps: `print` shows a table.
 
@@ -100,6 +100,9 @@ class Ledger:
             "by_line": self.by_line(),
             "entries": [{**asdict(e), "shape": list(e.shape), "users": list(map(list, e.users))} for e in self.entries],
         }
+
+    def __repr__(self) -> str:
+        return f"<Ledger of {self.subject}: {size(self.nbytes)} in {len(self.entries)} blocks>"
 
     def __str__(self) -> str:
         return text(self)
@@ -288,7 +291,8 @@ def _persistent(n: Node) -> bool:
 
 
 def _key(a: Any) -> int:
-    return id(library(a).block(a)[0])  # type: ignore[union-attr]
+    lib = library(a)
+    return id(a if lib is None else lib.block(a)[0])
 
 
 def _argument(n: Node, i: int) -> str:
@@ -309,7 +313,7 @@ def _argument(n: Node, i: int) -> str:
 def _maker(n: Node, i: int) -> str | None:
     """The op that computed it."""
     if i >= len(n.edges):
-        return n.op.name if i == len(n.edges) else None
+        return n.op.name if _argument(n, i).startswith(("output", "auxiliary")) else None
     e = n.edges[i]
     if e is not None and e.op is PICK and e.edges:
         e = e.edges[0]
@@ -329,7 +333,7 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
         elif isinstance(v, Tensor):
             todo.append(v.array)
         elif type(v) is Parcel:
-            todo.append(v[0])
+            todo.append(getattr(v[0], "array", v[0]))
         elif isinstance(v, Packed):
             todo += tuple.__iter__(v)
         elif isinstance(v, (tuple, list, set, frozenset)):
@@ -343,5 +347,6 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
             todo += (v.__func__, v.__self__)
         elif isinstance(v, partial):
             todo += (v.func, v.args, v.keywords)
-        elif not isinstance(v, (type, ModuleType)) and type(own := getattr(v, "__dict__", None)) is dict:
-            todo += [x for x in own.values() if isinstance(x, (Tensor, tuple, list, dict)) or library(x) is not None]
+        else:
+            own = attributes(v).values()
+            todo += [x for x in own if isinstance(x, (Tensor, tuple, list, dict)) or library(x) is not None]

@@ -70,7 +70,7 @@ def test_it_is_numpys_error_with_a_post_mortem():
     said = str(e)
     assert "out of memory in huge of float32[50, 100]. Unable to allocate" in said
     assert "h = gg.exp(x @ w * 0.01)" in said and "matmul: input x" in said and "test_exhausted.py:" in said
-    assert e.ledger.nbytes >= 40000 + 20000 + 20000
+    assert e.ledger.nbytes == 3 * 20000 and e.ledger.freed == 2 * 20000  # x is held by its name
     assert 1 <= len(e.remedies) <= 3 and all(r.what in said and r.nbytes > 0 for r in e.remedies)
     assert type(pickle.loads(pickle.dumps(e))) is MemoryError
 
@@ -106,7 +106,7 @@ def test_a_walk_names_the_op():
 
 
 def test_persistent_tapes_have_their_share():
-    x = gg.tensor(np.ones(1000, np.float32))
+    x = gg.tensor(np.ones(2000, np.float32))
     with gg.GradientTape(persistent=True) as tape:
         tape.watch(x)
         y = gg.sum(gg.exp(gg.tanh(x)))
@@ -114,7 +114,7 @@ def test_persistent_tapes_have_their_share():
         huge(x)
     assert "% of it on persistent tapes" in str(info.value)
     first = info.value.remedies[0]
-    assert "uses=N" in first.what and first.nbytes == tape.memory().freed == 8000 and y.node
+    assert "uses=N" in first.what and first.nbytes == tape.memory().freed == 16000 and y.node
     bfloat16 = next(r for r in info.value.remedies if "bfloat16" in r.what)
     assert bfloat16.nbytes == info.value.ledger.freed // 2
 
