@@ -39,8 +39,8 @@ class CustomOp:
     makers  of each array that it reads, the node that made it; True: the function itself; None: somebody gave it
     """
 
-    __slots__ = ("feeds", "kind", "like", "makers", "materialize", "name", "quick", "saves", "several")
-    adds, outs = None, 0
+    __slots__ = ("feeds", "kind", "like", "makers", "materialize", "name", "order", "quick", "saves", "several")
+    adds, outs, lean = None, 0, None
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class CustomOp:
     ) -> None:
         self.makers = makers
         self.name, self.kind, self.materialize, self.feeds = name, kind, materialize, feeds
-        self.quick, self.saves = [(None, -1)] * inputs, saves
+        self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
         self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
 

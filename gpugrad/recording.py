@@ -15,10 +15,12 @@ from weakref import ref
 from .array import library
 from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on
 from .dtypes import is_inexact
-from .origin import INTEGER, Followed, follow, logs
+from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+MANY = 1 << 16  # elements from which on what an op saves may be a bit each
+LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 # A silent tape, and what packs the values saved under it: f(array, class, the node that made it; True: the op itself).
 packing: dict[Tape, Callable[[Any, type[Tensor], Any], Any]] = {}
@@ -38,21 +40,23 @@ class Mode:
     sole     the only tape an op can land on, or NONE
     only     the same, where an op may take its short path; else NONE
     tapes    the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
+    lines    whether nodes remember lines
     open     every tape that has been entered, AMBIENT first
     changes  the modes that have been entered, in order
     """
 
-    __slots__ = ("changes", "only", "open", "sole", "tapes")
+    __slots__ = ("changes", "lines", "only", "open", "sole", "tapes")
 
     def __init__(self, open: tuple[Tape, ...], changes: tuple[Change, ...]) -> None:
         off: frozenset[Tape] = frozenset()
         for c in changes:
             off = (off | c.off) - c.on
-        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and INFERENCE not in open])
+        self.lines = LINES in open
+        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and t is not LINES and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
         last = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
         self.sole = NONE if last.silent or last.beside else last
-        self.only = NONE if self.sole.apart else self.sole
+        self.only = NONE if self.sole.apart or self.lines else self.sole
         self.open, self.changes = open, changes
 
 
@@ -181,7 +185,10 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         if INFERENCE in now.open:
             inferred(t)
         return t
-    saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
+    if op.lean is not None and out.size >= MANY:
+        op, saved = op.lean(values)
+    else:
+        saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
@@ -189,9 +196,12 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
             [v if library(v) is None else pack(v, kind, _maker(op, heads, i, v, values)) for i, v in enumerate(saved)]
         )
     edges = tuple(live)
-    make = Followed if logs else Node
+    make = Followed if logs else Placed if now.lines else Node
+    place = find(Place()) if make is Placed else None
     for tape in landed:
         t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
+        if make is Placed:
+            n.place = place  # type: ignore[attr-defined]
         if tape.nodes is not None:
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
