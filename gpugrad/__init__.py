@@ -7,6 +7,7 @@ from . import (
     linalg as linalg,
     nn as nn,
     optim as optim,
+    profile as profile,
     random as random,
     sparse as sparse,
     special as special,

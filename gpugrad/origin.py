@@ -67,6 +67,19 @@ class Followed(Node):
     origin: Origin
 
 
+class Placed(Node):
+    """A node that knows the line that recorded it, and nothing else of where it came from."""
+
+    __slots__ = ("place",)
+
+    place: Place
+
+
+def place_of(n: Node) -> Place | None:
+    """The line that recorded `n`, where it is remembered."""
+    return n.origin if type(n) is Followed else n.place if type(n) is Placed else None
+
+
 class Log:
     """What one tape's owner can tell beyond Origins.
 
@@ -137,8 +150,9 @@ def follow(
     origin.name, origin.parents, origin.landed, origin.mode, origin.cause = name, parents, landed, mode, cause
     if cause is not None and (own := getattr(n, "origin", None)) is not None:
         own.parents.append(origin)
-    else:
-        n.origin = origin
+        return
+    while type(n) is Followed:  # on every tape that recorded it
+        n.origin, n = origin, n.next
 
 
 def left(t: Any, how: str) -> None:

@@ -15,10 +15,11 @@ from weakref import ref
 from .array import library
 from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on
 from .dtypes import is_inexact
-from .origin import INTEGER, Followed, follow, logs
+from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
 
@@ -37,20 +38,22 @@ class Mode:
     sole     the only tape an op can land on, or NONE
     only     the same, where an op may take its short path; else NONE
     tapes    the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
+    lines    whether nodes remember lines
     open     every tape that has been entered, AMBIENT first
     changes  the modes that have been entered, in order
     """
 
-    __slots__ = ("changes", "only", "open", "sole", "tapes")
+    __slots__ = ("changes", "lines", "only", "open", "sole", "tapes")
 
     def __init__(self, open: tuple[Tape, ...], changes: tuple[Change, ...]) -> None:
         off: frozenset[Tape] = frozenset()
         for c in changes:
             off = (off | c.off) - c.on
-        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and INFERENCE not in open])
+        self.lines = LINES in open
+        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and t is not LINES and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
         self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
-        self.only = NONE if self.sole.apart else self.sole
+        self.only = NONE if self.sole.apart or self.lines else self.sole
         self.open, self.changes = open, changes
 
 
@@ -185,9 +188,12 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
         saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
     edges = tuple(live)
-    make = Followed if logs else Node
+    make = Followed if logs else Placed if now.lines else Node
+    place = find(Place()) if make is Placed else None
     for tape in landed:
         t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
+        if make is Placed:
+            n.place = place  # type: ignore[attr-defined]
         if tape.nodes is not None:
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
