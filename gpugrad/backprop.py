@@ -13,7 +13,7 @@ from typing import Any
 
 from .array import device_of, library, xp
 from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited, gathering, leaving, suspecting
+from .hooks import arriving, deposited, followed, gathering, leaving, suspecting
 from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
@@ -38,6 +38,7 @@ def alive(n: Node) -> Node:
     return n
 
 
+@followed("walk")
 @gathering
 def backprop(
     targets: Sequence[Tensor],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from itertools import count
 from threading import local
 from typing import Any
@@ -73,7 +73,25 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
+# Who follows a whole program: opened(GradientTape); walk(run, *args) and update(run, *args), which answer run(*args).
+following: list[Any] = []
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
+
+
+def followed(event: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator: those who follow the program run the function, by their method of this name."""
+
+    def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(f)
+        def call(*args: Any) -> Any:
+            run = f
+            for who in following:
+                run = partial(getattr(who, event), run)
+            return run(*args)
+
+        return call
+
+    return decorate
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,6 +24,7 @@ from .backprop import backprop
 from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
 from .dtypes import is_inexact
 from .explain import explain
+from .hooks import following
 from .jacobian import batch_jacobian, jacobian
 from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
@@ -67,6 +68,8 @@ class GradientTape:
         self._log = Log() if explain else None
         self._tape: Tape | None = None
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
+        for who in following:
+            who.opened(self)
 
     # ------------------------------------------------------------------------------------ recording
     def __enter__(self) -> GradientTape:

@@ -13,6 +13,7 @@ from ..array import Array, device_of, library, xp
 from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import wide
+from ..hooks import followed
 from . import clip
 from .launches import Kernel, Launches, fusable
 from .state import Count, Group, States, Todo, restored, saved
@@ -236,6 +237,7 @@ class Optimizer:
             self._step(todo)
         return loss
 
+    @followed("update")
     def _step(self, todo: Todo) -> None:
         options = [[group[k] for k in self.defaults] for group in self.param_groups]
         if options != self._checked:
