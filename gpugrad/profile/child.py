@@ -1,7 +1,7 @@
 """Floor 7: a script, run as Python would, with its steps followed.  `python -m gpugrad.profile.child SPEC.json`.
 
 SPEC.json says what to run: {"script", "args", "way", "uses", "graphs", "last", "device", "out"}.  The file `out` gets
-{"found", "uses", "graphs", "digest", "way"}: how many steps there were, and, if step `last` was among them, its way.
+{"found", "uses", "graphs", "digest", "device", "way"}: how many steps there were, and, if step `last` was among them, its way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import traceback
 from dataclasses import asdict
 from typing import Any
 
-from ..array import set_default_device
+from ..array import default_device, set_default_device
 from .report import AS_WRITTEN
 from .steps import Enough, Steps
 from .ways import planned, running
@@ -27,11 +27,11 @@ def main(path: str) -> int:
     way = planned(spec["way"], spec["uses"], spec["graphs"])
 
     def report() -> None:
-        found = steps.done if steps.done else 0
         made: dict[str, Any] = {
-            "found": found, "uses": steps.uses, "graphs": steps.graphs, "digest": steps.digest.told(), "way": None,
+            "found": steps.done, "uses": steps.uses, "graphs": steps.graphs, "digest": steps.digest.told(),
+            "device": str(default_device()), "way": None,
         }  # fmt: skip
-        if found > steps.last:
+        if steps.done > steps.last:
             steps.write(way)
             made["way"] = asdict(way)
         elif way.failed is not None:
@@ -81,7 +81,7 @@ def _tell(e: BaseException, script: str) -> None:
     tb = e.__traceback__
     while tb is not None and not _same(tb.tb_frame.f_code.co_filename, script):
         tb = tb.tb_next
-    traceback.print_exception(type(e), e, tb or e.__traceback__)
+    traceback.print_exception(type(e), e, tb)  # none of a SyntaxError
 
 
 def _same(a: str, b: str) -> bool:

@@ -58,7 +58,8 @@ def compare(
             way = planned(name, first.uses, first.graphs)
             if way.failed is None:
                 given = _run(way, name, f, args, first.uses, recompute, runs, restore)
-                way.gradients = "-" if facts is None else told(facts, given)
+                if facts is not None and given is not None:
+                    way.gradients = told(facts, given)
                 facts = facts or given
             made.append(way)
     finally:

@@ -98,3 +98,13 @@ def lines(blocks: list[Any], kept: list[Any], peak_at: float, texts: dict[str, s
             ops[b.line][b.op] = None
     found = sorted({n for n in ops if n is not None}, key=lambda n: (-saved[n], -peak[n]))
     return [Line(n, texts.get(n, ""), saved[n], peak[n], [o for o in ops[n] if o]) for n in found]
+
+
+def notes() -> list[str]:
+    """What the figures are made of."""
+    return [
+        "Bytes are those of arrays that were allocated since the step began, by NumPy's and CuPy's allocators; Python's "
+        "objects and the buffers of BLAS are not in them. 1 MB is 1,000,000 bytes.",
+        "saved: kept by the nodes of tapes and graphs when the first gradient was asked for. Time is of the whole step, "
+        "without recording; the pictures' time is of the recorded step, which is slower.",
+    ]

@@ -41,7 +41,9 @@ def draw(c: Comparison, path: Any) -> None:
         for name, start, end in w.phases:
             axes.axvline(start * 1e3, color="0.55", linewidth=0.8, linestyle=":")
             if end - start > 0.08 * max(v.duration for v in ways):
-                axes.text((start + end) * 500, 0.97, name, transform=top, ha="center", va="top", color="0.35", fontsize=9)
+                axes.text(
+                    (start + end) * 500, 0.97, name, transform=top, ha="center", va="top", color="0.35", fontsize=9
+                )
         axes.set_ylim(0, 1.14 * most(ways) / unit)
         axes.margins(x=0)
         axes.label_outer()
@@ -50,9 +52,10 @@ def draw(c: Comparison, path: Any) -> None:
     for axes in grid[:, 0]:
         axes.set_ylabel(f"alive, {unit_name}")
     figure.suptitle(f"{c.title}: memory of one step, by op", x=0.01, ha="left", fontsize=12)
-    handles = [Patch(color=colour[n], label=n) for n in [*shown, "rest"]]
+    rest = ["rest"] if any(areas_of(w, shown)["rest"].any() for w in ways) else []
+    handles = [Patch(color=colour[n], label=n) for n in [*shown, *rest]]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    figure.savefig(path, dpi=100, format="png")
+    figure.savefig(path, dpi=100, format="png", metadata={"Software": "gpugrad memory"})
 
 
 def ranked(ways: list[Way]) -> list[str]:

@@ -64,7 +64,7 @@ function waysTable() {
   const unless = (f) => (w) => (w.failed === null ? f(w) : "");
   fill(at("ways"), [
     ["way", (w) => make("b", {}, w.name)],
-    ["what was changed", (w) => (w.failed === null ? w.how : "cannot run: " + w.failed)],
+    ["what was changed", (w) => (w.failed === null ? w.how : "not run: " + w.failed)],
     ["saved", unless((w) => size(w.saved)), null, "number"],
     ["peak", unless((w) => size(w.peak)), null, "number"],
     ["saved, of the peak", unless(bar), null, "bars"],

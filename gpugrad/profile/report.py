@@ -10,6 +10,7 @@ from .page import page
 from .picture import draw
 
 SCHEMA = 1
+GENERATOR = "gpugrad memory"  # in every report that is a file
 AS_WRITTEN = "as written"
 
 
@@ -106,11 +107,11 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as plain data: {"schema": 1, "title", "device", "notes", "findings", "ways"}.
+        """The comparison as plain data: {"generator", "schema": 1, "title", "device", "notes", "findings", "ways"}.
 
         `findings` are sentences, the same as in the other reports.  A way has what `Way` says, by the same names.
         """
-        return {"schema": SCHEMA, **asdict(self), "findings": findings(self)}
+        return {"generator": GENERATOR, "schema": SCHEMA, **asdict(self), "findings": findings(self)}
 
     def save_json(self, path: Any) -> None:
         """Write `to_dict()` into a file."""
@@ -174,7 +175,7 @@ def findings(c: Comparison) -> list[str]:
             f"{w.how} takes {size(first.peak - w.peak)} off the peak: {size(w.peak)} in the place of "
             f"{size(first.peak)}{slower}."
         )
-    if not better and first.peak:
+    if not better and any(w.failed is None for w in c.ways[1:]):
         out.append(f"None of the other ways that were tried has a lower peak than {size(first.peak)}.")
     return out
 
@@ -188,7 +189,7 @@ def text(c: Comparison) -> str:
             time = duration(w.seconds) + ("" if w.runs else " *")
             rows.append([w.name, size(w.saved), size(w.peak), w.peak_phase, w.freed, time, w.gradients])
     out += table(rows, "lrrlllr"[: len(rows[0])])
-    out += [f"{w.name}: cannot run: {w.failed}" for w in c.ways if w.failed is not None]
+    out += [f"{w.name}: not run: {w.failed}" for w in c.ways if w.failed is not None]
     if any(w.failed is None and not w.runs for w in c.ways):
         out.append("* of the recorded step, which recording makes slower")
     lines = [line for line in c.ways[0].lines if line.saved or line.peak][:10]
@@ -210,5 +211,3 @@ def table(rows: list[list[str]], sides: str) -> list[str]:
 def clipped(source: str, width: int) -> str:
     """The start of a line that is too long."""
     return source if len(source) <= width else source[: width - 1] + "…"
-
-

@@ -47,7 +47,7 @@ def compare_script(
             last = got["found"] - 1
             got, _, said = run(AS_WRITTEN, last, {}, 0, True)
             _checked(got, status, script, said)
-        uses, graphs, facts = got["uses"], got["graphs"], got["digest"]
+        uses, graphs, facts, where = got["uses"], got["graphs"], got["digest"], got["device"]
         first = Way.from_dict(got["way"])
         first.how = planned(AS_WRITTEN, uses, graphs).how
         made = [first]
@@ -58,7 +58,7 @@ def compare_script(
                 way = _read(way, got, code, said, facts)
             made.append(way)
     title = " ".join([os.path.basename(script), *args])
-    return Comparison(title, device or _device(first), made, notes()), status
+    return Comparison(title, where, made, notes()), status
 
 
 def _run(folder: str, quiet: bool, **spec: Any) -> tuple[dict[str, Any] | None, int, str]:
@@ -85,7 +85,9 @@ def _checked(got: dict[str, Any] | None, status: int, script: str, said: str = "
     name = os.path.basename(script)
     if got is None:
         how = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        raise ScriptError(f"{name} {how} before a step was measured{_last_line(said)}", 128 - status if status < 0 else status or 1)
+        raise ScriptError(
+            f"{name} {how} before a step was measured{_last_line(said)}", 128 - status if status < 0 else status or 1
+        )
     failed = got["way"] is not None and got["way"]["failed"]
     if failed:
         raise ScriptError(f"{name} failed after {got['found']} steps: {failed}", status or 1)
