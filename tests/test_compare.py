@@ -226,7 +226,7 @@ def test_what_is_recorded_inside_a_walk_is_left_alone():
 
 
 def test_the_recorded_step_leaves_nothing():
-    step, v = asked_twice()
+    step, _ = asked_twice()
     gc.collect()
     gc.disable()
     try:

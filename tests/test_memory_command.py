@@ -97,7 +97,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--x", type=int)
 if __name__ == "__main__":
     print(parser.parse_args(), sys.argv, Path(__file__).name, sibling.NAME, main.__file__ == __file__, parser.prog)
-    print(sys.path[0] == str(Path(__file__).resolve().parent), os.getcwd(), __doc__, __spec__, __package__ in (None, ""))
+    print(sys.path[0] == str(Path(__file__).resolve().parent), os.getcwd(), __doc__, __spec__)
     print(sys.stdin.read())
 """
     path.write_text(tell + LOOP.format(n=9))
@@ -130,7 +130,7 @@ def test_one_step(script):
 
 def test_the_graph_of_tensors(script):
     path = script(GRAPH)
-    status, out, err = gpugrad("--steps", 1, "--ways", "persistent", "--json", path.with_name("r.json"), path)
+    status, _, err = gpugrad("--steps", 1, "--ways", "persistent", "--json", path.with_name("r.json"), path)
     assert status == 0, err
     ways = json.loads(path.with_name("r.json").read_text())["ways"]
     assert [[p[0] for p in w["phases"]].count("backward") for w in ways] == [2, 2]  # both walks are one step

@@ -28,7 +28,7 @@ def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def layers_again() -> Iterator[set[str]]:
-    """Every module that the outermost one calls is computed again.  Answers the names of the outermost ones' classes."""
+    """Every module that an outermost one calls is computed again.  Answers the names of the outermost ones' classes."""
     plain = Module.__call__
     depth, outer = 0, ""
     found: set[str] = set()

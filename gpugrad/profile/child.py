@@ -1,7 +1,7 @@
 """Floor 7: a script, run as Python would, with its steps followed.  `python -m gpugrad.profile.child SPEC.json`.
 
 SPEC.json says what to run: {"script", "args", "way", "uses", "graphs", "last", "device", "out"}.  The file `out` gets
-{"found", "uses", "graphs", "digest", "device", "way"}: how many steps there were, and, if step `last` was among them, its way.
+{"found", "uses", "graphs", "digest", "device", "way"}: how many steps there were; if `last` was one of them, its way.
 """
 
 from __future__ import annotations

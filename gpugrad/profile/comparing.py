@@ -37,7 +37,7 @@ def compare(
     f runs 2 + runs times each way, one after the other in this process.  Before each time the variables that have
     gradients, their gradients and this thread's generator are put back to where they were after the first run, so that
     the gradients of all ways can be compared bit by bit; an optimizer's moments are not put back.
-    What f raises as it is written is raised.  ValueError if it asks for no gradient, for an unknown way and for no runs.
+    What f raises as it is written is raised.  ValueError if it asks for no gradient, for an unknown way, for no runs.
     """
     if runs < 1:
         raise ValueError(f"compare: runs is at least 1, not {runs!r}")

@@ -72,7 +72,7 @@ def cells(blocks: list[Any], times: np.ndarray, total: np.ndarray) -> list[Cell]
     for key in sorted(parts, key=lambda k: -int(parts[k].max(initial=0)))[:CELLS]:
         if key[0] != "rest":
             total = total - parts[key]
-            out.append(Cell(*key, parts[key].tolist()))
+            out.append(Cell(key[0], key[1], key[2], parts[key].tolist()))
     return [*out, Cell("rest", None, "other", total.astype(int).tolist())]
 
 
@@ -103,8 +103,8 @@ def lines(blocks: list[Any], kept: list[Any], peak_at: float, texts: dict[str, s
 def notes() -> list[str]:
     """What the figures are made of."""
     return [
-        "Bytes are those of arrays that were allocated since the step began, by NumPy's and CuPy's allocators; Python's "
-        "objects and the buffers of BLAS are not in them. 1 MB is 1,000,000 bytes.",
-        "saved: kept by the nodes of tapes and graphs when the first gradient was asked for. Time is of the whole step, "
-        "without recording; the pictures' time is of the recorded step, which is slower.",
+        "Bytes are those of arrays that NumPy and CuPy allocated since the step began; Python's objects and buffers "
+        "of BLAS are not in them. 1 MB is 1,000,000 bytes.",
+        "saved: kept by the nodes of tapes and graphs when the first gradient was asked for. time: of the whole step, "
+        "not recorded; in the pictures, of the recorded step, which is slower.",
     ]

@@ -29,14 +29,13 @@ function make(tag, attributes = {}, ...children) {
 // ------------------------------------------------------------------------------------------ tables
 // A column: [head, text of a row, what it is sorted by (null: as written), class]
 function fill(table, columns, rows) {
-  const draw = (ordered) => body.replaceChildren(...ordered.map((row) => make("tr", {}, ...columns.map(([, show, , kind]) => {
-    const cell = show(row);
-    return make("td", kind ? { class: kind } : {}, cell ?? "");
-  }))));
+  const instead = (row) => [make("td", {}, make("b", {}, row.name)), make("td", { colspan: columns.length - 1 }, "not run: " + row.failed)];
+  const cells = (row) => columns.map(([, show, , kind]) => make("td", kind ? { class: kind } : {}, show(row) ?? ""));
+  const draw = (ordered) => body.replaceChildren(...ordered.map((row) => make("tr", {}, ...(row.failed ? instead(row) : cells(row)))));
   const head = make("tr");
   const body = make("tbody");
   for (const [name, , key, kind] of columns) {
-    const th = make("th", { scope: "col", ...(kind === "number" ? { class: kind } : {}) });
+    const th = make("th", { scope: "col", ...(kind && kind !== "mono" ? { class: kind } : {}) });
     if (key && table.classList.contains("sortable")) {
       const button = make("button", { type: "button", title: "sort by " + name }, name);
       button.addEventListener("click", () => {
@@ -61,17 +60,16 @@ function waysTable() {
     outer.append(make("i", { style: `width:${w.peak ? (100 * Math.min(w.saved, w.peak)) / w.peak : 0}%` }));
     return outer;
   };
-  const unless = (f) => (w) => (w.failed === null ? f(w) : "");
   fill(at("ways"), [
     ["way", (w) => make("b", {}, w.name)],
-    ["what was changed", (w) => (w.failed === null ? w.how : "not run: " + w.failed)],
-    ["saved", unless((w) => size(w.saved)), null, "number"],
-    ["peak", unless((w) => size(w.peak)), null, "number"],
-    ["saved, of the peak", unless(bar), null, "bars"],
-    ["peak in", unless((w) => w.peak_phase)],
-    ["what was saved is freed", unless((w) => w.freed)],
-    ["time", unless((w) => time(w.seconds) + (w.runs ? "" : " (recorded)")), null, "number"],
-    ["gradients", unless((w) => w.gradients)],
+    ["what was changed", (w) => w.how],
+    ["saved", (w) => size(w.saved), null, "number"],
+    ["peak", (w) => size(w.peak), null, "number"],
+    ["saved, of the peak", bar, null, "bars"],
+    ["peak in", (w) => w.peak_phase],
+    ["freed", (w) => w.freed],
+    ["time", (w) => time(w.seconds) + (w.runs ? "" : " (recorded)"), null, "number"],
+    ["gradients", (w) => w.gradients],
   ], data.ways);
 }
 

@@ -56,8 +56,8 @@ class Way:
     saved      bytes that nodes had saved when the first gradient was asked for
     peak, peak_at, peak_phase   the most bytes alive at once, when, and in which phase
     freed      when the last of what was saved was freed
-    seconds    of one step, the median of `runs` that were not recorded; with 0 runs, of the recorded one, which is slower
-    gradients  "equal", "-" for what the others are compared with, or how far they are apart, or why that is not known
+    seconds    of one step, the median of `runs` that were not recorded; with 0 runs of the recorded one, a slower one
+    gradients  "equal" or "differ", or why that is not known; "-" of the way that the others are compared with
     duration   of the recorded step
     phases     [name, start, end]
     times      when the cells were sampled; the peak is among them

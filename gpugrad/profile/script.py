@@ -19,7 +19,7 @@ from .ways import chosen, planned
 class ScriptError(Exception):
     """The script could not be measured.  `status` is what to exit with."""
 
-    def __init__(self, text: str, status: int = 1) -> None:
+    def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
         self.status = status
 
@@ -36,81 +36,74 @@ def compare_script(
     written, or has no gradient.
     """
     names = chosen(ways)
+    given = {"script": script, "args": args, "device": device, "uses": {}, "graphs": 0, "last": skip + steps}
     with tempfile.TemporaryDirectory(prefix="gpugrad-memory-") as folder:
-        run = lambda way, last, uses, graphs, quiet: _run(
-            folder, quiet, script=script, args=args, way=way, last=last, uses=uses, graphs=graphs, device=device
-        )
-        last = skip + steps
-        got, status, _ = run(AS_WRITTEN, last, {}, 0, False)
-        _checked(got, status, script)
-        if got["way"] is None or got["found"] <= last:  # fewer steps than that
-            last = got["found"] - 1
-            got, _, said = run(AS_WRITTEN, last, {}, 0, True)
-            _checked(got, status, script, said)
-        uses, graphs, facts, where = got["uses"], got["graphs"], got["digest"], got["device"]
-        first = Way.from_dict(got["way"])
-        first.how = planned(AS_WRITTEN, uses, graphs).how
-        made = [first]
+        first = _run(folder, False, given, AS_WRITTEN)
+        status = first["status"]
+        _check(first, script)
+        if first["way"] is None:  # fewer steps than that
+            given["last"] = first["found"] - 1
+            first = _run(folder, True, given, AS_WRITTEN)
+            _check(first, script)
+        given |= {"uses": first["uses"], "graphs": first["graphs"]}
+        made = [_way(first, AS_WRITTEN, given)]
+        made[0].how = planned(AS_WRITTEN, first["uses"], first["graphs"]).how  # which only now is known
         for name in names[1:]:
-            way = planned(name, uses, graphs)
+            way = planned(name, first["uses"], first["graphs"])
             if way.failed is None:
-                got, code, said = run(name, last, uses, graphs, True)
-                way = _read(way, got, code, said, facts)
+                got = _run(folder, True, given, name)
+                way = _way(got, name, given)
+                if way.failed is None:
+                    way.gradients = told(first["digest"], got["digest"])
             made.append(way)
     title = " ".join([os.path.basename(script), *args])
-    return Comparison(title, where, made, notes()), status
+    return Comparison(title, first["device"], made, notes()), status
 
 
-def _run(folder: str, quiet: bool, **spec: Any) -> tuple[dict[str, Any] | None, int, str]:
-    """(what the process wrote down, its exit status, what it said to stderr if it is quiet)."""
-    given, out = os.path.join(folder, "spec.json"), os.path.join(folder, "out.json")
+def _run(folder: str, quiet: bool, given: dict[str, Any], way: str) -> dict[str, Any]:
+    """What the process wrote down, which may be nothing; its exit status; what it `said` to stderr, if it is quiet."""
+    spec, out = os.path.join(folder, "spec.json"), os.path.join(folder, f"{len(os.listdir(folder))}.json")
+    with open(spec, "w", encoding="utf-8") as f:
+        json.dump({**given, "way": way, "out": out}, f)
+    null = subprocess.DEVNULL
+    done = subprocess.run(
+        [sys.executable, "-m", "gpugrad.profile.child", spec],
+        stdin=null if quiet else None, stdout=null if quiet else None, stderr=subprocess.PIPE if quiet else None,
+    )  # fmt: skip
+    said = (done.stderr or b"").decode(errors="replace")
+    got: dict[str, Any] = {"found": None, "way": None}
     if os.path.exists(out):
-        os.remove(out)
-    with open(given, "w", encoding="utf-8") as f:
-        json.dump({**spec, "out": out}, f)
-    command = [sys.executable, "-m", "gpugrad.profile.child", given]
-    if quiet:
-        null = subprocess.DEVNULL
-        done = subprocess.run(command, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True, errors="replace")
-    else:
-        done = subprocess.run(command)
-    if not os.path.exists(out):
-        return None, done.returncode, done.stderr or ""
-    with open(out, encoding="utf-8") as f:
-        return json.load(f), done.returncode, done.stderr or ""
+        with open(out, encoding="utf-8") as f:
+            got = json.load(f)
+    return {**got, "status": done.returncode, "said": said}
 
 
-def _checked(got: dict[str, Any] | None, status: int, script: str, said: str = "") -> None:
-    """ScriptError unless the script as written did what is needed."""
-    name = os.path.basename(script)
-    if got is None:
-        how = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
+def _check(got: dict[str, Any], script: str) -> None:
+    """ScriptError unless the script as written came to a step and did not fail."""
+    name, status, found = os.path.basename(script), got["status"], got["found"]
+    if found is None:
+        raise ScriptError(f"{name} {_end(got)} before a step was measured", 128 - status if status < 0 else status or 1)
+    if got["way"] is not None and got["way"]["failed"]:
+        raise ScriptError(f"{name} failed after {found} steps: {got['way']['failed']}", status or 1)
+    if not found:
+        ended = f", and {_end(got)}" if status else ""
         raise ScriptError(
-            f"{name} {how} before a step was measured{_last_line(said)}", 128 - status if status < 0 else status or 1
-        )
-    failed = got["way"] is not None and got["way"]["failed"]
-    if failed:
-        raise ScriptError(f"{name} failed after {got['found']} steps: {failed}", status or 1)
-    if not got["found"]:
-        raise ScriptError(
-            f"{name} asked for no gradient{f', and ended with exit status {status}' if status else ''}: there was no "
-            "tape.gradient(...), backward() or gg.grad(...) to measure",
+            f"{name} asked for no gradient{ended}: there was no tape.gradient(...), backward() or gg.grad(...) to "
+            "measure",
             status or 1,
         )
 
 
-def _read(way: Way, got: dict[str, Any] | None, status: int, said: str, facts: list[str]) -> Way:
+def _way(got: dict[str, Any], name: str, given: dict[str, Any]) -> Way:
     """The way that a process has run."""
-    if got is None or got["way"] is None:
-        steps = f" after {got['found']} steps" if got else ""
-        way.failed = f"exit status {status}{steps}{_last_line(said)}"
-        return way
-    way = Way.from_dict(got["way"])
-    if way.failed is None:
-        way.gradients = told(facts, got["digest"])
+    if got["way"] is not None:
+        return Way.from_dict(got["way"])
+    way = planned(name, given["uses"], given["graphs"])
+    last = [line for line in got["said"].splitlines() if line.strip()][-1:]
+    way.failed = ": ".join([f"it {_end(got)} before the step that was to be recorded", *last])
     return way
 
 
-def _last_line(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip()]
-    return f": {lines[-1].strip()}" if lines else ""
+def _end(got: dict[str, Any]) -> str:
+    status = got["status"]
+    return f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"

@@ -39,7 +39,7 @@ class Digest:
 
     def walk(self, run: Callable[..., Any], *args: Any) -> Any:
         """A walk of which this takes note: the values of the sources, or of the leaves, and their gradients."""
-        targets, _, tape, sources, _, _ = args
+        targets, _, _, sources, _, _ = args
         leaves = _leaves(targets) if sources is None else []
         for x in [n.saved() for n in leaves] if sources is None else sources:
             _add(self.given, x)
