@@ -75,6 +75,7 @@ leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or o
 walks = Walks()
 # Who follows a whole program: opened(GradientTape); walk(run, *args) and update(run, *args), which answer run(*args).
 following: list[Any] = []
+post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
@@ -95,17 +96,25 @@ def followed(event: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
-    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not."""
+    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
+
+    A MemoryError of it gets a post-mortem.
+    """
 
     @wraps(walk)
     def call(*args: Any) -> Any:
-        if not arriving.by_node:
-            return walk(*args)
-        walks.stack.append({})
         try:
-            out = walk(*args)
-        finally:
-            arrived = walks.stack.pop()
+            if not arriving.by_node:
+                return walk(*args)
+            walks.stack.append({})
+            try:
+                out = walk(*args)
+            finally:
+                arrived = walks.stack.pop()
+        except MemoryError as e:
+            for tell in post_mortem:
+                tell(None, e)
+            raise
         for end, got in arrived.values():
             end(got)
         return out

@@ -3,7 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..ledger import Entry as Entry, Ledger as Ledger
 from .lines import lines as lines
+from .of import ledger as ledger
 
 if TYPE_CHECKING:
     from .comparing import compare as compare
