@@ -53,7 +53,7 @@ class Follower:
             return run(*args)
         targets, seeds, tape, sources, retain, lift = args
         own = None if tape is None else self._asked(tape)
-        self.before(tape, retain)
+        self.before(targets, tape)
         if tape is None:
             self.graphs += 1
             retain = True if self.way == PERSISTENT else lift if self.way == ONCE else retain
@@ -84,11 +84,8 @@ class Follower:
         return out
 
     # ------------------------------------------------------------------------------------ for subclasses
-    def before(self, tape: Any, retain: bool) -> None:
-        """A walk begins, through this recording or, with None, through the graph of tensors.
-
-        retain   whether the program, as it is written, will ask for more
-        """
+    def before(self, targets: Any, tape: Any) -> None:
+        """A walk begins, back from targets, through this recording or, with None, through the graph of tensors."""
 
     def after(self, update: bool) -> None:
         """A walk, or an update, is over."""

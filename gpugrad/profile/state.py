@@ -92,8 +92,8 @@ def _add(digest: Any, x: Any) -> None:
         digest.update(b"none")
 
 
-def _leaves(targets: Any) -> list[Node]:
-    """The leaves in which a walk back from the targets leaves gradients, oldest first."""
+def history(targets: Any) -> list[Node]:
+    """All nodes that the targets were computed from, the oldest first."""
     nodes = [t.node for t in targets if t.node is not None]
     seen = set(nodes)
     for n in nodes:  # grows
@@ -101,4 +101,9 @@ def _leaves(targets: Any) -> list[Node]:
             if e is not None and e not in seen:
                 seen.add(e)
                 nodes.append(e)
-    return sorted([n for n in nodes if n.op is None and n.grad is not DROP], key=lambda n: n.seq)
+    return sorted(nodes, key=lambda n: n.seq)
+
+
+def _leaves(targets: Any) -> list[Node]:
+    """The leaves in which a walk back from the targets leaves gradients, oldest first."""
+    return [n for n in history(targets) if n.op is None and n.grad is not DROP]

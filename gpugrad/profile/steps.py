@@ -7,12 +7,13 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from ..core import tick
 from .follow import Follower
 from .measure import measure
 from .memory import memory
 from .of import ledger
 from .report import Way
-from .state import Digest, settle
+from .state import Digest, history, settle
 
 
 class Enough(SystemExit):
@@ -25,9 +26,10 @@ class Steps(Follower):
     name    of the way; uses as in `Follower`
     last    the number of the step to record, from 0
     report  called once, after that step
-    A step is one walk or several, and the updates after them.  Without an optimizer every walk is a step of its own,
-    unless the tape, or the graph, is asked again.  The recording begins with the end of the step before and ends with
-    the first walk of the next, or with the program: then it is seen whether a tape outlives its step.
+    A step is one walk or several, and the updates after them.  A walk through what has been walked through before is
+    of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
+    begins with the end of the step before and ends with the first walk of the next, or with the program: then it is
+    seen whether a tape outlives its step.
     """
 
     def __init__(self, name: str | None, uses: dict[str, int], last: int, report: Callable[[], None]) -> None:
@@ -37,7 +39,8 @@ class Steps(Follower):
         self.digest: Any = Digest()
         self.around = self.digest.walk
         self._pending = False  # whether a walk of this step is over
-        self._kept: Any = None  # the recording, or True for the graph of tensors, that will be asked for more
+        self._tape: Any = None  # the recording that the last walk went through
+        self._age = 0  # of that walk
         self._updates = [False, False]  # whether there was one in this step, ever
         self._recording: Any = None  # (context manager, MemoryProfile)
         self.books: list[Any] = []
@@ -52,16 +55,21 @@ class Steps(Follower):
         self._recording = context, context.__enter__()
         self.start = lambda subject: self.books.append(ledger(subject))
 
-    def before(self, tape: Any, retain: bool) -> None:
+    def before(self, targets: Any, tape: Any) -> None:
         """A walk begins: of this step, or of the next."""
         if self.done > self.last:
             return
-        again = self._kept is not None and self._kept is (tape or True)
-        if self._pending and (self._updates[0] or not (self._updates[1] or again)):
+        if self._pending and (self._updates[0] or not self._updates[1]) and not self._again(targets, tape):
             self.over()
             if self.done > self.last:
                 raise Enough(0)
-        self._kept = (tape or True) if retain else None
+        self._tape, self._age = tape, tick()
+
+    def _again(self, targets: Any, tape: Any) -> bool:
+        """Whether a walk goes through what there was at the walk before."""
+        if tape is not None or self._tape is not None:
+            return tape is self._tape
+        return any(n.op is not None and n.seq < self._age for n in history(targets))
 
     def after(self, update: bool) -> None:
         """A walk, or an update, is over; the step may be, too."""
