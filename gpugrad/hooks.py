@@ -73,16 +73,15 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
+observers: list[Callable[[str], Callable[[], None]]] = []  # begin("backward" or "update") -> what is called at its end
+walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """`walk`, after which those are told who gather what arrives in it; after one that fails they are not."""
 
-    @wraps(walk)
-    def call(*args: Any) -> Any:
-        if not arriving.by_node:
-            return walk(*args)
+    def gather(*args: Any) -> Any:
         walks.stack.append({})
         try:
             out = walk(*args)
@@ -92,4 +91,20 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
             end(got)
         return out
 
+    @wraps(walk)
+    def call(*args: Any) -> Any:
+        if observers:
+            return observed("backward", gather, *args)
+        return gather(*args) if arriving.by_node else walk(*args)
+
     return call
+
+
+def observed(what: str, f: Callable[..., Any], *args: Any) -> Any:
+    """f(*args), of which the observers are told."""
+    ends = [begin(what) for begin in observers]
+    try:
+        return f(*args)
+    finally:
+        for end in ends:
+            end()
