@@ -58,6 +58,9 @@ class CupyLibrary(Library):
             return False
         return getrefcount(x.data.mem) == 2 and type(x.data.mem).__name__ in _OWNED
 
+    def block(self, x: Array) -> tuple[Any, int]:
+        return x.data.mem, x.data.mem.size  # the pool rounds up to 512
+
     def here(self, index: int) -> bool:
         return self._current() == index
 

@@ -73,36 +73,51 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
+post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
 observers: list[Callable[[str], Callable[[], None]]] = []  # begin("backward" or "update") -> what is called at its end
 walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
-    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not."""
+    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
 
-    def gather(*args: Any) -> Any:
-        walks.stack.append({})
+    A MemoryError of it gets a post-mortem.
+    """
+
+    @wraps(walk)
+    def call(*args: Any) -> Any:
+        ends = begun("backward") if observers else ()
         try:
-            out = walk(*args)
+            if not arriving.by_node:
+                return walk(*args)
+            walks.stack.append({})
+            try:
+                out = walk(*args)
+            finally:
+                arrived = walks.stack.pop()
+        except MemoryError as e:
+            for tell in post_mortem:
+                tell(None, e)
+            raise
         finally:
-            arrived = walks.stack.pop()
+            for end in ends:
+                end()
         for end, got in arrived.values():
             end(got)
         return out
 
-    @wraps(walk)
-    def call(*args: Any) -> Any:
-        if observers:
-            return observed("backward", gather, *args)
-        return gather(*args) if arriving.by_node else walk(*args)
-
     return call
+
+
+def begun(what: str) -> list[Callable[[], None]]:
+    """Tell the observers that this begins; answers what to call at its end."""
+    return [begin(what) for begin in observers]
 
 
 def observed(what: str, f: Callable[..., Any], *args: Any) -> Any:
     """f(*args), of which the observers are told."""
-    ends = [begin(what) for begin in observers]
+    ends = begun(what)
     try:
         return f(*args)
     finally:

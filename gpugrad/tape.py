@@ -12,10 +12,12 @@ import optree
 
 from .array import library, xp
 from .backprop import backprop
-from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .core import Tape, Tensor, identity, leaf, on, wrap
 from .dtypes import is_inexact
+from .exhausted import let_go
 from .explain import explain
 from .jacobian import batch_jacobian, jacobian
+from .ledger import Ledger, of_tapes
 from .ops.shape import broadcast_to
 from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
@@ -72,9 +74,11 @@ class GradientTape:
         enter(self._tape)
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
         if self._tape is not None:
             replace(self._tape)
+        if any(exc):
+            let_go(exc[1])
 
     def __del__(self) -> None:
         tape = getattr(self, "_tape", None)  # an error in __init__ leaves none
@@ -365,21 +369,14 @@ class GradientTape:
         return say(source) if isinstance(source, Tensor) else optree.tree_map(say, source, namespace="gpugrad")
 
     # ------------------------------------------------------------------------------------ memory
+    def memory(self) -> Ledger:
+        """What this tape keeps, each block of memory once: how large, for which op, and what releases it."""
+        tape = self._tape
+        return of_tapes([] if tape is None else [tape], [self._seen, self._log])
+
     def nbytes(self) -> int:
-        """Bytes of the distinct arrays that this tape keeps for its backward pass.  Views count as their base."""
-        return sum(saved_arrays(self._tape.live()).values()) if self._tape is not None else 0
-
-
-def saved_arrays(nodes: list[Any]) -> dict[int, int]:
-    """Bytes of each distinct memory block that `nodes` keep, by the id of the array that owns it."""
-    blocks: dict[int, int] = {}
-    for n in nodes:
-        for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
-            for a in v if type(v) is tuple else (v,):  # an index may be several arrays
-                if library(a) is not None:
-                    base = owner_of(a)
-                    blocks[id(base)] = base.nbytes
-    return blocks
+        """Bytes of the distinct blocks of memory that this tape keeps.  Views count as their base."""
+        return self.memory().nbytes
 
 
 def seed_for(t: Tensor, s: Any) -> Any:

@@ -1,3 +1,5 @@
 """Floor 7: what tapes and programs cost: which bytes are kept, by what, and when."""
 
+from ..ledger import Entry as Entry, Ledger as Ledger
 from .lines import lines as lines
+from .of import ledger as ledger
