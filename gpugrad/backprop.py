@@ -13,7 +13,7 @@ from typing import Any
 
 from .array import device_of, library, xp
 from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited, followed, gathering, leaving, suspecting
+from .hooks import arriving, deposited, gathering, leaving, suspecting, walking
 from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
@@ -38,7 +38,6 @@ def alive(n: Node) -> Node:
     return n
 
 
-@followed("walk")
 @gathering
 def backprop(
     targets: Sequence[Tensor],
@@ -85,6 +84,8 @@ def backprop(
     sweep, tidy = tape is not None and not retain, tape is None and not retain
     direct = wanted is None and tape is None  # whether a product may add to the `.grad` of a leaf itself
     uses: Counter[Node] | None = None
+    for watch in walking:
+        watch(order)
     while order:
         n = order.pop()
         g = grads.pop(n, None)

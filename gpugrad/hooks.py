@@ -73,36 +73,20 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
-# Who follows a whole program: opened(GradientTape); walk(run, *args) and update(run, *args), which answer run(*args).
-following: list[Any] = []
+opening: list[Callable[[Any], None]] = []  # told of each GradientTape that is made
 post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
+observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
+walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
-
-
-def followed(event: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator: those who follow the program run the function, by their method of this name."""
-
-    def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(f)
-        def call(*args: Any) -> Any:
-            run = f
-            for who in following:
-                run = partial(getattr(who, event), run)
-            return run(*args)
-
-        return call
-
-    return decorate
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
 
-    A MemoryError of it gets a post-mortem.
+    Observers may run it in their way.  A MemoryError of it gets a post-mortem.
     """
 
-    @wraps(walk)
-    def call(*args: Any) -> Any:
+    def gather(*args: Any) -> Any:
         try:
             if not arriving.by_node:
                 return walk(*args)
@@ -119,4 +103,15 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
             end(got)
         return out
 
+    @wraps(walk)
+    def call(*args: Any) -> Any:
+        return observed("backward", gather, *args) if observers else gather(*args)
+
     return call
+
+
+def observed(what: str, run: Callable[..., Any], *args: Any) -> Any:
+    """run(*args), by way of the observers, who may give it other arguments."""
+    for observe in observers:
+        run = partial(observe, what, run)
+    return run(*args)

@@ -21,6 +21,7 @@ AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
+recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
 packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
 
 
@@ -198,6 +199,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
                 compact(tape)
+    for tell in recorded:
+        tell(t.node)  # type: ignore[arg-type]
     if logs:
         follow(t, op.name, heads, landed, now)
     return t

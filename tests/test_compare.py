@@ -190,7 +190,7 @@ def test_errors_are_the_users_and_nothing_stays_on():
         gg.profile.compare(step, ways=["fast"])
     with pytest.raises(ValueError, match="at least 1, not 0"):
         gg.profile.compare(step, runs=0)
-    assert hooks.following == []
+    assert hooks.observers == hooks.opening == []
     tape = gg.GradientTape(persistent=True)
     assert tape._persistent and tape._uses is None
 
@@ -207,7 +207,7 @@ def test_an_error_in_one_way_leaves_the_others():
     asked, _ = asked_twice()
     ways = by_name(gg.profile.compare(step, ways=["persistent"], runs=2))
     assert ways["as written"].failed is None and ways["persistent"].failed == "OSError: disk full"
-    assert hooks.following == []
+    assert hooks.observers == hooks.opening == []
 
 
 def test_what_is_recorded_inside_a_walk_is_left_alone():

@@ -8,7 +8,7 @@ from os.path import basename
 from typing import Any
 from weakref import ref
 
-from ..hooks import following
+from ..hooks import observers, opening
 from ..origin import Place, find
 
 PERSISTENT, ONCE, USES = "persistent", "not persistent", "uses"
@@ -47,8 +47,15 @@ class Follower:
             n = None if self.way == PERSISTENT else 1 if self.way == ONCE else max(1, self.wanted.get(line, 1))
             tape._persistent, tape._uses = n is None, n
 
-    def walk(self, run: Callable[..., Any], *args: Any) -> Any:
-        """The engine walks back."""
+    def observe(self, what: str, run: Callable[..., Any], *args: Any) -> Any:
+        """The engine walks back, or an optimizer takes a step."""
+        if what == "backward":
+            return self._walk(run, *args)
+        out = run(*args)
+        self.after(True)
+        return out
+
+    def _walk(self, run: Callable[..., Any], *args: Any) -> Any:
         if self._inside:
             return run(*args)
         targets, seeds, tape, sources, retain, lift = args
@@ -77,12 +84,6 @@ class Follower:
                 return own
         return None
 
-    def update(self, run: Callable[..., Any], *args: Any) -> Any:
-        """An optimizer takes a step."""
-        out = run(*args)
-        self.after(True)
-        return out
-
     # ------------------------------------------------------------------------------------ for subclasses
     def before(self, targets: Any, tape: Any) -> None:
         """A walk begins, back from targets, through this recording or, with None, through the graph of tensors."""
@@ -94,8 +95,10 @@ class Follower:
 @contextmanager
 def followed_by(follower: Follower) -> Iterator[None]:
     """The programs of this process are followed inside."""
-    following.append(follower)
+    opening.append(follower.opened)
+    observers.append(follower.observe)
     try:
         yield
     finally:
-        following.remove(follower)
+        observers.remove(follower.observe)
+        opening.remove(follower.opened)
