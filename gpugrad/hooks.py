@@ -111,7 +111,7 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def observed(what: str, run: Callable[..., Any], *args: Any) -> Any:
-    """run(*args), by way of the observers, who may give it other arguments."""
-    for observe in observers:
+    """run(*args), by way of the observers, the first of them outermost, who may give it other arguments."""
+    for observe in reversed(observers):
         run = partial(observe, what, run)
     return run(*args)

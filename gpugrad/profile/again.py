@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from ..custom import recompute_grad
@@ -42,7 +43,9 @@ def layers_again() -> Iterator[set[str]]:
             if depth != 2:
                 return plain(self, *args, **kw)
             found.add(outer)
-            return recompute_grad(lambda *a, **k: plain(self, *a, **k))(*args, **kw)
+            run = partial(plain, self)
+            run.__name__ = type(self).__name__  # type: ignore[attr-defined]
+            return recompute_grad(run)(*args, **kw)
         finally:
             depth -= 1
 

@@ -84,7 +84,7 @@ def _run(way: Way, name: str, f: Any, args: Any, uses: Any, parts: Any, runs: in
         gc.collect()
         recorded = follower()
         recorded.start = lambda subject: books.append(ledger(subject))
-        with memory() as m, running(recorded, way, parts):
+        with running(recorded, way, parts), memory() as m:
             f(*args)
         for _ in range(runs):
             restore()

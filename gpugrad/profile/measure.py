@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .report import Cell, Line, Way
+from .report import Cell, Line, Way, size
 
 SAMPLES, CELLS = 400, 48  # moments and parts that a report has of a way
 ORDINAL = {1: "first", 2: "second", 3: "third"}
@@ -18,17 +18,26 @@ def measure(way: Way, m: Any, ledger: Any) -> None:
     start = next(p.start for p in m.phases if p.name == "backward")
     way.saved = int(m.saved_at(start))
     way.peak, way.peak_at = int(m.peak), float(m.peak_at)
-    way.phases = [[p.name, float(p.start), float(p.end)] for p in m.phases]
+    way.phases = outermost([[p.name, float(p.start), float(p.end)] for p in m.phases])
     way.peak_phase = phase_at(way, way.peak_at)
     way.ledger = ledger.to_dict()
-    moments, total = (np.asarray(a) for a in m.timeline())
+    moments, total = last_of_each(*m.timeline())
     way.duration = float(max([*moments[-1:], *[p[2] for p in way.phases], way.peak_at], default=0.0))
     kept = [b for b in m.blocks if b.kind == "saved" and b.born <= start and (b.died is None or b.died > start)]
-    way.freed = freed(way, [b.died for b in kept])
+    way.freed = freed(way.phases, [(b.died, b.nbytes) for b in kept])
     picked = sample(moments, total)
     way.times = moments[picked].tolist()
     way.cells = cells(m.blocks, moments[picked], total[picked])
-    way.lines = lines(m.blocks, kept, way.peak_at, {e.line: e.source for e in ledger.entries if e.line})
+    way.lines = lines(m.blocks, kept, way.peak_at)
+
+
+def outermost(phases: list[list[Any]]) -> list[list[Any]]:
+    """The phases that are not inside one before: what computes something again walks back inside a walk."""
+    out: list[list[Any]] = []
+    for p in sorted(phases, key=lambda p: (p[1], -p[2])):
+        if not any(a <= p[1] and p[2] <= b for _, a, b in out):
+            out.append(p)
+    return out
 
 
 def phase_at(way: Way, t: float) -> str:
@@ -37,18 +46,25 @@ def phase_at(way: Way, t: float) -> str:
     return inside[-1] if inside else "between"
 
 
-def freed(way: Way, deaths: list[float | None]) -> str:
-    """When the last of what was saved was freed, in words."""
-    if not deaths:
-        return "-"
-    if any(t is None for t in deaths):
-        return "later than this step"
-    last = max(t for t in deaths if t is not None)
-    walks = [(start, end) for name, start, end in way.phases if name == "backward"]
-    for i, (start, end) in enumerate(walks, 1):
-        if start <= last <= end:
-            return f"during the {ORDINAL.get(i, f'{i}th')} gradient" if len(walks) > 1 else "during the gradient"
-    return f"after the gradients, in {phase}" if (phase := phase_at(way, last)) != "between" else "after the gradients"
+def freed(phases: list[list[Any]], deaths: list[tuple[float | None, int]]) -> str:
+    """When what was saved was freed, in words, from (when, bytes) of its blocks; None: not in this step."""
+    walks = [(start, end) for name, start, end in phases if name == "backward"]
+    parts: dict[int, int] = defaultdict(int)  # number of the gradient, or after all of them, or never
+    for t, nbytes in deaths:
+        after, never = len(walks), len(walks) + 1
+        inside = (i for i, (start, end) in enumerate(walks) if t is not None and t <= end)
+        parts[never if t is None else next(inside, after)] += nbytes
+    word = lambda i: f"in the {ORDINAL.get(i + 1, f'{i + 1}th')} gradient" if len(walks) > 1 else "in the gradient"
+    words = [*map(word, range(len(walks))), "after the gradients" if len(walks) > 1 else "after the gradient", "later"]
+    found = [(words[i], parts[i]) for i in sorted(parts) if parts[i] > 0.005 * sum(parts.values())]
+    return found[0][0] if len(found) == 1 else ", ".join([f"{size(n)} {when}" for when, n in found]) or "-"
+
+
+def last_of_each(moments: Any, total: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A timeline with each moment once: with what was there after it."""
+    moments, total = np.asarray(moments), np.asarray(total)
+    last = np.flatnonzero(np.diff(moments, append=np.inf))
+    return moments[last], total[last]
 
 
 def sample(moments: np.ndarray, total: np.ndarray) -> np.ndarray:
@@ -66,7 +82,7 @@ def cells(blocks: list[Any], times: np.ndarray, total: np.ndarray) -> list[Cell]
     """What was alive at `times`, by op, line and kind; what is small, and what no block is listed for, as "rest"."""
     groups: dict[tuple, list[Any]] = defaultdict(list)
     for b in blocks:
-        groups[b.op or "rest", b.line, b.kind].append(b)
+        groups["before the step" if b.phase == "before" else b.op or "rest", b.line, b.kind].append(b)
     parts = {key: alive(group, times) for key, group in groups.items()}
     out = []
     for key in sorted(parts, key=lambda k: -int(parts[k].max(initial=0)))[:CELLS]:
@@ -86,7 +102,7 @@ def alive(blocks: list[Any], times: np.ndarray) -> np.ndarray:
     return out
 
 
-def lines(blocks: list[Any], kept: list[Any], peak_at: float, texts: dict[str, str]) -> list[Line]:
+def lines(blocks: list[Any], kept: list[Any], peak_at: float) -> list[Line]:
     """What each line of the program keeps, most first."""
     saved, peak, ops = defaultdict(int), defaultdict(int), defaultdict(dict)
     for b in kept:
@@ -97,7 +113,8 @@ def lines(blocks: list[Any], kept: list[Any], peak_at: float, texts: dict[str, s
             peak[b.line] += b.nbytes
             ops[b.line][b.op] = None
     found = sorted({n for n in ops if n is not None}, key=lambda n: (-saved[n], -peak[n]))
-    return [Line(n, texts.get(n, ""), saved[n], peak[n], [o for o in ops[n] if o]) for n in found]
+    texts = {b.line: b.source or "" for b in blocks}
+    return [Line(n, texts[n], saved[n], peak[n], [o for o in ops[n] if o]) for n in found]
 
 
 def notes() -> list[str]:

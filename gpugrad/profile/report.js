@@ -113,7 +113,7 @@ function bands(by) {
   const made = running.map((w) => {
     const sums = new Map();
     for (const c of w.cells) {
-      const name = c[by] || "no line";
+      const name = c[by] || c.op;
       if (!sums.has(name)) sums.set(name, [name, w.times.map(() => 0), []]);
       const [, sum, cells] = sums.get(name);
       c.bytes.forEach((b, i) => { sum[i] += b; });

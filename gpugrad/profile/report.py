@@ -170,7 +170,7 @@ def findings(c: Comparison) -> list[str]:
     better = [w for w in c.ways[1:] if w.failed is None and w.peak < 0.99 * first.peak]
     for w in sorted(better, key=lambda w: w.peak):
         time = w.seconds / first.seconds if first.seconds else 1.0
-        slower = f", {time:.2g} times the time" if time > 1.1 else ""
+        slower = f", {time:.2g} times the time" if time > 1.25 else ""
         out.append(
             f"{w.how} takes {size(first.peak - w.peak)} off the peak: {size(w.peak)} in the place of "
             f"{size(first.peak)}{slower}."

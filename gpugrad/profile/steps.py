@@ -53,6 +53,7 @@ class Steps(Follower):
             self._recording[0].__exit__(None, None, None)
         context = memory()
         self._recording = context, context.__enter__()
+        self.books = []
         self.start = lambda subject: self.books.append(ledger(subject))
 
     def before(self, targets: Any, tape: Any) -> None:
