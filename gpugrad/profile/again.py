@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -55,29 +55,27 @@ def layers_again() -> Iterator[set[str]]:
 
 @contextmanager
 def these_again(parts: Iterable[Any]) -> Iterator[set[str]]:
-    """These modules, and functions of modules of the program, are computed again.  Answers their names.
-
-    TypeError for what is neither, and for a function that is not found under its name.
-    """
+    """These modules and functions are computed again.  Answers their names.  TypeError as `home`."""
     names: set[str] = set()
     with ExitStack() as stack:
         for part in parts:
-            if isinstance(part, Module):
-                stack.enter_context(swapped(part, "forward", recompute_grad(part.forward)))
-                names.add(type(part).__name__)
-            else:
-                owner, name = _home(part)
-                stack.enter_context(swapped(owner, name, recompute_grad(part)))
-                names.add(name)
+            owner, name = home(part)
+            stack.enter_context(swapped(owner, name, recompute_grad(getattr(owner, name))))
+            names.add(type(part).__name__ if owner is part else name)
         yield names
 
 
-def _home(f: Any) -> tuple[Any, str]:
-    """(the module that a function was defined in, its name there)."""
-    name, home = getattr(f, "__qualname__", None), sys.modules.get(getattr(f, "__module__", ""))
-    if isinstance(f, Callable) and name is not None and getattr(home, name, None) is f:
-        return home, name
+def home(part: Any) -> tuple[Any, str]:
+    """Where a program finds what is computed again: (a gg.nn.Module, "forward"), (a function's file, its name).
+
+    TypeError for anything else, and for a function that is not found there.
+    """
+    if isinstance(part, Module):
+        return part, "forward"
+    name, file = getattr(part, "__qualname__", None), sys.modules.get(getattr(part, "__module__", ""))
+    if callable(part) and name is not None and getattr(file, name, None) is part:
+        return file, name
     raise TypeError(
-        f"recompute takes modules (gg.nn.Module) and functions defined by `def` in a file, not {f!r:.60}; write "
-        "gg.recompute_grad(f) into the program yourself and compare the two"
+        f"recompute takes modules (gg.nn.Module) and functions defined by `def` in a file, not {part!r:.60}; write "
+        "gg.checkpoint(f) into the program yourself and compare the two"
     )

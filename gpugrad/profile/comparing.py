@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from ..array import default_device
+from .again import home
 from .follow import Follower
 from .measure import measure, notes
 from .memory import memory
@@ -37,11 +38,14 @@ def compare(
     f runs 2 + runs times each way, one after the other in this process.  Before each time the variables that have
     gradients, their gradients and this thread's generator are put back to where they were after the first run, so that
     the gradients of all ways can be compared bit by bit; an optimizer's moments are not put back.
-    What f raises as it is written is raised.  ValueError if it asks for no gradient, for an unknown way, for no runs.
+    What f raises as it is written is raised.  ValueError if it asks for no gradient, for an unknown way, for no runs;
+    TypeError for what cannot be computed again.
     """
     if runs < 1:
         raise ValueError(f"compare: runs is at least 1, not {runs!r}")
-    names = chosen(ways)
+    names, parts = chosen(ways), None if recompute is None else list(recompute)
+    for part in parts or ():
+        home(part)
     first, leaves = Follower(), Leaves()
     first.around = leaves.walk
     with running(first, Way(AS_WRITTEN)):
@@ -57,7 +61,7 @@ def compare(
         for name in names:
             way = planned(name, first.uses, first.graphs)
             if way.failed is None:
-                given = _run(way, name, f, args, first.uses, recompute, runs, restore)
+                given = _run(way, name, f, args, first.uses, parts, runs, restore)
                 if facts is not None and given is not None:
                     way.gradients = told(facts, given)
                 facts = facts or given

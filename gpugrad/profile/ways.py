@@ -64,4 +64,4 @@ def running(follower: Follower, way: Way, parts: Iterable[Any] | None = None) ->
         if not found:
             way.failed = "no module was called that calls others, which could be computed again"
         what = "the layers of " if parts is None else ""
-        way.how = f"gg.recompute_grad around {what}{', '.join(sorted(found))}"
+        way.how = f"gg.checkpoint around {what}{', '.join(sorted(found))}"
