@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..ledger import Entry as Entry, Ledger as Ledger
+from .blocks import Block as Block, Phase as Phase
 from .lines import lines as lines
+from .memory import memory as memory
 from .of import ledger as ledger
 
 if TYPE_CHECKING:

@@ -44,13 +44,21 @@ class Walks:
         return known[len(order)] if len(order) < len(known) else ("backward", None)
 
 
-def asker(walks: Walks, depth: int) -> tuple[str | None, Place | None, int]:
+def asker(walks: Walks) -> tuple[str | None, Place | None, int]:
     """(the innermost op or "mul backward", the line of the program, a number of the op's call while it runs).
 
     Of a walk it is the line that recorded the op, where that is remembered.  Outside ops it is the function of gpugrad
     that the program called, or None.
     """
-    return _asker(walks, sys._getframe(depth), get_ident())
+    return _asker(walks, _program(), get_ident())
+
+
+def _program() -> Any:
+    """The innermost frame that is not of this package."""
+    frame: Any = sys._getframe(2)
+    while frame.f_globals["__name__"].startswith(__package__):
+        frame = frame.f_back
+    return frame
 
 
 def _asker(walks: Walks, frame: Any, thread: int) -> tuple[str | None, Place | None, int]:
@@ -90,9 +98,9 @@ def is_op(code: Any) -> bool:
     return code.co_filename == _PATHS and "self" in code.co_freevars and code.co_name[0] != "<"
 
 
-def innermost(depth: int) -> int:
+def innermost() -> int:
     """The number of the call of the innermost op that runs; 0."""
-    frame: Any = sys._getframe(depth)
+    frame = _program()
     while frame is not None and between(frame):
         if is_op(frame.f_code):
             return id(frame)

@@ -1,9 +1,9 @@
 """Floor 7: every allocation of an array by NumPy, as it happens, in all threads.
 
-NumPy asks a handler for the memory of arrays (NEP 49).  While somebody watches, the functions of its default handler are
-ours, which call NumPy's.  So blocks are what they always are, those that outlive the watching are freed by NumPy, and
-frees of older blocks are seen.  Not seen: what C code takes for itself (BLAS, LAPACK, sorting), Python's objects, memory
-that arrays borrow (`np.frombuffer`, `np.memmap`), and arrays made under somebody else's handler.
+NumPy asks a handler for the memory of arrays (NEP 49).  While somebody watches, the functions of its default handler
+are ours, which call NumPy's.  So blocks are what they always are, those that outlive the watching are freed by NumPy,
+and frees of older blocks are seen.  Not seen: what C code takes for itself (BLAS, LAPACK, sorting), Python's objects,
+memory that arrays borrow (`np.frombuffer`, `np.memmap`), and arrays made under somebody else's handler.
 
 Ours must answer, whatever happens to Python code:
 - `free` may be called while an exception is on its way, which a function of ctypes would lose.  `PySequence_DelSlice`
@@ -23,7 +23,7 @@ from functools import cache
 from threading import current_thread, main_thread
 from typing import Any
 
-from numpy._core import _multiarray_umath
+from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
 _DEFAULT = 306  # PyDataMem_DefaultHandler's place in NumPy's table of C functions; part of its ABI
 _ROOM = 16  # levels of recursion that a watcher may need
@@ -46,10 +46,9 @@ class _Handler(ctypes.Structure):
     )
 
 
-# born(address, bytes), and died(address, bytes if known), before the address is used again
+# Raises nothing: born(address, bytes), and died(address, bytes if known), before the address is used again
 Watcher = tuple[Callable[[int, int], None], Callable[[int, int | None], None]]
 watchers: list[Watcher] = []
-missed: list[Exception] = []  # errors of watchers
 _handlers: dict[Any, Any] = {}  # of signals, which wait
 
 
@@ -153,10 +152,7 @@ def _born(address: int | None, nbytes: int) -> int | None:
 
 def _tell(which: int, address: int, nbytes: int | None) -> None:
     for watcher in watchers:
-        try:
-            watcher[which](address, nbytes)  # type: ignore[arg-type]
-        except Exception as e:
-            missed.append(e)
+        watcher[which](address, nbytes)  # type: ignore[arg-type]
 
 
 def _room(levels: int) -> bool:
