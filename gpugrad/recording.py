@@ -22,6 +22,7 @@ INFERENCE = Tape(silent=True)  # open under inference_mode; what has been comput
 MANY = 1 << 16  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
+recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
 # A silent tape, and what packs the values saved under it: f(array, class, the node that made it; True: the op itself).
 packing: dict[Tape, Callable[[Any, type[Tensor], Any], Any]] = {}
 
@@ -206,6 +207,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
                 compact(tape)
+    for tell in recorded:
+        tell(t.node)  # type: ignore[arg-type]
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
