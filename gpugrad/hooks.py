@@ -73,23 +73,37 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
+remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
-    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not."""
+    """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
+
+    What was made again for it is cleared in any case.
+    """
 
     @wraps(walk)
     def call(*args: Any) -> Any:
         if not arriving.by_node:
-            return walk(*args)
+            try:
+                return walk(*args)
+            finally:
+                if remade:
+                    _clear()
         walks.stack.append({})
         try:
             out = walk(*args)
         finally:
             arrived = walks.stack.pop()
+            _clear()
         for end, got in arrived.values():
             end(got)
         return out
 
     return call
+
+
+def _clear() -> None:
+    while remade:
+        remade.pop().clear()

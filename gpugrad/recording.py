@@ -12,15 +12,14 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, NamedTuple
 from weakref import ref
 
-from .array import library
-from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on
+from .core import Node, Tape, Tensor, compact, leaf, make_node, on
 from .dtypes import is_inexact
 from .origin import INTEGER, Followed, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
-packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
+packing: dict[Tape, Callable[..., tuple]] = {}  # a silent tape, and what packs what is saved under it, as `record` asks
 
 
 class Change(NamedTuple):
@@ -183,7 +182,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
+        saved = pack(saved, op, values, heads, kind)
     edges = tuple(live)
     make = Followed if logs else Node
     for tape in landed:

@@ -23,6 +23,7 @@ class Op:
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     The last `outs` names are those of several outputs.
+    `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
@@ -33,6 +34,7 @@ class Op:
         "args",
         "asks",
         "fused",
+        "host",
         "joint",
         "name",
         "names",
@@ -40,6 +42,7 @@ class Op:
         "outs",
         "quick",
         "rules",
+        "run",
         "saves",
         "static",
         "whole",
@@ -58,6 +61,8 @@ class Op:
         outs: tuple[str, ...] = (),
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
+        self.host: Callable[..., Any] | None = None
+        self.run: Callable[..., Any] | None = None
         self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)
         if pull:
             rules = dict.fromkeys(args, pull)

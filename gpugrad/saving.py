@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .array import Device
+from .array import Device, library
 from .autograd import no_grad
-from .core import Parcel, Tape, Tensor, raw, wrap
+from .core import Packed, Parcel, Tape, Tensor, raw, wrap
 from .ops.casting import view
 from .recording import active, enter, packing, replace
 from .tensor import to
@@ -26,15 +26,18 @@ class saved_tensors_hooks:
 
     def __enter__(self) -> None:
         tape = Tape(silent=True)
-        packing[tape] = self._parcel
+        packing[tape] = self._packed
         enter(tape)
 
     def __exit__(self, *exc: object) -> None:
         for tape in reversed(active().open):  # its own of this thread, wherever that is
-            if packing.get(tape) == self._parcel:
+            if packing.get(tape) == self._packed:
                 replace(tape)
                 del packing[tape]
                 return
+
+    def _packed(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
+        return Packed([v if library(v) is None else self._parcel(v, kind) for v in saved])
 
     def _parcel(self, array: Any, kind: type[Tensor]) -> Parcel:
         with no_grad():
