@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
 
@@ -67,10 +67,16 @@ class Trace:
         t.free, t.fixed, t.written = self.free - self.outputs, set(self.fixed), set(self.written)
         return t
 
-    def kept(self, value: int, keep: set[int]) -> bool:
-        """Whether the value is there when the ops are walked back, if the blocks in `keep` are."""
-        b, m = self.blocks[value], self.makers[value]
-        return b in keep or b in self.free or b in self.fixed or m < 0 or self.steps[m].seconds == inf
+    def there(self, keep: set[int]) -> list[bool]:
+        """Of each value, whether it is there when the ops are walked back, if the blocks in `keep` are."""
+        keep = keep | self.free | self.fixed
+        cannot = self.cannot
+        return [b in keep or m < 0 or m in cannot for b, m in zip(self.blocks, self.makers)]
+
+    @property
+    def cannot(self) -> set[int]:
+        """The steps that cannot be run again."""
+        return {i for i, s in enumerate(self.steps) if s.seconds == inf}
 
     def size(self, blocks: Iterable[int]) -> int:
         """Bytes of the blocks that do not live anyway."""
@@ -96,7 +102,7 @@ class Outcome(NamedTuple):
 
 def outcome(trace: Trace, keep: set[int]) -> Outcome:
     """What comes of keeping the blocks in `keep`, and what cannot be made again."""
-    steps, makers, blocks = trace.steps, trace.makers, trace.blocks
+    steps, makers, blocks, there = trace.steps, trace.makers, trace.blocks, trace.there(keep)
     when: dict[int, int] = {}  # of each step that is run again: in whose pullback, first
     until: dict[int, int] = {}
     life: dict[int, int] = {}  # of the same: the last node that can still ask for it
@@ -105,7 +111,7 @@ def outcome(trace: Trace, keep: set[int]) -> Outcome:
     for i in range(len(steps) - 1, -1, -1):  # consumers come before what they consume
         step = steps[i]
         for _, v in step.saved:
-            if trace.kept(v, keep):
+            if there[v]:
                 last[blocks[v]] = i
             else:
                 m = makers[v]
@@ -116,7 +122,7 @@ def outcome(trace: Trace, keep: set[int]) -> Outcome:
         if i not in when:
             continue
         for v in step.inputs:
-            if trace.kept(v, keep):
+            if there[v]:
                 last[blocks[v]] = min(last.get(blocks[v], life[i]), life[i])
             else:
                 m, at = makers[v], when[i]
@@ -126,12 +132,12 @@ def outcome(trace: Trace, keep: set[int]) -> Outcome:
                 until[m] = min(until.get(m, at), at)
                 life[m] = min(life.get(m, life[i]), life[i])
     saved, seconds = trace.size(last), sum([steps[i].seconds for i in when])
-    return Outcome(saved, _peak(trace, keep, when, until, last, roots, saved), seconds, until, set(last))
+    return Outcome(saved, _peak(trace, there, when, until, last, roots, saved), seconds, until, set(last))
 
 
 def _peak(
     trace: Trace,
-    keep: set[int],
+    there: list[bool],
     when: dict[int, int],
     until: dict[int, int],
     last: dict[int, int],
@@ -152,7 +158,7 @@ def _peak(
     peak = alive
     for at in sorted({*starts, *ends, *until.values()}, reverse=True):
         again = starts.get(at, ())
-        reads = {i: [trace.makers[v] for v in trace.steps[i].inputs if not trace.kept(v, keep)] for i in again}
+        reads = {i: [trace.makers[v] for v in trace.steps[i].inputs if not there[v]] for i in again}
         left = Counter([m for i in again for m in reads[i]])
         for i in again:
             alive += made[i]
@@ -167,29 +173,41 @@ def _peak(
 
 
 def choose(trace: Trace, bound: float) -> tuple[set[int], Outcome]:
-    """(the blocks to keep, what comes of it), with at most `bound` bytes kept; more, if fewer are not possible."""
+    """(the blocks to keep, what comes of it), with at most `bound` bytes kept; more, if that is the least found.
+
+    Of the ways tried the one with the least product of seconds and peak.
+    """
     keep = {trace.blocks[v] for s in trace.steps for _, v in s.saved}
     now = outcome(trace, keep)
+    if now.saved <= bound:
+        return keep, now
+    fast = _given_up(trace, bound, keep, now, False)
+    ways = [_given_up(trace, bound, keep, now, True), fast, _given_up(trace, 0, *fast, False)]
+    if all([done.saved > bound for _, done in ways]):
+        return min(ways, key=lambda way: way[1].saved)
+    ways = [_spent(trace, bound, *way) for way in ways if way[1].saved <= bound]
+    return min(ways, key=lambda way: (way[1].seconds + _INSTANT) * way[1].peak)
+
+
+def _given_up(trace: Trace, bound: float, keep: set[int], now: Outcome, peaks: bool) -> tuple[set[int], Outcome]:
+    """`keep` without the blocks that free most bytes a second, until `bound` is kept or none frees any."""
 
     def worth(b: int) -> tuple[float, Outcome]:
         then = outcome(trace, keep - {b})
         freed = now.saved - then.saved
         if freed <= 0:
             return 0.0, then
-        return max(freed + now.peak - then.peak, 1) / (then.seconds - now.seconds + _INSTANT), then
+        return max(freed + peaks * (now.peak - then.peak), 1) / (then.seconds - now.seconds + _INSTANT), then
 
-    heap = [(-inf, b) for b in keep if trace.size([b])] if now.saved > bound else []
-    heapify(heap)
+    heap = [(-inf, b) for b in sorted(keep) if trace.size([b])]
     while now.saved > bound and heap:
         b = heappop(heap)[1]
         value, then = worth(b)
-        if not value:
-            continue
-        if heap and value < -heap[0][0]:
+        if value and heap and value < -heap[0][0]:  # by now another may be better
             heappush(heap, (-value, b))
-            continue
-        keep, now = keep - {b}, then
-    return _spent(trace, bound, keep, now)
+        elif value:
+            keep, now = keep - {b}, then
+    return keep, now
 
 
 def _spent(trace: Trace, bound: float, keep: set[int], now: Outcome) -> tuple[set[int], Outcome]:

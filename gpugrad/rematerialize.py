@@ -48,7 +48,7 @@ class Plan:
         self.trace, self.bound, self.until = trace, bound, done.until
         self.before = trace.size({trace.blocks[v] for s in steps for _, v in s.saved})
         self.saved, self.peak, self.seconds = done.saved, done.peak, done.seconds
-        kept = [trace.kept(v, keep) for v in range(len(makers))]
+        kept = trace.there(keep)
         self.rows = _rows(trace, kept, done.used)
         part = lambda v: (makers[v], steps[makers[v]].outs.index(v))
         # Of each step, what to put in the place of saved values, and of inputs: (position, step, which of its outputs).
@@ -138,14 +138,15 @@ class _Call:
             return saved
         ours = type(op) is Op
         inputs, static, outs = _given(op, values) if ours else ((), {}, [])
-        arrays = [a for a in (*inputs, *nested(static), *(() if ours else values)) if library(a) is not None]
+        given = [*zip(inputs, heads), *[(a, None) for a in (nested(static) if ours else values)]]
+        given = [(a, h) for a, h in given if library(a) is not None]
         i, first = len(self.keys), self.values
-        numbers = self._numbers(arrays, heads)
+        numbers = tuple([self._number(a, h) for a, h in given])
         like = [(o.shape, o.dtype) for o in outs if library(o) is not None]
         self.keys.append((op if ours else op.name, *numbers, *[v is None for v in saved], *like))
         if self.plan is not None and (i >= len(self.plan.trace.steps) or self.plan.trace.steps[i].key != self.keys[i]):
             self._part(first)
-            numbers = self._numbers(arrays, heads)
+            numbers = tuple([self._number(a, h) for a, h in given])
         made = tuple([self._new(o, i) for o in outs])
         if self.trace is not None:
             self.trace.steps.append(self._step(self.trace, saved, op, values, numbers, made))
@@ -186,18 +187,14 @@ class _Call:
                 self.owners[id(owner)] = _hold(owner), trace.blocks[number]
 
     # ------------------------------------------------------------------------------------ arrays and their numbers
-    def _numbers(self, arrays: list[Any], heads: Any) -> tuple[int, ...]:
-        leaves = [None if h is None or h.op is not None else h for h in heads] + [None] * len(arrays)
-        return tuple([self._number(a, leaf) for a, leaf in zip(arrays, leaves)])
-
-    def _number(self, a: Any, leaf: Any) -> int:
+    def _number(self, a: Any, head: Any = None) -> int:
         found = self.known.get(id(a))
         if found is not None and found[0]() is a:
             return found[1]
         n = self._new(a, -1)
         if self.trace is not None:
             b = self.trace.blocks[n]
-            if leaf is not None or id(owner_of(a)) in self.given:
+            if (head is not None and head.op is None) or id(owner_of(a)) in self.given:
                 self.trace.free.add(b)
             else:
                 self.strange += [(_hold(a), b), (_hold(owner_of(a)), b)]
@@ -228,23 +225,22 @@ class _Call:
         self._look(trace)
         place = find(Place(), 4)
         line = f"{place.file.rpartition('/')[2]}:{place.line}"
-        number = lambda a: self._number(a, None)
         if type(op) is not Op:
             trace.fixed |= {trace.blocks[n] for n in numbers}  # its pullback is a closure: it may hold them, too
             return Step(self.keys[-1], op.name, line, numbers, (), (), (), inf)
         for v in saved:
             for a in v if type(v) is tuple else ():
                 if library(a) is not None:
-                    trace.fixed.add(trace.blocks[number(a)])
+                    trace.fixed.add(trace.blocks[self._number(a)])
         inputs, static, outs = _given(op, values)
         return Step(
             self.keys[-1],
             op.name,
             line,
             numbers,
-            tuple([(j, number(a)) for j, a in enumerate(inputs) if library(a) is not None]),
+            tuple([(j, self._number(a)) for j, a in enumerate(inputs) if library(a) is not None]),
             made,
-            tuple([(j, number(a)) for j, a in enumerate(saved) if library(a) is not None]),
+            tuple([(j, self._number(a)) for j, a in enumerate(saved) if library(a) is not None]),
             _time(op, inputs, static, outs),
         )
 
