@@ -276,12 +276,12 @@ class _Call:
 
 def _held(strange: list[tuple[Callable[[], Any], int]]) -> set[int]:
     """The blocks of those arrays that something holds which is neither a node nor part of this call."""
-    arrays = [a for hold, _ in strange if (a := hold()) is not None]
-    blocks = {id(a): b for hold, b in strange if (a := hold()) is not None}
+    alive = [hold() for hold, _ in strange]  # not a name of an array: a comprehension's would be a cell, a holder, too
+    blocks = {id(a): b for a, (_, b) in zip(alive, strange) if a is not None}
     found: set[int] = set()
-    for holder in get_referrers(*arrays) if arrays else ():
-        if holder is not arrays and type(holder) not in (tuple, Packed, FrameType):
-            found |= {blocks[id(a)] for a in get_referents(holder) if id(a) in blocks}
+    for holder in get_referrers(*alive) if blocks else ():
+        if holder is not alive and type(holder) not in (tuple, Packed, FrameType):
+            found |= {blocks[i] for i in map(id, get_referents(holder)) if i in blocks}
     return found
 
 
