@@ -1,16 +1,16 @@
 """Floor 0: which saved values are kept for a backward pass, and which are made again in it, under a bound in bytes.
 
 A value is an array that an op reads or makes, known by its number; a block is the memory of one or several.  To keep
-few bytes, blocks are given up one after the other: next, whichever frees most bytes a second that its making costs,
-where what counts is what is kept and the most that lives while the ops are walked back.  So of a long run of equal
-ops every second one goes first, and chains grow only when they must.  What the last one freed too much is spent on what
+few bytes, blocks are given up one after the other: next, whichever frees most bytes a second that its making costs.
+One way counts what is kept; another counts the most that lives while the ops are walked back, too, so that of a long
+run of equal ops every second one goes first, and chains grow only when they must.  What a way has left is spent on what
 costs most time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
@@ -175,22 +175,29 @@ def _peak(
 def choose(trace: Trace, bound: float) -> tuple[set[int], Outcome]:
     """(the blocks to keep, what comes of it), with at most `bound` bytes kept; more, if that is the least found.
 
-    Of the ways tried the one with the least product of seconds and peak.
+    Of the ways tried, the one with the least product of seconds and peak, or of seconds and bound where that is more.
     """
     keep = {trace.blocks[v] for s in trace.steps for _, v in s.saved}
     now = outcome(trace, keep)
     if now.saved <= bound:
         return keep, now
-    fast = _given_up(trace, bound, keep, now, False)
-    ways = [_given_up(trace, bound, keep, now, True), fast, _given_up(trace, 0, *fast, False)]
-    if all([done.saved > bound for _, done in ways]):
-        return min(ways, key=lambda way: way[1].saved)
-    ways = [_spent(trace, bound, *way) for way in ways if way[1].saved <= bound]
-    return min(ways, key=lambda way: (way[1].seconds + _INSTANT) * way[1].peak)
+    fast = list(_given_up(trace, bound, keep, now, 0))[-1:]
+    slow = list(_given_up(trace, 0, keep, now, 1))
+    ways = [way for way in (*fast, *slow) if way[1].saved <= bound]
+    if not ways:
+        return min([(keep, now), *fast, *slow], key=lambda way: way[1].saved)
+    cost = lambda way: (way[1].seconds + _INSTANT) * max(way[1].peak, bound)
+    return min([_spent(trace, bound, *way) for way in (*fast, min(ways, key=cost), ways[-1])], key=cost)
 
 
-def _given_up(trace: Trace, bound: float, keep: set[int], now: Outcome, peaks: bool) -> tuple[set[int], Outcome]:
-    """`keep` without the blocks that free most bytes a second, until `bound` is kept or none frees any."""
+def _given_up(
+    trace: Trace, bound: float, keep: set[int], now: Outcome, peaks: float
+) -> Iterator[tuple[set[int], Outcome]]:
+    """`keep` without the block that frees most bytes a second, without that and the next, until `bound` is kept or none
+    frees any.
+
+    peaks   how much a byte counts that the peak is less by, beside one that is not kept
+    """
 
     def worth(b: int) -> tuple[float, Outcome]:
         then = outcome(trace, keep - {b})
@@ -203,22 +210,23 @@ def _given_up(trace: Trace, bound: float, keep: set[int], now: Outcome, peaks: b
     while now.saved > bound and heap:
         b = heappop(heap)[1]
         value, then = worth(b)
-        if value and heap and value < -heap[0][0]:  # by now another may be better
+        if value and heap and value < -0.9 * heap[0][0]:  # by now another may be better
             heappush(heap, (-value, b))
         elif value:
             keep, now = keep - {b}, then
-    return keep, now
+            yield keep, now
 
 
 def _spent(trace: Trace, bound: float, keep: set[int], now: Outcome) -> tuple[set[int], Outcome]:
     """`keep`, and what else the bound leaves room for: what saves most seconds a byte first."""
+    fits = lambda then: then.saved <= bound and then.peak <= max(now.peak, bound) and then.seconds < now.seconds
     gains = []
     for b in {trace.blocks[o] for i in now.until for o in trace.steps[i].outs} - keep:
         then = outcome(trace, keep | {b})
-        if then.saved <= bound and then.seconds < now.seconds:
+        if fits(then):
             gains.append(((now.seconds - then.seconds) / max(1, then.saved - now.saved), b))
     for _, b in sorted(gains, reverse=True):
         then = outcome(trace, keep | {b})
-        if then.saved <= bound and then.seconds < now.seconds:
+        if fits(then):
             keep, now = keep | {b}, then
     return keep, now

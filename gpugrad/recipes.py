@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,18 +17,24 @@ from .rule import Op
 
 
 class Made:
-    """What one call of the function has had made again for the walk under way: by step, (until when, the outputs)."""
+    """What has been made again for the walk under way, of what one call of a function recorded.
 
-    __slots__ = ("__weakref__", "lock", "outs")
+    outs    by step, the outputs
+    ends    (-until, step) of each: a heap, the first that the walk will be past in front
+    """
+
+    __slots__ = ("__weakref__", "ends", "lock", "outs")
 
     def __init__(self) -> None:
-        self.outs: dict[int, tuple[int, Sequence[Any]]] = {}
+        self.outs: dict[int, Sequence[Any]] = {}
+        self.ends: list[tuple[int, int]] = []
         self.lock = threading.RLock()
 
     def clear(self) -> None:
         """The walk is over."""
         with self.lock:
             self.outs.clear()
+            self.ends.clear()
 
 
 class Part(NamedTuple):
@@ -58,7 +65,7 @@ class Again:
 
     def run(self, made: Made) -> list[Any]:
         """The outputs that are wanted, None in the place of others.  RuntimeError if an input has been changed."""
-        arrays = [made.outs[x.call.step][1][x.i] if type(x) is Part else x for x in self.inputs]
+        arrays = [made.outs[x.call.step][x.i] if type(x) is Part else x for x in self.inputs]
         for a in arrays if writes.ages else ():
             if any([age > self.age for age in writes.of(a)]):
                 raise RuntimeError(
@@ -103,12 +110,12 @@ class Recipe:
         """The array, made again unless the walk has made it already."""
         made, step = self.made, self.part.call.step
         with made.lock:
-            for s in [s for s, (until, _) in made.outs.items() if until > self.step]:  # the walk is past those
-                del made.outs[s]
+            while made.ends and -made.ends[0][0] > self.step:  # the walk is past it
+                made.outs.pop(heappop(made.ends)[1], None)
             if step not in made.outs:
                 remade.add(made)
                 self._make()
-            return made.outs[step][1][self.part.i]
+            return made.outs[step][self.part.i]
 
     def _make(self) -> None:
         outs = self.made.outs
@@ -117,7 +124,8 @@ class Recipe:
         left = Counter([x.call.step for s in order for x in todo[s].inputs if type(x) is Part])
         roots = {r.step for r in self.roots}
         for s in order:
-            outs[s] = todo[s].until, todo[s].run(self.made)
+            outs[s] = todo[s].run(self.made)
+            heappush(self.made.ends, (-todo[s].until, s))
             for x in todo[s].inputs:
                 if type(x) is Part:
                     left[x.call.step] -= 1
@@ -145,4 +153,4 @@ def outputs(op: Op, arrays: Sequence[Any], static: dict[str, Any]) -> list[Any]:
 def nested(static: dict[str, Any]) -> Iterator[Any]:
     """The static arguments, and what is in tuples and lists of them: an index may be several arrays."""
     for v in static.values():
-        yield from v if type(v) in (tuple, list) else (v,)
+        yield from v if isinstance(v, (tuple, list)) else (v,)

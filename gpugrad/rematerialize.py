@@ -229,7 +229,7 @@ class _Call:
             trace.fixed |= {trace.blocks[n] for n in numbers}  # its pullback is a closure: it may hold them, too
             return Step(self.keys[-1], op.name, line, numbers, (), (), (), inf)
         for v in saved:
-            for a in v if type(v) is tuple else ():
+            for a in v if isinstance(v, (tuple, list)) else ():
                 if library(a) is not None:
                     trace.fixed.add(trace.blocks[self._number(a)])
         inputs, static, outs = _given(op, values)

@@ -458,5 +458,5 @@ def test_choices_fit_their_bound_and_are_near_the_best(seed):
         bound = least.saved + part * (full.saved - least.saved)
         keep, done = choose(t, bound)
         assert done == outcome(t, keep) and done.saved <= bound and done.peak >= done.saved
-        best = min([o.seconds for o in every if o.saved <= bound])
-        assert done.seconds <= 2 * best + 2
+        cost = lambda o, bound=bound: o.seconds * max(o.peak, bound)
+        assert cost(done) <= 3 * min([cost(o) for o in every if o.saved <= bound]) + 2000
