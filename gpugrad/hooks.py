@@ -105,5 +105,6 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _clear() -> None:
-    while remade:
-        remade.pop().clear()
+    for made in tuple(remade):
+        remade.discard(made)
+        made.clear()
