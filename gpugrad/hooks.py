@@ -123,8 +123,9 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
                 tell(None, e)
             raise
         finally:
-            while remade:
-                remade.pop().clear()
+            for made in tuple(remade):
+                remade.discard(made)
+                made.clear()
         for end, got in arrived.values():
             end(got)
         return out

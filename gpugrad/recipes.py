@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -19,22 +20,25 @@ from .rule import Op
 class Made:
     """What has been made again for the walk under way, of what one call of a function recorded.
 
-    outs    by step, the outputs
-    ends    (-until, step) of each: a heap, the first that the walk will be past in front
+    ends    (-until, step, weak reference to the Again): a heap, the first that the walk will be past in front
     """
 
-    __slots__ = ("__weakref__", "ends", "lock", "outs")
+    __slots__ = ("__weakref__", "ends", "lock")
 
     def __init__(self) -> None:
-        self.outs: dict[int, Sequence[Any]] = {}
-        self.ends: list[tuple[int, int]] = []
+        self.ends: list[tuple[int, int, ref[Again]]] = []
         self.lock = threading.RLock()
+
+    def past(self, step: int) -> None:
+        """The walk has come to `step`: let go what is needed before it alone."""
+        while self.ends and -self.ends[0][0] > step:
+            if (call := heappop(self.ends)[2]()) is not None:
+                call.outs = None
 
     def clear(self) -> None:
         """The walk is over."""
         with self.lock:
-            self.outs.clear()
-            self.ends.clear()
+            self.past(-1)
 
 
 class Part(NamedTuple):
@@ -42,6 +46,10 @@ class Part(NamedTuple):
 
     call: Again
     i: int
+
+    def array(self) -> Any:
+        """The output, which has been made."""
+        return self.call.outs[self.i]  # type: ignore[index]
 
 
 class Again:
@@ -52,20 +60,22 @@ class Again:
     wanted   which of the outputs are
     inputs   arrays, None, or Parts
     age      when it was recorded: its arrays have not been written to since
+    outs     the outputs that are wanted, None in the place of others, while a walk needs them
     """
 
-    __slots__ = ("age", "inputs", "op", "static", "step", "until", "wanted")
+    __slots__ = ("__weakref__", "age", "inputs", "op", "outs", "static", "step", "until", "wanted")
 
     def __init__(
         self, op: Op, inputs: Sequence[Any], static: dict[str, Any], step: int, until: int, wanted: set[int]
     ) -> None:
         self.op, self.inputs, self.static = op, inputs, static
         self.step, self.until, self.wanted = step, until, wanted
+        self.outs: list[Any] | None = None
         self.age = tick()
 
-    def run(self, made: Made) -> list[Any]:
-        """The outputs that are wanted, None in the place of others.  RuntimeError if an input has been changed."""
-        arrays = [made.outs[x.call.step][x.i] if type(x) is Part else x for x in self.inputs]
+    def run(self) -> None:
+        """Make the outputs of inputs that are there.  RuntimeError if one has been changed."""
+        arrays = [x.array() if type(x) is Part else x for x in self.inputs]
         for a in arrays if writes.ages else ():
             if any([age > self.age for age in writes.of(a)]):
                 raise RuntimeError(
@@ -75,7 +85,7 @@ class Again:
                 )
         with np.errstate(all="ignore"):  # the first run has said it
             outs = outputs(self.op, arrays, self.static)
-        return [o if i in self.wanted else None for i, o in enumerate(outs)]
+        self.outs = [o if i in self.wanted else None for i, o in enumerate(outs)]
 
     def upstream(self) -> dict[int, Again]:
         """By their steps, this call and those that its inputs are made by."""
@@ -108,38 +118,39 @@ class Recipe:
 
     def open(self) -> Any:
         """The array, made again unless the walk has made it already."""
-        made, step = self.made, self.part.call.step
-        with made.lock:
-            while made.ends and -made.ends[0][0] > self.step:  # the walk is past it
-                made.outs.pop(heappop(made.ends)[1], None)
-            if step not in made.outs:
-                remade.add(made)
+        call = self.part.call
+        with self.made.lock:
+            self.made.past(self.step)
+            if call.outs is None:
+                remade.add(self.made)
                 self._make()
-            return made.outs[step][self.part.i]
+            return self.part.array()
 
     def _make(self) -> None:
-        outs = self.made.outs
-        todo = {s: c for root in self.roots for s, c in self._missing(root).items()}
+        todo = {c.step: c for root in self.roots for c in _missing(root)}
         order = sorted(todo)
         left = Counter([x.call.step for s in order for x in todo[s].inputs if type(x) is Part])
         roots = {r.step for r in self.roots}
         for s in order:
-            outs[s] = todo[s].run(self.made)
-            heappush(self.made.ends, (-todo[s].until, s))
+            todo[s].run()
+            heappush(self.made.ends, (-todo[s].until, s, ref(todo[s])))
             for x in todo[s].inputs:
                 if type(x) is Part:
                     left[x.call.step] -= 1
                     if not left[x.call.step] and x.call.until >= self.step and x.call.step not in roots:
-                        outs.pop(x.call.step, None)
+                        x.call.outs = None
 
-    def _missing(self, root: Again) -> dict[int, Again]:
-        """The calls that have to be run before there is the output of `root`, and it."""
-        found, calls = {}, [root]
-        for call in calls:  # grows
-            if call.step not in found and call.step not in self.made.outs:
-                found[call.step] = call
-                calls += [x.call for x in call.inputs if type(x) is Part]
-        return found
+
+def _missing(root: Again) -> list[Again]:
+    """The calls that have to be run before there is the output of `root`, and it."""
+    calls = [] if root.outs is not None else [root]
+    seen = {root.step}
+    for call in calls:  # grows
+        for x in call.inputs:
+            if type(x) is Part and x.call.outs is None and x.call.step not in seen:
+                seen.add(x.call.step)
+                calls.append(x.call)
+    return calls
 
 
 def outputs(op: Op, arrays: Sequence[Any], static: dict[str, Any]) -> list[Any]:
