@@ -10,7 +10,7 @@ from weakref import ref
 
 import optree
 
-from .array import library, xp
+from .array import xp
 from .asking import (
     UnconnectedGradients as UnconnectedGradients,
     flat_seeds,

@@ -4,13 +4,10 @@ const SHOWN = 8; // names with a colour of their own
 
 // ------------------------------------------------------------------------------------------ words and elements
 function size(n) {
-  for (const [unit, least] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
-    if (Math.abs(n) >= 0.9995 * least) {
-      const m = n / least;
-      return (Math.abs(m) < 999.5 ? String(Number(m.toPrecision(3))) : Math.round(m).toLocaleString("en")) + " " + unit;
-    }
-  }
-  return Math.round(n) + " B";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  for (; unit < 4 && n >= 999.5; unit++) n /= 1000;
+  return n.toFixed(unit === 0 || n >= 99.95 ? 0 : n >= 9.995 ? 1 : 2) + " " + units[unit];
 }
 
 function time(s) {

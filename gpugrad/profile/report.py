@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..ledger_text import size
 from .page import page
 from .picture import draw
 
@@ -135,14 +136,6 @@ class Comparison:
 
     def __str__(self) -> str:
         return text(self)
-
-
-def size(n: float) -> str:
-    """Bytes as people read them: 12.6 MB is 12,600,000 bytes."""
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(n) >= 0.9995 * least:
-            return f"{n / least:.3g} {unit}" if abs(n) < 999.5 * least else f"{n / least:,.0f} {unit}"
-    return f"{n:.0f} B"
 
 
 def duration(seconds: float) -> str:
