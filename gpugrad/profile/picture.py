@@ -10,7 +10,7 @@ COLOURS = ("#4477aa", "#ee8866", "#228b73", "#c9a227", "#aa4477", "#66aadd", "#9
 
 
 def draw(c: Any, path: Any) -> None:
-    """A Comparison: areas over time by op, the ways beside one another on one scale.  ImportError without matplotlib."""
+    """A Comparison: areas over time by op, all ways on one scale.  ImportError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
