@@ -179,6 +179,12 @@ def test_the_page_is_whole_and_needs_nothing_else():
     assert not any(word in text for word in ("url(", "@import", "fetch(", "XMLHttpRequest", "innerHTML", "eval("))
 
 
+def test_a_notebook_shows_the_page():
+    c = comparison()
+    ((tag, attributes),) = Page(c._repr_html_()).tags
+    assert tag == "iframe" and attributes["srcdoc"] == c.to_html()
+
+
 def test_the_script_of_the_page_is_javascript(tmp_path):
     node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
     if node is None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from ..recompute import checkpoint
 from ..nn.module import Module
+from ..recompute import checkpoint
 
 
 @contextmanager

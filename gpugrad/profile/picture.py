@@ -32,6 +32,7 @@ def draw(c: Any, path: Any) -> None:
         areas = areas_of(w, shown)
         times = np.array(w.times) * 1e3
         axes.stackplot(times, *[a / unit for a in areas.values()], colors=[colour[n] for n in areas], step="post")
+        axes.vlines(w.peak_at * 1e3, 0, w.peak / unit, color="black", linewidth=0.5)  # it may last for microseconds
         axes.plot(w.peak_at * 1e3, w.peak / unit, "o", color="black", fillstyle="none", zorder=3)
         axes.set_title(f"{w.name}: peak {w.peak / unit:,.3g} {unit_name} in {w.peak_phase}", loc="left", fontsize=11)
         top = axes.get_xaxis_transform()

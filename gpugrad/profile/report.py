@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 from ..ledger_text import size
@@ -136,6 +137,9 @@ class Comparison:
 
     def __str__(self) -> str:
         return text(self)
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self.to_html())}" style="width: 100%; height: 56em; border: 0"></iframe>'
 
 
 def duration(seconds: float) -> str:
