@@ -14,7 +14,7 @@ import optree
 
 from .autograd import no_grad
 from .backprop import backprop
-from .core import Node, Tape, Tensor, identity, wrap
+from .core import Node, Tape, Tensor, identity, tick, wrap, writes
 from .custom import attach
 from .dtypes import is_inexact
 from .generator import own
@@ -70,7 +70,7 @@ recompute_grad = checkpoint
 
 def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any]) -> Any:
     """f(*args, **kw), with a gradient by a second run."""
-    run, probe = Run(), Tape(set(), silent=True, every=True)
+    run, probe, start = Run(), Tape(set(), silent=True, every=True), tick()
     with no_grad(), run.follow(own()) if follows else nullcontext():
         enter(probe)
         try:
@@ -86,6 +86,11 @@ def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any])
         return answer
     name = getattr(f, "__name__", type(f).__name__)
     again, reads, makers = _repetition(f, args, kw)
+    if writes.ages and any([age > start for a in reads for age in writes.of(a)]):
+        raise RuntimeError(
+            f"checkpoint: {name} has changed an argument in place, and would again when it is computed again. Write "
+            "y = x + 1 in the place of x += 1, or give it x.clone()."
+        )
     back, some = _pullback(name, run, again, sources, made), tuple([outs[i] for i in made])
     new = attach(name, some, sources, back, reads, materialize=False, feeds=True, makers=makers)
     for i, t in zip(made, new, strict=True):
