@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from itertools import count
 from threading import local
@@ -12,6 +13,27 @@ from weakref import ref
 from .core import Node
 
 _number = count()
+
+
+class _Muted(local):
+    """Nodes that a walk inside another one passes, in this thread; the outer one calls their functions."""
+
+    def __init__(self) -> None:
+        self.nodes: frozenset[Node] = frozenset()
+
+
+_muted = _Muted()
+
+
+@contextmanager
+def muted(nodes: Iterable[Node]) -> Iterator[None]:
+    """Call no function of these nodes inside."""
+    before = _muted.nodes
+    _muted.nodes = before.union(nodes)
+    try:
+        yield
+    finally:
+        _muted.nodes = before
 
 
 class Hooks:
@@ -30,7 +52,7 @@ class Hooks:
     def of(self, node: Node) -> list[Callable[..., Any]]:
         """The functions of this node."""
         found = self.by_node.get(id(node))
-        return list(found[1].values()) if found else []
+        return list(found[1].values()) if found and node not in _muted.nodes else []
 
 
 class Handle:
