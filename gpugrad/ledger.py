@@ -99,9 +99,7 @@ class Ledger:
             "freed": self.freed,
             "by_op": self.by_op(),
             "by_line": self.by_line(),
-            "entries": [
-                {**e._asdict(), "shape": list(e.shape), "users": list(map(list, e.users))} for e in self.entries
-            ],
+            "entries": list(map(row, self.entries)),
         }
 
     def __repr__(self) -> str:
@@ -129,15 +127,15 @@ class _Block:
 
 # ---------------------------------------------------------------------------------------------- three questions
 # No local variable holds a node or an array while `_Book.closed` counts references.
-def of_tapes(tapes: Iterable[Tape], roots: list[Any] | None = None, subject: str = "the tape") -> Ledger:
-    """What `tapes` keep, and what else dies with them and with `roots`, a list of what their owner holds, used up."""
-    book, roots = _Book(), [] if roots is None else roots
-    for tape in tapes:
+def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
+    """What `tape` keeps until it is `released`, and what else dies with it and `roots`, a list that is used up."""
+    book = _Book()
+    if tape is not None:
         roots += [x for n in tape.live() for x in (n.saved, n.edges)]
         roots += (tape.watched, tape.arrays, tape.nodes)
-        book.collect(tape.live(), lambda n: TAPE if _persistent(n) else GRADIENT)
+        book.collect(tape.live(), lambda n: released)
         book.name([*tape.watched, *[e for n in tape.live() for e in n.edges]])
-    return book.closed(roots, subject, TAPE)
+    return book.closed(roots, "the tape", TAPE)
 
 
 def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
