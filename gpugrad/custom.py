@@ -53,8 +53,8 @@ class CustomOp:
         feeds: bool = False,
         makers: Sequence[Any] = (),
     ) -> None:
-        self.makers = makers
-        self.name, self.kind, self.materialize, self.feeds = name, kind, materialize, feeds
+        self.makers, self.feeds = makers, feeds
+        self.name, self.kind, self.materialize = name, kind, materialize
         self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
         self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
