@@ -54,9 +54,8 @@ def main(path: str) -> int:
             status = 130 if isinstance(e, KeyboardInterrupt) else 1
             way.failed = f"{type(e).__name__}: {e}".rstrip(": ")
             _tell(e, spec["script"])
-    if steps.done <= steps.last:
-        steps.over()
-    report()
+    steps.end()
+    report()  # once more: only now is everything known of the way
     return status
 
 

@@ -96,6 +96,8 @@ function ledgerTable() {
     ["shared by", (e) => String(e.users.length), (e) => e.users.length, "number"],
     ["freed by", (e) => e.released + (e.held ? "; held outside too" : ""), (e) => e.released],
   ], entries);
+  const more = data.ways[0].ledger?.left_out;
+  if (more) at("ledger").after(make("p", { class: "soft" }, `and ${more} smaller blocks`));
 }
 
 // ------------------------------------------------------------------------------------------ the areas

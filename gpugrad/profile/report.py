@@ -65,7 +65,7 @@ class Way:
     times      when the cells were sampled; the peak is among them
     cells      what was alive, in parts: at each time they add up to all of it
     lines      what each line of the program keeps, largest first
-    ledger     `Ledger.to_dict()` of the moment when the first gradient was asked for; None
+    ledger     `Ledger.to_dict()` of the moment when the first gradient was asked for, the smallest blocks "left_out"
     """
 
     name: str

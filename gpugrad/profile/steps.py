@@ -42,17 +42,15 @@ class Steps(Follower):
         self._tape: Any = None  # the recording that the last walk went through
         self._age = 0  # of that walk
         self._updates = [False, False]  # whether there was one in this step, ever
-        self._recording: Any = None  # (context manager, MemoryProfile)
+        self._profile: Any = None  # the recording
         self.books: list[Any] = []
         if last == 0:
             self._record()
 
     def _record(self) -> None:
         """Begin to record, and forget what has been recorded."""
-        if self._recording is not None:
-            self._recording[0].__exit__(None, None, None)
-        context = memory()
-        self._recording = context, context.__enter__()
+        self._recorded()
+        self._profile = memory().__enter__()
         self.books = []
         self.start = lambda subject: self.books.append(ledger(subject))
 
@@ -93,15 +91,24 @@ class Steps(Follower):
         self._pending = self._updates[0] = False
         self.around = lambda run, *args: run(*args)
         if self.done == self.last + 1:
-            context, m = self._recording
-            context.__exit__(None, None, None)
-            self._recording = context, m
+            self._recorded()
             self.report()
+
+    def _recorded(self) -> None:
+        """Record no more."""
+        if self._profile is not None and self._profile.seconds is None:
+            self._profile.__exit__(None, None, None)
+
+    def end(self) -> None:
+        """The program is over, and with it the step."""
+        if self.done <= self.last:
+            self.over()
+            self._recorded()
 
     def write(self, way: Way) -> None:
         """Write into `way` what was measured."""
         way_times = [b - a for a, b in zip(self.ends, self.ends[1:])]
         timed = way_times[: self.last - 1]  # the first has no beginning, the last was recorded
-        measure(way, self._recording[1], self.books[0])
+        measure(way, self._profile, self.books[0])
         way.runs = len(timed)
         way.seconds = median(timed) if timed else (way_times or [way.duration])[-1]
