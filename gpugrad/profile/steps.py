@@ -26,7 +26,7 @@ class Steps(Follower):
     name    of the way; uses as in `Follower`
     last    the number of the step to record, from 0
     report  called once, after that step
-    A step is one walk or several, and the updates after them.  A walk through what has been walked through before is
+    A step is one walk or several, and the updates after them.  A walk through what was recorded before the last one is
     of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
     begins with the end of the step before and ends with the first walk of the next, or with the program: then it is
     seen whether a tape outlives its step.
@@ -39,8 +39,7 @@ class Steps(Follower):
         self.digest: Any = Digest()
         self.around = self.digest.walk
         self._pending = False  # whether a walk of this step is over
-        self._tape: Any = None  # the recording that the last walk went through
-        self._age = 0  # of that walk
+        self._age = 0  # of the last walk
         self._updates = [False, False]  # whether there was one in this step, ever
         self._profile: Any = None  # the recording
         self.books: list[Any] = []
@@ -62,13 +61,12 @@ class Steps(Follower):
             self.over()
             if self.done > self.last:
                 raise Enough(0)
-        self._tape, self._age = tape, tick()
+        self._age = tick()
 
     def _again(self, targets: Any, tape: Any) -> bool:
-        """Whether a walk goes through what there was at the walk before."""
-        if tape is not None or self._tape is not None:
-            return tape is self._tape
-        return any(n.op is not None and n.seq < self._age for n in history(targets))
+        """Whether a walk goes through what was recorded before the last one."""
+        nodes = [n for n in history(targets) if n.op is not None] if tape is None else tape.live()
+        return any(n.seq < self._age for n in nodes)
 
     def after(self, update: bool) -> None:
         """A walk, or an update, is over; the step may be, too."""
