@@ -91,8 +91,8 @@ def test_a_way_says_what_its_blocks_say():
     assert (way.saved, way.peak, way.peak_at, way.peak_phase) == (400, 1400, 5.5, "backward")
     assert way.freed == "100 B in the first gradient, 300 B in the second gradient" and way.duration == 10.0
     assert way.lines == [
-        Line("a.py:2", "", 300, 300, ["exp"]),
-        Line("a.py:1", HOSTILE, 100, 1100, ["mul", "mul backward"]),
+        Line("a.py:2", "", 300, 300, {"exp": 300}),
+        Line("a.py:1", HOSTILE, 100, 1100, {"mul": 100, "mul backward": 0}),
     ]
 
 

@@ -106,14 +106,15 @@ def alive(blocks: list[Any], times: np.ndarray) -> np.ndarray:
 
 def lines(kept: list[Any], at_peak: list[Any]) -> list[Line]:
     """What each line of the program keeps, from the blocks that are saved and those of the peak; most first."""
-    saved, peak, ops = defaultdict(int), defaultdict(int), defaultdict(dict)
+    saved, peak, ops = defaultdict(int), defaultdict(int), defaultdict(lambda: defaultdict(int))
     for part, blocks in ((saved, kept), (peak, at_peak)):
         for b in blocks:
             part[b.line] += b.nbytes
-            ops[b.line][b.op] = None
+            ops[b.line][b.op or "rest"] += b.nbytes if part is saved else 0
     found = sorted({n for n in ops if n is not None}, key=lambda n: (-saved[n], -peak[n]))
     texts = {b.line: b.source or "" for b in (*kept, *at_peak)}
-    return [Line(n, texts[n], saved[n], peak[n], [o for o in ops[n] if o]) for n in found]
+    ranked = lambda names: dict(sorted(names.items(), key=lambda item: -item[1]))
+    return [Line(n, texts[n], saved[n], peak[n], ranked(ops[n])) for n in found]
 
 
 def notes() -> list[str]:

@@ -79,7 +79,7 @@ function lineTable() {
     ["at the peak", (n) => size(n.peak), (n) => n.peak, "number"],
     ["line", (n) => make("code", {}, n.line), (n) => n.line],
     ["text", (n) => n.source, null, "mono"],
-    ["ops", (n) => n.ops.join(", "), (n) => n.ops.join(", ")],
+    ["ops", (n) => Object.entries(n.ops).map(([op, b]) => (b ? `${op} ${size(b)}` : op)).join(", ")],
   ], lines);
 }
 
