@@ -124,6 +124,7 @@ def squared(x):
 def test_these_are_computed_again():
     step, net = net_step()
     ways = by_name(gg.profile.compare(step, ways=["recompute"], recompute=net.blocks[:2], runs=1))
+    assert [p[0] for p in ways["recompute"].phases].count("backward") == 1  # walks inside walks are part of them
     assert ways["recompute"].how == "gg.checkpoint around Sequential" and ways["recompute"].gradients == "equal"
     assert all("forward" not in vars(b) for b in net.blocks)
     v = gg.Variable(values(N, N))

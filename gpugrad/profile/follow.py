@@ -18,7 +18,7 @@ PERSISTENT, ONCE, USES = "persistent", "not persistent", "uses"
 class Follower:
     """Tells a program's tapes how long to keep what they saved, and remembers what they were asked for.
 
-    way    None: as the program says; "persistent"; "not persistent"; "uses": as often as `uses` says for each line
+    way    "persistent"; "not persistent"; "uses": as often as `uses` says for each line; else as the program says
     uses   how often the tapes made in a line were asked for a gradient or a Jacobian, by "file.py:12"
     graphs how many walks went back through the graph of tensors
     start  called before the first walk of all, with the tape, or the targets on the graph of tensors
@@ -44,7 +44,7 @@ class Follower:
         line = f"{basename(place.file)}:{place.line}"
         self.uses.setdefault(line, 0)
         self._tapes = [(r, where) for r, where in self._tapes if r() is not None] + [(ref(tape), line)]
-        if self.way is not None:
+        if self.way in (PERSISTENT, ONCE, USES):
             n = None if self.way == PERSISTENT else 1 if self.way == ONCE else max(1, self.wanted.get(line, 1))
             tape._persistent, tape._uses = n is None, n
 

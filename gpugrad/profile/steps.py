@@ -24,7 +24,7 @@ class Steps(Follower):
     """Follows a loop: the gradients of the first step are remembered, those between are timed, one is recorded.
 
     name    of the way; uses as in `Follower`
-    last    the number of the step to record, from 0
+    last    the number of the step to record, from 0; timed: how many before it are timed, but not the first of all
     report  called once, after that step
     A step is one walk or several, and the updates after them.  A walk through what was recorded before the last one is
     of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
@@ -32,9 +32,11 @@ class Steps(Follower):
     seen whether a tape outlives its step.
     """
 
-    def __init__(self, name: str | None, uses: dict[str, int], last: int, report: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str | None, uses: dict[str, int], last: int, timed: int, report: Callable[[], None]
+    ) -> None:  # fmt: skip
         super().__init__(name, uses)
-        self.last, self.report = last, report
+        self.last, self.timed, self.report = last, timed, report
         self.done, self.ends = 0, []  # steps that are over, and when they were
         self.digest: Any = Digest()
         self.around = self.digest.walk
@@ -105,8 +107,8 @@ class Steps(Follower):
 
     def write(self, way: Way) -> None:
         """Write into `way` what was measured."""
-        way_times = [b - a for a, b in zip(self.ends, self.ends[1:])]
-        timed = way_times[: self.last - 1]  # the first has no beginning, the last was recorded
         measure(way, self._profile, self.books[0])
+        times = [b - a for a, b in zip(self.ends, self.ends[1:])]  # the first step has no beginning
+        timed = times[: self.last - 1][-self.timed :]
         way.runs = len(timed)
-        way.seconds = median(timed) if timed else (way_times or [way.duration])[-1]
+        way.seconds = median(timed) if timed else (times or [way.duration])[-1]
