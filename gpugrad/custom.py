@@ -38,14 +38,14 @@ class CustomOp:
     In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
     """
 
-    __slots__ = ("kind", "like", "materialize", "name", "quick", "saves", "several")
-    adds, outs = None, 0
+    __slots__ = ("kind", "like", "materialize", "name", "order", "quick", "saves", "several")
+    adds, outs, lean = None, 0, None
 
     def __init__(
         self, name: str, inputs: int, out: Any, kind: type[Tensor], saves: bool = True, materialize: bool = True
     ) -> None:
         self.name, self.kind, self.materialize = name, kind, materialize
-        self.quick, self.saves = [(None, -1)] * inputs, saves
+        self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
         self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from types import TracebackType
 from typing import Any
 
@@ -132,9 +133,14 @@ def _persistent() -> Remedy | None:
 
 
 def _narrow(own: list[Entry]) -> Remedy:
-    saved = {"float32": 2, "float64": 4}
-    n = sum([e.nbytes - e.nbytes // saved[e.dtype] for e in own if e.dtype in saved])
+    parts = {"float32": 2, "float64": 4}
+    n = sum([e.nbytes - e.nbytes // parts[e.dtype] for e in own if e.dtype in parts and _packed(e)])
     return Remedy("keep what ops save in 16 bits: `with gg.save_as(gg.bfloat16):`", n)
+
+
+def _packed(e: Entry) -> bool:
+    """Whether `save_as` and `save_on_cpu` pack it: what ops made, but for what is small."""
+    return e.made_by is not None and prod(e.shape) >= 1024
 
 
 def _again(own: list[Entry]) -> Remedy | None:
@@ -150,7 +156,7 @@ def _again(own: list[Entry]) -> Remedy | None:
 
 
 def _elsewhere(own: list[Entry]) -> Remedy:
-    n = sum([e.nbytes for e in own if e.device != "cpu"])
+    n = sum([e.nbytes for e in own if e.device != "cpu" and _packed(e)])
     return Remedy("keep what ops save in the host's memory: `with gg.save_on_cpu():`", n)
 
 
@@ -173,8 +179,8 @@ def _report(what: str, error: str, kept: Ledger, help: tuple[Remedy, ...]) -> st
         return f"{lines[0]}\nNo tape and no graph of tensors keeps anything: what was asked for alone is too much."
     of = f", {100 * share // kept.nbytes}% of it on persistent tapes" if share else ""
     lines.append(
-        f"Tapes and graphs keep {size(kept.nbytes)} in {len(kept.entries)} blocks{of}; {size(kept.freed)} nobody else "
-        "holds. The largest:"
+        f"Tapes and graphs keep {size(kept.nbytes)} in {len(kept.entries)} blocks{of}; {size(kept.freed)} of it they "
+        "alone hold. The largest:"
     )
     for e in kept.entries[:_TOP]:
         line = f"  {e.line}  {e.source}" if e.line else ""

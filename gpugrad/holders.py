@@ -84,11 +84,22 @@ def named() -> Iterator[tuple[str, Tensor]]:
 
 def _tensors(scope: Any) -> Iterator[tuple[str, Tensor]]:
     for name, v in list(scope.items()):
-        if isinstance(v, Tensor):
+        if issubclass(type(v), Tensor):
             yield name, v
         elif type(v) in (list, tuple):
-            yield from [(f"{name}[{i}]", t) for i, t in enumerate(v) if isinstance(t, Tensor)]
+            yield from [(f"{name}[{i}]", t) for i, t in enumerate(v) if issubclass(type(t), Tensor)]
         elif type(v) is dict:
-            yield from [(f"{name}[{k!r}]", t) for k, t in list(v.items()) if isinstance(t, Tensor)]
-        elif not isinstance(v, (type, ModuleType)) and type(own := getattr(v, "__dict__", None)) is dict:
-            yield from [(f"{name}.{k}", t) for k, t in list(own.items()) if isinstance(t, Tensor)]
+            yield from [(f"{name}[{k!r}]", t) for k, t in list(v.items()) if issubclass(type(t), Tensor)]
+        else:
+            yield from [(f"{name}.{k}", t) for k, t in list(attributes(v).items()) if issubclass(type(t), Tensor)]
+
+
+def attributes(x: Any) -> dict[str, Any]:
+    """The attributes of x itself; none of a class, of a module, and of what does not tell."""
+    if issubclass(type(x), (type, ModuleType)):
+        return {}
+    try:
+        own = x.__dict__
+    except Exception:  # of a proxy, whatever it stands for may raise
+        return {}
+    return own if type(own) is dict else {}

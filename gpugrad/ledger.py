@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from os.path import basename
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import ref
 
 from .array import device_of, library
 from .core import Node, Packed, Parcel, Tape, Tensor
-from .holders import fall, named
-from .ledger_text import html, text
+from .holders import attributes, fall, named
+from .ledger_text import html, size, text
 from .origin import place_of
 from .paths import PICK
 from .recording import AMBIENT
@@ -55,7 +55,7 @@ class Entry:
     persistent: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """What a tape, or the graph behind tensors, keeps: `print` shows a table.
 
@@ -101,6 +101,9 @@ class Ledger:
             "entries": [{**asdict(e), "shape": list(e.shape), "users": list(map(list, e.users))} for e in self.entries],
         }
 
+    def __repr__(self) -> str:
+        return f"<Ledger of {self.subject}: {size(self.nbytes)} in {len(self.entries)} blocks>"
+
     def __str__(self) -> str:
         return text(self)
 
@@ -126,7 +129,7 @@ class _Block:
 # ---------------------------------------------------------------------------------------------- three questions
 # No local variable holds a node or an array while `_Book.closed` counts references.
 def of_tapes(tapes: Iterable[Tape], roots: list[Any] | None = None, subject: str = "the tape") -> Ledger:
-    """What `tapes` keep, and what else dies with them and with `roots`, which their owner holds: a list to be used up."""
+    """What `tapes` keep, and what else dies with them and with `roots`, a list of what their owner holds, used up."""
     book, roots = _Book(), [] if roots is None else roots
     for tape in tapes:
         roots += [x for n in tape.live() for x in (n.saved, n.edges)]
@@ -143,6 +146,7 @@ def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     book.collect(nodes, lambda n: BACKWARD if n.tape is AMBIENT else TENSOR if _persistent(n) else GRADIENT)
     book.name(nodes)
     nodes.clear()
+    book.asked = set(map(id, tensors))
     book.apart = {_key(t.array) for t in tensors}
     return book.closed([x for t in tensors for x in (t.array, t.node)], subject, TENSOR)
 
@@ -156,7 +160,7 @@ def of_everything(which: Callable[[Node], bool] = lambda n: True) -> Ledger:
     book.name([e for n in nodes for e in n.edges])
     roots = [x for n in nodes for x in (n.saved, n.edges)]
     nodes.clear()
-    return book.closed(roots, "all tapes and graphs", TAPE)
+    return book.closed(roots, "all that is recorded", TAPE)
 
 
 def upstream(nodes: Iterable[Node | None]) -> list[Node]:
@@ -178,6 +182,7 @@ class _Book:
     blocks  by the id of the memory
     names   what to call the tensors whose memory it is
     seen    the ids of what nodes saved: those of a chain share it
+    asked   the ids of the tensors that it is about
     apart   blocks that are not the ledger's
     """
 
@@ -185,6 +190,7 @@ class _Book:
         self.blocks: dict[int, _Block] = {}
         self.names: dict[int, str] = {}
         self.seen: set[int] = set()
+        self.asked: set[int] = set()
         self.apart: set[int] = set()
 
     def collect(self, nodes: Iterable[Node], release: Callable[[Node], str]) -> None:
@@ -249,8 +255,10 @@ class _Book:
         """Find names for blocks that something else holds: a tensor of the program, or the history of one."""
         histories: list[tuple[str, Node]] = []
         for name, t in named():
+            if id(t) in self.asked:
+                continue
             if self.names.get(key := _key(t.array), A_TENSOR) == A_TENSOR:
-                self.names[key] = f"tensor {name!r}"
+                self.names[key] = f"tensor {name}"
             if t.node is not None:
                 histories.append((name, t.node))
         seen: set[int] = set()
@@ -264,7 +272,7 @@ class _Book:
                 todo += (n.next, *n.edges)
                 for v in () if n.op is None or n.saved is None else tuple.__iter__(n.saved):
                     for a, _ in _arrays(v, ""):
-                        self.names.setdefault(_key(a), f"tensor {name!r}, in whose history it is")
+                        self.names.setdefault(_key(a), f"tensor {name}, in whose history it is")
 
 
 def _way(key: int, dead: dict[int, Any], holder: dict[int, int]) -> str:
@@ -283,7 +291,8 @@ def _persistent(n: Node) -> bool:
 
 
 def _key(a: Any) -> int:
-    return id(library(a).block(a)[0])  # type: ignore[union-attr]
+    lib = library(a)
+    return id(a if lib is None else lib.block(a)[0])
 
 
 def _argument(n: Node, i: int) -> str:
@@ -304,7 +313,7 @@ def _argument(n: Node, i: int) -> str:
 def _maker(n: Node, i: int) -> str | None:
     """The op that computed it."""
     if i >= len(n.edges):
-        return n.op.name if i == len(n.edges) else None
+        return n.op.name if _argument(n, i).startswith(("output", "auxiliary")) else None
     e = n.edges[i]
     if e is not None and e.op is PICK and e.edges:
         e = e.edges[0]
@@ -324,7 +333,7 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
         elif isinstance(v, Tensor):
             todo.append(v.array)
         elif type(v) is Parcel:
-            todo.append(v[0])
+            todo.append(getattr(v[0], "array", v[0]))
         elif isinstance(v, Packed):
             todo += tuple.__iter__(v)
         elif isinstance(v, (tuple, list, set, frozenset)):
@@ -338,5 +347,6 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
             todo += (v.__func__, v.__self__)
         elif isinstance(v, partial):
             todo += (v.func, v.args, v.keywords)
-        elif not isinstance(v, (type, ModuleType)) and type(own := getattr(v, "__dict__", None)) is dict:
-            todo += [x for x in own.values() if isinstance(x, (Tensor, tuple, list, dict)) or library(x) is not None]
+        else:
+            own = attributes(v).values()
+            todo += [x for x in own if isinstance(x, (Tensor, tuple, list, dict)) or library(x) is not None]

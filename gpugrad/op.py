@@ -42,6 +42,9 @@ def op(
     pull: Rule | None = None,
     via: Rule | None = None,
     adds: dict[str, Rule] | None = None,
+    last: str | None = None,
+    over: Rule | None = None,
+    lean: tuple[Callable[..., Any], ...] | None = None,
     several: bool | tuple[str, ...] = False,
     differentiable: bool = True,
     checked: bool = False,
@@ -57,6 +60,11 @@ def op(
     via       the first step of all pullbacks, taken once: what it answers, they get in the place of the cotangent
     adds      `f(g, ..., total)` for some inputs: adds the cotangent to the array `total` and answers it; or None,
               where that is no better than a sum
+    last      the input whose pullback runs last, when what the others alone need has been freed
+    over      the pullback of the first input, which it writes over the cotangent; for arrays of NumPy's that the
+              engine owns
+    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from MANY elements on it is recorded
+              with what `bits` makes of its input, `out` or static arguments, asked for by name, and those pullbacks
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
@@ -69,7 +77,7 @@ def op(
     """
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
-        options |= {"via": via, "adds": adds}
+        options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean}
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
     code = getattr(forward, "__code__", None)
     if code is None:
@@ -88,7 +96,11 @@ def op(
     if checked:
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
     outs = several if isinstance(several, tuple) else ()
-    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs)
+    self = Op(
+        name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs, last, over
+    )
+    if lean is not None:
+        self.lean = _leaner(self, *lean)
     self.fused = gpu is not None
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
@@ -102,6 +114,14 @@ def op(
     else:
         make = partial(general, aux=aux, several=bool(several))
     return _finished(make, self, host, run, Tensor, self.args, forward.__doc__)
+
+
+def _leaner(self: Op, bits: Callable[..., Any], rule: Rule, over: Rule | None = None) -> Callable[..., Any]:
+    """What a call is recorded as instead, from its (input, out, *static, None)."""
+    twin = Op(self.name, self.args, self.static, ("bits",), None, {self.args[0]: rule}, over=over)
+    code = bits.__code__
+    at = [self.names.index(n) for n in code.co_varnames[: code.co_argcount]]
+    return lambda values: (twin, twin.whole((*values[:-1], bits(*[values[i] for i in at]), None)))
 
 
 def _finished(

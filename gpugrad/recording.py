@@ -19,6 +19,7 @@ from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+MANY = 1 << 16  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
@@ -183,7 +184,10 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         if INFERENCE in now.open:
             inferred(t)
         return t
-    saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
+    if op.lean is not None and out.size >= MANY:
+        op, saved = op.lean(values)
+    else:
+        saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:

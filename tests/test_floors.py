@@ -21,7 +21,7 @@ FLOORS = {
     "user_kernel": 1, "holders": 1, "fused": 1, "gemm": 1,
     "forward": 2, "rule": 2, "paths": 2, "op": 2, "adapt": 2, "kernel_op": 2,
     "ops": 3,
-    "backprop": 4, "ledger": 4, "ledger_text": 4, "exhausted": 4, "explain": 4, "jacobian": 4,
+    "backprop": 4, "observed": 4, "ledger": 4, "ledger_text": 4, "exhausted": 4, "explain": 4, "jacobian": 4,
     "tape": 5, "autograd": 5, "anomaly": 5,
     "custom": 6, "function": 6, "registry": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6,
     "random": 6, "testing": 6, "graph": 6, "printing": 6, "wording": 6, "views": 6,
