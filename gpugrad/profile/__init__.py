@@ -3,5 +3,5 @@
 from ..ledger import Entry as Entry, Ledger as Ledger
 from .blocks import Block as Block, Phase as Phase
 from .lines import lines as lines
-from .memory import memory as memory
 from .of import ledger as ledger
+from .trace import MemoryProfile as MemoryProfile, memory as memory

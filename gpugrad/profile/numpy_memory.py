@@ -26,7 +26,7 @@ from typing import Any
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
 _DEFAULT = 306  # PyDataMem_DefaultHandler's place in NumPy's table of C functions; part of its ABI
-_ROOM = 16  # levels of recursion that a watcher may need
+_ROOM = 12  # levels of recursion that a watcher may need
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
 _FORMS = {  # of the handler's functions: what they answer and take
     "malloc": (_pointer, _pointer, _size),
