@@ -20,6 +20,7 @@ import numpy as np
 
 from . import host_special
 from .blas import Blas
+from .courier import Courier
 from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
@@ -120,6 +121,10 @@ class Library:
 
     def blas(self, device: Device) -> Blas | None:
         """cuBLASLt on `device`; None where it is not there."""
+        return None
+
+    def courier(self, device: Device) -> Courier | None:
+        """What copies to the host and back beside the computing; None where there is no such thing."""
         return None
 
 

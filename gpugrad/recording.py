@@ -23,7 +23,8 @@ MANY = 1 << 16  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
-packing: dict[Tape, Callable[[Any, type[Tensor]], Any]] = {}  # a silent tape, and what packs values saved under it
+# A silent tape, and what packs the values saved under it: f(array, class, the node that made it; True: the op itself).
+packing: dict[Tape, Callable[[Any, type[Tensor], Any], Any]] = {}
 
 
 class Change(NamedTuple):
@@ -54,7 +55,8 @@ class Mode:
         self.lines = LINES in open
         tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and t is not LINES and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
-        self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
+        last = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
+        self.sole = NONE if last.silent or last.beside else last
         self.only = NONE if self.sole.apart or self.lines else self.sole
         self.open, self.changes = open, changes
 
@@ -173,7 +175,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     live: Any
     for h in heads:
         if h is not None and h.tape is not tape and h not in tape.watched:
-            live, landed = _tracked(tapes, heads) if tapes else ([], [])
+            live, landed = tracked(tapes, heads) if tapes else ([], [])
             break
     else:
         live, landed = heads, [tape]
@@ -191,7 +193,9 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = Packed([v if library(v) is None else pack(v, kind) for v in saved])
+        saved = Packed(
+            [v if library(v) is None else pack(v, kind, _maker(op, heads, i, v, values)) for i, v in enumerate(saved)]
+        )
     edges = tuple(live)
     make = Followed if logs else Placed if now.lines else Node
     place = find(Place()) if make is Placed else None
@@ -208,6 +212,22 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
+
+
+def _maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
+    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
+
+    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
+    little, and cost their digits, which others are computed from.
+    """
+    k = len(heads)
+    if i < k:
+        return heads[i]
+    if (makers := getattr(op, "makers", None)) is not None:
+        return makers[i - k - 2]
+    if i <= k + len(op.static):
+        return True if i == k else None
+    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 def inferred(t: Tensor) -> None:
@@ -233,20 +253,23 @@ def lost(t: Tensor, name: str, inputs: Iterable[Any], cause: str) -> Tensor:
     return t
 
 
-def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
+def tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
     """(the heads that some tape tracks, the tapes that track one).  The first tape is AMBIENT, or NONE."""
     live: list[Node | None] = [None] * len(heads)
-    landed = []
+    landed: list[Tape] = []
     for tape in tapes[1:]:
         hit = False
+        if tape.every:
+            tape.watched.update([h for h in heads if h is not None])
+            continue
         for i, h in enumerate(heads):
             if h is not None and (h.tape is tape or on(h, tape) is not None) and not tape.silent:
                 live[i] = h
                 hit = True
         if hit:
             landed.append(tape)
+    ambient, beside = False, all([tape.beside for tape in landed])
     for i, h in enumerate(heads):  # history that no GradientTape has
-        if h is not None and live[i] is None and on(h, tapes[0]) is not None:
-            live[i] = h
-            landed = landed or [tapes[0]]
-    return live, landed
+        if h is not None and (beside or live[i] is None) and on(h, tapes[0]) is not None:
+            live[i], ambient = h, True
+    return live, [tapes[0], *landed] if ambient and beside else landed
