@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import json
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -410,3 +411,49 @@ def test_nothing_is_left_behind():
         pass
     assert not gg.hooks.observers and not gg.hooks.walking and not gg.recording.recorded
     assert gg.recording.active().open == (gg.recording.AMBIENT,)
+
+
+def run(program):
+    """(exit code, what it printed, with errors) of a Python program."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_process_may_end_inside():
+    program = """
+import atexit, threading, numpy as np, gpugrad as gg
+kept = [np.ones(n) for n in (10, 100_000)]
+m = gg.profile.memory().__enter__()
+kept.append(gg.exp(gg.tensor(np.ones(5000), requires_grad=True)))
+def work():
+    while True:
+        np.ones(3000)
+threading.Thread(target=work, daemon=True).start()
+atexit.register(lambda: np.ones(10_000))
+class Late:
+    def __del__(self):
+        self.x = kept[0] + 1
+late = Late()
+print(m.live >= 40_000)
+"""
+    assert run(program) == (0, "True\n")
+
+
+def test_it_is_imported_when_asked_for():
+    program = "import sys, gpugrad; print('gpugrad.profile.trace' in sys.modules, gpugrad.profile.memory.__name__)"
+    assert run(program) == (0, "False memory\n")
+
+
+@pytest.mark.devices
+def test_phases_and_steps_on_every_device(device):
+    w = gg.Variable(np.ones((20, 30), np.float32), device=device)
+    x, optimizer = gg.tensor(np.ones((100, 20), np.float32), device=device), gg.optim.Adam([w])
+    live = []
+    with gg.profile.memory() as m:
+        for _ in range(4):
+            step_on_a_tape(False, w, x, optimizer)
+            live.append(m.live)
+    assert [p.name for p in m.phases] == ["forward", "backward", "update"] * 4
+    assert len(set(live[1:])) == 1, live
+    assert {b.op for b in m.blocks if b.kind == "saved"} == {"tanh"}
+    assert "temporary" in {b.kind for b in m.blocks}

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
-from gpugrad.profile import gpu_memory
+from gpugrad.profile import gpu_memory, trace
 
 cupy = pytest.importorskip("cupy")
-profile = sys.modules["gpugrad.profile.memory"]
 get_memory_hooks = cupy.cuda.memory_hook.get_memory_hooks
 
 
@@ -66,7 +65,7 @@ def pool(monkeypatch):
     runtime = types.SimpleNamespace(memGetInfo=lambda: (6000, 10_000))
     cuda = types.SimpleNamespace(MemoryHook=cupy.cuda.MemoryHook, Device=Device, runtime=runtime)
     ours = types.SimpleNamespace(cuda=cuda, get_default_memory_pool=lambda: pool)
-    monkeypatch.setattr(profile, "cupy_or_reason", lambda: (ours, ""))
+    monkeypatch.setattr(trace, "cupy_or_reason", lambda: (ours, ""))
     yield pool
     assert not get_memory_hooks()
 
@@ -130,7 +129,7 @@ def test_figures_say_what_they_are(pool, monkeypatch):
 
 def test_saved_is_known_by_the_number():
     """A CuPy array's memory is the object whose id the hook is told."""
-    number = profile._number
+    number = trace._number
     pooled = object()
     assert number(pooled) == id(pooled)
     a = np.zeros(10)

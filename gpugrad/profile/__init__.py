@@ -4,20 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..ledger import Entry as Entry, Ledger as Ledger
-from .blocks import Block as Block, Phase as Phase
 from .lines import lines as lines
-from .memory import MemoryProfile as MemoryProfile, memory as memory
 from .of import ledger as ledger
 
 if TYPE_CHECKING:
+    from .blocks import Block as Block, Phase as Phase
     from .comparing import compare as compare
     from .report import Comparison as Comparison, Way as Way
+    from .trace import MemoryProfile as MemoryProfile, memory as memory
 
-_LATER = {"compare": "comparing", "Comparison": "report", "Way": "report"}
+_LATER = {
+    "compare": "comparing", "Comparison": "report", "Way": "report",
+    "memory": "trace", "MemoryProfile": "trace", "Block": "blocks", "Phase": "blocks",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when first asked for: json and others that it needs would delay the import by 10 ms."""
+    """What is imported when first asked for: json, signals and others that it needs would delay the import by 10 ms."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
