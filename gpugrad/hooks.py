@@ -99,13 +99,14 @@ opening: list[Callable[[Any], None]] = []  # told of each GradientTape that is m
 post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
 observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
 walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
+remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
 
-    Observers may run it in their way.  A MemoryError of it gets a post-mortem.
+    Observers may run it in their way.  A MemoryError of it gets a post-mortem.  What was made again for it is cleared.
     """
 
     def gather(*args: Any) -> Any:
@@ -121,6 +122,10 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
             for tell in post_mortem:
                 tell(None, e)
             raise
+        finally:
+            for made in tuple(remade):
+                remade.discard(made)
+                made.clear()
         for end, got in arrived.values():
             end(got)
         return out
