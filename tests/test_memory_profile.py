@@ -447,15 +447,18 @@ def test_it_is_imported_when_asked_for():
 
 @pytest.mark.devices
 def test_phases_and_steps_on_every_device(monkeypatch):
-    monkeypatch.setitem(origin._ours, "standin", True)  # as CuPy's functions are, which gpugrad calls
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("standin", "cudahost")]:
+        monkeypatch.setitem(origin._ours, name, True)  # as CuPy's functions are, which gpugrad calls
     w = gg.Variable(np.ones((20, 30), np.float32))
     x, optimizer = gg.tensor(np.ones((100, 20), np.float32)), gg.optim.Adam([w])
+    step_on_a_tape(False, w, x, optimizer)  # caches are filled
+    gc.collect()
     live = []
     with gg.profile.memory() as m:
         for _ in range(4):
             step_on_a_tape(False, w, x, optimizer)
             live.append(m.live)
     assert [p.name for p in m.phases] == ["forward", "backward", "update"] * 4
-    assert len(set(live[1:])) == 1, live
+    assert len(set(live)) == 1, live
     assert {b.op for b in m.blocks if b.kind == "saved"} == {"tanh"}
     assert "temporary" in {b.kind for b in m.blocks}
