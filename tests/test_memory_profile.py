@@ -368,6 +368,16 @@ def test_parts_may_be_named():
     assert m.phases[0].end is not None
 
 
+def test_a_result_that_dies_as_the_next_op_ends_is_no_temporary():
+    twice = gg.op(lambda xp, x: xp.add(x, x.copy()), name="twice", x=lambda g: g * 2)
+    x = gg.tensor(np.zeros(1000), requires_grad=True, device="cpu")
+    with gg.profile.memory() as outer, gg.profile.memory() as inner:
+        twice(twice(twice(x)))
+    for m in (outer, inner):
+        assert [b.kind for b in m.blocks] == ["temporary", "other"] * 3  # the copy, the result
+        assert {b.op for b in m.blocks} == {"twice"}
+
+
 def test_recomputed_ops_are_ops_in_the_walk():
     w = gg.Variable(np.ones(1000))
     f = gg.recompute_grad(lambda w: gg.exp(gg.exp(w) * 1e-3))

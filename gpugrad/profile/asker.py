@@ -15,29 +15,17 @@ from ..origin import between, place_of
 from .blocks import Line
 
 _PATHS, _OWN = paths.__file__, __name__.rpartition(".")[0]
+_NEAR = 4  # frames between a user's forward and the call of its op, at most
 _WALK = backprop.__wrapped__.__code__  # type: ignore[attr-defined]
 _HELPER, _SPREAD = threads._serve.__code__, threads.in_threads.__code__
 
 
 class Running:
-    """What is under way.
-
-    Running, by thread: the nodes to come, and name and place of all of them.  Calls of ops in which somebody asked for
-    memory, by the id of their frame, which another frame has later: the first to look at a frame marks it.
-    """
+    """What is under way, and where: walks, by thread: the nodes to come, and name and line of all of them."""
 
     def __init__(self) -> None:
         self._by_thread: dict[int, list[tuple[list[Node], list[tuple[str, Line | None]]]]] = {}
-        self._calls: dict[int, int] = {}
         self._places: dict[tuple[int, int], Line] = {}
-        self._next = count(1).__next__
-
-    def call(self, frame: Any) -> int:
-        """The number of the call of an op, by its frame."""
-        if frame.f_trace_lines:  # as in all frames but in those that are marked; a debugger may pass over the lines
-            frame.f_trace_lines = False
-            self._calls[id(frame)] = self._next()
-        return self._calls.get(id(frame), 0)
 
     def place(self, code: Any, offset: int) -> Line:
         """A place in the program: one object for each."""
@@ -99,13 +87,18 @@ def _asker(running: Running, frame: Any, thread: int) -> tuple[str | None, Line 
             if place is not None:
                 return op, place, call
         elif not call and op is None and is_op(code):
-            op, call = code.co_name, running.call(frame)
+            op, call = code.co_name, _number(frame)
         outer, frame = frame, frame.f_back
     if outer is not None and outer.f_code is _HELPER:
         return _spread(running, op, call)
     if op is None and outer is not None and str(outer.f_globals.get("__name__")).startswith("gpugrad"):
         op = outer.f_code.co_qualname
     last: Any = outer if frame is None else frame
+    for _ in range(_NEAR if op is None else 0):  # a forward that the program wrote
+        frame = frame and frame.f_back
+        if frame is not None and is_op(frame.f_code):
+            op, call = frame.f_code.co_name, _number(frame)
+            break
     return op, running.place(last.f_code, last.f_lasti), call
 
 
@@ -118,6 +111,20 @@ def _spread(running: Running, op: str | None, call: int) -> tuple[str | None, Li
                 return op or theirs[0], theirs[1], call or theirs[2]
             frame = frame.f_back  # type: ignore[assignment]
     return op, None, call
+
+
+# Calls of ops in which somebody asked for memory, by the id of their frame.  Another frame may have it later: who looks
+# at a frame first marks it.  A debugger may pass over the lines of a marked one.
+_calls: dict[int, int] = {}
+_next = count(1).__next__
+
+
+def _number(frame: Any) -> int:
+    """The number of the call of an op."""
+    if frame.f_trace_lines:
+        frame.f_trace_lines = False
+        _calls[id(frame)] = _next()
+    return _calls.get(id(frame), 0)
 
 
 def is_op(code: Any) -> bool:

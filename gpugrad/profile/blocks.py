@@ -171,7 +171,8 @@ class History:
         times, blocks, born, small, high = zip(*self.log) if self.log else ((),) * 5
         nbytes = np.array([b.nbytes for b in blocks], np.int64)
         change = np.where(np.array(born, bool), nbytes, -nbytes)
-        return np.array(times, np.float64), change, np.array(small, np.int64), np.array(high, np.int64)
+        t = np.maximum.accumulate(np.array(times, np.float64))  # garbage may be collected in the middle of a birth
+        return t, change, np.array(small, np.int64), np.array(high, np.int64)
 
 
 def _most(which: np.ndarray, change: np.ndarray, at_start: np.ndarray) -> np.ndarray:

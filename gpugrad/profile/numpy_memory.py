@@ -3,7 +3,8 @@
 NumPy asks a handler for the memory of arrays (NEP 49).  While somebody watches, the functions of its default handler
 are ours, which call NumPy's.  So blocks are what they always are, those that outlive the watching are freed by NumPy,
 and frees of older blocks are seen.  Not seen: what C code takes for itself (BLAS, LAPACK, sorting), Python's objects,
-memory that arrays borrow (`np.frombuffer`, `np.memmap`), and arrays made under somebody else's handler.
+memory that arrays borrow (`np.frombuffer`, `np.memmap`), and arrays made under somebody else's handler.  An array from
+before that is resized in place is a new one.
 
 Ours must answer, whatever happens to Python code:
 - `free` may be called while an exception is on its way, which a function of ctypes would lose.  `PySequence_DelSlice`
