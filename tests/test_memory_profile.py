@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -346,6 +347,42 @@ def test_what_a_tape_keeps_is_what_its_ledger_says():
         del tape, loss
         assert m.saved_at(m._now()) == x.nbytes
     assert m.saved_at(after) == kept
+
+
+KEEPERS = [
+    gg.nn.relu, gg.nn.gelu, gg.nn.softmax, gg.tanh, gg.exp, gg.sort,
+    lambda x: x * x, lambda x: x @ x.T @ x, lambda x: gg.concat([x[::2], x[1::2]], 0), lambda x: gg.where(x > 0, x, 2),
+    lambda x: gg.nn.layer_norm(x, x.shape[-1:]), lambda x: x - gg.sum(x, axis=1, keepdims=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("way", ["tape", "persistent", "graph"])
+def test_saved_is_what_the_ledger_has(seed, way):
+    rng = np.random.default_rng(seed)
+    with gg.profile.memory(0) as m:
+        x = gg.tensor(rng.normal(size=(64, 32)).astype(np.float32), device="cpu").detach()
+        tape = None if way == "graph" else gg.GradientTape(persistent=way == "persistent")
+        with nullcontext() if tape is None else tape:
+            if tape is not None:
+                tape.watch(x)
+            y = x * (gg.tensor(2.0, device="cpu", requires_grad=True) if tape is None else x)
+            for i in rng.integers(0, len(KEEPERS), 6):
+                y = KEEPERS[i](y) * 0.1
+        kept = gg.profile.ledger(y).nbytes if tape is None else tape.memory().nbytes
+        assert m.saved_at(m._now()) == kept
+
+
+def test_errors_of_the_profile_are_told(monkeypatch):
+    def fail(*_):
+        raise ValueError("mine")
+
+    with gg.profile.memory() as m:
+        monkeypatch.setattr(sys.modules["gpugrad.profile.trace"], "asker", fail)
+        a = np.zeros(1000)
+        monkeypatch.undo()
+        del a
+    assert [str(e) for e in m.errors] == ["mine"] and "not complete: 1 errors" in str(m)
 
 
 def test_parts_may_be_named():

@@ -72,7 +72,7 @@ def asker(running: Running) -> tuple[str | None, Line | None, int]:
 
 def _program() -> Any:
     """The innermost frame that is not of this package."""
-    frame: Any = sys._getframe(4)  # this, asker, and who told it that memory was asked for
+    frame: Any = sys._getframe(3)  # this, asker, and who told it that memory was asked for
     while str(frame.f_globals.get("__name__")).startswith(_OWN):
         frame = frame.f_back
     return frame

@@ -47,8 +47,8 @@ class _Handler(ctypes.Structure):
     )
 
 
-# Raises nothing: born(address, bytes), and died(address, bytes if known), before the address is used again
-Watcher = tuple[Callable[[int, int], None], Callable[[int, int | None], None]]
+# born(address, bytes); died(address, bytes if known), before the address is used again; failed(an error of these)
+Watcher = tuple[Callable[[int, int], None], Callable[[int, int | None], None], Callable[[Exception], None]]
 watchers: list[Watcher] = []
 _handlers: dict[Any, Any] = {}  # of signals, which wait
 
@@ -153,7 +153,10 @@ def _born(address: int | None, nbytes: int) -> int | None:
 
 def _tell(which: int, address: int, nbytes: int | None) -> None:
     for watcher in watchers:
-        watcher[which](address, nbytes)  # type: ignore[arg-type]
+        try:
+            watcher[which](address, nbytes)  # type: ignore[arg-type, call-arg]
+        except Exception as e:
+            watcher[2](e)
 
 
 def _room(levels: int) -> bool:

@@ -87,10 +87,7 @@ class MemoryProfile:
                 undo.callback(those.remove, what)
             self._watch_gpus(undo)
             cpu = self._histories["cpu"]
-            watcher = (
-                self._safely(partial(self._born, cpu)),
-                self._safely(partial(self._died, cpu)),
-            )
+            watcher = partial(self._born, cpu), partial(self._died, cpu), self.errors.append
             numpy_memory.watch(watcher)
             undo.callback(numpy_memory.unwatch, watcher)
             self._open = undo.pop_all()
