@@ -156,6 +156,14 @@ def test_numpy_is_as_it_was_after_the_last():
     assert fields() == before
 
 
+def test_what_is_not_safe_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(RuntimeError, match="global lock"), gg.profile.memory():
+        pass
+    assert not gg.hooks.observers and not gg.recording.recorded and not numpy_memory.watchers
+    assert gg.recording.active().open == (gg.recording.AMBIENT,)
+
+
 def test_a_profile_is_of_one_run():
     with gg.profile.memory() as m:
         with pytest.raises(RuntimeError, match="one run"), m:

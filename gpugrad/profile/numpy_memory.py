@@ -19,11 +19,13 @@ import _thread
 import atexit
 import ctypes
 import signal
+import sys
 from collections.abc import Callable
 from functools import cache
 from threading import current_thread, main_thread
 from typing import Any
 
+import numpy as np
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
 _DEFAULT = 306  # PyDataMem_DefaultHandler's place in NumPy's table of C functions; part of its ABI
@@ -54,7 +56,12 @@ _handlers: dict[Any, Any] = {}  # of signals, which wait
 
 
 def watch(watcher: Watcher) -> None:
-    """Tell `watcher` of every block from now on."""
+    """Tell `watcher` of every block from now on.  RuntimeError for a NumPy or a Python in which that is not safe."""
+    if _handler().version != 1 or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError(
+            f"NumPy's memory cannot be watched with NumPy {np.__version__} on Python {sys.version.split()[0]}: it takes "
+            f"version 1 of PyDataMem_Handler (here {_handler().version}) and Python's global lock"
+        )
     if not watchers:
         _wait(True)
         _set(_functions()[1])
