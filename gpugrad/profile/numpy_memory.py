@@ -59,8 +59,8 @@ def watch(watcher: Watcher) -> None:
     """Tell `watcher` of every block from now on.  RuntimeError for a NumPy or a Python in which that is not safe."""
     if _handler().version != 1 or not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError(
-            f"NumPy's memory cannot be watched with NumPy {np.__version__} on Python {sys.version.split()[0]}: it takes "
-            f"version 1 of PyDataMem_Handler (here {_handler().version}) and Python's global lock"
+            f"NumPy's memory cannot be watched with NumPy {np.__version__} on Python {sys.version.split()[0]}: it "
+            f"takes version 1 of PyDataMem_Handler (here {_handler().version}) and Python's global lock"
         )
     if not watchers:
         _wait(True)
