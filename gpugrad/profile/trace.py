@@ -236,8 +236,8 @@ class MemoryProfile:
     def _now(self) -> float:
         return perf_counter() - (self._start or 0.0)
 
-    def _enter(self, name: str, start: float | None = None) -> Phase:
-        phase = Phase(name, self._now() if start is None else start)
+    def _enter(self, name: str) -> Phase:
+        phase = Phase(name, self._now())
         self.phases.append(phase)
         self._within.append(phase)
         return phase
