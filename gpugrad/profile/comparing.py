@@ -12,10 +12,10 @@ from ..array import default_device
 from .again import home
 from .follow import Follower
 from .measure import measure, notes
-from .memory import memory
 from .of import ledger
 from .report import AS_WRITTEN, Comparison, Way
 from .state import Digest, Leaves, settle, snapshot, told
+from .trace import memory
 from .ways import chosen, planned, running
 
 

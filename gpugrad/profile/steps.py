@@ -10,10 +10,10 @@ from typing import Any
 from ..core import tick
 from .follow import Follower
 from .measure import measure
-from .memory import memory
 from .of import ledger
 from .report import Way
 from .state import Digest, history, settle
+from .trace import memory
 
 
 class Enough(SystemExit):
