@@ -101,6 +101,9 @@ class Library:
         """A context manager inside which new arrays land on `device`."""
         return NOTHING
 
+    def wait(self) -> None:
+        """Return when the device that is in use has done all that it was asked."""
+
     def special(self) -> Any:
         """The namespace of the special functions, under the names of `scipy.special`."""
         return host_special

@@ -15,7 +15,7 @@ import numpy as np
 
 from .array import NUMPY, device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited, gathering, leaving, suspecting
+from .hooks import arriving, deposited, gathering, leaving, suspecting, walking
 from .observed import hooked, observed, unchanged
 from .ops.casting import astype, view
 from .ops.math import conj, positive
@@ -87,6 +87,8 @@ def backprop(
     sweep, tidy = tape is not None and not retain, tape is None and not retain
     direct = wanted is None and tape is None  # whether a product may add to the `.grad` of a leaf itself
     uses: Counter[Node] | None = None
+    for watch in walking:
+        watch(order)
     while order:
         n = order.pop()
         g = grads.pop(n, None)

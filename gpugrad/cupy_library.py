@@ -69,6 +69,9 @@ class CupyLibrary(Library):
     def scope(self, device: Device) -> Any:
         return NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)
 
+    def wait(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
     def special(self) -> Any:
         import cupyx.scipy.special  # pyright: ignore[reportMissingImports]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from itertools import count
 from threading import local
 from typing import Any
@@ -95,18 +95,21 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
+opening: list[Callable[[Any], None]] = []  # told of each GradientTape that is made
 post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
+observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
+walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
+remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
 
-    A MemoryError of it gets a post-mortem.
+    Observers may run it in their way.  A MemoryError of it gets a post-mortem.  What was made again for it is cleared.
     """
 
-    @wraps(walk)
-    def call(*args: Any) -> Any:
+    def gather(*args: Any) -> Any:
         try:
             if not arriving.by_node:
                 return walk(*args)
@@ -119,8 +122,23 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
             for tell in post_mortem:
                 tell(None, e)
             raise
+        finally:
+            for made in tuple(remade):
+                remade.discard(made)
+                made.clear()
         for end, got in arrived.values():
             end(got)
         return out
 
+    @wraps(walk)
+    def call(*args: Any) -> Any:
+        return observed("backward", gather, *args) if observers else gather(*args)
+
     return call
+
+
+def observed(what: str, run: Callable[..., Any], *args: Any) -> Any:
+    """run(*args), by way of the observers, the first of them outermost, who may give it other arguments."""
+    for observe in reversed(observers):
+        run = partial(observe, what, run)
+    return run(*args)

@@ -331,7 +331,7 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
         elif isinstance(v, Tensor):
             todo.append(v.array)
         elif type(v) is Parcel:
-            todo.append(getattr(v[0], "array", v[0]))
+            todo += v[0].kept() if hasattr(v[0], "kept") else (getattr(v[0], "array", v[0]),)
         elif isinstance(v, Packed):
             todo += tuple.__iter__(v)
         elif isinstance(v, (tuple, list, set, frozenset)):

@@ -106,6 +106,7 @@ def op(
     run = _dispatch(forward, host, gpu)
     if checked:
         host, run = [checked_forward(name, f, bool(several or aux)) for f in (host, run)]
+    self.host, self.run = host, run
     simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         make = unary_static if static else unary
@@ -130,7 +131,7 @@ def _finished(
     call = make(self, host, run, own)
     code = call.__code__
     n = code.co_argcount - bool(call.__defaults__)  # without `name`, which those have who ignore it
-    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]))  # parameters as users know them
+    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]), co_name=self.name)  # as users know them
     if call.__defaults__ and not own.ignored:
         code, call.__defaults__ = code.replace(co_argcount=n), None
     call.__code__ = code

@@ -106,6 +106,15 @@ deep: list[Any] = []  # who wants the whole stack of every place
 _ours: dict[Any, bool] = {}  # whether a module is one that programs call ops through, by its name
 
 
+def between(frame: Any) -> bool:
+    """Whether the program calls ops through the module of `frame`."""
+    name = frame.f_globals.get("__name__")
+    ours = _ours.get(name)
+    if ours is None:
+        ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree")
+    return ours
+
+
 def find(place: Any, depth: int = 3) -> Any:
     """`place`, set to the line of the program that called gpugrad, maybe through NumPy or optree.
 
@@ -113,11 +122,7 @@ def find(place: Any, depth: int = 3) -> Any:
     """
     frame: Any = sys._getframe(depth)
     while True:
-        name = frame.f_globals.get("__name__")
-        ours = _ours.get(name)
-        if ours is None:
-            ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree")
-        if not ours or frame.f_back is None:
+        if not between(frame) or frame.f_back is None:
             place.code, place.offset = frame.f_code, frame.f_lasti
             if deep:
                 place.stack = StackSummary.extract(walk_stack(frame), lookup_lines=False)

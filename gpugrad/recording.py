@@ -12,8 +12,7 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, NamedTuple
 from weakref import ref
 
-from .array import library
-from .core import Node, Packed, Tape, Tensor, compact, leaf, make_node, on
+from .core import Node, Tape, Tensor, compact, leaf, make_node, on
 from .dtypes import is_inexact
 from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
@@ -22,8 +21,9 @@ INFERENCE = Tape(silent=True)  # open under inference_mode; what has been comput
 MANY = 1 << 16  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
-# A silent tape, and what packs the values saved under it: f(array, class, the node that made it; True: the op itself).
-packing: dict[Tape, Callable[[Any, type[Tensor], Any], Any]] = {}
+recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
+# A silent tape, and what packs what is saved under it: f(saved, op, values, heads, class of the result) -> saved.
+packing: dict[Tape, Callable[..., tuple]] = {}
 
 
 class Change(NamedTuple):
@@ -185,46 +185,31 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         if INFERENCE in now.open:
             inferred(t)
         return t
+    made = op
     if op.lean is not None and out.size >= MANY:
-        op, saved = op.lean(values)
+        made, saved = op.lean(values)
     else:
         saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = Packed(
-            [v if library(v) is None else pack(v, kind, _maker(op, heads, i, v, values)) for i, v in enumerate(saved)]
-        )
+        saved = pack(saved, op, values, heads, kind)
     edges = tuple(live)
     make = Followed if logs else Placed if now.lines else Node
     place = find(Place()) if make is Placed else None
     for tape in landed:
-        t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
+        t.node = n = make_node(tape, made, saved, edges, out, t.node, make)
         if make is Placed:
             n.place = place  # type: ignore[attr-defined]
         if tape.nodes is not None:
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
                 compact(tape)
+    for tell in recorded:
+        tell(t.node)  # type: ignore[arg-type]
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
-
-
-def _maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
-    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
-
-    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
-    little, and cost their digits, which others are computed from.
-    """
-    k = len(heads)
-    if i < k:
-        return heads[i]
-    if (makers := getattr(op, "makers", None)) is not None:
-        return makers[i - k - 2]
-    if i <= k + len(op.static):
-        return True if i == k else None
-    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 def inferred(t: Tensor) -> None:

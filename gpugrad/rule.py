@@ -27,6 +27,7 @@ class Op:
     The last `outs` names are those of several outputs.
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
     alone need of what was saved.
+    `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
@@ -37,6 +38,7 @@ class Op:
         "args",
         "asks",
         "fused",
+        "host",
         "joint",
         "lean",
         "name",
@@ -47,6 +49,7 @@ class Op:
         "quick",
         "rest",
         "rules",
+        "run",
         "saves",
         "static",
         "whole",
@@ -67,6 +70,8 @@ class Op:
         over: Rule | None = None,
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
+        self.host: Callable[..., Any] | None = None
+        self.run: Callable[..., Any] | None = None
         self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)
         if pull:
             rules = dict.fromkeys(args, pull)

@@ -10,9 +10,9 @@ from weakref import ref
 import ml_dtypes
 import numpy as np
 
-from .array import Device, device_of, xp
+from .array import Device, device_of, library, xp
 from .autograd import no_grad
-from .core import Node, Parcel, Tape, Tensor, owner_of, raw, wrap, writes
+from .core import Node, Packed, Parcel, Tape, Tensor, owner_of, raw, wrap, writes
 from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_float
 from .gemm import halves
 from .ops.casting import view
@@ -32,15 +32,21 @@ class saved_tensors_hooks:
 
     def __enter__(self) -> None:
         tape = Tape(silent=True)
-        packing[tape] = self._parcel
+        packing[tape] = self._saved
         enter(tape)
 
     def __exit__(self, *exc: object) -> None:
         for tape in reversed(active().open):  # its own of this thread, wherever that is
-            if packing.get(tape) == self._parcel:
+            if packing.get(tape) == self._saved:
                 replace(tape)
                 del packing[tape]
                 return
+
+    def _saved(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
+        return Packed([
+            v if library(v) is None else self._parcel(v, kind, maker(op, heads, i, v, values))
+            for i, v in enumerate(saved)
+        ])  # fmt: skip
 
     def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
         with no_grad():
@@ -55,6 +61,22 @@ class saved_tensors_hooks:
                 f"{type(t).__name__}. Answer a tensor with the values that pack_hook was given."
             )
         return raw(t)
+
+
+def maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
+    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
+
+    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
+    little, and cost their digits, which others are computed from.
+    """
+    k = len(heads)
+    if i < k:
+        return heads[i]
+    if (makers := getattr(op, "makers", None)) is not None:
+        return makers[i - k - 2]
+    if i <= k + len(op.static):
+        return True if i == k else None
+    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 # ---------------------------------------------------------------------------------------------- in less memory

@@ -25,6 +25,7 @@ from .core import Tape, Tensor, identity, leaf, on, wrap
 from .dtypes import is_inexact
 from .exhausted import let_go
 from .explain import explain
+from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
 from .ledger import GRADIENT, TAPE, Ledger, of_tape
 from .origin import Log, follow, logs
@@ -69,6 +70,8 @@ class GradientTape:
         self._log = Log() if explain else None
         self._tape: Tape | None = None
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
+        for tell in opening:
+            tell(self)
 
     # ------------------------------------------------------------------------------------ recording
     def __enter__(self) -> GradientTape:
