@@ -266,6 +266,16 @@ def test_values_that_are_nested_packed_or_in_a_closure():
     assert "closure of Scale" in named
 
 
+def test_values_that_are_made_again():
+    x = gg.tensor(np.ones((64, 64), np.float32), requires_grad=True)
+    f = gg.checkpoint(lambda x: gg.tanh(gg.exp(gg.sin(x * 0.5) * 0.5)) * 2.0, max_bytes=17_000)
+    for _ in range(2):  # the first run is measured
+        found = ledger(gg.sum(f(x)))
+    assert {(e.op, e.argument, e.made_by, e.released) for e in found.entries} == {
+        ("sin", "to make input x again", None, "drop of tensor x"), ("exp", "output", "exp", "the next backward()"),
+    }  # fmt: skip
+
+
 def test_text_html_and_json():
     x = gg.tensor(np.ones((1000, 5), np.float32), requires_grad=True)
     with gg.profile.lines():
