@@ -271,9 +271,8 @@ def test_values_that_are_made_again():
     f = gg.checkpoint(lambda x: gg.tanh(gg.exp(gg.sin(x * 0.5) * 0.5)) * 2.0, max_bytes=17_000)
     for _ in range(2):  # the first run is measured
         found = ledger(gg.sum(f(x)))
-    assert {(e.op, e.argument, e.made_by, e.released) for e in found.entries} == {
-        ("sin", "to make input x again", None, "drop of tensor x"), ("exp", "output", "exp", "the next backward()"),
-    }  # fmt: skip
+    again = [(e.op, e.argument, e.made_by, e.released) for e in found.entries if e.held]
+    assert again == [("sin", "to make input x again", None, "drop of tensor x")] and found.freed <= 17_000
 
 
 def test_text_html_and_json():
