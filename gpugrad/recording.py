@@ -193,7 +193,10 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = pack(saved, op, values, heads, kind)
+        try:
+            saved = pack(saved, op, values, heads, kind)
+        except MemoryError as e:
+            raise kind.explain(op.name, e, values) from None
     edges = tuple(live)
     make = Followed if logs else Placed if now.lines else Node
     place = find(Place()) if make is Placed else None
