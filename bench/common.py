@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,37 @@ class Worker:
             with contextlib.suppress(BrokenPipeError):  # what was not yet sent
                 if f:
                     f.close()
+
+
+# ---------------------------------------------------------------------------------------------- in a worker
+def serve(make: Callable[[], Any]) -> None:
+    """Answer the requests of a `Worker`: {"do": method, **arguments} of what `make` answers, made when first asked."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    session: Any = None
+    for line in sys.stdin:
+        try:
+            request = json.loads(line)
+            session = session or make()
+            answer = {"value": getattr(session, request.pop("do"))(**request)}
+        except ImportError as e:
+            answer = {"value": None, "missing": str(e)}
+        except Exception as e:
+            traceback.print_exc()
+            answer = {"error": f"{type(e).__name__}: {str(e).strip()[:300]}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def resident(name: str) -> int:
+    """Bytes of this process in memory: now ("VmRSS"), or the most so far ("VmHWM")."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def rise(f: Callable[[], Any]) -> int:
+    """How far f raises the resident set above what is there before, in bytes, at its highest."""
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = resident("VmRSS")
+    f()
+    return resident("VmHWM") - before

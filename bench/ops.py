@@ -13,20 +13,18 @@ import argparse
 import gc
 import importlib
 import json
-import os
 import pkgutil
 import statistics
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import ops_parts
-from common import Worker, described, machine, table, verdict
+from common import Worker, described, machine, rise, serve, table, verdict
 from ops_parts.case import Case
 
 ONE = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
@@ -52,10 +50,7 @@ class Session:
         """Bytes that the resident set rose by during one step."""
         self.step()
         gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-        before = resident("VmRSS")
-        self.step()
-        return resident("VmHWM") - before
+        return rise(self.step)
 
     def once(self, seconds: float) -> float:
         """Milliseconds of a step, of as many as take about `seconds`: the least."""
@@ -67,29 +62,6 @@ class Session:
             least = min(least, now - start)
             if now > end:
                 return least * 1e3
-
-
-def resident(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-
-def work(name: str, way: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
-    session: Any = None
-    for line in sys.stdin:
-        try:
-            request = json.loads(line)
-            session = session or Session(name, way)
-            answer = {"value": getattr(session, request.pop("do"))(**request)}
-        except ImportError as e:
-            answer = {"value": None, "missing": str(e)}
-        except Exception as e:
-            traceback.print_exc()
-            answer = {"error": f"{type(e).__name__}: {str(e).strip()[:300]}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
 
 
 # ---------------------------------------------------------------------------------------------- the run
@@ -126,7 +98,7 @@ def verdicts(case: Case, found: dict[str, dict[str, float]]) -> Iterator[tuple[s
 
 def main() -> None:
     if len(sys.argv) == 3 and not sys.argv[1].startswith("-"):
-        return work(sys.argv[1], sys.argv[2])
+        return serve(partial(Session, *sys.argv[1:]))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: to see that everything runs")
     parser.add_argument("--only", default="", help="cases whose name has this in it")

@@ -97,7 +97,6 @@ HIDDEN = {
     "tf.keras.losses": "chosen convert_to_tensor snake", "tf.keras.optimizers": "GradientTape Keras",
     "torch": "bool_ repeat", "torch.nn.functional": "matmul", "torch.nn.init": "no_grad",
     "torch.optim": "CoreAdagrad CoreAdam CoreAdamW CoreRMSprop CoreSGD", "torch.autograd": "Tensor backward_name",
-    "torch.utils.checkpoint": "recompute_grad",
 }  # fmt: skip
 CLASSES = {
     "TensorFlow": ["tf.Tensor", "tf.Variable", "tf.GradientTape", "tf.Module", "tf.data.Dataset", "tf.keras.Model"],

@@ -7,6 +7,7 @@ from . import (
     linalg as linalg,
     nn as nn,
     optim as optim,
+    profile as profile,
     random as random,
     sparse as sparse,
     special as special,
@@ -29,11 +30,7 @@ from .autograd import (
     set_grad_enabled as set_grad_enabled,
 )
 from .core import Tensor as Tensor
-from .custom import (
-    custom_gradient as custom_gradient,
-    grad_pass_through as grad_pass_through,
-    recompute_grad as recompute_grad,
-)
+from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .dtypes import (
     bfloat16 as bfloat16,
     bool_ as bool_,
@@ -254,8 +251,9 @@ from .ops.sorting import (
     topk as topk,
 )
 from .ops.special import erf as erf
+from .recompute import checkpoint as checkpoint, recompute_grad as recompute_grad
 from .registry import register_gradient as register_gradient
-from .saving import save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
+from .saving import save_as as save_as, save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from .tensor import (
     arange as arange,

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import host_special
 from .blas import Blas
+from .courier import Courier
 from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
@@ -79,6 +80,15 @@ class Library:
         """Whether the memory of `x` is known to be its own, so that whoever else has it, holds `x`."""
         return x.base is None and x.flags.owndata and x.flags.writeable
 
+    def block(self, x: Array) -> tuple[Any, int]:
+        """(the object whose death gives the memory of `x` back, the bytes of that); of a scalar, 0 bytes."""
+        if isinstance(x, np.generic):
+            return x, 0
+        nbytes = x.nbytes
+        while (base := getattr(x, "base", None)) is not None:
+            x, nbytes = base, getattr(base, "nbytes", nbytes)
+        return x, nbytes
+
     def empty(self, shape: Any, dtype: np.dtype) -> Array:
         """A new array whose values are not set, on the device in whose scope this is asked."""
         return self.xp.empty(shape, dtype)
@@ -114,6 +124,10 @@ class Library:
 
     def blas(self, device: Device) -> Blas | None:
         """cuBLASLt on `device`; None where it is not there."""
+        return None
+
+    def courier(self, device: Device) -> Courier | None:
+        """What copies to the host and back beside the computing; None where there is no such thing."""
         return None
 
 

@@ -11,9 +11,12 @@ from operator import attrgetter, iadd
 from sys import getrefcount
 from typing import Any
 
-from .array import device_of, library, xp
-from .core import DROP, Node, Packed, Tape, Tensor, on, raw, wrap, writes
-from .hooks import arriving, deposited, gathering, leaving, suspecting
+import numpy as np
+
+from .array import NUMPY, device_of, library, xp
+from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
+from .hooks import arriving, deposited, gathering, leaving, suspecting, walking
+from .observed import hooked, observed, unchanged
 from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
@@ -80,10 +83,12 @@ def backprop(
 
     owned: set[Node] = set()  # nodes whose cotangent is a sum that we made, and may add to in place
     hooks, written = arriving.by_node, writes.ages  # empty dicts, as a rule
-    observed = bool(leaving.by_node or suspecting)
+    looked_at = bool(leaving.by_node or suspecting)
     sweep, tidy = tape is not None and not retain, tape is None and not retain
     direct = wanted is None and tape is None  # whether a product may add to the `.grad` of a leaf itself
     uses: Counter[Node] | None = None
+    for watch in walking:
+        watch(order)
     while order:
         n = order.pop()
         g = grads.pop(n, None)
@@ -91,7 +96,7 @@ def backprop(
         mine = op is not None and (tape is None or n.tape is tape)
         if g is not None:
             if hooks:
-                g = _hooked(head.get(n, n), g)
+                g = hooked(head.get(n, n), g)
             if tape is None and (wanted is None or op is not None):
                 own = head.get(n, n) if head else n  # the node the user's tensor points to
                 if own.grad is not DROP:
@@ -105,17 +110,23 @@ def backprop(
                 answers[n] = g
             if mine:
                 if written:
-                    _unchanged(n)
+                    unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
                 ds: Any = (
-                    _observed(n, g, s, need, alias) if observed else None if op.joint is None else op.joint(g, s, None)
+                    observed(n, g, s, need, alias) if looked_at else None if op.joint is None else op.joint(g, s, None)
                 )
                 if ds is not None:
                     g = None  # a shared first step may have made it superfluous
-                adds = None if lift or observed or hooks else op.adds
-                i = -1
-                for e in n.edges:
-                    i += 1
+                adds = None if lift or looked_at or hooks else op.adds
+                for i in op.order:
+                    if i < 0:
+                        i = ~i
+                        frees = sweep or (tidy and op.saves and not n.tape.persistent)
+                        if frees and not (lift or looked_at) and type(s) is tuple:
+                            n.saved, s = None, op.rest(s)
+                            if ds is not None:
+                                ds.saved = s
+                    e = n.edges[i]
                     if e is None:
                         continue
                     if alias and e in alias:
@@ -130,11 +141,18 @@ def backprop(
                                 continue
                         elif direct and e.op is None and e not in grads and head.get(e, e).grad is not None:
                             uses = uses or _uses(n, order, alias)
-                            if uses[e] == 1 and _added(head.get(e, e), adds[i], g if ds is None else ds.g, s):
+                            if uses[e] == 1 and _added(head.get(e, e), adds[i], g if ds is None else ds.g, s):  # type: ignore[arg-type]
                                 continue
                     if ds is None:
                         rule, j = op.quick[i]
-                        d = rule(g, s[j]) if j >= 0 else rule(g) if j == -1 else rule(g, s, e.shape)
+                        if j >= 0:
+                            d = rule(g, s[j])
+                        elif j == -1:
+                            d = rule(g)
+                        elif j == -2:
+                            d = rule(g, s, e.shape)
+                        else:  # may write over g where nobody else has it
+                            d = rule(g, s, None) if getrefcount(g) == 2 and _ours(g) else op.rules[i](g, s, e.shape)
                     else:
                         d = ds[i]
                         if d is None:
@@ -148,10 +166,11 @@ def backprop(
                         grads[e] = d
                     elif e in owned:
                         grads[e] = iadd(other, d)
-                    else:
+                    elif lift or not e.shape:
                         grads[e] = other + d
-                        if not lift and e.shape is not None:
-                            owned.add(e)
+                    else:
+                        grads[e] = _sum(other, d)
+                        owned.add(e)
                 s = d = ds = other = None
             g = None
             if tidy and mine and op.saves and not n.tape.persistent:
@@ -169,78 +188,22 @@ def backprop(
     ]
 
 
-def _hooked(n: Node, g: Any) -> Any:
-    """The cotangent after the hooks of `n`, which see it as users do.  RuntimeError for another shape."""
-    for f in arriving.of(n):
-        lift = isinstance(g, Tensor)
-        seen = conj(g) if g.dtype.kind == "c" else g
-        new = f(seen if lift else wrap(seen))
-        if new is None:
-            continue
-        if not isinstance(new, Tensor):
-            raise TypeError(
-                f"hook {getattr(f, '__name__', f)!r} should return None or a Tensor, not {type(new).__name__}"
-            )
-        if new.array.shape != g.shape:
-            raise RuntimeError(f"hook {getattr(f, '__name__', f)!r} has changed the size of value")
-        if new.array.dtype != g.dtype:
-            name, was, got = getattr(f, "__name__", f), g.dtype, new.array.dtype
-            raise RuntimeError(f"hook {name!r} has changed the type of value (was {was} got {got})")
-        new = wrap(new.array, new.node) if lift else new.array
-        g = conj(new) if new.dtype.kind == "c" else new
-    return g
+def _ours(a: Any) -> bool:
+    """Whether `a`, which only the walk holds, is NumPy's and has its memory for itself, maybe in another shape."""
+    if type(a) is not np.ndarray:
+        return False
+    base = a.base
+    if base is None:
+        return NUMPY.owns(a)
+    alone = type(base) is np.ndarray and getrefcount(base) == 3  # a's, by name, and getrefcount's
+    return alone and a.nbytes == base.nbytes and a.flags.writeable and NUMPY.owns(base)
 
 
-def _observed(n: Node, g: Any, s: tuple, need: set[Node] | None, alias: dict) -> list[Any]:
-    """The cotangents of n's inputs, looked at by whom suspects errors, and changed by the hooks of n."""
-    try:
-        ds = None if n.op.joint is None else n.op.joint(g, s, None)
-        out: list[Any] = [None] * len(n.edges)
-        for i, e in enumerate(n.edges):
-            e = alias.get(e, e)
-            if e is not None and (need is None or e in need):
-                d = ds[i] if ds is not None else n.op.rules[i](g, s, e.shape)
-                out[i] = d if d is None or d.shape == e.shape else unbroadcast(d, e.shape)
-        for suspect in suspecting:
-            for i, d in enumerate(out):
-                for part in _parts(d):
-                    suspect.look(n, i, part)
-    except Exception:
-        for suspect in suspecting:
-            suspect.blame(n)
-        raise
-    lift = any([isinstance(part, Tensor) for part in _parts(g)])
-    conjugated = lambda d: conj(d) if d.dtype.kind == "c" else d
-    outward = lambda d: None if d is None else conjugated(d if isinstance(d, Tensor) else wrap(d))
-    for f in leaving.of(n):
-        new = f(tuple(map(outward, out)), tuple(map(outward, _parts(g))))
-        if new is not None:
-            if any(d is not None and e is not None and d.array.shape != e.shape for d, e in zip(new, n.edges)):
-                raise RuntimeError(f"hook {getattr(f, '__name__', f)!r} has changed the size of value")
-            out = [None if d is None else conjugated(wrap(d.array, d.node) if lift else d.array) for d in new]
-    return out
-
-
-def _parts(d: Any) -> list[Any]:
-    """The cotangents in d: of several outputs, or itself."""
-    return list(d.values()) if isinstance(d, dict) else [d]
-
-
-def _unchanged(n: Node) -> None:
-    """RuntimeError if memory that `n` saved has been written to since."""
-    for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
-        if library(v) is None:
-            continue
-        ages = writes.of(v)
-        before = sum([age < n.seq for age in ages])
-        if before < len(ages):
-            for suspect in suspecting:
-                suspect.blame(n)
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{v.dtype} {list(v.shape)}], which {n.op.name} saved, is at version {len(ages)}; expected version "
-                f"{before} instead. Write y = x + 1 in the place of x += 1, or x.clone() before the change."
-            )
+def _sum(a: Any, b: Any) -> Any:
+    """a + b, in the memory of one that only the walk holds: `a` in its list and by name, `b` by name."""
+    if getrefcount(a) == 4 and _ours(a):  # with this call's name and getrefcount's
+        return iadd(a, b)
+    return iadd(b, a) if getrefcount(b) == 3 and _ours(b) else a + b
 
 
 def _upstream(grads: dict[Node, Any], tape: Tape | None, head: dict[Node, Node]) -> tuple[list[Node], dict]:

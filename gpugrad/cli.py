@@ -8,11 +8,15 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import demo
 from .array import cupy_or_reason, default_device, device, device_count
 from .files import resource
+from .profile.report import GENERATOR
+from .profile.script import ScriptError, compare_script
+from .profile.ways import WAYS, chosen
 
 
 def _positive(text: str) -> int:
@@ -36,27 +40,60 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--output", type=Path, default=Path("gpugrad-demo.png"), help="the picture (%(default)s)")
     show.add_argument("--no-plot", action="store_true", help="draw no picture")
     commands.add_parser("info", help="versions, devices, driver, memory, and what the kernels need")
+    show = commands.add_parser(
+        "memory", help="run a training script and show which line of it holds the memory, and what would free it",
+        usage="gpugrad memory [options] SCRIPT.py [ARGS...]",
+        description="Runs the script once a way, each in a process of its own: as written, with tapes that are not "
+        "persistent, persistent, freed after their last use, and with layers computed again. The script needs to know "
+        "nothing of this. It is stopped when its steps are measured; files that it writes it writes each time.",
+    )  # fmt: skip
+    show.add_argument("--steps", type=_positive, default=3, help="steps to time; the next is recorded (%(default)s)")
+    show.add_argument("--skip", type=_positive, default=1, help="steps before those (%(default)s)")
+    ways = ", ".join([w.replace(" ", "-") for w in WAYS[1:]])
+    show.add_argument("--ways", type=_ways, help=f"beside the script as written, of {ways} (default: all)")
+    show.add_argument("--device", help="cpu, cuda or cuda:1 (default: what the script says)")
+    for ending, what in _REPORTS.items():
+        show.add_argument(f"--{ending}", type=Path, metavar="PATH", help=f"write {what}")
+    show.add_argument("script", metavar="SCRIPT.py", help="what to run")
+    show.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its own arguments")
     return parser
 
 
+_REPORTS = {"html": "a page with areas over time", "png": "a picture (needs matplotlib)", "json": "all figures"}
+
+
+def _ways(text: str) -> list[str]:
+    try:
+        return chosen([w.strip().replace("-", " ") for w in text.split(",")])
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _writable(parser: argparse.ArgumentParser, option: str, path: Path, ending: str) -> None:
+    """An error now, not after the work, for a file that cannot be written."""
+    if not path.resolve().parent.is_dir():
+        parser.error(f"{option}: there is no folder {path.resolve().parent}")
+    if path.is_dir():
+        parser.error(f"{option}: {path} is a folder; name a file in it that ends in {ending}")
+    if path.suffix.lower() != ending:  # matplotlib would add an ending, or write another format
+        parser.error(f"{option}: {str(path)!r} does not end in {ending}")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        parser.error(f"{option}: {path} cannot be written")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.  0: done; 2: the arguments are wrong; 130: interrupted."""
+    """Run the command line.  0: done; 2: the arguments are wrong; 130: interrupted; else what a script ended with."""
     parser = _parser()
     args = parser.parse_args(argv)
     try:
         if args.command == "info":
             print("\n".join(info()))
+        elif args.command == "memory":
+            return _memory(parser, args)
         else:
             output = None if args.no_plot else args.output
-            if output is not None:  # said now, not after the training
-                if not output.resolve().parent.is_dir():
-                    parser.error(f"--output: there is no folder {output.resolve().parent}")
-                if output.is_dir():
-                    parser.error(f"--output: {output} is a folder; name a file in it that ends in .png")
-                if output.suffix.lower() != ".png":  # matplotlib would add an ending, or write another format
-                    parser.error(f"--output: {str(output)!r} does not end in .png")
-                if not os.access(output if output.exists() else output.resolve().parent, os.W_OK):
-                    parser.error(f"--output: {output} cannot be written")
+            if output is not None:
+                _writable(parser, "--output", output, ".png")
             if args.seed < 0:
                 parser.error("--seed: must be 0 or more")
             demo.run(args.device, args.epochs, args.batch, args.seed, output)
@@ -68,6 +105,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninterrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _memory(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    """Measure a script and write the reports.  Answers the script's exit status."""
+    if not os.path.exists(args.script):
+        parser.error(f"there is no script {args.script}")
+    if os.path.isdir(args.script) and not os.path.exists(os.path.join(args.script, "__main__.py")):
+        parser.error(f"{args.script} is a folder without a __main__.py; name a script")
+    wanted = {e: path for e in _REPORTS if (path := getattr(args, e)) is not None}
+    for ending, path in wanted.items():
+        _writable(parser, f"--{ending}", path, f".{ending}")
+        if path.exists() and GENERATOR.encode() not in path.read_bytes()[:4096] and path.stat().st_size:
+            parser.error(f"--{ending}: {path} exists and is no report of {GENERATOR}; name another file, or remove it")
+    if args.device is not None:
+        try:
+            device(args.device)
+        except (ValueError, RuntimeError) as e:
+            parser.error(f"--device: {e}")
+    if "png" in wanted and find_spec("matplotlib") is None:
+        parser.error("--png: matplotlib is not installed. Install it with: pip install 'gpugrad[demo]'")
+    try:
+        found, status = compare_script(args.script, args.args, args.ways, args.steps, args.skip, args.device)
+    except ScriptError as e:
+        print(f"gpugrad memory: {e}", file=sys.stderr)
+        return e.status
+    print(f"\n{found}")
+    write = {"html": found.save_html, "png": found.plot, "json": found.save_json}
+    for ending, path in wanted.items():
+        write[ending](path)
+        print(f"{_REPORTS[ending].partition(' (')[0]}: {path}")
+    return status
 
 
 def info() -> list[str]:

@@ -22,9 +22,12 @@ class Writes:
 
     def __init__(self) -> None:
         self.ages: dict[int, tuple[Any, list[int]]] = {}
+        self.before: list[Callable[[], None]] = []  # what is to be called ahead of any write
 
     def add(self, array: Any) -> None:
-        """The memory of `array` has been written to, now."""
+        """The memory of `array` is about to be written to."""
+        for f in self.before:
+            f()
         owner = owner_of(array)
         key = id(owner)
         if key not in self.ages:
@@ -264,12 +267,12 @@ class Packed(tuple):
         return map(_unpacked, tuple.__iter__(self))
 
     def kept(self) -> list[Any]:
-        """What is in memory: packed objects as they are; of one that has `kept()`, the arrays that it answers."""
-        return [_held(v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
+        """What is in memory: packed objects as they are."""
+        return [getattr(v[0], "array", v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
 
 
 class Parcel(tuple):
-    """(a packed object, the function that unpacks it)."""
+    """(a packed object, whose memory is its `array` if it has one, the function that unpacks it)."""
 
     __slots__ = ()
 
@@ -318,11 +321,13 @@ class Tape:
     nodes       weak references to the nodes made on it, so that they can be released and measured; None: not listed
     limit       how long `nodes` may grow before the dead are taken out
     silent      it learns which leaves are read, and records nothing
+    every       silent, it learns of all tensors that are read
+    beside      the graph of tensors records what it records, too
     apart       no op takes its short path to it: `record` does more than that
     arrays      the arrays that were watched, by id, so that a value saved before anyone watched it is recognised
     """
 
-    __slots__ = ("apart", "arrays", "auto", "limit", "nodes", "persistent", "silent", "watched")
+    __slots__ = ("apart", "arrays", "auto", "beside", "every", "limit", "nodes", "persistent", "silent", "watched")
 
     def __init__(
         self,
@@ -332,10 +337,12 @@ class Tape:
         persistent: bool = False,
         silent: bool = False,
         apart: bool = False,
+        every: bool = False,
+        beside: bool = False,
     ) -> None:
         self.watched: Any = watched
         self.auto, self.nodes, self.persistent = auto, nodes, persistent
-        self.silent, self.apart = silent, apart
+        self.silent, self.apart, self.every, self.beside = silent, apart, every, beside
         self.limit = 1024
         self.arrays: dict[int, tuple[Any, Node]] = {}
 

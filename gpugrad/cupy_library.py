@@ -10,6 +10,7 @@ import numpy as np
 from .array import NOTHING, Array, Device, Library, makers
 from .blas import Blas, of_cupy
 from .compiling import explained
+from .courier import Courier
 
 # The memory that CuPy allocates itself.  That of others, such as PyTorch's, they may hold unseen.
 _OWNED = {"PooledMemory", "Memory", "MemoryAsync", "ManagedMemory"}
@@ -27,6 +28,7 @@ class CupyLibrary(Library):
         self.types = (cupy.ndarray,)
         self.empty = cupy.ndarray  # what cupy.empty calls
         self._current = cupy.cuda.runtime.getDevice
+        self._couriers: dict[int, Courier] = {}
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
         with self.xp.cuda.Device(device.index):
@@ -58,6 +60,9 @@ class CupyLibrary(Library):
             return False
         return getrefcount(x.data.mem) == 2 and type(x.data.mem).__name__ in _OWNED
 
+    def block(self, x: Array) -> tuple[Any, int]:
+        return x.data.mem, x.data.mem.size  # the pool rounds up to 512
+
     def here(self, index: int) -> bool:
         return self._current() == index
 
@@ -87,6 +92,11 @@ class CupyLibrary(Library):
 
     def blas(self, device: Device) -> Blas | None:
         return of_cupy(self.xp, device.index)
+
+    def courier(self, device: Device) -> Courier | None:
+        if device.index not in self._couriers:
+            self._couriers[device.index] = Courier(self.xp, device.index)
+        return self._couriers[device.index]
 
 
 makers["cuda"] = CupyLibrary

@@ -1,8 +1,8 @@
-"""Floor 6: functions with a gradient of their own, and functions that are computed again instead of kept."""
+"""Floor 6: functions with a gradient of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Parameter as Argument, signature
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import optree
 
 from .array import xp
-from .autograd import grad, no_grad, requires_grad
+from .autograd import no_grad
 from .core import Node, Tape, Tensor, raw, wrap
 from .dtypes import is_inexact
-from .ops.math import conj, positive
+from .ops.math import conj
 from .paths import PICK
-from .recording import active, enter, record, replace
-from .tape import GradientTape
+from .recording import enter, record, replace
 from .tensor import tensor
 
 
@@ -36,16 +35,27 @@ class CustomOp:
     """An op made for one call.  Its node saves `back(gs)`, which takes its outputs' cotangents to those of its inputs.
 
     In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
+    feeds   whether it is called as back(gs, the arrays that it reads)
+    makers  of each array that it reads, the node that made it; True: the function itself; None: somebody gave it
     """
 
-    __slots__ = ("kind", "like", "materialize", "name", "quick", "saves", "several")
-    adds, outs = None, 0
+    __slots__ = ("feeds", "kind", "like", "makers", "materialize", "name", "order", "quick", "saves", "several")
+    adds, outs, lean = None, 0, None
 
     def __init__(
-        self, name: str, inputs: int, out: Any, kind: type[Tensor], saves: bool = True, materialize: bool = True
+        self,
+        name: str,
+        inputs: int,
+        out: Any,
+        kind: type[Tensor],
+        saves: bool = True,
+        materialize: bool = True,
+        feeds: bool = False,
+        makers: Sequence[Any] = (),
     ) -> None:
+        self.makers, self.feeds = makers, feeds
         self.name, self.kind, self.materialize = name, kind, materialize
-        self.quick, self.saves = [(None, -1)] * inputs, saves
+        self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
         self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
 
@@ -68,12 +78,13 @@ class CustomOp:
     def _pull(self, g: Any, saved: tuple, shape: None) -> list[Any]:
         parts = [g.get(i) for i in range(len(self.like))] if self.several else [g]
         lift = any([isinstance(p, Tensor) for p in parts])
-        back = saved[len(self.quick) + 1]
+        back, *reads = saved[len(self.quick) + 1 :] if self.feeds else (saved[len(self.quick) + 1],)
+        fed = (reads,) if self.feeds else ()
         gs = [self._zeros(*like) if p is None else outward(p, self.kind) for p, like in zip(parts, self.like)]
         if lift:
-            return [None if d is None else inward(d) for d in back(gs)]
+            return [None if d is None else inward(d) for d in back(gs, *fed)]
         with no_grad():
-            return [None if d is None else raw(inward(d)) for d in back(gs)]
+            return [None if d is None else raw(inward(d)) for d in back(gs, *fed)]
 
     def _zeros(self, shape: Any, dtype: Any, lib: Any) -> Tensor | None:
         return wrap(lib.zeros(shape, dtype), None, self.kind) if self.materialize else None
@@ -86,27 +97,37 @@ def attach(
     back: Callable[..., Any],
     reads: list[Any] | None = None,
     materialize: bool = True,
+    feeds: bool = False,
+    makers: Sequence[Any] = (),
 ) -> Any:
     """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
+
+    inputs       Tensors, or nodes of them
 
     back([cotangent of each output]) -> [cotangent or None for each input].
     reads        the arrays that back reads, where they are known: a change of them in place is an error, and where
                  there are none the history can be walked again
     materialize  whether the cotangent of an output that nobody used is zeros, or None
+    feeds        whether back takes the arrays of `reads` as its second argument
+    makers       of each of `reads`, the node that made it; True: the function itself; None: somebody gave it
     """
     several = isinstance(outputs, tuple)
     kind = (outputs[0] if several else outputs).kind
     arrays = tuple([o.array for o in outputs]) if several else outputs.array
-    heads: list[Node | None] = [x.node if isinstance(x, Tensor) and is_inexact(x.array.dtype) else None for x in inputs]
+    heads = [x if isinstance(x, Node) else _head(x) for x in inputs]
     if not any([h is not None for h in heads]):
         return tuple([wrap(a, None, kind) for a in arrays]) if several else wrap(arrays, None, kind)
-    op = CustomOp(name, len(inputs), arrays, kind, reads is None or bool(reads), materialize)
+    op = CustomOp(name, len(inputs), arrays, kind, feeds or reads is None or bool(reads), materialize, feeds, makers)
     t = record(op, arrays, (back, *(reads or ())), heads, kind)
     if not several:
         return t
     if t.node is None:
         return tuple([wrap(a, None, kind) for a in arrays])
     return tuple([record(PICK, a, (None, None, i, None), (t.node,), kind) for i, a in enumerate(arrays)])
+
+
+def _head(x: Any) -> Node | None:
+    return x.node if isinstance(x, Tensor) and is_inexact(x.array.dtype) else None
 
 
 def _attach_nested(name: str, outputs: Any, inputs: list[Any], back: Callable[..., Any]) -> Any:
@@ -191,45 +212,3 @@ def grad_pass_through(f: Callable[..., Any]) -> Callable[..., Any]:
         return attach(f.__name__, out, [x], lambda gs: gs)
 
     return call
-
-
-def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`f`, whose intermediate results are not kept but computed again when a gradient is asked for.
-
-    Time for memory (Chen et al. 2016).  `f` takes and answers Tensors, and computes the same when called again.
-    """
-
-    @wraps(f)
-    def call(*args: Any, **kw: Any) -> Any:
-        with no_grad():
-            outputs, variables = _reading(f, args, kw)
-        given, spec = optree.tree_flatten(args, namespace="gpugrad")  # type: ignore[arg-type]
-        tensors = [a for a in given if isinstance(a, Tensor)]
-
-        def again(copies: list[Tensor]) -> list[Any]:
-            moved = iter(copies)
-            again = spec.unflatten([next(moved) if isinstance(a, Tensor) else a for a in given])
-            return optree.tree_leaves(f(*again, **kw), namespace="gpugrad")
-
-        def back(gs: list[Any]) -> list[Any]:
-            copies = [positive(a) for a in tensors]
-            if len(active().tapes) == 1:  # the graph of tensors alone records this walk: so it must what is computed
-                return _on_graph(again(copies), [*copies, *variables], gs)
-            with GradientTape() as tape:
-                tape.watch([c for c in copies if is_inexact(c.array.dtype)])
-                outs = again(copies)
-            return tape.gradient(outs, [*copies, *variables], output_gradients=gs)
-
-        return _attach_nested(f.__name__, outputs, [*tensors, *variables], back)
-
-    return call
-
-
-def _on_graph(outs: list[Any], sources: list[Tensor], gs: list[Any]) -> list[Any]:
-    """The gradients of the sources, with a history of their own; None for those that need none."""
-    pairs = [(o, g) for o, g in zip(outs, gs) if requires_grad(o)]
-    asked = [s for s in sources if requires_grad(s)]
-    if not (pairs and asked):
-        return [None] * len(sources)
-    found = iter(grad([o for o, _ in pairs], asked, [g for _, g in pairs], create_graph=True, allow_unused=True))
-    return [next(found) if requires_grad(s) else None for s in sources]

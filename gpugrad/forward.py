@@ -13,6 +13,7 @@ import numpy as np
 from .array import NUMPY, asarray, device_of, library, plain, to_host
 from .core import Tensor, on, raw, wrap
 from .dtypes import as_dtype, bfloat16, complex64, default_float, float16, is_inexact, wide
+from .hooks import post_mortem
 from .recording import active
 
 
@@ -247,7 +248,10 @@ def explain(name: str, e: Exception, values: Sequence[Any]) -> Exception:
         if isinstance(e, kind) and not isinstance(e, UnicodeError):
             kind = ValueError if isinstance(e, np.exceptions.AxisError) else kind
             return kind(f"{name}: {e} (given {given})")
-    return e  # MemoryError, CUDA errors: as they are
+    if isinstance(e, MemoryError):
+        for tell in post_mortem:
+            tell(name, e, values)
+    return e  # CUDA errors: as they are
 
 
 def size_of(shape: Any) -> tuple[int, ...]:

@@ -178,8 +178,17 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
         back = _backward(cls, ctx, args, outs, live, kind)
         some = tuple([wrap(outs[i].array if id(outs[i]) in dirty else answers[i].array, None, kind) for i in live])
         kept = [t for t in ctx._to_save if t is not None]
-        reads = [t.array for t in kept]
-        found = attach(cls.__name__, some if len(live) > 1 else some[0], inputs, back, reads, ctx.materialize_grads)
+        given = {id(a) for a in args}
+        makers = [t.node if t.node is not None else None if id(t) in given else True for t in kept]
+        found = attach(
+            cls.__name__,
+            some if len(live) > 1 else some[0],
+            inputs,
+            back,
+            [t.array for t in kept],
+            ctx.materialize_grads,
+            makers=makers,
+        )
         made = found if len(live) > 1 else (found,)
         if kept and (node := made[0].node) is not None:
             places = {i: n for n, i in enumerate(live)}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .array import Device
+from .repeat import own_of_run, stand_in
 
 
 def _mixed(*numbers: int) -> int:
@@ -39,22 +40,20 @@ class Generator:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._lock = threading.Lock()
-        self.set_state(state)
+        self._start(*_read(state))
 
     def seed(self, value: int) -> None:
         """Start anew: the same seed gives the same numbers on the same device."""
-        self._start(_mixed(int(value)), int(value), {})
+        stand_in(self)._start(_mixed(int(value)), int(value), {})
 
     def get_state(self) -> dict[str, Any]:
         """Where the streams are, in plain numbers, for `set_state`: a dict that JSON can hold."""
-        return {"key": self._key, "base": self._base, "draws": dict(self._draws)}
+        g = stand_in(self)
+        return {"key": g._key, "base": g._base, "draws": dict(g._draws)}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` answered.  ValueError for anything else."""
-        if not isinstance(state, dict) or {*state} != {"key", "base", "draws"}:
-            raise ValueError(f"set_state: takes what get_state answered, given {state!r:.60}")
-        draws = {str(k): int(v) for k, v in state["draws"].items()}
-        self._start(int(state["key"]), int(state["base"]), draws)
+        stand_in(self)._start(*_read(state))
 
     def fork(self, *numbers: int) -> Generator:
         """The generator that this one's seed and the numbers determine: for a worker, a layer, a step.
@@ -63,20 +62,24 @@ class Generator:
         """
         if not numbers:
             raise ValueError("fork: give a number, or several, that the new generator is to be known by")
-        return self._child(2**33, *numbers)
+        return stand_in(self)._child(2**33, *numbers)
 
     def split(self, n: int) -> list[Generator]:
         """n generators, others each time."""
-        with self._lock:
-            before = self._draws.get("split", 0)
-            self._draws["split"] = before + n
-        return [self._child(2**34, before + i) for i in range(n)]
+        g = stand_in(self)
+        with g._lock:
+            before = g._draws.get("split", 0)
+            g._draws["split"] = before + n
+        return [g._child(2**34, before + i) for i in range(n)]
 
     def _child(self, *numbers: int) -> Generator:
         key = _mixed(self._key, *[int(n) for n in numbers])
-        child = Generator.__new__(Generator)
-        child.__setstate__({"key": key, "base": key, "draws": {}})
-        return child
+        return _made(key, key, {})
+
+    def twin(self) -> Generator:
+        """Another generator that is where this one is."""
+        with self._lock:
+            return _made(self._key, self._base, dict(self._draws))
 
     def take(self, device: Device, count: int = 1, stream: int | None = None) -> tuple[int, int]:
         """(key, offset) of `count` offsets of a counter-based generator that nobody else gets.
@@ -84,10 +87,24 @@ class Generator:
         stream   a sequence of its own, which this generator's seed (none: 0) and the number determine
         """
         name = str(device) if stream is None else f"{device}/{stream}"
-        with self._lock:
-            offset = self._draws.get(name, 0)
-            self._draws[name] = offset + count
-        return self._key if stream is None else _mixed(self._base, stream), offset
+        g = stand_in(self)
+        with g._lock:
+            offset = g._draws.get(name, 0)
+            g._draws[name] = offset + count
+        return g._key if stream is None else _mixed(g._base, stream), offset
+
+
+def _read(state: Any) -> tuple[int, int, dict[str, int]]:
+    if not isinstance(state, dict) or {*state} != {"key", "base", "draws"}:
+        raise ValueError(f"set_state: takes what get_state answered, given {state!r:.60}")
+    return int(state["key"]), int(state["base"]), {str(k): int(v) for k, v in state["draws"].items()}
+
+
+def _made(key: int, base: int, draws: dict[str, int]) -> Generator:
+    g = Generator.__new__(Generator)
+    g._lock = threading.Lock()
+    g._start(key, base, draws)
+    return g
 
 
 # ---------------------------------------------------------------------------------------------- this thread's
@@ -95,7 +112,9 @@ _thread = threading.local()
 
 
 def own() -> Generator:
-    """This thread's generator, made when it is first asked for."""
+    """This thread's generator, made when it is first asked for.  Where a run is repeated, that of its thread."""
+    if (of_run := own_of_run()) is not None:
+        return of_run
     try:
         return _thread.generator
     except AttributeError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from itertools import count
 from threading import local
 from typing import Any
@@ -12,6 +13,27 @@ from weakref import ref
 from .core import Node
 
 _number = count()
+
+
+class _Muted(local):
+    """Nodes that a walk inside another one passes, in this thread; the outer one calls their functions."""
+
+    def __init__(self) -> None:
+        self.nodes: frozenset[Node] = frozenset()
+
+
+_muted = _Muted()
+
+
+@contextmanager
+def muted(nodes: Iterable[Node]) -> Iterator[None]:
+    """Call no function of these nodes inside."""
+    before = _muted.nodes
+    _muted.nodes = before.union(nodes)
+    try:
+        yield
+    finally:
+        _muted.nodes = before
 
 
 class Hooks:
@@ -30,7 +52,7 @@ class Hooks:
     def of(self, node: Node) -> list[Callable[..., Any]]:
         """The functions of this node."""
         found = self.by_node.get(id(node))
-        return list(found[1].values()) if found else []
+        return list(found[1].values()) if found and node not in _muted.nodes else []
 
 
 class Handle:
@@ -74,37 +96,54 @@ deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
 remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
+opening: list[Callable[[Any], None]] = []  # told of each GradientTape that is made
+post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
+observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
+walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
 
-    What was made again for it is cleared in any case.
+    Observers may run it in their way.  A MemoryError of it gets a post-mortem.  What was made again for it is let go.
     """
 
-    @wraps(walk)
-    def call(*args: Any) -> Any:
-        if not arriving.by_node:
-            try:
-                return walk(*args)
-            finally:
-                if remade:
-                    _clear()
-        walks.stack.append({})
+    def gather(*args: Any) -> Any:
         try:
-            out = walk(*args)
+            if not arriving.by_node:
+                return walk(*args)
+            walks.stack.append({})
+            try:
+                out = walk(*args)
+            finally:
+                arrived = walks.stack.pop()
+        except MemoryError as e:
+            for tell in post_mortem:
+                tell(None, e)
+            raise
         finally:
-            arrived = walks.stack.pop()
-            _clear()
+            if remade:
+                _let_go()
         for end, got in arrived.values():
             end(got)
         return out
 
+    @wraps(walk)
+    def call(*args: Any) -> Any:
+        return observed("backward", gather, *args) if observers else gather(*args)
+
     return call
 
 
-def _clear() -> None:
+def _let_go() -> None:
     for made in tuple(remade):
         remade.discard(made)
         made.clear()
+
+
+def observed(what: str, run: Callable[..., Any], *args: Any) -> Any:
+    """run(*args), by way of the observers, the first of them outermost, who may give it other arguments."""
+    for observe in reversed(observers):
+        run = partial(observe, what, run)
+    return run(*args)

@@ -106,8 +106,8 @@ def change(t: Tensor, out: Any) -> Tensor:
             f"this tensor shares its memory with another one, of which {getattr(t.node.op, 'name', 'an op')} made it; "
             "a change in place of it cannot be recorded. Write t.clone() first, or y = ... for a new tensor."
         )
-    a[...] = raw(out)
     writes.add(a)
+    a[...] = raw(out)
     if recorded:
         remember(t, out)
     return t

@@ -42,6 +42,9 @@ def op(
     pull: Rule | None = None,
     via: Rule | None = None,
     adds: dict[str, Rule] | None = None,
+    last: str | None = None,
+    over: Rule | None = None,
+    lean: tuple[Callable[..., Any], ...] | None = None,
     several: bool | tuple[str, ...] = False,
     differentiable: bool = True,
     checked: bool = False,
@@ -57,6 +60,11 @@ def op(
     via       the first step of all pullbacks, taken once: what it answers, they get in the place of the cotangent
     adds      `f(g, ..., total)` for some inputs: adds the cotangent to the array `total` and answers it; or None,
               where that is no better than a sum
+    last      the input whose pullback runs last, when what the others alone need has been freed
+    over      the pullback of the first input, which it writes over the cotangent; for arrays of NumPy's that the
+              engine owns
+    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from MANY elements on it is recorded
+              with what `bits` makes of its input, `out` or static arguments, asked for by name, and those pullbacks
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
@@ -69,7 +77,7 @@ def op(
     """
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
-        options |= {"via": via, "adds": adds}
+        options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean}
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
     code = getattr(forward, "__code__", None)
     if code is None:
@@ -88,13 +96,17 @@ def op(
     if checked:
         rules = {a: r if r is None else checked_rule(name, a, r) for a, r in rules.items()}
     outs = several if isinstance(several, tuple) else ()
-    self = Op(name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs)
+    self = Op(
+        name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs, last, over
+    )
     self.fused = gpu is not None
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:
         host, run = [checked_forward(name, f, bool(several or aux)) for f in (host, run)]
     self.host, self.run = host, run
+    if lean is not None:
+        self.lean = _leaner(self, *lean)
     simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         make = unary_static if static else unary
@@ -105,13 +117,24 @@ def op(
     return _finished(make, self, host, run, Tensor, self.args, forward.__doc__)
 
 
+def _leaner(self: Op, bits: Callable[..., Any], rule: Rule, over: Rule | None = None) -> Callable[..., Any]:
+    """What a call is recorded as instead, from its (input, out, *static, None)."""
+    twin = Op(self.name, self.args, self.static, ("bits",), None, {self.args[0]: rule}, over=over)
+    code = bits.__code__
+    at = [self.names.index(n) for n in code.co_varnames[: code.co_argcount]]
+    make = lambda *values: bits(*[values[i] for i in at])
+    again = lambda forward: lambda x, **static: (y := forward(x, **static), make(x, y, *static.values()))
+    twin.host, twin.run = again(self.host), again(self.run)
+    return lambda values: (twin, twin.whole((*values[:-1], make(*values), None)))
+
+
 def _finished(
     make: Any, self: Op, host: Any, run: Any, own: type[Tensor], names: Sequence[str], doc: str | None
 ) -> Any:
     call = make(self, host, run, own)
     code = call.__code__
     n = code.co_argcount - bool(call.__defaults__)  # without `name`, which those have who ignore it
-    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]))  # parameters as users know them
+    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]), co_name=self.name)  # as users know them
     if call.__defaults__ and not own.ignored:
         code, call.__defaults__ = code.replace(co_argcount=n), None
     call.__code__ = code

@@ -67,6 +67,19 @@ class Followed(Node):
     origin: Origin
 
 
+class Placed(Node):
+    """A node that knows the line that recorded it, and nothing else of where it came from."""
+
+    __slots__ = ("place",)
+
+    place: Place
+
+
+def place_of(n: Node) -> Place | None:
+    """The line that recorded `n`, where it is remembered."""
+    return n.origin if type(n) is Followed else n.place if type(n) is Placed else None
+
+
 class Log:
     """What one tape's owner can tell beyond Origins.
 
@@ -93,6 +106,15 @@ deep: list[Any] = []  # who wants the whole stack of every place
 _ours: dict[Any, bool] = {}  # whether a module is one that programs call ops through, by its name
 
 
+def between(frame: Any) -> bool:
+    """Whether the program calls ops through the module of `frame`."""
+    name = frame.f_globals.get("__name__")
+    ours = _ours.get(name)
+    if ours is None:
+        ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree")
+    return ours
+
+
 def find(place: Any, depth: int = 3) -> Any:
     """`place`, set to the line of the program that called gpugrad, maybe through NumPy or optree.
 
@@ -100,11 +122,7 @@ def find(place: Any, depth: int = 3) -> Any:
     """
     frame: Any = sys._getframe(depth)
     while True:
-        name = frame.f_globals.get("__name__")
-        ours = _ours.get(name)
-        if ours is None:
-            ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree")
-        if not ours or frame.f_back is None:
+        if not between(frame) or frame.f_back is None:
             place.code, place.offset = frame.f_code, frame.f_lasti
             if deep:
                 place.stack = StackSummary.extract(walk_stack(frame), lookup_lines=False)
@@ -137,8 +155,9 @@ def follow(
     origin.name, origin.parents, origin.landed, origin.mode, origin.cause = name, parents, landed, mode, cause
     if cause is not None and (own := getattr(n, "origin", None)) is not None:
         own.parents.append(origin)
-    else:
-        n.origin = origin
+        return
+    while type(n) is Followed:  # on every tape that recorded it
+        n.origin, n = origin, n.next
 
 
 def left(t: Any, how: str) -> None:

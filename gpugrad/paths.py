@@ -14,7 +14,7 @@ from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, operand
 from .origin import CONSTANT, logs
-from .recording import active, lost, record
+from .recording import MANY, active, lost, record
 from .rule import Op
 
 _NOBODY = (None, None, None)  # tracks one of three
@@ -38,7 +38,7 @@ def _untracked(self: Op, call: Any, host: Any, run: Any, own: type[Tensor]) -> t
 
 def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input, no static arguments: recorded without a call of our own."""
-    keep_x, keep_y = 0 in self.needs[0], 1 in self.needs[0]
+    keep_x, keep_y, lean = 0 in self.needs[0], 1 in self.needs[0], self.lean
 
     def call(a: Any, name: Any = None) -> Any:
         kind = type(a)
@@ -62,8 +62,11 @@ def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             return record(self, y, (x, y, None), (h,), kind)
         n = Node()
         n.tape = tape
-        n.op = self
-        n.saved = (x if keep_x else None, y if keep_y else None)
+        if lean is None or y.size < MANY:
+            n.op = self
+            n.saved = (x if keep_x else None, y if keep_y else None)
+        else:
+            n.op, n.saved = lean((x, y, None))
         n.edges = (h,)
         n.shape = y.shape
         n.dtype = y.dtype
@@ -84,7 +87,7 @@ def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
 
 def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     """One input and static arguments: reductions, reshapes."""
-    keep = self.keep((True,))
+    keep, lean = self.keep((True,)), self.lean
     defaults = self.static
     values = tuple(defaults.values())
 
@@ -124,8 +127,11 @@ def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             return record(self, y, given, (h,), kind)
         n = Node()
         n.tape = tape
-        n.op = self
-        n.saved = keep(given)
+        if lean is None or y.size < MANY:
+            n.op = self
+            n.saved = keep(given)
+        else:
+            n.op, n.saved = lean(given)
         n.edges = (h,)
         n.shape = y.shape
         n.dtype = y.dtype

@@ -14,12 +14,16 @@ from weakref import ref
 
 from .core import Node, Tape, Tensor, compact, leaf, make_node, on
 from .dtypes import is_inexact
-from .origin import INTEGER, Followed, follow, logs
+from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
+MANY = 1 << 16  # elements from which on what an op saves may be a bit each
+LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
-packing: dict[Tape, Callable[..., tuple]] = {}  # a silent tape, and what packs what is saved under it, as `record` asks
+recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
+# A silent tape, and what packs what is saved under it: f(saved, op, values, heads, class) -> what the node is to keep.
+packing: dict[Tape, Callable[[tuple, Any, tuple, Any, type[Tensor]], tuple]] = {}
 
 
 class Change(NamedTuple):
@@ -36,20 +40,23 @@ class Mode:
     sole     the only tape an op can land on, or NONE
     only     the same, where an op may take its short path; else NONE
     tapes    the tapes that record, outermost first; NONE in the place of AMBIENT while that is off
+    lines    whether nodes remember lines
     open     every tape that has been entered, AMBIENT first
     changes  the modes that have been entered, in order
     """
 
-    __slots__ = ("changes", "only", "open", "sole", "tapes")
+    __slots__ = ("changes", "lines", "only", "open", "sole", "tapes")
 
     def __init__(self, open: tuple[Tape, ...], changes: tuple[Change, ...]) -> None:
         off: frozenset[Tape] = frozenset()
         for c in changes:
             off = (off | c.off) - c.on
-        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and INFERENCE not in open])
+        self.lines = LINES in open
+        tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and t is not LINES and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
-        self.sole = self.tapes[-1] if 0 < len(self.tapes) < 3 and not self.tapes[-1].silent else NONE
-        self.only = NONE if self.sole.apart else self.sole
+        last = self.tapes[-1] if 0 < len(self.tapes) < 3 else NONE
+        self.sole = NONE if last.silent or last.beside else last
+        self.only = NONE if self.sole.apart or self.lines else self.sole
         self.open, self.changes = open, changes
 
 
@@ -167,7 +174,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     live: Any
     for h in heads:
         if h is not None and h.tape is not tape and h not in tape.watched:
-            live, landed = _tracked(tapes, heads) if tapes else ([], [])
+            live, landed = tracked(tapes, heads) if tapes else ([], [])
             break
     else:
         live, landed = heads, [tape]
@@ -178,22 +185,46 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         if INFERENCE in now.open:
             inferred(t)
         return t
-    saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
+    if op.lean is not None and out.size >= MANY:
+        op, saved = op.lean(values)
+    else:
+        saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
         saved = pack(saved, op, values, heads, kind)
     edges = tuple(live)
-    make = Followed if logs else Node
+    make = Followed if logs else Placed if now.lines else Node
+    place = find(Place()) if make is Placed else None
     for tape in landed:
         t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
+        if make is Placed:
+            n.place = place  # type: ignore[attr-defined]
         if tape.nodes is not None:
             tape.nodes.append(ref(n))
             if len(tape.nodes) > tape.limit:
                 compact(tape)
+    for tell in recorded:
+        tell(t.node)  # type: ignore[arg-type]
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
+
+
+def maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
+    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
+
+    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
+    little, and cost their digits, which others are computed from.
+    """
+    k = len(heads)
+    if i < k:
+        return heads[i]
+    if (makers := getattr(op, "makers", None)) is not None:
+        return makers[i - k - 2]
+    if i <= k + len(op.static):
+        return True if i == k else None
+    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 def inferred(t: Tensor) -> None:
@@ -219,20 +250,23 @@ def lost(t: Tensor, name: str, inputs: Iterable[Any], cause: str) -> Tensor:
     return t
 
 
-def _tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
+def tracked(tapes: tuple[Tape, ...], heads: Any) -> tuple[list[Node | None], list[Tape]]:
     """(the heads that some tape tracks, the tapes that track one).  The first tape is AMBIENT, or NONE."""
     live: list[Node | None] = [None] * len(heads)
-    landed = []
+    landed: list[Tape] = []
     for tape in tapes[1:]:
         hit = False
+        if tape.every:
+            tape.watched.update([h for h in heads if h is not None])
+            continue
         for i, h in enumerate(heads):
             if h is not None and (h.tape is tape or on(h, tape) is not None) and not tape.silent:
                 live[i] = h
                 hit = True
         if hit:
             landed.append(tape)
+    ambient, beside = False, all([tape.beside for tape in landed])
     for i, h in enumerate(heads):  # history that no GradientTape has
-        if h is not None and live[i] is None and on(h, tapes[0]) is not None:
-            live[i] = h
-            landed = landed or [tapes[0]]
-    return live, landed
+        if h is not None and (beside or live[i] is None) and on(h, tapes[0]) is not None:
+            live[i], ambient = h, True
+    return live, [tapes[0], *landed] if ambient and beside else landed

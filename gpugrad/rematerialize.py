@@ -137,6 +137,8 @@ class _Call:
         if op is PICK:
             return saved
         ours = type(op) is Op
+        if ours and len(values) == len(op.names):  # what it keeps in the place of large arrays, it has made since
+            values = (*values[:-1], saved[-1], None)
         inputs, static, outs = _given(op, values) if ours else ((), {}, [])
         given = [*zip(inputs, heads), *[(a, None) for a in (nested(static) if ours else values)]]
         given = [(a, h) for a, h in given if library(a) is not None]

@@ -21,9 +21,13 @@ class Op:
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
     `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
+    `over[i](g, saved)` writes the cotangent of input `i` over g, which nobody else holds.
+    `lean(values)` answers what large arrays are recorded as, that takes less memory: (another Op, what it saves).
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     The last `outs` names are those of several outputs.
     `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
+    `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
+    alone need of what was saved.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
@@ -36,11 +40,14 @@ class Op:
         "fused",
         "host",
         "joint",
+        "lean",
         "name",
         "names",
         "needs",
+        "order",
         "outs",
         "quick",
+        "rest",
         "rules",
         "run",
         "saves",
@@ -59,6 +66,8 @@ class Op:
         via: Rule | None = None,
         adds: dict[str, Rule] | None = None,
         outs: tuple[str, ...] = (),
+        last: str | None = None,
+        over: Rule | None = None,
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
         self.host: Callable[..., Any] | None = None
@@ -82,6 +91,15 @@ class Op:
             _quick(rules[a], [self._at(n) for n in self.asks[a]], wrapped) if wrapped is not None else None
             for a, wrapped in zip(args, self.rules, strict=True)
         ]
+        self.lean: Callable[[tuple], tuple[Op, tuple]] | None = None
+        self.order, self.rest = tuple(range(len(args))), None
+        if last is not None:
+            i = self.args.index(last)
+            self.order = (*[k for k in self.order if k != i], ~i)
+            picks = [k if k in self.needs[i] else len(self.names) for k in range(len(self.names))]
+            self.rest = lambda saved: itemgetter(*picks)((*saved, None))
+        if over is not None:
+            self.quick[0] = _positional(over, [self._at(n) for n in asked_by(over)]), -3
         if pull and (via or adds):
             raise TypeError(f"op {name}: `via` and `adds` go with a rule for each input, not with `pull`")
         self.joint = self.rules[0] if pull else None

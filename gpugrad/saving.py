@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import ref
 
-from .array import Device, library
+import ml_dtypes
+import numpy as np
+
+from .array import Device, device_of, library, xp
 from .autograd import no_grad
-from .core import Packed, Parcel, Tape, Tensor, raw, wrap
+from .core import Node, Packed, Parcel, Tape, Tensor, owner_of, raw, wrap, writes
+from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_float
+from .gemm import halves
 from .ops.casting import view
-from .recording import active, enter, packing, replace
-from .tensor import to
+from .recording import active, enter, maker, packing, replace
 
 
 class saved_tensors_hooks:
@@ -26,20 +32,25 @@ class saved_tensors_hooks:
 
     def __enter__(self) -> None:
         tape = Tape(silent=True)
-        packing[tape] = self._packed
+        packing[tape] = self._each
         enter(tape)
 
     def __exit__(self, *exc: object) -> None:
         for tape in reversed(active().open):  # its own of this thread, wherever that is
-            if packing.get(tape) == self._packed:
+            if packing.get(tape) == self._each:
                 replace(tape)
                 del packing[tape]
                 return
 
-    def _packed(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
-        return Packed([v if library(v) is None else self._parcel(v, kind) for v in saved])
+    def _each(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
+        return Packed(
+            [
+                v if library(v) is None else self._parcel(v, kind, maker(op, heads, i, v, values))
+                for i, v in enumerate(saved)
+            ]
+        )
 
-    def _parcel(self, array: Any, kind: type[Tensor]) -> Parcel:
+    def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
         with no_grad():
             return Parcel((self._pack(wrap(view(array), None, kind)), self._opened))
 
@@ -54,15 +65,158 @@ class saved_tensors_hooks:
         return raw(t)
 
 
-class save_on_cpu(saved_tensors_hooks):
-    """A context in which what ops save is kept in the CPU's memory and copied back when a pullback reads it.
+# ---------------------------------------------------------------------------------------------- in less memory
+class _Kept(saved_tensors_hooks):
+    """Packs what recorded ops made, each array once, however many of them save it.
 
-    pin_memory, device_type   taken, to no effect: copies wait for each other, and the device is the array's own
+    The values of leaves, constants and views of them are somebody else's, who keeps them anyway; arrays of less than
+    `min_size` elements and views that repeat their memory would gain nothing.
     """
 
-    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
-        super().__init__(self._leave, lambda packed: to(packed[0], packed[1]))
+    def __init__(self, min_size: int) -> None:
+        self._min_size = min_size
+        # By the id of an array that was packed: (weak references to it and to what it was packed as, writes before).
+        self._known: dict[int, tuple[Any, Any, int]] = {}
 
-    @staticmethod
-    def _leave(t: Tensor) -> tuple[Tensor, Device]:
-        return to(t, "cpu"), t.device
+    def _store(self, array: Any) -> Any:
+        """The contiguous array packed, as an object with its memory as `array`; None where it is to stay."""
+        raise NotImplementedError
+
+    def _fetch(self, stored: Any) -> Any:
+        """The array that was packed."""
+        raise NotImplementedError
+
+    def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
+        if array.size < self._min_size or not _made(maker, array):
+            return array
+        base = owner_of(array)
+        if array.nbytes > base.nbytes:
+            return array
+        # A tensor and what is reshaped of it are one memory block, and one parcel.
+        whole = base.size == array.size and base.dtype == array.dtype and _contiguous(array) and _contiguous(base)
+        one = base if whole else array
+        stored = self._packed(one)
+        return array if stored is None else Parcel((stored, partial(self._shaped, array.shape)))
+
+    def _packed(self, array: Any) -> Any:
+        key, written = id(array), len(writes.of(array)) if writes.ages else 0
+        if key in self._known:
+            of, packed, before = self._known[key]
+            if of() is array and before == written and (stored := packed()) is not None:
+                return stored
+        with device_of(array).library.scope(device_of(array)):
+            stored = self._store(array if _contiguous(array) else xp(array).ascontiguousarray(array))
+        if stored is not None:
+            self._known[key] = ref(array, lambda _: self._known.pop(key, None)), ref(stored), written
+        return stored
+
+    def _shaped(self, shape: tuple[int, ...], stored: Any) -> Any:
+        return self._fetch(stored).reshape(shape)
+
+
+def _contiguous(a: Any) -> bool:
+    return a.flags.c_contiguous
+
+
+def _made(maker: Any, array: Any) -> bool:
+    """Whether recorded ops made the values: `maker` is True, or the node of a tensor that is no view of a leaf."""
+    if not isinstance(maker, Node):
+        return maker is True
+    if maker.op is None:
+        return False
+    base, n = owner_of(array), maker
+    while base is not array and n is not None and n.op is not None:
+        n = n.edges[0] if len(n.edges) == 1 else None  # a view has one operand
+    leaf = n.saved() if n is not maker and n is not None and isinstance(n.saved, ref) else None
+    return leaf is None or owner_of(leaf.array) is not base
+
+
+class _Stored:
+    """An array that is kept in another form.  opened: a weak reference to the array last made of it."""
+
+    __slots__ = ("__weakref__", "array", "device", "dtype", "opened")
+
+    def __init__(self, array: Any, like: Any) -> None:
+        self.array, self.dtype, self.device = array, like.dtype, device_of(like)
+        self.opened: Any = None
+
+
+def _again(stored: _Stored, make: Callable[[], Any]) -> Any:
+    """The array made of it last, if anybody still has it, or another."""
+    found = None if stored.opened is None else stored.opened()
+    if found is None:
+        with stored.device.library.scope(stored.device):
+            found = make()
+        stored.opened = ref(found)
+    return found
+
+
+class save_as(_Kept):
+    """A context in which what ops save is kept in a smaller floating dtype, and widened when a pullback reads it.
+
+    dtype      bfloat16 (rounds to 8 bits: a relative error of up to 2⁻⁸), float16 (11 bits: 2⁻¹¹, and below 6e-5 an
+               absolute 2⁻²⁵) or float32 (24 bits: 2⁻²⁴)
+    min_size   arrays of fewer elements stay as they are
+    Only real floating arrays of a larger dtype are packed, and only what recorded ops made: no parameters, inputs and
+    constants, which live anyway, and no statistics of rows, which need their digits.  Results do not change; gradients
+    are those of the rounded values, in their own dtypes.  Arrays with values beyond what dtype has stay as they are; to
+    know that, a GPU is waited for where the range is smaller: not in bfloat16 of float32.
+    ValueError for another dtype.
+    """
+
+    def __init__(self, dtype: DTypeLike = bfloat16, min_size: int = 1024) -> None:
+        super().__init__(min_size)
+        self._dtype = as_dtype(dtype)
+        if self._dtype not in (bfloat16, float16, float32):
+            raise ValueError(f"save_as: dtype is bfloat16, float16 or float32, not {self._dtype}")
+
+    def _store(self, array: Any) -> Any:
+        dtype = array.dtype
+        if not is_float(dtype) or dtype.itemsize <= self._dtype.itemsize:
+            return None
+        to, own = ml_dtypes.finfo(self._dtype), ml_dtypes.finfo(dtype)
+        if to.maxexp < own.maxexp and not (array.max() <= to.max and array.min() >= -to.max):
+            return None
+        return _Stored(_cast(array, self._dtype), array)
+
+    def _fetch(self, stored: Any) -> Any:
+        return _again(stored, lambda: _cast(stored.array, stored.dtype))
+
+
+def _cast(a: Any, dtype: np.dtype) -> Any:
+    if type(a) is np.ndarray and {a.dtype, dtype} == {float16, float32}:
+        return halves.narrowed(a) if dtype == float16 else halves.widened(a)
+    return a.astype(dtype)
+
+
+class save_on_cpu(_Kept):
+    """A context in which what ops save on a GPU is kept in the CPU's memory, and copied back when a pullback reads it.
+
+    pin_memory   in pinned memory, by copies beside what the GPU computes, the next one needed fetched ahead; else
+                 forward and backward wait for each copy
+    device_type  taken, to no effect: the device is the array's own
+    min_size     arrays of fewer elements stay where they are
+    Only what recorded ops made leaves the GPU; on the CPU nothing is copied.
+    """
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda", min_size: int = 1024) -> None:
+        super().__init__(min_size)
+        self._pin = pin_memory
+
+    def _store(self, array: Any) -> Any:
+        device = device_of(array)
+        if device.kind == "cpu":
+            return None
+        courier = self._courier(device)
+        return _Stored(device.library.to_host(array), array) if courier is None else courier.away(array)
+
+    def _fetch(self, stored: Any) -> Any:
+        if not isinstance(stored, _Stored):
+            return stored.courier.back(stored)
+        return _again(stored, lambda: stored.device.library.asarray(stored.array, None, stored.device))
+
+    def _courier(self, device: Device) -> Any:
+        courier = device.library.courier(device) if self._pin else None
+        if courier is not None and courier.wait not in writes.before:
+            writes.before.append(courier.wait)
+        return courier

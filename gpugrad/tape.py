@@ -10,24 +10,28 @@ from weakref import ref
 
 import optree
 
-from .array import library, xp
+from .array import xp
+from .asking import (
+    UnconnectedGradients as UnconnectedGradients,
+    flat_seeds,
+    flat_sources,
+    one_tensor,
+    tensors,
+    uses_asked,
+    zeros_asked,
+)
 from .backprop import backprop
-from .core import Packed, Tape, Tensor, identity, leaf, on, owner_of, wrap
+from .core import Tape, Tensor, identity, leaf, on, wrap
 from .dtypes import is_inexact
+from .exhausted import let_go
 from .explain import explain
+from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
-from .ops.shape import broadcast_to
+from .ledger import Ledger, of_tapes
 from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
-
-
-class UnconnectedGradients:
-    """What `gradient` answers for a source that the target does not depend on."""
-
-    NONE = "none"
-    ZERO = "zero"
 
 
 class GradientTape:
@@ -41,27 +45,37 @@ class GradientTape:
     watch_accessed_variables   watch trainable variables by themselves when an op reads them
     explain                    from now on remember where tensors come from, so that `explain` can say why a gradient
                                is None; costs at most 2 us an op
+    uses                       how many gradients and Jacobians the tape serves; without `persistent` 1
 
-    A tape that is not persistent frees what it saved while `gradient` walks back, and serves once.  A tape that is
-    dropped frees what is left.
+    A tape frees what it saved while its last `gradient` walks back, or after its last Jacobian; what no earlier one
+    will need it cannot know, so until then it keeps all.  A call that fails on its way back counts, one that refuses
+    its arguments does not.  A tape that is dropped frees what is left.
     """
 
-    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True, explain: bool = False) -> None:
+    def __init__(
+        self,
+        persistent: bool = False,
+        watch_accessed_variables: bool = True,
+        explain: bool = False,
+        uses: int | None = None,
+    ) -> None:
         given = persistent, watch_accessed_variables, explain
         if any(type(v) is not bool for v in given):
             raise TypeError(
                 f"GradientTape: persistent, watch_accessed_variables and explain are True or False, not {given}"
             )
         self._persistent, self._auto = persistent, watch_accessed_variables
+        self._uses = uses_asked(uses, persistent)
+        self._used = 0  # of them, by this recording
         self._log = Log() if explain else None
         self._tape: Tape | None = None
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
-        self._spent = False
+        for tell in opening:
+            tell(self)
 
     # ------------------------------------------------------------------------------------ recording
     def __enter__(self) -> GradientTape:
-        if self._spent:
-            raise RuntimeError(f"{_SPENT}, and this one has been used. Make a new GradientTape.")
+        self._unspent()
         if self._tape is None:
             self._tape = self._new()
         elif self._tape in active().open:
@@ -72,9 +86,11 @@ class GradientTape:
         enter(self._tape)
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *exc: Any) -> None:
         if self._tape is not None:
             replace(self._tape)
+        if any(exc):
+            let_go(exc[1])
 
     def __del__(self) -> None:
         tape = getattr(self, "_tape", None)  # an error in __init__ leaves none
@@ -82,7 +98,26 @@ class GradientTape:
             tape.close()
 
     def _new(self) -> Tape:
-        return Tape(set(), self._auto, [], self._persistent, apart=self._log is not None)
+        self._used = 0
+        return Tape(set(), self._auto, [], not self._last(), apart=self._log is not None)
+
+    def _last(self) -> bool:
+        """Whether the next gradient is the last."""
+        return self._uses is not None and self._used + 1 >= self._uses
+
+    def _spent(self) -> bool:
+        return self._uses is not None and self._used >= self._uses
+
+    def _unspent(self) -> None:
+        if self._spent():
+            used = ", and this one has been used" if self._uses == 1 else ""
+            raise RuntimeError(f"{self._limit()}{used}. Make a new GradientTape.")
+
+    def _limit(self) -> str:
+        """The reason why it serves no more."""
+        n = self._uses
+        several = f"A GradientTape(uses={n}) can be used to compute {n} sets of gradients (or jacobians); it has been"
+        return _SPENT if n == 1 else f"{several} used {n} of {n} times"
 
     def _recording(self) -> Tape:
         if self._tape is None or self._tape not in active().tapes:
@@ -97,8 +132,7 @@ class GradientTape:
         """
         if self._tape is None:
             raise ValueError("Tape is not recording. Call watch() inside its `with` block, or after it.")
-        if self._spent:
-            raise RuntimeError(f"{_SPENT}, and this one has been used. Make a new GradientTape.")
+        self._unspent()
         for t in [tensor] if isinstance(tensor, Tensor) else optree.tree_leaves(tensor, namespace="gpugrad"):
             if not isinstance(t, Tensor):
                 raise ValueError(
@@ -135,7 +169,7 @@ class GradientTape:
             yield
 
     def reset(self) -> None:
-        """Forget everything recorded and watched so far, and go on recording."""
+        """Forget everything recorded, watched and used so far, and go on recording."""
         old, self._tape = self._recording(), self._new()
         replace(old, self._tape)
         self._seen = set()
@@ -159,18 +193,18 @@ class GradientTape:
         Each gradient has its source's shape and dtype.  RuntimeError on a tape that is used up.
         """
         self._usable()
-        zero = self._zero(unconnected_gradients)
+        zero = zeros_asked(unconnected_gradients)
         if target is None:
             raise TypeError(
                 "Argument `target` should be a list or nested structure of Tensors or Variables to be "
                 "differentiated, but received None."
             )
-        targets = self._tensors(target, "target")
-        asked, restore = self._sources(sources)
-        seeds = self._seeds(targets, output_gradients)
+        targets = tensors(target, "target")
+        asked, restore = flat_sources(sources)
+        seeds = flat_seeds(targets, output_gradients)
         self._begin()
         try:
-            out = self._pull(targets, seeds, asked, self._persistent)
+            out = self._pull(targets, seeds, asked, not self._last())
         finally:
             self._end()
         if zero:
@@ -196,9 +230,9 @@ class GradientTape:
         TypeError if target is no tensor; RuntimeError on a tape that is used up.
         """
         self._loops(experimental_use_pfor, "jacobian")
-        zero = self._zero(unconnected_gradients)
-        t = self._one(target, "target")
-        asked, restore = self._sources(sources)
+        zero = zeros_asked(unconnected_gradients)
+        t = one_tensor(target, "target")
+        asked, restore = flat_sources(sources)
         self._begin()
         try:
             return restore(jacobian(lambda seed: self._pull([t], [seed], asked, True), t, asked, zero))
@@ -220,8 +254,8 @@ class GradientTape:
         ValueError if the first axes differ; RuntimeError on a tape that is used up.
         """
         self._loops(experimental_use_pfor, "batch_jacobian")
-        self._zero(unconnected_gradients)
-        t, s = self._one(target, "target"), self._one(source, "source")
+        zeros_asked(unconnected_gradients)
+        t, s = one_tensor(target, "target"), one_tensor(source, "source")
         a, b = t.array.shape, s.array.shape
         if a[:1] != b[:1] or not a:
             raise ValueError(
@@ -234,14 +268,6 @@ class GradientTape:
         finally:
             self._end()
 
-    @staticmethod
-    def _one(t: Any, what: str) -> Tensor:
-        if not isinstance(t, Tensor):
-            raise TypeError(
-                f"the {what} is one tensor, not {t!r:.60} of type {type(t).__name__}; call for each of them"
-            )
-        return t
-
     def _loops(self, vectorized: bool, what: str) -> None:
         self._usable()
         if not vectorized and not self._persistent:
@@ -251,24 +277,27 @@ class GradientTape:
             )
 
     def _usable(self) -> None:
-        if self._tape is None or self._spent:
+        if self._spent():
             raise RuntimeError(
-                f"{_SPENT}. Write GradientTape(persistent=True) to ask several times."
-                if self._spent
-                else f"{_SPENT}; this one has never been entered. Compute the target inside `with tape:`."
+                f"{self._limit()}. Write GradientTape(persistent=True) to ask several times, or GradientTape(uses=N) "
+                "to ask N times."
             )
+        if self._tape is None:
+            raise RuntimeError(f"{_SPENT}; this one has never been entered. Compute the target inside `with tape:`.")
 
     def _begin(self) -> None:
+        if self._last():
+            self._tape.persistent = False  # type: ignore[union-attr]
         if self._tape in active().open:
-            if self._persistent:
+            if self._last():
+                replace(self._tape)
+            else:
                 warnings.warn(
                     "Calling GradientTape.gradient on a persistent tape inside its context records the gradient's "
                     "own ops on the tape, which costs time and memory. Call it after the `with` block unless you "
                     "want higher derivatives.",
                     stacklevel=3,
                 )
-            else:
-                replace(self._tape)
 
     def _pull(self, targets: list[Tensor], seeds: list[Any], asked: list[Tensor], retain: bool) -> list[Any]:
         tape: Any = self._tape
@@ -286,64 +315,10 @@ class GradientTape:
         return out
 
     def _end(self) -> None:
-        if not self._persistent and self._tape is not None:
-            self._spent = True
+        self._used += 1
+        if self._spent() and self._tape is not None:
             self._seen = self._tape.watched  # which close() replaces
             self._tape.close()
-
-    @staticmethod
-    def _zero(unconnected: Any) -> bool:
-        if unconnected not in ("none", "zero"):
-            raise ValueError(f"Unknown value for unconnected_gradients: {unconnected!r}; write 'none' or 'zero'")
-        return unconnected == "zero"
-
-    @staticmethod
-    def _tensors(tree: Any, what: str) -> list[Tensor]:
-        found = [tree] if isinstance(tree, Tensor) else optree.tree_leaves(tree, namespace="gpugrad")
-        for t in found:
-            if not isinstance(t, Tensor):
-                advice = (
-                    "Give its variables: model.trainable_variables"
-                    if hasattr(t, "trainable_variables")
-                    else "Give a list: list(...)"
-                    if hasattr(t, "__next__")
-                    else "A NumPy function in its computation has left the tape: use gpugrad's"
-                    if what == "target" and library(t) is not None
-                    else "Make it one with gg.tensor(...) before the tape records"
-                )
-                raise TypeError(
-                    f"gradient: every {what} must be a Tensor or Variable, given {t!r:.60} of type "
-                    f"{type(t).__name__}. {advice}."
-                )
-        return found
-
-    def _sources(self, sources: Any) -> tuple[list[Tensor], Any]:
-        """(the sources in a flat list, the function that gives a flat list their structure)."""
-        if isinstance(sources, Tensor):
-            return [sources], lambda out: out[0]
-        if type(sources) is list:
-            for s in sources:
-                if not isinstance(s, Tensor):
-                    break
-            else:
-                return sources, lambda out: out
-        tree: Any = sources
-        flat, spec = optree.tree_flatten(tree, namespace="gpugrad")
-        return self._tensors(flat, "source"), spec.unflatten
-
-    def _seeds(self, targets: list[Tensor], given: Any) -> list[Any]:
-        if given is None:
-            return [None] * len(targets)
-        found = (
-            [given]
-            if isinstance(given, Tensor) or library(given) is not None or isinstance(given, (int, float))
-            else optree.tree_leaves(given, none_is_leaf=True, namespace="gpugrad")
-        )
-        if len(targets) == 1 and len(found) > 1 and all(isinstance(v, (int, float)) for v in found):
-            found = [given]  # one target's gradient, as nested lists
-        if len(found) < len(targets):
-            raise ValueError(f"gradient: {len(targets)} targets need as many output_gradients, given {len(found)}")
-        return [seed_for(t, s) for t, s in zip(targets, found, strict=False)]
 
     def explain(self, target: Any, source: Any) -> Any:
         """Why the gradient of `target` with respect to `source` is None, and the line where the path broke.
@@ -365,35 +340,11 @@ class GradientTape:
         return say(source) if isinstance(source, Tensor) else optree.tree_map(say, source, namespace="gpugrad")
 
     # ------------------------------------------------------------------------------------ memory
+    def memory(self) -> Ledger:
+        """What this tape keeps, each block of memory once: how large, for which op, and what releases it."""
+        tape = self._tape
+        return of_tapes([] if tape is None else [tape], [self._seen, self._log])
+
     def nbytes(self) -> int:
-        """Bytes of the distinct arrays that this tape keeps for its backward pass.  Views count as their base."""
-        return sum(saved_arrays(self._tape.live()).values()) if self._tape is not None else 0
-
-
-def saved_arrays(nodes: list[Any]) -> dict[int, int]:
-    """Bytes of each distinct memory block that `nodes` keep, by the id of the array that owns it."""
-    blocks: dict[int, int] = {}
-    for n in nodes:
-        for v in n.saved.kept() if type(n.saved) is Packed else n.saved:
-            for a in v if type(v) is tuple else (v,):  # an index may be several arrays
-                if library(a) is not None:
-                    base = owner_of(a)
-                    blocks[id(base)] = base.nbytes
-    return blocks
-
-
-def seed_for(t: Tensor, s: Any) -> Any:
-    """Seed `s` checked against its tensor: its shape, or one that broadcasts to it."""
-    if s is None:
-        return None
-    if not isinstance(s, Tensor):
-        if isinstance(s, str) or (library(s) is None and not isinstance(s, (int, float, complex, list, tuple))):
-            raise TypeError(f"gradients can be either Tensors or None, but got {type(s).__name__}")
-        s = wrap(xp(t.array).asarray(s, t.array.dtype))
-    if s.array.shape != t.array.shape:
-        if s.array.shape != ():
-            raise ValueError(
-                f"Mismatch in shape: the output gradient has shape {s.array.shape} and its target {t.array.shape}"
-            )
-        s = broadcast_to(s, t.array.shape)
-    return s
+        """Bytes of the distinct blocks of memory that this tape keeps.  Views count as their base."""
+        return self.memory().nbytes

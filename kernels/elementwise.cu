@@ -47,6 +47,25 @@ __global__ void relu_mask(const T* __restrict__ x, T* __restrict__ out, unsigned
     });
 }
 
+// the bits alone
+template <typename T>
+__global__ void positive_bits(const T* __restrict__ x, unsigned* __restrict__ bits, long long n) {
+    using C = wide<T>;
+    constexpr int W = Pack<T>::size;
+    bool fast = aligned(x);
+    tiles<T>(n, [&](long long word, int lane, long long first) {
+        C v[W];
+        if (fast && first + W <= n) load16(x + first, v);
+        else
+            for (int j = 0; j < W; j++) v[j] = first + j < n ? C(x[first + j]) : C(0);
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+            unsigned vote = __ballot_sync(0xffffffffu, v[j] > C(0));
+            if (lane == j) bits[word + j] = vote;
+        }
+    });
+}
+
 template <typename T>
 __global__ void relu_mask_grad(const T* __restrict__ g, const unsigned* __restrict__ bits, T* __restrict__ out,
                                long long n) {

@@ -103,9 +103,10 @@ def relu_mask(rng, shape):
 
     def call(x, g):
         out, bits = fused.relu_mask(x)
-        return [out, fused.relu_mask_grad(g, bits)]
+        alone = fused.relu_mask_grad(g, fused.positive_bits(out))
+        return [out, fused.relu_mask_grad(g, bits), alone]
 
-    return [x, g], call, lambda x, g: [np.maximum(x, 0), g * (x > 0)]
+    return [x, g], call, lambda x, g: [np.maximum(x, 0), g * (x > 0), g * (x > 0)]
 
 
 @case(FLAT)

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from gpugrad import host_special
-from gpugrad.array import Device, Library
+from gpugrad.array import NUMPY, Device, Library
 from gpugrad.dtypes import bfloat16
 
 _OURS = "Unsupported type <class 'numpy.ndarray'>"  # CuPy's words
@@ -257,6 +257,9 @@ class StandIn(Library):
 
     def owns(self, x):
         return x.base is None and getrefcount(x.host) == 2  # the attribute, and getrefcount's argument
+
+    def block(self, x):
+        return NUMPY.block(x.host)
 
     def scope(self, device):
         return contextlib.nullcontext()

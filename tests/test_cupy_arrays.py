@@ -332,3 +332,58 @@ def test_an_optimizer_writes_over_arrays_that_nobody_else_holds(running, make):
             np.testing.assert_allclose(host(v.array), w.array, rtol=1e-5)
     finally:
         gc.enable()
+
+
+# ---------------------------------------------------------------------------------------------- memory
+def allocated():
+    """The bytes that CuPy's arrays have."""
+    return sum(b.size - 511 for b in cupyhost._blocks.values())
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_a_ledger_says_is_freed_comes_back(running, persistent):
+    gc.collect()
+    gc.disable()
+    try:
+        w, b = gg.Variable(random(8, 8)), gg.Variable(random(8))
+        x = gg.tensor(random(16, 8))
+        with gg.GradientTape(persistent=persistent) as tape:
+            h = gg.nn.linear(x, w, b, activation="relu")
+            view = h[1:]
+            h = gg.nn.linear(h[:12].T, gg.tensor(random(12, 4)), gg.tensor(random(4)), activation="relu")
+            h = gg.nn.relu(h)
+            y = gg.nn.relu(h)
+        found = tape.memory()
+        assert {e.device for e in found.entries} == {"cuda:0"} and found.nbytes == tape.nbytes()
+        assert {(e.op, e.argument) for e in found.entries if e.released == "drop of tensor view"} == {
+            ("linear_relu", "output")
+        }
+        assert any(e.held for e in found.entries) and found.freed > 0
+        before = allocated()
+        del tape
+        assert before - allocated() == found.freed and y.node.saved is None and view.shape == (15, 8)
+    finally:
+        gc.enable()
+
+
+def test_out_of_memory_is_cupys_error_with_a_post_mortem(running):
+    Exhausted = cupy.cuda.memory.OutOfMemoryError
+
+    def refuse(nbytes):
+        if nbytes > 1000:
+            raise Exhausted(nbytes, 5000, 6000)
+        return cupyhost.allocate(nbytes)
+
+    w = gg.Variable(random(8, 8))
+    x = gg.tensor(random(16, 8))
+    with gg.GradientTape(persistent=True) as tape:
+        y = gg.nn.relu(gg.nn.linear(x, w, gg.Variable(random(8)), activation="relu"))
+    said = ""
+    with cupy.cuda.using_allocator(refuse):
+        try:  # pytest.raises would leave the arrays in a cycle, and CuPy frees none there without a driver
+            gg.nn.relu(gg.tensor(random(100, 8), requires_grad=True))
+        except Exhausted as e:
+            said = str(e)
+            assert e.ledger.freed >= tape.memory().freed > 0 and y.node and type(e.__cause__) is Exhausted
+    assert "out of memory in relu of float32[100, 8]. Out of memory allocating" in said and "uses=N" in said
+    assert (gg.nn.relu(x).shape) == (16, 8)

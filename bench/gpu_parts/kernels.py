@@ -213,6 +213,7 @@ ROWS = [
     ],
     Row("column_sums", X, fused.column_sums, "x", "out"),
     Row("relu_mask", X, fused.relu_mask, "x", "out bits", "out bits"),
+    Row("positive_bits", X, fused.positive_bits, "x", "out"),
     Row("relu_mask_grad", _relu_mask_grad, fused.relu_mask_grad, "g bits", "out"),
     Row("softmax", X, fused.softmax, "x", "out"),
     Row("softmax, rows of 256", lambda m: X(m.in_rows(1 / 4)), fused.softmax, "x", "out"),

@@ -11,6 +11,7 @@ from .activation import (
     bias_act as bias_act,
     bias_act_grad as bias_act_grad,
     column_sums as column_sums,
+    positive_bits as positive_bits,
     relu_mask as relu_mask,
     relu_mask_grad as relu_mask_grad,
 )

@@ -109,6 +109,18 @@ def relu_mask(x: Array) -> tuple[Array, Array]:
     return out, bits
 
 
+def positive_bits(x: Array) -> Array:
+    """The bits that `relu_mask_grad` needs, of relu's output or input."""
+    p = place(x)
+    with p.scope():
+        x = p.whole(x)
+        words, grid, block = _tiles(x.size, x.dtype)
+        bits = p.empty((words,), np.uint32)
+        if x.size:
+            p.get("elementwise", "positive_bits", x.dtype)(grid, block, x, bits, x.size)
+    return bits
+
+
 def relu_mask_grad(g: Array, bits: Array) -> Array:
     """g where x was positive, else 0."""
     p = place(g, bits)

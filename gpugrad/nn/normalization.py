@@ -14,6 +14,7 @@ from ..ops import batch_norm as _batch
 from ..ops.batch_norm import real_input, running_statistics
 from ..ops.normalization import norm
 from ..ops.shape import reshape
+from ..repeat import repeated
 from ..tensor import ones, zeros
 from .module import Module
 
@@ -162,6 +163,8 @@ def batch_norm(
     if training:
         if math.prod(shape) < 2 * shape[1]:
             raise ValueError(f"batch_norm: training needs more than 1 value per channel, given the shape {shape}")
+        if repeated():
+            options |= {"running_mean": None, "running_var": None}
         return _batch.batch_norm(x, weight, bias, momentum=momentum, **options)
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
@@ -205,6 +208,6 @@ class BatchNorm(Module):
         momentum = 1 / (int(self.num_batches_tracked) + 1) if counts else self.momentum or 0.0
         training = self.training or not self.track_running_stats
         out = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
-        if counts:
+        if counts and not repeated():
             self.num_batches_tracked.array += 1
         return out

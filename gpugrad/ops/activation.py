@@ -17,15 +17,22 @@ from ..array import special
 from ..core import raw
 from ..dtypes import is_float, wide
 from ..forward import as_float, number, select
-from ..fused import activate, activate_grad, relu_mask as _fused_mask, relu_mask_grad as _fused_mask_grad
+from ..fused import activate, activate_grad, relu_mask as _fused_mask
 from ..kernels import usable
 from ..op import op
+from .blocks import pointwise, pointwise_over
 from .casting import astype
 from .choice import clip
+from .gate import ZERO_ELSE, gate, gate_over, positive
 from .logic import where
 from .math import exp, expm1, square, tanh
 
 SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
+
+
+def _over(f: Any) -> Any:
+    """f(xp, g, x), the pullback of an activation by its input, which writes over g."""
+    return lambda g, x: pointwise_over(f, g, x)
 
 
 def _ordered(dtype: np.dtype) -> np.dtype:
@@ -35,7 +42,7 @@ def _ordered(dtype: np.dtype) -> np.dtype:
 
 
 def _relu(xp: Any, x: Any) -> Any:
-    """max(x, 0).  Keeps its output, which the next layer keeps anyway; `relu_mask` keeps a bit an element.
+    """max(x, 0).  Keeps its output; of large arrays a bit an element.
 
     Kink: 0 at 0.
     """
@@ -64,7 +71,13 @@ def _zero(dtype: np.dtype) -> np.ndarray:
 _relu.host = lambda x: np.maximum(x, _zero(x.dtype))
 _relu_grad.host = _relu_grad_host
 
-relu = op(_relu, name="relu", gpu=activate("relu", _relu), x=lambda g, out: relu_grad(g, out))
+relu = op(
+    _relu,
+    name="relu",
+    gpu=activate("relu", _relu),
+    x=lambda g, out: relu_grad(g, out),
+    lean=(lambda out: positive(out), *ZERO_ELSE),
+)
 relu_grad = op(  # linear in g, flat in y
     _relu_grad,
     name="relu_grad",
@@ -74,24 +87,12 @@ relu_grad = op(  # linear in g, flat in y
 )
 
 
-# A bit an element, on a GPU in the order of the kernel (uint32), elsewhere in NumPy's (uint8).
 def _relu_mask(xp: Any, x: Any) -> Any:
-    """max(x, 0), as `relu`.  Its pullback keeps a bit an element.
-
-    `relu` keeps its output, which costs nothing where the next op keeps it anyway, as matrix products do; write
-    `relu_mask` before ops that do not (sums, additions, reshapes, other activations by their output).
+    """max(x, 0), as `relu`.  Keeps a bit an element, of small arrays, too; on a GPU it is left in the same pass.
 
     Kink: 0 at 0.
     """
-    return xp.maximum(x, _ordered(x.dtype).type(0)), xp.packbits((x > 0).reshape(-1))
-
-
-def _relu_mask_grad(xp: Any, g: Any, bits: Any) -> Any:
-    """g where the bit is set, else 0."""
-    if bits.dtype != np.uint8:
-        return _fused_mask_grad(g, bits)
-    mask = xp.unpackbits(bits)[: g.size].reshape(g.shape)
-    return select(xp, mask.view(np.bool_), g, g.dtype.type(0))
+    return xp.maximum(x, _ordered(x.dtype).type(0)), positive(x)
 
 
 relu_mask = op(
@@ -99,11 +100,12 @@ relu_mask = op(
     name="relu_mask",
     aux=("bits",),
     gpu=lambda xp, x: _fused_mask(x) if usable(x) else _relu_mask(xp, x),
-    x=lambda g, bits: relu_mask_grad(g, bits),
+    x=lambda g, bits: gate(g, bits),
+    over=lambda g, bits: gate_over(g, bits),
 )
-relu_mask_grad = op(_relu_mask_grad, name="relu_mask_grad", g=lambda h, bits: relu_mask_grad(h, bits), bits=None)
 
 
+@pointwise
 def _sigmoid(xp: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_float(x)
@@ -197,12 +199,14 @@ def _widened(x: Any) -> Any:
     return astype(x, wide(x.dtype))
 
 
+@pointwise
 def _silu(xp: Any, x: Any) -> Any:
     """x sigmoid(x) (swish)."""
     z = _wide(x)
     return _narrow(z * _sigmoid(xp, z), x)
 
 
+@pointwise
 def _silu_grad(xp: Any, g: Any, x: Any) -> Any:
     """g s (1 + x (1 - s)) with s = sigmoid(x)."""
     z = _wide(x)
@@ -220,7 +224,13 @@ def _silu_curve(x: Any) -> Any:
     return s * (1 - s) * (2 + x * (1 - s * 2))
 
 
-silu = op(_silu, name="silu", gpu=activate("silu", _silu), x=lambda g, x: silu_grad(g, x))
+silu = op(
+    _silu,
+    name="silu",
+    gpu=activate("silu", _silu),
+    x=lambda g, x: silu_grad(g, x),
+    over=_over(_silu_grad),
+)
 silu_grad = op(
     _silu_grad,
     name="silu_grad",
@@ -240,12 +250,14 @@ def _mish_parts(xp: Any, z: Any) -> tuple[Any, Any]:
     return top / whole, rest / whole
 
 
+@pointwise
 def _mish(xp: Any, x: Any) -> Any:
     """x tanh(softplus(x)) (Misra 2019)."""
     z = _wide(real_float(x))
     return _narrow(z * _mish_parts(xp, z)[0], x)
 
 
+@pointwise
 def _mish_grad(xp: Any, g: Any, x: Any) -> Any:
     """g (t + x s (1 - t²)) with t = tanh(softplus(x)) and s = sigmoid(x)."""
     z = _wide(x)
@@ -259,18 +271,20 @@ def _mish_curve(x: Any) -> Any:
     return (1 - t * t) * s * (2 + x * (1 - s - 2 * t * s))
 
 
-mish = op(_mish, name="mish", x=lambda g, x: mish_grad(g, x))
+mish = op(_mish, name="mish", x=lambda g, x: mish_grad(g, x), over=_over(_mish_grad))
 mish_grad = op(_mish_grad, name="mish_grad", g=lambda h, x: mish_grad(h, x), x=lambda h, g, x: h * g * _mish_curve(x))
 
 
 _FLAT = 40.0  # beyond ±40 both forms are x or 0 in float64, too; powers of x would be inf - inf or inf times 0
 
 
+@pointwise
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
     return _narrow(z * special(z).ndtr(z), x)
 
 
+@pointwise
 def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
     """g (Φ(x) + x φ(x))."""
     z = _wide(x)
@@ -283,6 +297,7 @@ def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
     return _narrow(g * slope, g)
 
 
+@pointwise
 def _gelu_tanh(xp: Any, x: Any) -> Any:
     z = _wide(x)
     return _narrow(z * 0.5 * (1 + xp.tanh(_inner(z))), x)
@@ -297,6 +312,7 @@ def _inner(z: Any) -> Any:
     return out
 
 
+@pointwise
 def _gelu_tanh_grad(xp: Any, g: Any, x: Any) -> Any:
     """g times the slope of ½ x (1 + t), where t is the tanh."""
     z = xp.clip(_wide(x), -_FLAT, _FLAT)
@@ -325,7 +341,13 @@ def _gelu_curve(x: Any) -> Any:
     return exp(squared * -0.5) * ((2 - squared) * INV_SQRT_2PI)
 
 
-gelu_erf = op(_gelu, name="gelu", gpu=activate("gelu", _gelu), x=lambda g, x: gelu_grad(g, x))
+gelu_erf = op(
+    _gelu,
+    name="gelu",
+    gpu=activate("gelu", _gelu),
+    x=lambda g, x: gelu_grad(g, x),
+    over=_over(_gelu_grad),
+)
 gelu_grad = op(
     _gelu_grad,
     name="gelu_grad",
@@ -333,7 +355,13 @@ gelu_grad = op(
     g=lambda h, x: gelu_grad(h, x),
     x=lambda h, g, x: h * g * _gelu_curve(x),
 )
-gelu_tanh = op(_gelu_tanh, name="gelu_tanh", gpu=activate("gelu_tanh", _gelu_tanh), x=lambda g, x: gelu_tanh_grad(g, x))
+gelu_tanh = op(
+    _gelu_tanh,
+    name="gelu_tanh",
+    gpu=activate("gelu_tanh", _gelu_tanh),
+    x=lambda g, x: gelu_tanh_grad(g, x),
+    over=_over(_gelu_tanh_grad),
+)
 gelu_tanh_grad = op(
     _gelu_tanh_grad,
     name="gelu_tanh_grad",

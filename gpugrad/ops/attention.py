@@ -124,10 +124,15 @@ def _hide(xp: Any, s: Any, mask: Any) -> None:
         s += mask.astype(s.dtype, copy=False)
 
 
+def _zeros(xp: Any, shape: tuple[int, ...], dtype: np.dtype, like: Any) -> Any:
+    """Zeros, whose axes lie in memory as those of `like`: heads that lie in the rows are joined without a copy."""
+    return xp.zeros_like(like, dtype, "K" if like.ndim == len(shape) else "C", shape=shape)
+
+
 def _attention(xp: Any, q: Any, k: Any, v: Any, mask: Any, *, how: How, bias: bool = False) -> Any:
     """(softmax(scale q kᵀ + mask) v, the logarithm of the sum of exponentials of each row)."""
     shape, dtype = scores_of(q, k, v, mask), np.result_type(q.dtype, k.dtype, v.dtype)
-    out, lse = xp.zeros((*shape[:-1], v.shape[-1]), dtype), xp.zeros((*shape[:-1], 1), wide(dtype))
+    out, lse = _zeros(xp, (*shape[:-1], v.shape[-1]), dtype, q), xp.zeros((*shape[:-1], 1), wide(dtype))
 
     def work(here: Any, there: Any, q: Any, k: Any, v: Any, s: Any, drop: Any) -> None:
         top = s.max(-1, keepdims=True)
@@ -147,7 +152,7 @@ def _attention_grad(
 ) -> Any:
     """The cotangents of q, k, v, and with `bias` of the mask; with the leading axes of all together."""
     full = lse.dtype
-    dq, dk, dv = [xp.zeros((*g.shape[:-2], *a.shape[-2:]), full) for a in (q, k, v)]
+    dq, dk, dv = [_zeros(xp, (*g.shape[:-2], *a.shape[-2:]), full, a) for a in (q, k, v)]
     dmask = xp.zeros((*[1] * (g.ndim - mask.ndim), *mask.shape), full) if bias else None
 
     def work(here: Any, there: Any, q: Any, k: Any, v_turned: Any, s: Any, drop: Any) -> None:

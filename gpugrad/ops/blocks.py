@@ -16,6 +16,7 @@ from ..dtypes import is_float, wide
 from .threads import in_threads
 
 BLOCK = 1 << 20  # bytes
+PART = 1 << 16  # elements
 MANY = 1 << 19  # elements that are worth threads
 
 
@@ -62,3 +63,55 @@ def by_blocks(f: Callable[..., None], dtype: np.dtype, *arrays: np.ndarray) -> n
 
     over_blocks(work, out)
     return out.reshape(arrays[0].shape)
+
+
+# ---------------------------------------------------------------------------------------------- element by element
+def over_parts(n: int, work: Callable[[Sequence[slice]], None]) -> None:
+    """work(slices of n elements), for all of them; a part of them in each thread if there are many."""
+    parts = [slice(i, min(i + PART, n)) for i in range(0, n, PART)]
+    if n >= MANY:
+        in_threads(work, parts)
+    else:
+        work(parts)
+
+
+def _alike(arrays: Sequence[np.ndarray]) -> bool:
+    """Whether their elements go together in the order of memory."""
+    return all([a.flags.c_contiguous and a.shape == arrays[0].shape for a in arrays])
+
+
+def pointwise(f: Any) -> Any:
+    """Decorates the forward f(xp, *arrays) of several steps: NumPy's arrays go in parts, whose steps find each other's
+    results in the cache; and between the steps there is a part, where there was a whole array.
+    """
+
+    def host(*arrays: Any) -> Any:
+        n = arrays[0].size
+        if n <= PART or not _alike(arrays):
+            return f(np, *arrays)
+        flat = [a.reshape(-1) for a in arrays]
+        first = f(np, *[a[:PART] for a in flat])
+        out = np.empty(arrays[0].shape, first.dtype)
+        out.reshape(-1)[:PART] = first
+        _fill(f, out.reshape(-1)[PART:], [a[PART:] for a in flat])
+        return out
+
+    f.host = host
+    return f
+
+
+def pointwise_over(f: Callable[..., Any], g: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
+    """f(xp, g, *arrays), written over g where elements go together."""
+    if not (g.ndim and _alike((g, *arrays))):
+        return f(np, g, *arrays)
+    flat = [a.reshape(-1) for a in (g, *arrays)]
+    _fill(f, flat[0], flat)
+    return g
+
+
+def _fill(f: Callable[..., Any], out: np.ndarray, arrays: Sequence[np.ndarray]) -> None:
+    def work(parts: Sequence[slice]) -> None:
+        for at in parts:
+            out[at] = f(np, *[a[at] for a in arrays])
+
+    over_parts(out.size, work)

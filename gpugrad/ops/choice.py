@@ -10,11 +10,13 @@ from typing import Any
 
 import ml_dtypes
 
+from ..array import xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import is_inexact
 from ..forward import as_float, boxed, pair, select, ufunc
 from ..op import op
 from .casting import view, zeros_like
+from .gate import ZERO_ELSE, bits_where
 from .logic import greater, isfinite, less, logical_or, not_equal, pick, where
 from .math import add, imag, multiply, real
 
@@ -59,7 +61,13 @@ fmin = _two(
 )
 
 
-@op(x=lambda g, x, min, max: pick(_inside(raw(x), min, max), g, 0))
+def _inside_bits(x: Any, min: Any, max: Any) -> Any:
+    if all([bound is None or isinstance(bound, (int, float)) for bound in (min, max)]):
+        return bits_where(lambda part: _inside(part, min, max), x)
+    return xp_of(x).packbits(_inside(x, min, max).reshape(-1))
+
+
+@op(x=lambda g, x, min, max: pick(_inside(raw(x), min, max), g, 0), lean=(_inside_bits, *ZERO_ELSE))
 def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
     if min is not None:
         x = xp.maximum(*pair(x, min))
@@ -102,7 +110,11 @@ def heaviside(xp: Any, x: Any, values: Any) -> Any:
     return xp.heaviside(as_float(x, values), as_float(values, x))
 
 
-@op(name="nan_to_num", x=lambda g, x: pick(isfinite(raw(x)), g, 0))
+@op(
+    name="nan_to_num",
+    x=lambda g, x: pick(isfinite(raw(x)), g, 0),
+    lean=(lambda x: bits_where(isfinite, x), *ZERO_ELSE),
+)
 def _finite(xp: Any, x: Any, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
     if not is_inexact(x.dtype):
         return view(x)

@@ -12,6 +12,7 @@ from ..core import raw
 from ..dtypes import wide
 from ..forward import as_float
 from ..op import op
+from ..repeat import repeated
 from .batch_norm import batch_norm_inference, column, real_input, running_statistics, scaled
 from .math import multiply
 from .normalization import forward, norm, norm_grad, present, times
@@ -94,7 +95,7 @@ def instance_norm(
     if math.prod(shape[2:]) < 2:
         raise ValueError(f"{name}: needs more than 1 value for each channel of an image, given the shape {shape}")
     out = _group_norm_op(x, weight, bias, groups=shape[1], eps=eps)
-    if present(*running):
+    if present(*running) and not repeated():
         _move(raw(x), running[0], running[1], momentum)
     return out
 

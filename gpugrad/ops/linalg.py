@@ -73,6 +73,7 @@ product_op = op(
     gpu=_gpu,
     name="matmul",
     adds={"y": add_product},
+    last="x",
     x=lambda g, y: product_op(g, matrix_transpose(y)),
     y=weight_grad,
 )

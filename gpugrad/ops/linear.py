@@ -101,6 +101,7 @@ _RULES: dict[str, Any] = {
     "weight": lambda p, x: weight_grad(p[0], x, (0, 0)),
     "bias": lambda p: p[1],
     "adds": {"weight": lambda p, x, total: add_product(p[0], x, total)},
+    "last": "x",
 }
 
 

@@ -1,6 +1,6 @@
 """Activations made of pieces.  Corners have PyTorch's slopes; an infinite cotangent stays out where the slope is 0.
 
-What goes by the output keeps that alone: the next layer keeps it anyway.
+What goes by the output keeps that alone, of large arrays a bit an element.
 """
 
 # pyright: reportGeneralTypeIssues=false
@@ -15,6 +15,7 @@ from ..forward import boxed, fit, select
 from ..op import op
 from .activation import real_float, sigmoid
 from .casting import astype
+from .gate import ZERO_ELSE, bits_where, gate
 from .logic import greater, where
 from .math import abs, exp, multiply, reciprocal, square, subtract, tanh
 from .shape import concat, reshape, split
@@ -35,7 +36,12 @@ def _hardtanh_rule(g: Any, out: Any, min_val: float, max_val: float) -> Any:
     return where((out <= kind(min_val)) | (out >= kind(max_val)), 0, g)
 
 
-@op(x=_hardtanh_rule)
+def _between(out: Any, low: float, high: float) -> Any:
+    low, high = out.dtype.type(low), out.dtype.type(high)  # the limits, too, are rounded to the dtype
+    return bits_where(lambda part: ~((part <= low) | (part >= high)), out)
+
+
+@op(x=_hardtanh_rule, lean=(lambda out, min_val, max_val: _between(out, min_val, max_val), *ZERO_ELSE))
 def hardtanh(xp: Any, x: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """x limited to [min_val, max_val].  Keeps its output.  ValueError for min_val > max_val.
 
@@ -55,7 +61,10 @@ def relu6(x: Any) -> Any:
     return hardtanh(x, min_val=0.0, max_val=6.0)
 
 
-@op(x=lambda g, out: where((raw(out) <= 0) | (raw(out) >= 1), 0, g * (1 / 6)))
+@op(
+    x=lambda g, out: where((raw(out) <= 0) | (raw(out) >= 1), 0, g * (1 / 6)),
+    lean=(lambda out: _between(out, 0, 1), lambda g, bits: gate(g * (1 / 6), bits)),
+)
 def hardsigmoid(xp: Any, x: Any) -> Any:
     """(x + 3) / 6 limited to [0, 1].  Keeps its output.
 
@@ -66,7 +75,18 @@ def hardsigmoid(xp: Any, x: Any) -> Any:
     return out.astype(dtype, copy=False)
 
 
-@op(name="leaky_relu", x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope))
+def _above_zero(part: Any) -> Any:
+    return part > 0
+
+
+@op(
+    name="leaky_relu",
+    x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope),
+    lean=(
+        lambda out: bits_where(_above_zero, out),
+        lambda g, bits, negative_slope: gate(g, bits, below=negative_slope),
+    ),
+)
 def _leaky_relu(xp: Any, x: Any, *, negative_slope: float) -> Any:
     x = real_float(x)
     return select(xp, x > 0, x, (x * negative_slope).astype(x.dtype, copy=False))
@@ -83,12 +103,16 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     return _leaky_relu(x, negative_slope=negative_slope)
 
 
+def _not_zero(part: Any) -> Any:
+    return part != 0
+
+
 def _lambda(lambd: float) -> None:
     if not lambd >= 0:
         raise ValueError(f"lambd is 0 or more, not {lambd}")
 
 
-@op(x=lambda g, out: where(raw(out) == 0, 0, g))
+@op(x=lambda g, out: where(raw(out) == 0, 0, g), lean=(lambda out: bits_where(_not_zero, out), *ZERO_ELSE))
 def hardshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     """x where |x| > lambd, else 0.  Keeps its output.  ValueError for lambd < 0.
 
@@ -99,7 +123,7 @@ def hardshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     return select(xp, xp.abs(x) <= lambd, x.dtype.type(0), x)
 
 
-@op(x=lambda g, out: where(raw(out) == 0, 0, g))
+@op(x=lambda g, out: where(raw(out) == 0, 0, g), lean=(lambda out: bits_where(_not_zero, out), *ZERO_ELSE))
 def softshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     """x nearer to 0 by lambd, 0 where |x| <= lambd.  Keeps its output.  ValueError for lambd < 0.
 
@@ -166,7 +190,10 @@ def hardswish(xp: Any, x: Any) -> Any:
     return (z * (xp.minimum(z + 3, z.dtype.type(6)) / 6)).astype(dtype, copy=False)
 
 
-@op(x=lambda g, x, threshold: where(raw(x) <= threshold, 0, g))
+@op(
+    x=lambda g, x, threshold: where(raw(x) <= threshold, 0, g),
+    lean=(lambda x, threshold: bits_where(lambda part: ~(part <= threshold), x), *ZERO_ELSE),
+)
 def threshold(xp: Any, x: Any, *, threshold: float, value: float) -> Any:
     """x where above `threshold`, else `value`.
 

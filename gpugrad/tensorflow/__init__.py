@@ -6,11 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import dtypes as _dtypes
-from ..custom import (
-    custom_gradient as custom_gradient,
-    grad_pass_through as grad_pass_through,
-    recompute_grad as recompute_grad,
-)
+from ..custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from ..recompute import recompute_grad as recompute_grad
 from ..tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from . import (
     bitwise as bitwise,

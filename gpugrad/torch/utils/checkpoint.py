@@ -1,13 +1,10 @@
 """torch.utils.checkpoint."""
 
-from __future__ import annotations
+from ...recompute import (
+    CheckpointError as CheckpointError,
+    call_checkpointed as checkpoint,
+    call_in_segments as checkpoint_sequential,
+    noop_context_fn as noop_context_fn,
+)
 
-from collections.abc import Callable
-from typing import Any
-
-from ...custom import recompute_grad
-
-
-def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
-    """function(*args), whose intermediate results are computed again for the gradient instead of kept."""
-    return recompute_grad(function)(*args, **kwargs)
+__all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential", "noop_context_fn"]

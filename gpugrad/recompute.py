@@ -1,0 +1,242 @@
+"""Floor 6: functions that are computed again for their gradient, where others keep what their ops save."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial, reduce, update_wrapper
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import optree
+
+from .autograd import no_grad
+from .backprop import backprop
+from .core import Node, Tape, Tensor, identity, wrap
+from .custom import attach
+from .dtypes import is_inexact
+from .generator import own
+from .hooks import muted
+from .recording import AMBIENT, active, enter, replace, tracked
+from .repeat import Run
+
+_flatten: Any = partial(optree.tree_flatten, namespace="gpugrad")
+_unflatten: Any = optree.tree_unflatten
+
+
+class CheckpointError(RuntimeError):
+    """The second run of a function was not as the first."""
+
+
+def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool = True) -> Any:
+    """`f`, of which a tape keeps the inputs alone: for a gradient it is computed again (Chen et al. 2016).
+
+        @gg.checkpoint                     y = gg.checkpoint(block)(x)
+        def block(x): ...
+
+    Arguments and answers may be nested, and f may read tensors that it is not given.  The gradient, to any order, is
+    that of f: the second run draws the same random numbers and moves no running statistics.  It takes place inside
+    each walk back, which frees what that run saved as it goes on: of several checkpoints one at a time is in memory.
+    A Jacobian, and each gradient of a persistent tape, runs f once more.
+
+    preserve_rng_state   False: the second run draws other numbers; for an f that draws none
+
+    f computes the same when called again.  What it computes first has no history: hooks and `backward` inside f are
+    refused there.  CheckpointError from the walk, if f answers other shapes then, or if a variable that it reads has
+    been given another value since.
+    """
+    if f is None:
+        return partial(checkpoint, preserve_rng_state=preserve_rng_state)
+    if not callable(f):
+        raise TypeError(f"checkpoint takes a function, not {f!r:.40}: write checkpoint(f)(x) for f(x)")
+
+    def call(*args: Any, **kw: Any) -> Any:
+        return _once(f, preserve_rng_state, args, kw) if active().tapes else f(*args, **kw)
+
+    return update_wrapper(call, f, updated=())
+
+
+recompute_grad = checkpoint
+
+
+def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any]) -> Any:
+    """f(*args, **kw), with a gradient by a second run."""
+    run, probe = Run(), Tape(set(), silent=True, every=True)
+    with no_grad(), run.follow(own()) if follows else nullcontext():
+        enter(probe)
+        try:
+            answer = f(*args, **kw)
+        finally:
+            replace(probe)
+    read = sorted(probe.watched, key=lambda n: n.seq)
+    sources = [n for n in tracked(active().tapes, read)[0] if n is not None]
+    outs, spec = _flatten(answer)
+    passed = {id(a) for a in _flatten((args, kw))[0]}
+    made = [i for i, o in enumerate(outs) if id(o) not in passed and _is_new(o)]
+    if not (sources and made):
+        return answer
+    name = getattr(f, "__name__", type(f).__name__)
+    again, reads, makers = _repetition(f, args, kw)
+    back, some = _pullback(name, run, again, sources, made), tuple([outs[i] for i in made])
+    new = attach(name, some, sources, back, reads, materialize=False, feeds=True, makers=makers)
+    for i, t in zip(made, new, strict=True):
+        outs[i] = t
+    return _unflatten(spec, outs)
+
+
+def _is_new(o: Any) -> bool:
+    """Whether an answer of f can have a gradient, and is no tensor with a history: those are handed through."""
+    if not isinstance(o, Tensor) or not is_inexact(o.array.dtype):
+        return False
+    return o.node is None or tracked(active().tapes, [o.node])[0][0] is None
+
+
+def _repetition(
+    f: Callable[..., Any], args: tuple, kw: dict[str, Any]
+) -> tuple[Callable[[list[Any]], Any], list[Any], list[Node | None]]:
+    """(f of the same arguments as a function of the arrays among them, those arrays, the nodes that made them)."""
+    given, spec = _flatten((args, kw))
+    tensors = [i for i, a in enumerate(given) if isinstance(a, Tensor)]
+    arrays, nodes = [given[i].array for i in tensors], [given[i].node for i in tensors]
+    # The node keeps the arrays, maybe packed.  A variable is itself: it may be more than its array.
+    remade = {i: (given[i].node, type(given[i])) for i in tensors if type(given[i]) is given[i].kind}
+    remade = {i: how for i, how in remade.items() if how[0] is None or how[0].op is not None}
+    for i in remade:
+        given[i] = None
+
+    def again(arrays: list[Any]) -> Any:
+        now = list(given)
+        for i, a in zip(tensors, arrays, strict=True):
+            if i in remade:
+                now[i] = wrap(a, *remade[i])
+        args, kw = _unflatten(spec, now)
+        return f(*args, **kw)
+
+    return again, arrays, nodes
+
+
+def _pullback(
+    name: str, run: Run, again: Callable[[list[Any]], Any], sources: list[Node], made: list[int]
+) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """The cotangents of the sources from those of the answers `made`, by a second run and a walk back through it."""
+    ends = [identity(n) for n in sources]
+    leaves = [(n.saved, _weakly(n.saved().array)) for n in ends if n.op is None and n.saved() is not None]
+
+    def back(gs: list[Any], arrays: list[Any]) -> list[Any]:
+        for leaf, array in leaves:
+            t = leaf()
+            if t is not None and array is not None and array() is not t.array:
+                raise CheckpointError(
+                    f"checkpoint: {name} is computed again for its gradient, and {_called(t)}, which it reads, has "
+                    "been given another value since. Take the gradient before the variables change."
+                )
+        tapes = active().tapes  # those that record this walk; none: it is of arrays
+        tape = Tape({*ends}, nodes=[], beside=tapes == (AMBIENT,))
+        enter(tape)
+        try:
+            with run.again():
+                outs = _flatten(again(arrays))[0]
+        finally:
+            replace(tape)
+        try:
+            pairs = [(_matching(name, outs, i, g), g) for i, g in zip(made, gs, strict=True) if g is not None]
+            del outs
+            with muted([*sources, *ends]):
+                asked = [wrap(None, n) for n in ends]
+                return backprop([t for t, _ in pairs], [g for _, g in pairs], tape, asked, False, bool(tapes)) or []
+        finally:
+            tape.close()
+
+    return back
+
+
+def _matching(name: str, outs: list[Any], i: int, g: Tensor) -> Tensor:
+    """The history of the i-th answer of the second run.  CheckpointError if that is another."""
+    o = outs[i] if i < len(outs) else None
+    if not isinstance(o, Tensor) or (o.array.shape, o.array.dtype) != (g.array.shape, g.array.dtype):
+        got = f"{o.array.dtype}{list(o.array.shape)}" if isinstance(o, Tensor) else type(o).__name__
+        raise CheckpointError(
+            f"checkpoint: {name}, computed again for its gradient, answered {got} where it had answered "
+            f"{g.array.dtype}{list(g.array.shape)} first. It must compute the same both times."
+        )
+    return wrap(g.array, o.node, o.kind)
+
+
+def _weakly(array: Any) -> Any:
+    return None if isinstance(array, np.generic) else ref(array)
+
+
+def _called(t: Tensor) -> str:
+    name = getattr(t, "name", None)
+    return f"variable {name!r}" if name else f"a {type(t).__name__} of shape {t.array.shape}"
+
+
+# ---------------------------------------------------------------------------------------------- in PyTorch's words
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that do nothing."""
+    return nullcontext(), nullcontext()
+
+
+def call_checkpointed(
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,
+    determinism_check: str = "default",
+    debug: bool = False,
+    early_stop: bool = True,
+    preserve_rng_state: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """function(*args, **kwargs), whose intermediate results are computed again for the gradient instead of kept.
+
+    context_fn   answers two context managers, for the run and for its repetition
+    use_reentrant, determinism_check, debug, early_stop   taken, to no effect: there is one way, which has no limits of
+                 the reentrant one, and checks shapes and dtypes of the answers
+    """
+    if use_reentrant is None:
+        _warn_of_reentrant("torch.utils.checkpoint")
+    if kwargs and use_reentrant is not False:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    if use_reentrant is not False and (context_fn is not noop_context_fn or debug is not False):
+        raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+    if determinism_check not in ("default", "none"):
+        raise ValueError(f"determinism_check should be one of ['default', 'none'], but got {determinism_check}")
+    contexts = list(context_fn())
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with contexts.pop(0) if len(contexts) > 1 else contexts[0]:
+            return function(*args, **kwargs)
+
+    run.__name__ = getattr(function, "__name__", type(function).__name__)
+    return checkpoint(run, preserve_rng_state=preserve_rng_state)(*args, **kwargs)
+
+
+def call_in_segments(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True
+) -> Any:
+    """functions, a Sequential or a list, one after the other, in so many segments, checkpointed but for the last.
+
+    ValueError unless there are from 1 to len(functions) segments.
+    """
+    if use_reentrant is None:
+        _warn_of_reentrant("torch.utils.checkpoint.checkpoint_sequential")
+    steps = list(functions.children() if hasattr(functions, "children") else functions)
+    if not 1 <= segments <= len(steps):
+        n = len(steps)
+        raise ValueError(f"checkpoint_sequential: {n} functions make 1 to {n} segments, not {segments}")
+    size, x = len(steps) // segments, input
+    run = lambda some: lambda x: reduce(lambda x, f: f(x), some, x)
+    for start in range(0, size * (segments - 1), size):
+        x = checkpoint(run(steps[start : start + size]), preserve_rng_state=preserve_rng_state)(x)
+    return run(steps[size * (segments - 1) :])(x)
+
+
+def _warn_of_reentrant(name: str) -> None:
+    warnings.warn(
+        f"{name}: the use_reentrant parameter should be passed explicitly. use_reentrant=False is recommended, and is "
+        "what happens here in any case.",
+        stacklevel=3,
+    )

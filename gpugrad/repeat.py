@@ -1,0 +1,69 @@
+"""Floor 1: a run of a function that can be repeated: from the same random numbers, and without a second effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+
+class Run:
+    """One run, and the generators that it drew from, as they were before it did.
+
+    A repetition draws from copies of them: the generators themselves do not change, whoever else draws from them.
+    What the run starts in other threads is not followed.
+    own   the generator of the thread that it ran in; None where nothing is followed
+    """
+
+    __slots__ = ("before", "own")
+
+    def __init__(self) -> None:
+        self.before: dict[Any, Any] = {}
+        self.own: Any = None
+
+    @contextmanager
+    def follow(self, own: Any) -> Iterator[None]:
+        """Remember what is drawn from inside."""
+        self.own = own
+        token = _followed.set((*_followed.get(), self))
+        try:
+            yield
+        finally:
+            _followed.reset(token)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Draw the same numbers inside, in whatever thread this is."""
+        own, copies = _repeated.get() or (None, {})
+        token = _repeated.set((self.own or own, {**copies, **{g: b.twin() for g, b in self.before.items()}}))
+        try:
+            yield
+        finally:
+            _repeated.reset(token)
+
+
+_followed: ContextVar[tuple[Run, ...]] = ContextVar("gpugrad_followed", default=())
+# In a repetition: (the generator of the run's thread, what stands for each generator).
+_repeated: ContextVar[tuple[Any, dict[Any, Any]] | None] = ContextVar("gpugrad_repeated", default=None)
+
+
+def repeated() -> bool:
+    """Whether a function is being computed again for its gradient: running statistics do not move a second time."""
+    return _repeated.get() is not None
+
+
+def own_of_run() -> Any:
+    """In a repetition, the generator of the thread of the run; else None."""
+    found = _repeated.get()
+    return None if found is None else found[0]
+
+
+def stand_in(g: Any) -> Any:
+    """What generator `g` stands for now: itself, or in a repetition its copy.  Whoever follows learns of it."""
+    found = _repeated.get()
+    now = g if found is None else found[1].get(g, g)
+    for run in _followed.get():
+        if g not in run.before:
+            run.before[g] = now.twin()
+    return now

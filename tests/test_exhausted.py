@@ -1,0 +1,284 @@
+"""Out of memory: the post-mortem, and that a program which catches the error goes on with a smaller batch."""
+
+import gc
+import pickle
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+import standin
+
+import gpugrad as gg
+import gpugrad.tensorflow as tf
+import gpugrad.torch as torch
+from gpugrad.exhausted import OutOfMemory
+
+HUGE = 10**12
+
+
+@pytest.fixture(autouse=True)
+def collector_off():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
+def array_bytes():
+    """The bytes that NumPy has allocated for array data since tracemalloc was started."""
+    only = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+    traces = tracemalloc.take_snapshot().filter_traces([only]).traces
+    return sum(t.size for t in traces if t.size < HUGE)  # NumPy traces an allocation that failed, too, at address 0
+
+
+def huge(x):
+    """An op that asks for more than any machine has, and holds something as large as x meanwhile."""
+
+    def forward(xp, x):
+        held = x + 1
+        return xp.empty((HUGE, *held.shape), held.dtype)
+
+    return gg.op(forward, name="huge", args=["x"], x=lambda g: g)(x)
+
+
+def caught(f, *args):
+    """The message of the MemoryError that f raises; the error itself is gone."""
+    try:
+        f(*args)
+    except MemoryError as e:
+        return str(e)
+    raise AssertionError("no MemoryError")
+
+
+# ---------------------------------------------------------------------------------------------- what it says
+def test_it_is_numpys_error_with_a_post_mortem():
+    w = gg.Variable(np.ones((100, 100)), name="w", dtype="float32")
+    x = gg.tensor(np.ones((50, 100), np.float32))
+    with pytest.raises(MemoryError) as info, gg.profile.lines(), gg.GradientTape():
+        h = gg.exp(x @ w * 0.01)
+        h = gg.tanh(h) * 2.0
+        huge(h)
+    e = info.value
+    numpys = np._core._exceptions._ArrayMemoryError
+    assert isinstance(e, OutOfMemory) and isinstance(e, numpys) and type(e.__cause__) is numpys
+    assert e.shape == (HUGE, 50, 100) and e.args == e.__cause__.args
+    said = str(e)
+    assert "out of memory in huge of float32[50, 100]. Unable to allocate" in said
+    assert "h = gg.exp(x @ w * 0.01)" in said and "matmul: input x" in said and "test_exhausted.py:" in said
+    assert e.ledger.nbytes == 3 * 20000 and e.ledger.freed == 2 * 20000  # x is held by its name
+    assert 1 <= len(e.remedies) <= 3 and all(r.what in said and r.nbytes > 0 for r in e.remedies)
+    assert type(pickle.loads(pickle.dumps(e))) is MemoryError
+
+
+@pytest.mark.parametrize("door", [gg.tensor, tf.constant, torch.tensor])
+def test_all_doors_and_both_ways_of_recording(door):
+    x = door(np.ones(10, np.float32))
+    assert "out of memory in huge" in caught(huge, x)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        assert "out of memory in huge of float32[10]" in caught(huge, gg.exp(x))
+        with pytest.raises(MemoryError, match="broadcast_to|multiply"):
+            gg.broadcast_to(x, (HUGE, 10)) * x
+    x = gg.tensor(np.ones(10, np.float32), requires_grad=True)
+    h = gg.exp(x)
+    assert "exp: output" in caught(huge, gg.tanh(h))
+
+
+def test_a_walk_names_the_op():
+    bad = gg.op(lambda xp, x: x * 2, name="bad", args=["x"], x=lambda g: np.empty((HUGE, 10**6)))
+    x = gg.tensor(np.ones(10, np.float32), requires_grad=True)
+    assert "out of memory in the backward of bad." in caught(gg.sum(bad(gg.exp(x))).backward)
+    with gg.GradientTape() as tape:
+        y = gg.sum(gg.exp(bad(x)))
+    assert "the backward of bad" in caught(tape.gradient, y, x)
+    with gg.GradientTape() as outer, gg.GradientTape() as tape:
+        y = gg.sum(gg.exp(bad(x)))
+    assert "the backward of bad" in caught(tape.gradient, y, x)
+    assert outer.memory().entries == () or outer.nbytes() > 0
+    y = gg.sum(bad(x))
+    y.register_hook(lambda g: None)
+    assert "the backward of bad" in caught(y.backward)
+
+
+def test_persistent_tapes_have_their_share():
+    x = gg.tensor(np.ones(2000, np.float32))
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = gg.sum(gg.exp(gg.tanh(x)))
+    with pytest.raises(OutOfMemory, match="persistent tapes") as info:
+        huge(x)
+    assert "% of it on persistent tapes" in str(info.value)
+    first = info.value.remedies[0]
+    assert "uses=N" in first.what and first.nbytes == tape.memory().freed == 16000 and y.node
+    bfloat16 = next(r for r in info.value.remedies if "bfloat16" in r.what)
+    assert bfloat16.nbytes == info.value.ledger.freed // 2
+
+
+def test_nothing_is_kept():
+    assert "what was asked for alone is too much" in caught(huge, gg.tensor(np.ones(10)))
+
+
+# ---------------------------------------------------------------------------------------------- the memory is back
+@pytest.mark.parametrize("way", ["recording", "on the graph", "gradient", "persistent", "backward", "second order"])
+def test_what_was_kept_comes_back(way):
+    bad = gg.op(lambda xp, x: x * 2, name="bad", args=["x"], x=lambda g, x: gg.exp(g * x) + huge(x))
+    x = gg.tensor(np.ones(1000, np.float32), requires_grad=way in ("on the graph", "backward"))
+
+    def program():
+        if way in ("recording", "gradient", "persistent", "second order"):
+            with gg.GradientTape(persistent=way == "persistent") as tape:
+                tape.watch(x)
+                if way == "second order":
+                    with gg.GradientTape() as inner:
+                        inner.watch(x)
+                        y = gg.sum(bad(gg.exp(gg.tanh(x))) * x)
+                    return inner.gradient(y, x)
+                y = gg.exp(gg.tanh(x))
+                y = huge(gg.exp(y)) if way == "recording" else gg.sum(bad(y) * y)
+            return tape.gradient(y, x)
+        y = gg.exp(gg.tanh(x))
+        return huge(gg.exp(y)) if way == "on the graph" else gg.sum(bad(y) * y).backward()
+
+    caught(program)
+    tracemalloc.start()
+    try:
+        message = caught(program)
+        assert array_bytes() == 0 and "out of memory in" in message
+    finally:
+        tracemalloc.stop()
+
+
+def test_our_functions_hold_nothing_while_the_error_is_looked_at():
+    x = gg.tensor(np.ones(1000, np.float32), requires_grad=True)
+    tracemalloc.start()
+    try:
+        z = gg.broadcast_to(gg.exp(x), (HUGE, 1000))[0]
+        y = gg.sum(gg.tanh(z * gg.exp(z)) * z)
+        before = array_bytes()
+        with pytest.raises(MemoryError, match="the backward of getitem") as info:
+            y.backward()
+        assert array_bytes() < before and info.value.ledger
+        before = array_bytes()
+        with pytest.raises(MemoryError, match="multiply") as info, gg.GradientTape() as tape:
+            tape.watch(x)
+            gg.broadcast_to(gg.exp(x), (HUGE, 1000)) * gg.tanh(x)
+        assert array_bytes() == before and info.value.ledger
+    finally:
+        tracemalloc.stop()
+
+
+TRAIN = """
+import gc, resource, sys
+import numpy as np
+import gpugrad as gg
+
+gc.disable()
+model = gg.nn.Sequential(gg.nn.Linear(256, 256), gg.nn.relu, gg.nn.Linear(256, 256), gg.nn.relu)
+optimizer = gg.optim.SGD(model.parameters(), learning_rate=0.01)
+ways = sys.argv[1]
+
+def step(batch):
+    x = gg.tensor(np.ones((batch, 256), np.float32))
+    if ways == "tape":
+        with gg.GradientTape(persistent=True) as tape:
+            loss = gg.mean(model(x) ** 2)
+        grads = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(grads, model.trainable_variables))
+    else:
+        optimizer.zero_grad()
+        loss = gg.mean(model(x) ** 2)
+        loss.backward()
+        optimizer.step()
+    return float(loss)
+
+step(64)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+batch, failures = 2**19, 0
+while True:
+    try:
+        step(batch)
+        break
+    except MemoryError as e:
+        assert "out of memory in" in str(e) or "allocate" in str(e), e
+        said, failures = str(e), failures + 1
+    batch //= 2
+assert failures and batch > 10000, (failures, batch)
+for _ in range(3):
+    step(batch)
+print(failures, batch, said)
+"""
+
+
+@pytest.mark.parametrize("way", ["tape", "backward"])
+def test_a_smaller_batch_trains_after_it(way):
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(TRAIN), way], capture_output=True, text=True, timeout=300
+    )
+    assert found.returncode == 0, found.stderr
+    assert "out of memory in" in found.stdout
+
+
+class Limited:
+    """Memory of the stand-in, of which there is no more than `limit`."""
+
+    def __init__(self, limit):
+        self.limit, self.live = limit, {}
+
+    def take(self, array):
+        nbytes = array.host.nbytes
+        if sum(n for _, n in self.live.values()) + nbytes > self.limit:
+            raise Exceeded(f"Out of memory allocating {nbytes} bytes")
+        key = id(array)
+        self.live[key] = weakref.ref(array, lambda _: self.live.pop(key, None)), nbytes
+
+
+class Exceeded(MemoryError):
+    """As CuPy's: a class of its own."""
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    made = standin.Array.__init__
+    memory = Limited(2**30)
+
+    def init(self, host, base=None):
+        made(self, host, base)
+        if base is None:
+            memory.take(self)
+
+    monkeypatch.setattr(standin.Array, "__init__", init)
+    return memory
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("default_device", ["standin"], indirect=True)
+def test_a_smaller_batch_trains_on_a_device_whose_memory_is_small(default_device, limited, persistent):
+    model = gg.nn.Sequential(gg.nn.Linear(16, 16), gg.nn.relu, gg.nn.Linear(16, 16), gg.nn.relu)
+    optimizer = gg.optim.SGD(model.parameters(), learning_rate=0.01)
+
+    def step(batch):
+        x = gg.tensor(np.ones((batch, 16), np.float32))
+        with gg.GradientTape(persistent=persistent) as tape:
+            loss = gg.mean(model(x) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+
+    step(8)
+    used = sum(n for _, n in limited.live.values())
+    seen = set()
+    for room in range(64 * 1000, 64 * 6000, 64 * 250):  # the error strikes at one op after another
+        limited.limit = used + room
+        try:
+            step(1000)
+        except MemoryError as e:
+            assert isinstance(e, Exceeded) and isinstance(e, OutOfMemory) and "standin" not in str(e.__cause__)
+            seen.add(str(e).splitlines()[0].partition(". Out")[0])
+            del e
+        assert sum(n for _, n in limited.live.values()) == used
+        step(100)
+    assert any("backward" in s for s in seen) and any("backward" not in s for s in seen), seen
