@@ -277,10 +277,6 @@ class Parcel(tuple):
     __slots__ = ()
 
 
-def _held(packed: Any) -> Any:
-    return packed.kept() if hasattr(packed, "kept") else raw(packed)
-
-
 def _unpacked(v: Any) -> Any:
     return v[1](v[0]) if type(v) is Parcel else v
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from math import prod
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .array import library
 from .core import Node
@@ -22,8 +21,7 @@ _OURS = ("gpugrad", "numpy", "cupy", "cupyx", "scipy")
 _TOP = 5
 
 
-@dataclass(frozen=True)
-class Remedy:
+class Remedy(NamedTuple):
     """What would help, and the bytes that it saves."""
 
     what: str

@@ -95,18 +95,18 @@ arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at 
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
 walks = Walks()
-remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
 opening: list[Callable[[Any], None]] = []  # told of each GradientTape that is made
 post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
 observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
 walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
+remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """`walk`, after which those are told who gather what arrives in it; after one that fails they are not.
 
-    Observers may run it in their way.  A MemoryError of it gets a post-mortem.  What was made again for it is let go.
+    Observers may run it in their way.  A MemoryError of it gets a post-mortem.  What was made again for it is cleared.
     """
 
     def gather(*args: Any) -> Any:
@@ -123,8 +123,9 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
                 tell(None, e)
             raise
         finally:
-            if remade:
-                _let_go()
+            for made in tuple(remade):
+                remade.discard(made)
+                made.clear()
         for end, got in arrived.values():
             end(got)
         return out
@@ -134,12 +135,6 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
         return observed("backward", gather, *args) if observers else gather(*args)
 
     return call
-
-
-def _let_go() -> None:
-    for made in tuple(remade):
-        remade.discard(made)
-        made.clear()
 
 
 def observed(what: str, run: Callable[..., Any], *args: Any) -> Any:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import linecache
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from os.path import basename
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 from .array import device_of, library
@@ -24,8 +23,7 @@ GRADIENT, BACKWARD, TAPE, TENSOR = "the next gradient", "the next backward()", "
 A_TENSOR, ELSEWHERE = "a tensor", "something outside"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One block of memory that is kept.
 
     nbytes         of the whole block, which may be larger than the array: views share it
@@ -55,7 +53,6 @@ class Entry:
     persistent: bool
 
 
-@dataclass(frozen=True, repr=False)
 class Ledger:
     """What a tape, or the graph behind tensors, keeps: `print` shows a table.
 
@@ -63,8 +60,11 @@ class Ledger:
     subject   whose they are: "the tape"
     """
 
-    entries: tuple[Entry, ...]
-    subject: str = "the tape"
+    __slots__ = ("entries", "subject")
+
+    def __init__(self, entries: Iterable[Entry], subject: str = "the tape") -> None:
+        self.entries = tuple(sorted(entries, key=lambda e: -e.nbytes))
+        self.subject = subject
 
     @property
     def nbytes(self) -> int:
@@ -92,13 +92,14 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as dicts, lists, strings and numbers, for JSON."""
+        row = lambda e: {**e._asdict(), "shape": list(e.shape), "users": list(map(list, e.users))}
         return {
             "subject": self.subject,
             "nbytes": self.nbytes,
             "freed": self.freed,
             "by_op": self.by_op(),
             "by_line": self.by_line(),
-            "entries": [{**asdict(e), "shape": list(e.shape), "users": list(map(list, e.users))} for e in self.entries],
+            "entries": list(map(row, self.entries)),
         }
 
     def __repr__(self) -> str:
@@ -111,32 +112,30 @@ class Ledger:
         return html(self)
 
 
-@dataclass
 class _Block:
     """An Entry in the making.  It holds no array: references are counted meanwhile."""
 
-    nbytes: int
-    shape: tuple[int, ...]
-    dtype: str
-    device: str
-    users: list[tuple[str | None, str, str | None]] = field(default_factory=list)
-    source: str | None = None
-    made_by: str | None = None
-    persistent: bool = False
-    released: str = TAPE
+    __slots__ = ("device", "dtype", "made_by", "nbytes", "persistent", "released", "shape", "source", "users")
+
+    def __init__(self, a: Any, nbytes: int, source: str | None, released: str) -> None:
+        self.nbytes, self.shape, self.dtype, self.device = nbytes, tuple(a.shape), str(a.dtype), str(device_of(a))
+        self.users: list[tuple[str | None, str, str | None]] = []
+        self.source, self.released = source, released
+        self.made_by: str | None = None
+        self.persistent = False
 
 
 # ---------------------------------------------------------------------------------------------- three questions
 # No local variable holds a node or an array while `_Book.closed` counts references.
-def of_tapes(tapes: Iterable[Tape], roots: list[Any] | None = None, subject: str = "the tape") -> Ledger:
-    """What `tapes` keep, and what else dies with them and with `roots`, a list of what their owner holds, used up."""
-    book, roots = _Book(), [] if roots is None else roots
-    for tape in tapes:
+def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
+    """What `tape` keeps until it is `released`, and what else dies with it and `roots`, a list that is used up."""
+    book = _Book()
+    if tape is not None:
         roots += [x for n in tape.live() for x in (n.saved, n.edges)]
         roots += (tape.watched, tape.arrays, tape.nodes)
-        book.collect(tape.live(), lambda n: TAPE if _persistent(n) else GRADIENT)
+        book.collect(tape.live(), lambda n: released)
         book.name([*tape.watched, *[e for n in tape.live() for e in n.edges]])
-    return book.closed(roots, subject, TAPE)
+    return book.closed(roots, "the tape", TAPE)
 
 
 def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
@@ -217,8 +216,7 @@ class _Book:
         if not nbytes:
             return None
         if key not in self.blocks:
-            like = tuple(a.shape), str(a.dtype), str(device_of(a))
-            self.blocks[key] = _Block(nbytes, *like, source=source, released=released)
+            self.blocks[key] = _Block(a, nbytes, source, released)
         b = self.blocks[key]
         if user not in b.users:
             b.users.append(user)
@@ -249,7 +247,7 @@ class _Book:
             )
             for key, b in self.blocks.items()
         ]  # fmt: skip
-        return Ledger(tuple(sorted(entries, key=lambda e: -e.nbytes)), subject)
+        return Ledger(entries, subject)
 
     def search(self, held: set[int]) -> None:
         """Find names for blocks that something else holds: a tensor of the program, or the history of one."""

@@ -14,12 +14,13 @@ import optree
 
 from .autograd import no_grad
 from .backprop import backprop
-from .core import Node, Tape, Tensor, identity, wrap
+from .core import Node, Tape, Tensor, identity, tick, wrap, writes
 from .custom import attach
 from .dtypes import is_inexact
 from .generator import own
 from .hooks import muted
 from .recording import AMBIENT, active, enter, replace, tracked
+from .rematerialize import within
 from .repeat import Run
 
 _flatten: Any = partial(optree.tree_flatten, namespace="gpugrad")
@@ -30,7 +31,9 @@ class CheckpointError(RuntimeError):
     """The second run of a function was not as the first."""
 
 
-def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool = True) -> Any:
+def checkpoint(
+    f: Callable[..., Any] | None = None, *, max_bytes: float | None = None, preserve_rng_state: bool = True
+) -> Any:
     """`f`, of which a tape keeps the inputs alone: for a gradient it is computed again (Chen et al. 2016).
 
         @gg.checkpoint                     y = gg.checkpoint(block)(x)
@@ -41,6 +44,8 @@ def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool 
     each walk back, which frees what that run saved as it goes on: of several checkpoints one at a time is in memory.
     A Jacobian, and each gradient of a persistent tape, runs f once more.
 
+    max_bytes            None: f is run again whole.  A number: its ops keep at most so many bytes for the way back, and
+                         those that cost least are run again one by one; see `rematerialize.within`
     preserve_rng_state   False: the second run draws other numbers; for an f that draws none
 
     f computes the same when called again.  What it computes first has no history: hooks and `backward` inside f are
@@ -48,9 +53,11 @@ def checkpoint(f: Callable[..., Any] | None = None, *, preserve_rng_state: bool 
     been given another value since.
     """
     if f is None:
-        return partial(checkpoint, preserve_rng_state=preserve_rng_state)
+        return partial(checkpoint, max_bytes=max_bytes, preserve_rng_state=preserve_rng_state)
     if not callable(f):
         raise TypeError(f"checkpoint takes a function, not {f!r:.40}: write checkpoint(f)(x) for f(x)")
+    if max_bytes is not None:
+        return within(f, max_bytes)
 
     def call(*args: Any, **kw: Any) -> Any:
         return _once(f, preserve_rng_state, args, kw) if active().tapes else f(*args, **kw)
@@ -63,7 +70,7 @@ recompute_grad = checkpoint
 
 def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any]) -> Any:
     """f(*args, **kw), with a gradient by a second run."""
-    run, probe = Run(), Tape(set(), silent=True, every=True)
+    run, probe, start = Run(), Tape(set(), silent=True, every=True), tick()
     with no_grad(), run.follow(own()) if follows else nullcontext():
         enter(probe)
         try:
@@ -79,6 +86,11 @@ def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any])
         return answer
     name = getattr(f, "__name__", type(f).__name__)
     again, reads, makers = _repetition(f, args, kw)
+    if writes.ages and any([age > start for a in reads for age in writes.of(a)]):
+        raise RuntimeError(
+            f"checkpoint: {name} has changed an argument in place, and would again when it is computed again. Write "
+            "y = x + 1 in the place of x += 1, or give it x.clone()."
+        )
     back, some = _pullback(name, run, again, sources, made), tuple([outs[i] for i in made])
     new = attach(name, some, sources, back, reads, materialize=False, feeds=True, makers=makers)
     for i, t in zip(made, new, strict=True):

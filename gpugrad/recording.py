@@ -22,8 +22,8 @@ MANY = 1 << 16  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
-# A silent tape, and what packs what is saved under it: f(saved, op, values, heads, class) -> what the node is to keep.
-packing: dict[Tape, Callable[[tuple, Any, tuple, Any, type[Tensor]], tuple]] = {}
+# A silent tape, and what packs what is saved under it: f(saved, op, values, heads, class of the result) -> saved.
+packing: dict[Tape, Callable[..., tuple]] = {}
 
 
 class Change(NamedTuple):
@@ -185,19 +185,20 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         if INFERENCE in now.open:
             inferred(t)
         return t
+    made = op
     if op.lean is not None and out.size >= MANY:
-        op, saved = op.lean(values)
+        made, saved = op.lean(values)
     else:
         saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = pack(saved, op, values, heads, kind)
+        saved = pack(saved, made, values, heads, kind)
     edges = tuple(live)
     make = Followed if logs else Placed if now.lines else Node
     place = find(Place()) if make is Placed else None
     for tape in landed:
-        t.node = n = make_node(tape, op, saved, edges, out, t.node, make)
+        t.node = n = make_node(tape, made, saved, edges, out, t.node, make)
         if make is Placed:
             n.place = place  # type: ignore[attr-defined]
         if tape.nodes is not None:
@@ -209,22 +210,6 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if logs:
         follow(t, op.name, heads, landed, now)
     return t
-
-
-def maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
-    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
-
-    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
-    little, and cost their digits, which others are computed from.
-    """
-    k = len(heads)
-    if i < k:
-        return heads[i]
-    if (makers := getattr(op, "makers", None)) is not None:
-        return makers[i - k - 2]
-    if i <= k + len(op.static):
-        return True if i == k else None
-    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 def inferred(t: Tensor) -> None:

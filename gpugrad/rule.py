@@ -25,9 +25,9 @@ class Op:
     `lean(values)` answers what large arrays are recorded as, that takes less memory: (another Op, what it saves).
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     The last `outs` names are those of several outputs.
-    `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
     alone need of what was saved.
+    `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """

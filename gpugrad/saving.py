@@ -16,7 +16,7 @@ from .core import Node, Packed, Parcel, Tape, Tensor, owner_of, raw, wrap, write
 from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_float
 from .gemm import halves
 from .ops.casting import view
-from .recording import active, enter, maker, packing, replace
+from .recording import active, enter, packing, replace
 
 
 class saved_tensors_hooks:
@@ -32,23 +32,21 @@ class saved_tensors_hooks:
 
     def __enter__(self) -> None:
         tape = Tape(silent=True)
-        packing[tape] = self._each
+        packing[tape] = self._saved
         enter(tape)
 
     def __exit__(self, *exc: object) -> None:
         for tape in reversed(active().open):  # its own of this thread, wherever that is
-            if packing.get(tape) == self._each:
+            if packing.get(tape) == self._saved:
                 replace(tape)
                 del packing[tape]
                 return
 
-    def _each(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
-        return Packed(
-            [
-                v if library(v) is None else self._parcel(v, kind, maker(op, heads, i, v, values))
-                for i, v in enumerate(saved)
-            ]
-        )
+    def _saved(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
+        return Packed([
+            v if library(v) is None else self._parcel(v, kind, maker(op, heads, i, v, values))
+            for i, v in enumerate(saved)
+        ])  # fmt: skip
 
     def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
         with no_grad():
@@ -63,6 +61,22 @@ class saved_tensors_hooks:
                 f"{type(t).__name__}. Answer a tensor with the values that pack_hook was given."
             )
         return raw(t)
+
+
+def maker(op: Any, heads: Any, i: int, v: Any, values: tuple) -> Node | bool | None:
+    """What made the i-th value that `op` saved: a node, True for the op itself, None for what somebody gave it.
+
+    Auxiliaries that are smaller than an input, such as a number a row, count as given: another form would save
+    little, and cost their digits, which others are computed from.
+    """
+    k = len(heads)
+    if i < k:
+        return heads[i]
+    if (makers := getattr(op, "makers", None)) is not None:
+        return makers[i - k - 2]
+    if i <= k + len(op.static):
+        return True if i == k else None
+    return v.size >= max([getattr(a, "size", 0) for a in values[:k]])
 
 
 # ---------------------------------------------------------------------------------------------- in less memory

@@ -27,7 +27,7 @@ from .exhausted import let_go
 from .explain import explain
 from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
-from .ledger import Ledger, of_tapes
+from .ledger import GRADIENT, TAPE, Ledger, of_tape
 from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
 
@@ -343,7 +343,9 @@ class GradientTape:
     def memory(self) -> Ledger:
         """What this tape keeps, each block of memory once: how large, for which op, and what releases it."""
         tape = self._tape
-        return of_tapes([] if tape is None else [tape], [self._seen, self._log])
+        n = self._uses
+        released = TAPE if n is None else GRADIENT if self._last() else f"gradient {n} of {n}"
+        return of_tape(tape, released, [self._seen, self._log])
 
     def nbytes(self) -> int:
         """Bytes of the distinct blocks of memory that this tape keeps.  Views count as their base."""

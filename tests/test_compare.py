@@ -87,7 +87,8 @@ def test_the_graph_of_tensors():
 
 class Net(gg.nn.Module):
     def __init__(self):
-        self.blocks = [gg.nn.Sequential(gg.nn.Linear(N, N), gg.nn.Linear(N, N)) for _ in range(3)]
+        block = lambda: gg.nn.Sequential(gg.nn.Linear(N, N), gg.nn.Sequential(gg.nn.Linear(N, N), gg.nn.Linear(N, N)))
+        self.blocks = [block() for _ in range(3)]
 
     def forward(self, x):
         for b in self.blocks:

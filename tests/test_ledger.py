@@ -225,6 +225,11 @@ def test_what_releases_it():
         y = gg.sum(gg.exp(x))
     assert [e.released for e in tape.memory().entries] == ["drop of the tape"]
     assert [e.released for e in ledger(y).entries] == ["drop of the tensor"]
+    with gg.GradientTape(uses=2) as tape:
+        y = gg.sum(gg.exp(x))
+    assert [(e.released, e.persistent) for e in tape.memory().entries] == [("gradient 2 of 2", True)]
+    tape.gradient(y, x)
+    assert [e.released for e in tape.memory().entries] == ["the next gradient"]
     z = gg.sum(gg.exp(x))
     assert [e.released for e in ledger(z).entries] == ["the next backward()"]
     z.backward()

@@ -11,6 +11,7 @@ import pytest
 
 import gpugrad as gg
 import gpugrad.tensorflow as tf
+import gpugrad.torch as torch
 from gpugrad.hooks import walks
 from gpugrad.repeat import repeated
 
@@ -323,6 +324,39 @@ def test_a_variable_that_has_changed_since():
     v.assign([3.0, 4.0])
     with pytest.raises(RuntimeError, match="variable 'w', which it reads, has been given another value"):
         tape.gradient(y, v)
+
+
+def test_an_argument_changed_in_place():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="has changed an argument in place"):
+        gg.checkpoint(lambda h: h.add_(1.0) * 2.0)(x * 1.0)
+    h = x * 1.0
+    y = gg.checkpoint(lambda h: h * h)(h)
+    h.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    y = gg.checkpoint(lambda h: (h * 1.0).mul_(3.0) * h)(x)  # of its own: allowed
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [6.0, 12.0]
+
+
+def test_gradients_inside_of_it():
+    x, w = gg.tensor(values((3,))[0], requires_grad=True), gg.tensor(values((3,), seed=1)[0], requires_grad=True)
+
+    def penalty(x):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = gg.sum(gg.sin(x * w))
+        g = tape.gradient(y, x)
+        return gg.sum(g * g)
+
+    found = []
+    for f in (penalty, gg.checkpoint(penalty)):
+        with gg.GradientTape() as tape:
+            tape.watch([x, w])
+            y = f(gg.exp(x))
+        found.append([y, *tape.gradient(y, [x, w])])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-13)
 
 
 def test_hooks_are_called_once_with_the_whole_gradient():

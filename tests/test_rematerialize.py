@@ -2,6 +2,7 @@
 
 import gc
 import re
+import threading
 import tracemalloc
 from itertools import combinations
 
@@ -252,6 +253,50 @@ def test_random_programs(program, seed, part):
         g(*ts)
     for got, one in zip(both(g), expected, strict=True):
         np.testing.assert_array_equal(got, one)
+
+
+@pytest.mark.parametrize("bound", [10**9, 3 * 70_000, 0])
+def test_bits_in_the_place_of_large_arrays_are_made_again_too(bound):
+    x = gg.tensor(np.linspace(-1, 1, 70_000), requires_grad=True)
+    f = lambda x: gg.clip(nn.relu(gg.sin(x) * 3), -0.5, 0.5) * nn.relu6(gg.exp(x))
+    expected = gradients(f, [x])
+    g = within(f, bound)
+    for _ in range(2):
+        assert_same(gradients(g, [x]), expected)
+    assert g.plan.saved <= bound and (bound > 10**8 or [r["again"] for r in g.plan.rows if r["nbytes"] < 70_000])
+
+
+def test_the_ledger_counts_what_is_held_to_make_values_again():
+    x = gg.tensor(np.linspace(-1, 1, 1000), requires_grad=True)
+    g = within(deep, 5 * 8000)
+    for _ in range(2):
+        with gg.GradientTape() as tape:
+            y = g(x)
+    held = x.nbytes + y.nbytes  # the inputs of recipes and what f answers live anyway
+    assert g.plan.until and 0 <= tape.memory().nbytes - g.plan.saved <= held
+    assert tape.memory().nbytes == tape.nbytes()
+
+
+def test_two_threads_walk_back_at_once():
+    x = gg.tensor(np.linspace(-1, 1, 20_000))
+    g = within(deep, 300_000)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = g(x)
+    expected = tape.gradient(y, x).numpy()
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = g(x)
+    got = []
+    walk = lambda: got.extend([tape.gradient(y, x).numpy() for _ in range(10)])
+    threads = [threading.Thread(target=walk) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(got) == 40
+    for one in got:
+        np.testing.assert_array_equal(one, expected)
 
 
 # ---------------------------------------------------------------------------------------------- plans

@@ -16,18 +16,21 @@ from hypothesis import given, settings, strategies as st
 
 from gpugrad.profile import measure as measuring, picture
 from gpugrad.profile.measure import measure
-from gpugrad.profile.report import Cell, Comparison, Line, Way, duration, size
+from gpugrad.profile.report import Cell, Comparison, Line, Way, duration
 
 HOSTILE = 'x = "</script><b onload=alert(1)>&amp;\u2028<!-- \\'
 
 
 def block(nbytes, born, died, op="mul", line="a.py:1", kind="saved"):
     text = HOSTILE if line == "a.py:1" else ""
-    return SimpleNamespace(nbytes=nbytes, born=born, died=died, op=op, line=line, kind=kind, phase=None, source=text)
+    facts = {"op": op, "line": line, "kind": kind, "phase": None, "source": text, "device": "cpu"}
+    return SimpleNamespace(nbytes=nbytes, born=born, died=died, **facts)
 
 
 class Profile:
     """What `measure` reads of a MemoryProfile, made of its blocks."""
+
+    device = "cpu"
 
     def __init__(self, blocks, phases):
         self.blocks = blocks
@@ -47,8 +50,14 @@ class Profile:
         moments, total = self.timeline()
         return float(moments[total.argmax()])
 
+    def there(self, t):
+        return [b for b in self.blocks if b.born <= t and (b.died is None or b.died > t)]
+
+    def at_peak(self):
+        return self.there(self.peak_at)
+
     def saved_at(self, t):
-        return sum(b.nbytes for b in self.blocks if b.kind == "saved" and b.born <= t and not (b.died or 9e9) <= t)
+        return sum(b.nbytes for b in self.there(t) if b.kind == "saved")
 
 
 BOOK = SimpleNamespace(to_dict=lambda: {"entries": []})
@@ -170,6 +179,12 @@ def test_the_page_is_whole_and_needs_nothing_else():
     assert not any(word in text for word in ("url(", "@import", "fetch(", "XMLHttpRequest", "innerHTML", "eval("))
 
 
+def test_a_notebook_shows_the_page():
+    c = comparison()
+    ((tag, attributes),) = Page(c._repr_html_()).tags
+    assert tag == "iframe" and attributes["srcdoc"] == c.to_html()
+
+
 def test_the_script_of_the_page_is_javascript(tmp_path):
     node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
     if node is None:
@@ -205,21 +220,6 @@ def test_the_picture_without_matplotlib(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install 'gpugrad\\[demo\\]'"):
         comparison().plot(tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()
-
-
-@pytest.mark.parametrize(
-    "n, text",
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (12_600_000, "12.6 MB"),
-        (999_600, "1 MB"),
-        (3_456_000_000, "3.46 GB"),
-    ],
-)
-def test_sizes(n, text):
-    assert size(n) == text
 
 
 def test_durations():

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
-from ..custom import recompute_grad
 from ..nn.module import Module
+from ..recompute import checkpoint
 
 
 @contextmanager
@@ -34,20 +33,23 @@ def layers_again() -> Iterator[set[str]]:
     depth, outer = 0, ""
     found: set[str] = set()
 
-    def call(self: Module, *args: Any, **kw: Any) -> Any:
-        nonlocal depth, outer
-        depth += 1
-        if depth == 1:
-            outer = type(self).__name__
+    def at(level: int, self: Module, args: tuple, kw: dict[str, Any]) -> Any:
+        nonlocal depth
+        before, depth = depth, level
         try:
-            if depth != 2:
-                return plain(self, *args, **kw)
-            found.add(outer)
-            run = partial(plain, self)
-            run.__name__ = type(self).__name__  # type: ignore[attr-defined]
-            return recompute_grad(run)(*args, **kw)
+            return plain(self, *args, **kw)
         finally:
-            depth -= 1
+            depth = before
+
+    def call(self: Module, *args: Any, **kw: Any) -> Any:
+        nonlocal outer
+        if depth != 1:
+            outer = type(self).__name__ if depth == 0 else outer
+            return at(depth + 1, self, args, kw)
+        found.add(outer)
+        run = lambda *args, **kw: at(2, self, args, kw)  # now, and in the backward pass
+        run.__name__ = type(self).__name__
+        return checkpoint(run)(*args, **kw)
 
     with swapped(Module, "__call__", call):
         yield found
@@ -60,7 +62,7 @@ def these_again(parts: Iterable[Any]) -> Iterator[set[str]]:
     with ExitStack() as stack:
         for part in parts:
             owner, name = home(part)
-            stack.enter_context(swapped(owner, name, recompute_grad(getattr(owner, name))))
+            stack.enter_context(swapped(owner, name, checkpoint(getattr(owner, name))))
             names.add(type(part).__name__ if owner is part else name)
         yield names
 

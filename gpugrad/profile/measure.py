@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .report import Cell, Line, Way, size
+from ..ledger_text import size
+from .report import Cell, Line, Way
 
 SAMPLES, CELLS = 400, 48  # moments and parts that a report has of a way
 ORDINAL = {1: "first", 2: "second", 3: "third"}
@@ -23,12 +24,12 @@ def measure(way: Way, m: Any, ledger: Any) -> None:
     way.ledger = ledger.to_dict()
     moments, total = last_of_each(*m.timeline())
     way.duration = float(max([*moments[-1:], *[p[2] for p in way.phases], way.peak_at], default=0.0))
-    kept = [b for b in m.blocks if b.kind == "saved" and b.born <= start and (b.died is None or b.died > start)]
+    kept = [b for b in m.there(start) if b.kind == "saved"]
     way.freed = freed(way.phases, [(b.died, b.nbytes) for b in kept])
     picked = sample(moments, total)
     way.times = moments[picked].tolist()
-    way.cells = cells(m.blocks, moments[picked], total[picked])
-    way.lines = lines(m.blocks, kept, way.peak_at)
+    way.cells = cells([b for b in m.blocks if b.device == m.device], moments[picked], total[picked])
+    way.lines = lines(kept, m.at_peak())
 
 
 def outermost(phases: list[list[Any]]) -> list[list[Any]]:
@@ -102,18 +103,15 @@ def alive(blocks: list[Any], times: np.ndarray) -> np.ndarray:
     return out
 
 
-def lines(blocks: list[Any], kept: list[Any], peak_at: float) -> list[Line]:
-    """What each line of the program keeps, most first."""
+def lines(kept: list[Any], at_peak: list[Any]) -> list[Line]:
+    """What each line of the program keeps, from the blocks that are saved and those of the peak; most first."""
     saved, peak, ops = defaultdict(int), defaultdict(int), defaultdict(dict)
-    for b in kept:
-        saved[b.line] += b.nbytes
-        ops[b.line][b.op] = None
-    for b in blocks:
-        if b.born <= peak_at and (b.died is None or b.died > peak_at):
-            peak[b.line] += b.nbytes
+    for part, blocks in ((saved, kept), (peak, at_peak)):
+        for b in blocks:
+            part[b.line] += b.nbytes
             ops[b.line][b.op] = None
     found = sorted({n for n in ops if n is not None}, key=lambda n: (-saved[n], -peak[n]))
-    texts = {b.line: b.source or "" for b in blocks}
+    texts = {b.line: b.source or "" for b in (*kept, *at_peak)}
     return [Line(n, texts[n], saved[n], peak[n], [o for o in ops[n] if o]) for n in found]
 
 

@@ -79,7 +79,7 @@ class MemoryProfile:
             told: list[tuple[list[Any], Any]] = [
                 (recorded, self._recorded),
                 (walking, self._walks.nodes),
-                (observers, self._begin),
+                (observers, self._observe),
             ]
             for those, what in told:
                 those.append(what)
@@ -248,20 +248,19 @@ class MemoryProfile:
             phase.end = self._now()
             self._within.remove(phase)
 
-    def _begin(self, what: str) -> Callable[[], None]:
-        """A walk or an update begins."""
+    def _observe(self, what: str, run: Callable[..., Any], *args: Any) -> Any:
+        """A walk or an update is a phase."""
         for phase in [p for p in self._within if p.name == FORWARD]:
             self._leave(phase)
         phase = self._enter(what)
         if what == BACKWARD:
             self._walks.begin()
-
-        def end() -> None:
+        try:
+            return run(*args)
+        finally:
             if what == BACKWARD:
                 self._walks.end()
             self._leave(phase)
-
-        return end
 
     def _born(self, at: History, address: int, nbytes: int) -> None:
         t = self._now()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .report import Comparison, Way
 
 COLOURS = ("#4477aa", "#ee8866", "#228b73", "#c9a227", "#aa4477", "#66aadd", "#99a832", "#775fb0")
 
 
-def draw(c: Comparison, path: Any) -> None:
-    """Areas over time by op, the ways beside one another on one scale.  ImportError without matplotlib."""
+def draw(c: Any, path: Any) -> None:
+    """A Comparison: areas over time by op, all ways on one scale.  ImportError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -35,6 +32,7 @@ def draw(c: Comparison, path: Any) -> None:
         areas = areas_of(w, shown)
         times = np.array(w.times) * 1e3
         axes.stackplot(times, *[a / unit for a in areas.values()], colors=[colour[n] for n in areas], step="post")
+        axes.vlines(w.peak_at * 1e3, 0, w.peak / unit, color="black", linewidth=0.5)  # it may last for microseconds
         axes.plot(w.peak_at * 1e3, w.peak / unit, "o", color="black", fillstyle="none", zorder=3)
         axes.set_title(f"{w.name}: peak {w.peak / unit:,.3g} {unit_name} in {w.peak_phase}", loc="left", fontsize=11)
         top = axes.get_xaxis_transform()
@@ -58,7 +56,7 @@ def draw(c: Comparison, path: Any) -> None:
     figure.savefig(path, dpi=100, format="png", metadata={"Software": "gpugrad memory"})
 
 
-def ranked(ways: list[Way]) -> list[str]:
+def ranked(ways: list[Any]) -> list[str]:
     """The ops of all ways, those that had most alive at once first."""
     most: dict[str, int] = {}
     for w in ways:
@@ -67,7 +65,7 @@ def ranked(ways: list[Way]) -> list[str]:
     return sorted(most.keys() - {"rest"}, key=lambda name: -most[name])
 
 
-def areas_of(w: Way, shown: list[str] | None) -> dict[str, np.ndarray]:
+def areas_of(w: Any, shown: list[str] | None) -> dict[str, np.ndarray]:
     """Bytes over time by op, in the order of `shown`; what is not in it is summed as "rest"."""
     areas: dict[str, np.ndarray] = {name: np.zeros(len(w.times)) for name in (*(shown or ()), "rest")}
     for cell in w.cells:
@@ -76,6 +74,6 @@ def areas_of(w: Way, shown: list[str] | None) -> dict[str, np.ndarray]:
     return areas
 
 
-def most(ways: list[Way]) -> int:
+def most(ways: list[Any]) -> int:
     """The highest peak."""
     return max((w.peak for w in ways), default=1)

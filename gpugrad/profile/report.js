@@ -4,13 +4,10 @@ const SHOWN = 8; // names with a colour of their own
 
 // ------------------------------------------------------------------------------------------ words and elements
 function size(n) {
-  for (const [unit, least] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
-    if (Math.abs(n) >= 0.9995 * least) {
-      const m = n / least;
-      return (Math.abs(m) < 999.5 ? String(Number(m.toPrecision(3))) : Math.round(m).toLocaleString("en")) + " " + unit;
-    }
-  }
-  return Math.round(n) + " B";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  for (; unit < 4 && n >= 999.5; unit++) n /= 1000;
+  return n.toFixed(unit === 0 || n >= 99.95 ? 0 : n >= 9.995 ? 1 : 2) + " " + units[unit];
 }
 
 function time(s) {
@@ -67,7 +64,7 @@ function waysTable() {
     ["peak", (w) => size(w.peak), null, "number"],
     ["saved, of the peak", bar, null, "bars"],
     ["peak in", (w) => w.peak_phase],
-    ["freed", (w) => w.freed],
+    ["freed", (w) => w.freed, null, "wide"],
     ["time", (w) => time(w.seconds) + (w.runs ? "" : " (recorded)"), null, "number"],
     ["gradients", (w) => w.gradients],
   ], data.ways);
@@ -178,6 +175,7 @@ function panel(w, stack, names) {
       free = (x(start) + x(end)) / 2 + 3.3 * name.length;
     }
   }
+  svg.append(make("line", { class: "peak", x1: x(w.peak_at), x2: x(w.peak_at), y1: y(0), y2: y(w.peak) + 4 }));
   svg.append(make("circle", { class: "peak", cx: x(w.peak_at), cy: y(w.peak), r: 4 }));
   const side = x(w.peak_at) > W / 2 ? ["end", -8] : ["start", 8];
   svg.append(make("text", { class: "strong", x: x(w.peak_at) + side[1], y: y(w.peak) + 1, "text-anchor": side[0] }, size(w.peak)));

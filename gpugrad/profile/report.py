@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
+from ..ledger_text import size
 from .page import page
 from .picture import draw
 
@@ -136,13 +138,8 @@ class Comparison:
     def __str__(self) -> str:
         return text(self)
 
-
-def size(n: float) -> str:
-    """Bytes as people read them: 12.6 MB is 12,600,000 bytes."""
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(n) >= 0.9995 * least:
-            return f"{n / least:.3g} {unit}" if abs(n) < 999.5 * least else f"{n / least:,.0f} {unit}"
-    return f"{n:.0f} B"
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self.to_html())}" style="width: 100%; height: 56em; border: 0"></iframe>'
 
 
 def duration(seconds: float) -> str:
