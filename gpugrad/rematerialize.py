@@ -147,7 +147,7 @@ class _Call:
         like = [(o.shape, o.dtype) for o in outs if library(o) is not None]
         self.keys.append((op if ours else op.name, *numbers, *[v is None for v in saved], *like))
         if self.plan is not None and (i >= len(self.plan.trace.steps) or self.plan.trace.steps[i].key != self.keys[i]):
-            self._part(first)
+            self._leave(first)
             numbers = tuple([self._number(a, h) for a, h in given])
         made = tuple([self._new(o, i) for o in outs])
         if self.trace is not None:
@@ -168,7 +168,7 @@ class _Call:
             mixed[j] = Parcel((Recipe(part, i, roots, self.made), Recipe.open))
         return Packed(mixed)
 
-    def _part(self, first: int) -> None:
+    def _leave(self, first: int) -> None:
         """The ops are the plan's no more: go on with another that has begun like this, or note what a new one needs.
 
         first   the number of values that there were before this op
@@ -196,7 +196,7 @@ class _Call:
         n = self._new(a, -1)
         if self.trace is not None:
             b = self.trace.blocks[n]
-            if (head is not None and head.op is None) or id(owner_of(a)) in self.given:
+            if id(owner_of(a)) in self.given or _is_leaf(head, a):
                 self.trace.free.add(b)
             else:
                 self.strange += [(_hold(a), b), (_hold(owner_of(a)), b)]
@@ -229,7 +229,7 @@ class _Call:
         line = f"{place.file.rpartition('/')[2]}:{place.line}"
         if type(op) is not Op:
             trace.fixed |= {trace.blocks[n] for n in numbers}  # its pullback is a closure: it may hold them, too
-            return Step(self.keys[-1], op.name, line, numbers, (), (), (), inf)
+            return Step(self.keys[-1], op.name, line, numbers, (), (), tuple(enumerate(numbers)), inf)
         for v in saved:
             for a in v if isinstance(v, (tuple, list)) else ():
                 if library(a) is not None:
@@ -274,6 +274,12 @@ class _Call:
         touched = lambda s: t.written & {t.blocks[v] for v in (*s.inputs, *s.outs)}
         t.steps = [s._replace(seconds=inf) if touched(s) else s for s in t.steps]
         return None
+
+
+def _is_leaf(head: Any, a: Any) -> bool:
+    """Whether `a` is the memory of the tensor that `head` is the leaf of, not a copy in another dtype."""
+    t = head.saved() if head is not None and head.op is None else None
+    return t is not None and owner_of(t.array) is owner_of(a)
 
 
 def _held(strange: list[tuple[Callable[[], Any], int]]) -> set[int]:
