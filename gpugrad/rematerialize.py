@@ -37,7 +37,7 @@ class Plan:
     bound    the bytes that were allowed
     before   bytes that the ops keep by themselves, beyond what lives anyway
     saved    bytes that they keep under the plan
-    peak     the most bytes of what is kept and what is made again, while the ops are walked back
+    peak     the most bytes of what is kept and made again and of the cotangents of one op, while all are walked back
     seconds  what making again adds to a backward pass, as measured in the first call
     rows     of each array: {"op", "line", "nbytes", "again": whether it is made again}, largest first
     """
@@ -72,7 +72,7 @@ class Plan:
             [
                 f"of {mb(self.before)} that {len(self.trace.steps)} ops would keep, {mb(self.saved)} are kept "
                 f"(allowed: {mb(self.bound)}); a backward pass runs {len(self.until)} ops again, in "
-                f"{1e3 * self.seconds:.1f} ms, and holds at most {mb(self.peak)} of what is kept and made again",
+                f"{1e3 * self.seconds:.1f} ms, and has at most {mb(self.peak)} with what it makes, cotangents too",
                 *lines,
             ]
         )
@@ -151,7 +151,7 @@ class _Call:
             numbers = tuple([self._number(a, h) for a, h in given])
         made = tuple([self._new(o, i) for o in outs])
         if self.trace is not None:
-            self.trace.steps.append(self._step(self.trace, saved, op, values, numbers, made))
+            self.trace.steps.append(self._step(self.trace, saved, op, values, heads, numbers, made))
         if self.plan is None or not ours:
             return saved
         if i in self.plan.until:
@@ -222,7 +222,7 @@ class _Call:
 
     # ------------------------------------------------------------------------------------ what a plan is made from
     def _step(
-        self, trace: Trace, saved: tuple, op: Any, values: tuple, numbers: tuple[int, ...], made: tuple[int, ...]
+        self, trace: Trace, saved: tuple, op: Any, values: tuple, heads: Any, numbers: tuple, made: tuple
     ) -> Step:
         self._look(trace)
         place = find(Place(), 4)
@@ -244,6 +244,7 @@ class _Call:
             made,
             tuple([(j, self._number(a)) for j, a in enumerate(saved) if library(a) is not None]),
             _time(op, inputs, static, outs),
+            _passing(inputs, outs, heads),
         )
 
     def _look(self, trace: Trace) -> None:
@@ -291,6 +292,12 @@ def _held(strange: list[tuple[Callable[[], Any], int]]) -> set[int]:
         if holder is not alive and type(holder) not in (tuple, Packed, FrameType):
             found |= {blocks[i] for i in map(id, get_referents(holder)) if i in blocks}
     return found
+
+
+def _passing(inputs: tuple, outs: list[Any], heads: Any) -> int:
+    """The bytes of the cotangent of the first output, and of the largest input that has one, unless that is a view."""
+    sizes = [a.nbytes for a, h in zip(inputs, heads) if h is not None and owner_of(a) is not owner_of(outs[0])]
+    return outs[0].nbytes + max(sizes, default=0)
 
 
 def _time(op: Op, inputs: tuple, static: dict[str, Any], outs: list[Any]) -> float:

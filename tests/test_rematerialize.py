@@ -131,8 +131,8 @@ def test_the_plan_says_the_peak_of_a_walk(no_collector, bound):
     finally:
         tracemalloc.stop()
     assert g.plan.peak >= g.plan.saved
-    extra = peak - held - (g.plan.peak - g.plan.saved)  # cotangents: a few arrays
-    assert 0 < extra < 5 * MB, (extra, g.plan)
+    extra = peak - held - (g.plan.peak - g.plan.saved)
+    assert -2 * MB < extra < 2 * MB, (extra, g.plan)
 
 
 def test_equal_ops_are_given_up_so_that_little_lives_at_once():
@@ -145,7 +145,7 @@ def test_equal_ops_are_given_up_so_that_little_lives_at_once():
 
     g = within(chain, 8 * 8000)
     g(x)
-    assert g.plan.saved <= 8 * 8000 and g.plan.peak <= 11 * 8000, g.plan
+    assert g.plan.saved <= 8 * 8000 and g.plan.peak <= 13 * 8000, g.plan
 
 
 def test_blocks_are_let_go_as_the_nodes_are(no_collector):
