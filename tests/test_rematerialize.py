@@ -14,7 +14,7 @@ from test_table_programs import Ours, run
 
 import gpugrad as gg
 import gpugrad.torch as torch
-from gpugrad import nn
+from gpugrad import nn, rematerialize
 from gpugrad.choosing import Step, Trace, choose, outcome
 from gpugrad.hooks import remade
 from gpugrad.recording import packing
@@ -135,7 +135,8 @@ def test_the_plan_says_the_peak_of_a_walk(no_collector, bound):
     assert -2 * MB < extra < 2 * MB, (extra, g.plan)
 
 
-def test_equal_ops_are_given_up_so_that_little_lives_at_once():
+def test_equal_ops_are_given_up_so_that_little_lives_at_once(monkeypatch):
+    monkeypatch.setattr(rematerialize, "_time", lambda *call: 1e-5)
     x = gg.tensor(np.linspace(-1, 1, 1000), requires_grad=True)
 
     def chain(x):
@@ -163,17 +164,17 @@ def test_blocks_are_let_go_as_the_nodes_are(no_collector):
 def test_a_persistent_tape_makes_values_again_each_time_and_holds_none_between(no_collector):
     x = gg.tensor(np.linspace(-1, 1, MB // 8))
     g = within(deep, 2 * MB)
-    with gg.GradientTape(persistent=True) as tape:
+    with gg.GradientTape() as tape:
         tape.watch(x)
         y = deep(x)
     expected = tape.gradient(y, x).numpy()
-    with gg.GradientTape() as first:
-        first.watch(x)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
         g(x)
     with gg.GradientTape(persistent=True) as tape:
         tape.watch(x)
         z = g(x)
-    assert tape.nbytes() == g.plan.saved + z.nbytes + x.nbytes
+    assert tape.nbytes() - g.plan.saved in (z.nbytes, z.nbytes + x.nbytes)  # x, if something is made of it again
     tracemalloc.start()
     try:
         for _ in range(3):
@@ -328,7 +329,8 @@ def test_where_nothing_is_recorded_there_is_no_plan():
     assert g.plan is None
 
 
-def test_a_plan_prints_what_becomes_of_each_array():
+def test_a_plan_prints_what_becomes_of_each_array(monkeypatch):
+    monkeypatch.setattr(rematerialize, "_time", lambda *call: 1e-5)
     x = gg.tensor(np.ones(1000), requires_grad=True)
     g = within(deep, 60_000)
     g(x)
