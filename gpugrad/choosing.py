@@ -27,6 +27,7 @@ class Step(NamedTuple):
     outs     the numbers of the values that it made: outputs, then auxiliaries
     saved    (position in its node, number) of each value that its node keeps
     seconds  what making it again costs; inf: it cannot be
+    passing  bytes of the cotangents that its pullback takes and makes
     """
 
     key: tuple
@@ -37,6 +38,7 @@ class Step(NamedTuple):
     outs: tuple[int, ...]
     saved: tuple[tuple[int, int], ...]
     seconds: float
+    passing: int = 0
 
 
 class Trace:
@@ -87,7 +89,7 @@ class Outcome(NamedTuple):
     """What comes of keeping some blocks.
 
     saved    bytes kept
-    peak     the most bytes of what is kept and what is made again, while the ops are walked back once
+    peak     the most bytes of what is kept and made again and of the cotangents of one op, while all are walked back
     seconds  what all that is made again costs, once
     until    of each step that is run again: the one in whose pullback its values are needed last
     used     the blocks that are kept
@@ -155,19 +157,20 @@ def _peak(
     for i in when:
         own = {trace.blocks[o] for o in trace.steps[i].outs} - {trace.blocks[v] for v in trace.steps[i].inputs}
         made[i] = sum([trace.sizes[b] for b in own])
-    peak = alive
-    for at in sorted({*starts, *ends, *until.values()}, reverse=True):
-        again = starts.get(at, ())
+    peak, ending = alive, set(until.values())
+    for at in range(len(trace.steps) - 1, -1, -1):
+        again, passing = starts.get(at, ()), trace.steps[at].passing
+        peak = max(peak, alive + passing)
         reads = {i: [trace.makers[v] for v in trace.steps[i].inputs if not there[v]] for i in again}
         left = Counter([m for i in again for m in reads[i]])
         for i in again:
             alive += made[i]
-            peak = max(peak, alive)
+            peak = max(peak, alive + passing)
             for m in reads[i]:
                 left[m] -= 1
                 if not left[m] and until[m] == at and (m, at) not in roots:
                     alive -= made.pop(m, 0)
-        gone = [i for i in made if until[i] == at] if at in until.values() else []
+        gone = [i for i in made if until[i] == at] if at in ending else []
         alive -= sum([made.pop(i) for i in gone]) + ends.get(at, 0)
     return peak
 

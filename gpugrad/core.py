@@ -267,18 +267,14 @@ class Packed(tuple):
         return map(_unpacked, tuple.__iter__(self))
 
     def kept(self) -> list[Any]:
-        """What is in memory: packed objects as they are; of one that has `kept()`, the arrays that it answers."""
-        return [_held(v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
+        """What is in memory: packed objects as they are."""
+        return [getattr(v[0], "array", v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
 
 
 class Parcel(tuple):
     """(a packed object, whose memory is its `array` if it has one, the function that unpacks it)."""
 
     __slots__ = ()
-
-
-def _held(packed: Any) -> Any:
-    return packed.kept() if hasattr(packed, "kept") else raw(packed)
 
 
 def _unpacked(v: Any) -> Any:

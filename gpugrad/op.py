@@ -99,14 +99,14 @@ def op(
     self = Op(
         name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs, last, over
     )
-    if lean is not None:
-        self.lean = _leaner(self, *lean)
     self.fused = gpu is not None
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:
         host, run = [checked_forward(name, f, bool(several or aux)) for f in (host, run)]
     self.host, self.run = host, run
+    if lean is not None:
+        self.lean = _leaner(self, *lean)
     simple = not (aux or several or None in self.rules)
     if simple and len(self.rules) == 1:
         make = unary_static if static else unary
@@ -122,7 +122,10 @@ def _leaner(self: Op, bits: Callable[..., Any], rule: Rule, over: Rule | None = 
     twin = Op(self.name, self.args, self.static, ("bits",), None, {self.args[0]: rule}, over=over)
     code = bits.__code__
     at = [self.names.index(n) for n in code.co_varnames[: code.co_argcount]]
-    return lambda values: (twin, twin.whole((*values[:-1], bits(*[values[i] for i in at]), None)))
+    make = lambda *values: bits(*[values[i] for i in at])
+    again = lambda forward: lambda x, **static: (y := forward(x, **static), make(x, y, *static.values()))
+    twin.host, twin.run = again(self.host), again(self.run)
+    return lambda values: (twin, twin.whole((*values[:-1], make(*values), None)))
 
 
 def _finished(

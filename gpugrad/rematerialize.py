@@ -37,7 +37,7 @@ class Plan:
     bound    the bytes that were allowed
     before   bytes that the ops keep by themselves, beyond what lives anyway
     saved    bytes that they keep under the plan
-    peak     the most bytes of what is kept and what is made again, while the ops are walked back
+    peak     the most bytes of what is kept and made again and of the cotangents of one op, while all are walked back
     seconds  what making again adds to a backward pass, as measured in the first call
     rows     of each array: {"op", "line", "nbytes", "again": whether it is made again}, largest first
     """
@@ -72,7 +72,7 @@ class Plan:
             [
                 f"of {mb(self.before)} that {len(self.trace.steps)} ops would keep, {mb(self.saved)} are kept "
                 f"(allowed: {mb(self.bound)}); a backward pass runs {len(self.until)} ops again, in "
-                f"{1e3 * self.seconds:.1f} ms, and holds at most {mb(self.peak)} of what is kept and made again",
+                f"{1e3 * self.seconds:.1f} ms, and has at most {mb(self.peak)} with what it makes, cotangents too",
                 *lines,
             ]
         )
@@ -137,6 +137,8 @@ class _Call:
         if op is PICK:
             return saved
         ours = type(op) is Op
+        if ours and len(values) == len(op.names):  # what it keeps in the place of large arrays, it has made since
+            values = (*values[:-1], saved[-1], None)
         inputs, static, outs = _given(op, values) if ours else ((), {}, [])
         given = [*zip(inputs, heads), *[(a, None) for a in (nested(static) if ours else values)]]
         given = [(a, h) for a, h in given if library(a) is not None]
@@ -145,11 +147,11 @@ class _Call:
         like = [(o.shape, o.dtype) for o in outs if library(o) is not None]
         self.keys.append((op if ours else op.name, *numbers, *[v is None for v in saved], *like))
         if self.plan is not None and (i >= len(self.plan.trace.steps) or self.plan.trace.steps[i].key != self.keys[i]):
-            self._part(first)
+            self._leave(first)
             numbers = tuple([self._number(a, h) for a, h in given])
         made = tuple([self._new(o, i) for o in outs])
         if self.trace is not None:
-            self.trace.steps.append(self._step(self.trace, saved, op, values, numbers, made))
+            self.trace.steps.append(self._step(self.trace, saved, op, values, heads, numbers, made))
         if self.plan is None or not ours:
             return saved
         if i in self.plan.until:
@@ -166,7 +168,7 @@ class _Call:
             mixed[j] = Parcel((Recipe(part, i, roots, self.made), Recipe.open))
         return Packed(mixed)
 
-    def _part(self, first: int) -> None:
+    def _leave(self, first: int) -> None:
         """The ops are the plan's no more: go on with another that has begun like this, or note what a new one needs.
 
         first   the number of values that there were before this op
@@ -194,7 +196,7 @@ class _Call:
         n = self._new(a, -1)
         if self.trace is not None:
             b = self.trace.blocks[n]
-            if (head is not None and head.op is None) or id(owner_of(a)) in self.given:
+            if id(owner_of(a)) in self.given or _is_leaf(head, a):
                 self.trace.free.add(b)
             else:
                 self.strange += [(_hold(a), b), (_hold(owner_of(a)), b)]
@@ -220,14 +222,14 @@ class _Call:
 
     # ------------------------------------------------------------------------------------ what a plan is made from
     def _step(
-        self, trace: Trace, saved: tuple, op: Any, values: tuple, numbers: tuple[int, ...], made: tuple[int, ...]
+        self, trace: Trace, saved: tuple, op: Any, values: tuple, heads: Any, numbers: tuple, made: tuple
     ) -> Step:
         self._look(trace)
         place = find(Place(), 4)
         line = f"{place.file.rpartition('/')[2]}:{place.line}"
         if type(op) is not Op:
             trace.fixed |= {trace.blocks[n] for n in numbers}  # its pullback is a closure: it may hold them, too
-            return Step(self.keys[-1], op.name, line, numbers, (), (), (), inf)
+            return Step(self.keys[-1], op.name, line, numbers, (), (), tuple(enumerate(numbers)), inf)
         for v in saved:
             for a in v if isinstance(v, (tuple, list)) else ():
                 if library(a) is not None:
@@ -242,6 +244,7 @@ class _Call:
             made,
             tuple([(j, self._number(a)) for j, a in enumerate(saved) if library(a) is not None]),
             _time(op, inputs, static, outs),
+            _passing(inputs, outs, heads),
         )
 
     def _look(self, trace: Trace) -> None:
@@ -274,6 +277,12 @@ class _Call:
         return None
 
 
+def _is_leaf(head: Any, a: Any) -> bool:
+    """Whether `a` is the memory of the tensor that `head` is the leaf of, not a copy in another dtype."""
+    t = head.saved() if head is not None and head.op is None else None
+    return t is not None and owner_of(t.array) is owner_of(a)
+
+
 def _held(strange: list[tuple[Callable[[], Any], int]]) -> set[int]:
     """The blocks of those arrays that something holds which is neither a node nor part of this call."""
     alive = [hold() for hold, _ in strange]  # not a name of an array: a comprehension's would be a cell, a holder, too
@@ -283,6 +292,12 @@ def _held(strange: list[tuple[Callable[[], Any], int]]) -> set[int]:
         if holder is not alive and type(holder) not in (tuple, Packed, FrameType):
             found |= {blocks[i] for i in map(id, get_referents(holder)) if i in blocks}
     return found
+
+
+def _passing(inputs: tuple, outs: list[Any], heads: Any) -> int:
+    """The bytes of the cotangent of the first output, and of the largest input that has one, unless that is a view."""
+    sizes = [a.nbytes for a, h in zip(inputs, heads) if h is not None and owner_of(a) is not owner_of(outs[0])]
+    return outs[0].nbytes + max(sizes, default=0)
 
 
 def _time(op: Op, inputs: tuple, static: dict[str, Any], outs: list[Any]) -> float:

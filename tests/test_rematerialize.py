@@ -2,6 +2,7 @@
 
 import gc
 import re
+import threading
 import tracemalloc
 from itertools import combinations
 
@@ -13,7 +14,7 @@ from test_table_programs import Ours, run
 
 import gpugrad as gg
 import gpugrad.torch as torch
-from gpugrad import nn
+from gpugrad import nn, rematerialize
 from gpugrad.choosing import Step, Trace, choose, outcome
 from gpugrad.hooks import remade
 from gpugrad.recording import packing
@@ -130,11 +131,12 @@ def test_the_plan_says_the_peak_of_a_walk(no_collector, bound):
     finally:
         tracemalloc.stop()
     assert g.plan.peak >= g.plan.saved
-    extra = peak - held - (g.plan.peak - g.plan.saved)  # cotangents: a few arrays
-    assert 0 < extra < 5 * MB, (extra, g.plan)
+    extra = peak - held - (g.plan.peak - g.plan.saved)
+    assert -2 * MB < extra < 2 * MB, (extra, g.plan)
 
 
-def test_equal_ops_are_given_up_so_that_little_lives_at_once():
+def test_equal_ops_are_given_up_so_that_little_lives_at_once(monkeypatch):
+    monkeypatch.setattr(rematerialize, "_time", lambda *call: 1e-5)
     x = gg.tensor(np.linspace(-1, 1, 1000), requires_grad=True)
 
     def chain(x):
@@ -144,7 +146,7 @@ def test_equal_ops_are_given_up_so_that_little_lives_at_once():
 
     g = within(chain, 8 * 8000)
     g(x)
-    assert g.plan.saved <= 8 * 8000 and g.plan.peak <= 11 * 8000, g.plan
+    assert g.plan.saved <= 8 * 8000 and g.plan.peak <= 13 * 8000, g.plan
 
 
 def test_blocks_are_let_go_as_the_nodes_are(no_collector):
@@ -162,17 +164,17 @@ def test_blocks_are_let_go_as_the_nodes_are(no_collector):
 def test_a_persistent_tape_makes_values_again_each_time_and_holds_none_between(no_collector):
     x = gg.tensor(np.linspace(-1, 1, MB // 8))
     g = within(deep, 2 * MB)
-    with gg.GradientTape(persistent=True) as tape:
+    with gg.GradientTape() as tape:
         tape.watch(x)
         y = deep(x)
     expected = tape.gradient(y, x).numpy()
-    with gg.GradientTape() as first:
-        first.watch(x)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
         g(x)
     with gg.GradientTape(persistent=True) as tape:
         tape.watch(x)
         z = g(x)
-    assert tape.nbytes() == g.plan.saved + z.nbytes + x.nbytes
+    assert tape.nbytes() - g.plan.saved in (z.nbytes, z.nbytes + x.nbytes)  # x, if something is made of it again
     tracemalloc.start()
     try:
         for _ in range(3):
@@ -254,6 +256,50 @@ def test_random_programs(program, seed, part):
         np.testing.assert_array_equal(got, one)
 
 
+@pytest.mark.parametrize("bound", [10**9, 3 * 70_000, 0])
+def test_bits_in_the_place_of_large_arrays_are_made_again_too(bound):
+    x = gg.tensor(np.linspace(-1, 1, 70_000), requires_grad=True)
+    f = lambda x: gg.clip(nn.relu(gg.sin(x) * 3), -0.5, 0.5) * nn.relu6(gg.exp(x))
+    expected = gradients(f, [x])
+    g = within(f, bound)
+    for _ in range(2):
+        assert_same(gradients(g, [x]), expected)
+    assert g.plan.saved <= bound and (bound > 10**8 or [r["again"] for r in g.plan.rows if r["nbytes"] < 70_000])
+
+
+def test_the_ledger_counts_what_is_held_to_make_values_again():
+    x = gg.tensor(np.linspace(-1, 1, 1000), requires_grad=True)
+    g = within(deep, 5 * 8000)
+    for _ in range(2):
+        with gg.GradientTape() as tape:
+            y = g(x)
+    held = x.nbytes + y.nbytes  # the inputs of recipes and what f answers live anyway
+    assert g.plan.until and 0 <= tape.memory().nbytes - g.plan.saved <= held
+    assert tape.memory().nbytes == tape.nbytes()
+
+
+def test_two_threads_walk_back_at_once():
+    x = gg.tensor(np.linspace(-1, 1, 20_000))
+    g = within(deep, 300_000)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = g(x)
+    expected = tape.gradient(y, x).numpy()
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = g(x)
+    got = []
+    walk = lambda: got.extend([tape.gradient(y, x).numpy() for _ in range(10)])
+    threads = [threading.Thread(target=walk) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(got) == 40
+    for one in got:
+        np.testing.assert_array_equal(one, expected)
+
+
 # ---------------------------------------------------------------------------------------------- plans
 def test_each_sequence_of_shapes_and_ops_has_a_plan_of_its_own():
     def f(x, n):
@@ -283,7 +329,8 @@ def test_where_nothing_is_recorded_there_is_no_plan():
     assert g.plan is None
 
 
-def test_a_plan_prints_what_becomes_of_each_array():
+def test_a_plan_prints_what_becomes_of_each_array(monkeypatch):
+    monkeypatch.setattr(rematerialize, "_time", lambda *call: 1e-5)
     x = gg.tensor(np.ones(1000), requires_grad=True)
     g = within(deep, 60_000)
     g(x)
