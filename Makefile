@@ -55,6 +55,9 @@ bench: $(STAMP)
 gpu: $(if $(GPU_PYTHON),,$(STAMP))
 	$(if $(filter 12 13,$(CUDA)),,$(error make gpu: nvidia-smi shows no driver for CUDA 12 or 13))
 	$(or $(GPU_PYTHON),$(BIN)/python) bench/gpu.py --output bench/results $(ARGS)
+	$(or $(GPU_PYTHON),$(BIN)/python) bench/memory.py --gpu --quick --output bench/results
+	PYTHONPATH=. $(or $(GPU_PYTHON),$(BIN)/python) -m gpugrad memory --device cuda \
+	  --html bench/results/memory-gpu.html --json bench/results/memory-gpu-report.json examples/memory_mlp.py
 
 wheels:
 	$(PYTHON) bench/wheels.py --python $(WHEELS_FOR)

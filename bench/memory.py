@@ -1,11 +1,12 @@
 """How much memory one forward and its gradients take, beside PyTorch, TensorFlow and JAX; and whether training leaks.
 
-    python bench/memory.py [--quick] [--only CASE] [--before COMMIT] [--output FOLDER]
+    python bench/memory.py [--quick] [--only CASE] [--before COMMIT] [--gpu] [--output FOLDER]
 
 The cases are in bench/memory_parts.  Every library and way has a process of its own.  Peak memory is how far one step
 raises the process's resident set, gradients included, inputs not; before it, a step on a few rows has loaded what
 libraries load late.  Times are the least of rounds, in which the ways take turns.  Libraries that are not installed are
-left out.  --before COMMIT measures gpugrad as it was there, too.
+left out.  --before COMMIT measures gpugrad as it was there, too.  --gpu measures on a GPU, beside PyTorch: the peak is
+then that of the arrays there, as CuPy's hook and PyTorch's allocator count them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ LIBRARIES = {
     "TensorFlow": ("tensorflow", ("once", "persistent", "checkpoint")),
     "JAX jit": ("jax_jit", ("once",)),
 }
-BEFORE = "gpugrad before"
+BEFORE, ON_GPU = "gpugrad before", "GPUGRAD_BENCH_ON_GPU"
+GPU = ("gpugrad", "PyTorch")  # the libraries that are measured there
 SLOWER, GROWTH = 1.1, 2.0  # allowed: the ratio of times to `BEFORE`; MB in training
 STEPS, FIRST = 100_000, 1_000  # of training; of those, the ones that may still fill caches
 
@@ -49,7 +51,10 @@ class Session:
     """One case in one library and way."""
 
     def __init__(self, module: str, case: str, way: str) -> None:
-        step = import_module(f"memory_parts.{module}").step
+        self.library, self.gpu = import_module(f"memory_parts.{module}"), bool(os.environ.get(ON_GPU))
+        if self.gpu:
+            self.library.on_gpu()
+        step = self.library.step
         step(case, way, arrays(case, small=True))()
         self.step = step(case, way, arrays(case))
 
@@ -63,7 +68,7 @@ class Session:
             nonlocal loss, grads
             loss, grads = self.step()
 
-        taken = rise(once)
+        taken = self.library.gpu_peak(once) if self.gpu else rise(once)
         return {"MB": taken / 1e6, "loss": loss, "norm": math.sqrt(sum(float((g * g).sum()) for g in grads))}
 
     def once(self, seconds: float) -> float:
@@ -111,15 +116,17 @@ class Training:
 
 
 # ---------------------------------------------------------------------------------------------- the run
-def measured(case: str, rounds: int, seconds: float, before: str | None) -> Iterator[dict[str, Any]]:
+def measured(case: str, rounds: int, seconds: float, before: str | None, gpu: bool) -> Iterator[dict[str, Any]]:
     """{"case", "by", "way", "MB", "ms", "loss", "norm"} for all that is installed."""
     with ExitStack() as stack:
         found, workers = [], []
         for by, (module, ways) in LIBRARIES.items():
             for way in ways:
-                if way == "checkpoint" and case != "c":
+                if (way == "checkpoint" and case != "c") or (gpu and by not in GPU):
                     continue
-                worker = stack.enter_context(closing(Worker(__file__, module, case, way)))
+                worker = stack.enter_context(
+                    closing(Worker(__file__, module, case, way, **({ON_GPU: "1"} if gpu else {})))
+                )
                 if (peak := worker.ask(300, do="peak")) is not None:
                     found.append({"case": case, "by": by, "way": way, **peak, "ms": float("inf")})
                     workers.append(worker)
@@ -177,25 +184,32 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round: to see that everything runs")
     parser.add_argument("--only", choices=[*CASES, "training"], help="this alone")
     parser.add_argument("--before", metavar="COMMIT", help="measure gpugrad as of this commit, too")
+    parser.add_argument("--gpu", action="store_true", help="on a GPU")
     parser.add_argument("--output", type=Path, help="a folder for the report")
     args = parser.parse_args()
     rounds, seconds = (1, 0.0) if args.quick else (7, 0.5)
+    if args.gpu and args.before:
+        parser.error("--before is for the CPU")
     steps = STEPS // 20 if args.quick else STEPS
-    about = machine("numpy", "scipy", "torch", "tensorflow-cpu", "jax")
+    about = machine(
+        "numpy", "scipy", "torch", "tensorflow-cpu", "jax", *(["cupy-cuda12x", "cupy-cuda13x"] if args.gpu else [])
+    )
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         before = unpacked(args.before, folder) if args.before else None
         for case in CASES:
             if args.only in (None, case):
-                rows += measured(case, rounds, seconds, before)
+                rows += measured(case, rounds, seconds, before, args.gpu)
     growth = None
-    if args.only in (None, "training"):
+    if args.only in (None, "training") and not args.gpu:
         with closing(Worker(__file__, "training")) as worker:
             growth = worker.ask(1200, do="growth", steps=steps, first=FIRST)
-    figures = [[what, value, limit, verdict(value, limit, False)] for what, value, limit in verdicts(rows, growth)]
+    asked = [] if args.gpu else verdicts(rows, growth)  # the figures are the CPU's
+    figures = [[what, value, limit, verdict(value, limit, False)] for what, value, limit in asked]
+    where = "a GPU" if args.gpu else "the CPU"
     columns = ("case", "by", "way", "MB", "ms")
     text = "\n".join([
-        "# Peak memory of one forward and its gradients, on the CPU", "", f"{date.today()}; {described(about)}", "",
+        f"# Peak memory of one forward and its gradients, on {where}", "", f"{date.today()}; {described(about)}", "",
         *[f"- ({case}) {what}" for case, what in CASES.items()], "",
         *table(columns, [[r[k] for k in columns] for r in rows]),
         "", *([f"Training, {steps:,} steps, the collector off: the resident set grew by at most "
@@ -206,7 +220,7 @@ def main() -> None:
     print(text)
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
-        stem = args.output / f"memory-{date.today()}"
+        stem = args.output / f"memory-{'gpu-' if args.gpu else ''}{date.today()}"
         stem.with_suffix(".md").write_text(text, encoding="utf-8")
         data = {"about": about, "before": args.before, "rows": rows, "growth": growth}
         stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

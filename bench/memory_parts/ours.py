@@ -52,6 +52,19 @@ def step(case: str, way: str, arrays: dict[str, Any]) -> Callable[[], tuple[floa
         with gg.GradientTape(persistent=way == "persistent") as tape:
             y = model(case, p, around)
             loss = gg.mean(y * y)
-        return float(loss), [g.numpy() for g in tape.gradient(loss, list(p.values()))]
+        return float(loss), [g.cpu().numpy() for g in tape.gradient(loss, list(p.values()))]
 
     return run
+
+
+def on_gpu() -> None:
+    """From now on arrays are made on the GPU."""
+    gg.set_default_device("cuda")
+
+
+def gpu_peak(f: Callable[[], Any]) -> int:
+    """Bytes of the GPU's arrays that f adds at most."""
+    with gg.profile.memory() as m:
+        f()
+    found = m.summary(m.device)
+    return found["peak"] - found["before"]

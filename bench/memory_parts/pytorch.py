@@ -52,6 +52,19 @@ def step(case: str, way: str, arrays: dict[str, Any]) -> Callable[[], tuple[floa
         y = model(case, p, around)
         loss = (y * y).mean()
         grads = torch.autograd.grad(loss, list(p.values()), retain_graph=way == "persistent")
-        return loss.item(), [g.numpy() for g in grads]
+        return loss.item(), [g.cpu().numpy() for g in grads]
 
     return run
+
+
+def on_gpu() -> None:
+    """From now on arrays are made on the GPU."""
+    torch.set_default_device("cuda")
+
+
+def gpu_peak(f: Callable[[], Any]) -> int:
+    """Bytes of the GPU's arrays that f adds at most."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    f()
+    return torch.cuda.max_memory_allocated() - before
