@@ -332,11 +332,10 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
         elif isinstance(v, Tensor):
             todo.append(v.array)
         elif type(v) is Parcel:
-            if hasattr(v[0], "kept"):  # the value is made again
+            memory = getattr(v[0], "array", v[0])
+            if type(memory) is tuple and memory is not v[0]:  # a recipe's
                 how = f"to make {how} again"
-                todo += v[0].kept()
-            else:
-                todo.append(getattr(v[0], "array", v[0]))
+            todo.append(memory)
         elif isinstance(v, Packed):
             todo += tuple.__iter__(v)
         elif isinstance(v, (tuple, list, set, frozenset)):
