@@ -202,10 +202,11 @@ class _Book:
             line = None if place is None else f"{basename(place.file)}:{place.line}"
             source = None if place is None else linecache.getline(place.file, place.line).strip()
             for i, v in enumerate(tuple.__iter__(n.saved)):
-                for a, how in () if v is None else _arrays(v, _argument(n, i)):
+                argument = _argument(n, i)
+                for a, how in () if v is None else _arrays(v, argument):
                     b = self.note(a, (n.op.name, how, line), release(n), source)
                     if b is not None:
-                        b.made_by = b.made_by or _maker(n, i)
+                        b.made_by = b.made_by or (_maker(n, i) if how == argument else None)
                         b.persistent = b.persistent or _persistent(n)
 
     def note(
@@ -331,7 +332,11 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
         elif isinstance(v, Tensor):
             todo.append(v.array)
         elif type(v) is Parcel:
-            todo.append(getattr(v[0], "array", v[0]))
+            if hasattr(v[0], "kept"):  # the value is made again
+                how = f"to make {how} again"
+                todo += v[0].kept()
+            else:
+                todo.append(getattr(v[0], "array", v[0]))
         elif isinstance(v, Packed):
             todo += tuple.__iter__(v)
         elif isinstance(v, (tuple, list, set, frozenset)):

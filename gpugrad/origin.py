@@ -111,7 +111,7 @@ def between(frame: Any) -> bool:
     name = frame.f_globals.get("__name__")
     ours = _ours.get(name)
     if ours is None:
-        ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree")
+        ours = _ours[name] = str(name).partition(".")[0] in ("gpugrad", "numpy", "optree", "cupy", "cupyx")
     return ours
 
 

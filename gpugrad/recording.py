@@ -188,12 +188,16 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     made = op
     if op.lean is not None and out.size >= MANY:
         made, saved = op.lean(values)
+        values = (*values[:-1], saved[-1], None)  # with the bits
     else:
         saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
     if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
-        saved = pack(saved, made, values, heads, kind)
+        try:
+            saved = pack(saved, made, values, heads, kind)
+        except MemoryError as e:
+            raise kind.explain(op.name, e, values) from None
     edges = tuple(live)
     make = Followed if logs else Placed if now.lines else Node
     place = find(Place()) if make is Placed else None

@@ -292,10 +292,11 @@ class GradientTape:
             if self._last():
                 replace(self._tape)
             else:
+                kind = "a persistent tape" if self._persistent else "a tape that has uses left"
                 warnings.warn(
-                    "Calling GradientTape.gradient on a persistent tape inside its context records the gradient's "
-                    "own ops on the tape, which costs time and memory. Call it after the `with` block unless you "
-                    "want higher derivatives.",
+                    f"Calling GradientTape.gradient on {kind} inside its context records the gradient's own ops on "
+                    "the tape, which costs time and memory. Call it after the `with` block unless you want higher "
+                    "derivatives.",
                     stacklevel=3,
                 )
 

@@ -8,12 +8,14 @@ CuPy's does, so whoever drops an array too early finds another's values.
 import contextlib
 import ctypes
 import gc
+import importlib
 import random
 import weakref
 
 import numpy as np
 import pytest
 
+import gpugrad as gg
 from gpugrad.courier import Courier
 
 
@@ -265,3 +267,43 @@ def test_the_copy_overlaps_with_what_comes_after():
     before = len(gpu.pinned)
     courier.back(stowed[3])
     assert gpu.compute.step() and len(gpu.pinned) == before == 5  # its wait is over at once
+
+
+# ---------------------------------------------------------------------------------------------- CuPy's own arrays
+class AtOnce:
+    """The names of `cupy.cuda` that a Courier uses, without a driver: what is to be done is done at once."""
+
+    memcpyDeviceToHost, memcpyHostToDevice, ptr, done = 2, 1, 0, True
+    Device = staticmethod(lambda index: contextlib.nullcontext())
+    Stream = Event = staticmethod(lambda **options: AtOnce())
+    get_current_stream = staticmethod(lambda: AtOnce())
+    alloc_pinned_memory = staticmethod(lambda nbytes: bytearray(nbytes + 512))  # CuPy's are larger, too
+    memcpyAsync = staticmethod(lambda to, source, nbytes, direction, stream: ctypes.memmove(to, source, nbytes))
+    wait_event = record = staticmethod(lambda other: None)
+    runtime = property(lambda self: self)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_arrays_of_cupy(dtype):
+    pytest.importorskip("cupy")
+    cupyhost = importlib.import_module("cupyhost")
+    import cupy
+
+    lib = cupyhost.HostCupy(None)
+    names = type("Names", (), {"cuda": AtOnce(), "ndarray": cupy.ndarray})
+    values = np.arange(6000).reshape(2, 3000).astype(gg.dtypes.as_dtype(dtype))
+    with cupyhost.taking_part(lib):
+        courier = Courier(names, 0)
+        lib.courier = lambda device: courier
+        pack = gg.save_on_cpu(pin_memory=True)
+        x = cupyhost.put(values)
+        for array, expected in ((x[1], values[1]), (x, values), (x.reshape(6000), values.reshape(6000))):
+            stored, unpack = pack._parcel(array, gg.Tensor, True)
+            assert type(stored.array) is np.ndarray and stored.array.dtype == x.dtype
+            found = unpack(stored)
+            assert type(found) is cupy.ndarray and found.shape == expected.shape and found.data.ptr != x.data.ptr
+            np.testing.assert_array_equal(cupyhost.host(found), expected)
+        again, _ = pack._parcel(x, gg.Tensor, True)
+        assert again is stored  # reshaped, it is one block of memory
+        assert pack._parcel(x, gg.Tensor, None) is x  # somebody's own
+    courier.wait()

@@ -1,5 +1,6 @@
 """Out of memory: the post-mortem, and that a program which catches the error goes on with a smaller batch."""
 
+import contextlib
 import gc
 import pickle
 import subprocess
@@ -89,6 +90,12 @@ def test_all_doors_and_both_ways_of_recording(door):
     assert "exp: output" in caught(huge, gg.tanh(h))
 
 
+def test_packing_what_an_op_saves_counts_as_the_op():
+    x = gg.tensor(np.ones(10, np.float32), requires_grad=True)
+    with gg.saved_tensors_hooks(lambda t: np.empty((HUGE, 10**6)), lambda p: p):
+        assert "out of memory in exp of float32[10]" in caught(gg.exp, x)
+
+
 def test_a_walk_names_the_op():
     bad = gg.op(lambda xp, x: x * 2, name="bad", args=["x"], x=lambda g: np.empty((HUGE, 10**6)))
     x = gg.tensor(np.ones(10, np.float32), requires_grad=True)
@@ -117,6 +124,34 @@ def test_persistent_tapes_have_their_share():
     assert "uses=N" in first.what and first.nbytes == tape.memory().freed == 16000 and y.node
     bfloat16 = next(r for r in info.value.remedies if "bfloat16" in r.what)
     assert bfloat16.nbytes == info.value.ledger.freed // 2
+
+
+def test_remedies_save_what_they_say():
+    layers = [gg.nn.Linear(64, 64, activation="relu") for _ in range(3)]
+
+    def model(h):
+        for layer in layers:
+            h = gg.nn.gelu(layer(h))
+        return h
+
+    def recorded(batch=64, f=model, within=None):
+        x = gg.tensor(np.ones((batch, 64), np.float32))
+        with gg.profile.lines(), within or contextlib.nullcontext(), gg.GradientTape() as tape:
+            out = f(x)
+            loss = gg.sum(out * out)
+        del out, x
+        return tape, loss
+
+    tape, loss = recorded()
+    kept = tape.memory().freed
+    with pytest.raises(OutOfMemory) as info:
+        huge(loss)
+    narrow, again, smaller = info.value.remedies
+    saved = lambda other: kept - other[0].memory().freed
+    assert narrow.nbytes == saved(recorded(within=gg.save_as(gg.bfloat16))) > 0
+    assert smaller.nbytes == saved(recorded(batch=32)) > 0 and "32 in the place of 64" in smaller.what
+    assert again.nbytes >= saved(recorded(f=gg.checkpoint(model))) > kept / 2 and "out = f(x)" not in again.what
+    assert "h = gg.nn.gelu(layer(h))" in again.what
 
 
 def test_nothing_is_kept():

@@ -35,7 +35,10 @@ FLOORS = {
     "__init__": 10, "__main__": 10,
 }  # fmt: skip
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
-LATER = {("profile/__init__.py", "gpugrad.profile.comparing")}  # imported when first asked for: it takes 15 ms
+LATER = {  # imported when first asked for: they take 15 ms
+    ("profile/__init__.py", "gpugrad.profile.comparing"),
+    ("profile/__init__.py", "gpugrad.profile.trace"),
+}
 OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "safetensors"}
 
 

@@ -3,14 +3,17 @@
 import contextvars
 import gc
 import json
+import subprocess
 import sys
 import threading
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad import origin
 from gpugrad.profile import numpy_memory
 
 DOMAIN = 389047  # NumPy's, of tracemalloc
@@ -151,6 +154,14 @@ def test_numpy_is_as_it_was_after_the_last():
     with pytest.raises(KeyError), gg.profile.memory():
         raise KeyError
     assert fields() == before
+
+
+def test_what_is_not_safe_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(RuntimeError, match="global lock"), gg.profile.memory():
+        pass
+    assert not gg.hooks.observers and not gg.recording.recorded and not numpy_memory.watchers
+    assert gg.recording.active().open == (gg.recording.AMBIENT,)
 
 
 def test_a_profile_is_of_one_run():
@@ -346,6 +357,42 @@ def test_what_a_tape_keeps_is_what_its_ledger_says():
     assert m.saved_at(after) == kept
 
 
+KEEPERS = [
+    gg.nn.relu, gg.nn.gelu, gg.nn.softmax, gg.tanh, gg.exp, gg.sort,
+    lambda x: x * x, lambda x: x @ x.T @ x, lambda x: gg.concat([x[::2], x[1::2]], 0), lambda x: gg.where(x > 0, x, 2),
+    lambda x: gg.nn.layer_norm(x, x.shape[-1:]), lambda x: x - gg.sum(x, axis=1, keepdims=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("way", ["tape", "persistent", "graph"])
+def test_saved_is_what_the_ledger_has(seed, way):
+    rng = np.random.default_rng(seed)
+    with gg.profile.memory(0) as m:
+        x = gg.tensor(rng.normal(size=(64, 32)).astype(np.float32), device="cpu").detach()
+        tape = None if way == "graph" else gg.GradientTape(persistent=way == "persistent")
+        with nullcontext() if tape is None else tape:
+            if tape is not None:
+                tape.watch(x)
+            y = x * (gg.tensor(2.0, device="cpu", requires_grad=True) if tape is None else x)
+            for i in rng.integers(0, len(KEEPERS), 6):
+                y = KEEPERS[i](y) * 0.1
+        kept = gg.profile.ledger(y).nbytes if tape is None else tape.memory().nbytes
+        assert m.saved_at(m._now()) == kept
+
+
+def test_errors_of_the_profile_are_told(monkeypatch):
+    def fail(*_):
+        raise ValueError("mine")
+
+    with gg.profile.memory() as m:
+        monkeypatch.setattr(sys.modules["gpugrad.profile.trace"], "asker", fail)
+        a = np.zeros(1000)
+        monkeypatch.undo()
+        del a
+    assert [str(e) for e in m.errors] == ["mine"] and "not complete: 1 errors" in str(m)
+
+
 def test_parts_may_be_named():
     w = gg.Variable(np.ones(1000))
     with gg.profile.memory() as m:
@@ -364,6 +411,16 @@ def test_parts_may_be_named():
     with gg.profile.memory() as m, pytest.raises(KeyError), m.phase("wrong"):
         raise KeyError
     assert m.phases[0].end is not None
+
+
+def test_a_result_that_dies_as_the_next_op_ends_is_no_temporary():
+    twice = gg.op(lambda xp, x: xp.add(x, x.copy()), name="twice", x=lambda g: g * 2)
+    x = gg.tensor(np.zeros(1000), requires_grad=True, device="cpu")
+    with gg.profile.memory() as outer, gg.profile.memory() as inner:
+        twice(twice(twice(x)))
+    for m in (outer, inner):
+        assert [b.kind for b in m.blocks] == ["temporary", "other"] * 3  # the copy, the result
+        assert {b.op for b in m.blocks} == {"twice"}
 
 
 def test_recomputed_ops_are_ops_in_the_walk():
@@ -410,3 +467,53 @@ def test_nothing_is_left_behind():
         pass
     assert not gg.hooks.observers and not gg.hooks.walking and not gg.recording.recorded
     assert gg.recording.active().open == (gg.recording.AMBIENT,)
+
+
+def run(program):
+    """(exit code, what it printed, with errors) of a Python program."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_process_may_end_inside():
+    program = """
+import atexit, threading, numpy as np, gpugrad as gg
+kept = [np.ones(n) for n in (10, 100_000)]
+m = gg.profile.memory().__enter__()
+kept.append(gg.exp(gg.tensor(np.ones(5000), requires_grad=True)))
+def work():
+    while True:
+        np.ones(3000)
+threading.Thread(target=work, daemon=True).start()
+atexit.register(lambda: np.ones(10_000))
+class Late:
+    def __del__(self):
+        self.x = kept[0] + 1
+late = Late()
+print(m.live >= 40_000)
+"""
+    assert run(program) == (0, "True\n")
+
+
+def test_it_is_imported_when_asked_for():
+    program = "import sys, gpugrad; print('gpugrad.profile.trace' in sys.modules, gpugrad.profile.memory.__name__)"
+    assert run(program) == (0, "False memory\n")
+
+
+@pytest.mark.devices
+def test_phases_and_steps_on_every_device(monkeypatch):
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("standin", "cudahost")]:
+        monkeypatch.setitem(origin._ours, name, True)  # as CuPy's functions are, which gpugrad calls
+    w = gg.Variable(np.ones((20, 30), np.float32))
+    x, optimizer = gg.tensor(np.ones((100, 20), np.float32)), gg.optim.Adam([w])
+    step_on_a_tape(False, w, x, optimizer)  # caches are filled
+    gc.collect()
+    live = []
+    with gg.profile.memory() as m:
+        for _ in range(4):
+            step_on_a_tape(False, w, x, optimizer)
+            live.append(m.live)
+    assert [p.name for p in m.phases] == ["forward", "backward", "update"] * 4
+    assert len(set(live)) == 1, live
+    assert {b.op for b in m.blocks if b.kind == "saved"} == {"tanh"}
+    assert "temporary" in {b.kind for b in m.blocks}

@@ -154,6 +154,12 @@ def test_answers_may_be_nested_inputs_numbers_and_unused():
     np.testing.assert_allclose(gw.numpy(), e * x.numpy() + 2)
 
 
+def test_an_input_that_nobody_tracks_is_handed_through():
+    x, c = gg.tensor([2.0], requires_grad=True), gg.tensor([3.0])
+    y, same_c = gg.checkpoint(lambda x, c: (x * c, c))(x, c)
+    assert same_c is c and c.node is None and float(gg.grad(y, x)[0]) == 3
+
+
 def test_what_nobody_tracks_is_just_computed():
     f = gg.checkpoint(lambda x: gg.exp(x))
     x = gg.tensor([1.0])
@@ -453,6 +459,18 @@ def test_the_node_and_all_it_holds_go_with_the_walk():
     assert watch() is None
     with pytest.raises(RuntimeError, match="a second time"):
         loss.backward()
+
+
+def test_what_f_leaves_elsewhere_keeps_nothing():
+    x, metrics = gg.tensor(np.ones(100), requires_grad=True), []
+
+    def f(x):
+        metrics.append(gg.exp(x * x))
+        return gg.sin(x)
+
+    gg.sum(gg.checkpoint(f)(x)).backward()
+    first, second = metrics
+    assert first.node is None and second.node.saved is None and second.node.edges == ()
 
 
 def test_inputs_are_packed_by_the_hooks_of_their_context():

@@ -1,6 +1,7 @@
 """Reports of a step's memory: figures add up, every form says the same, and whatever is in a program stays text."""
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -90,8 +91,8 @@ def test_a_way_says_what_its_blocks_say():
     assert (way.saved, way.peak, way.peak_at, way.peak_phase) == (400, 1400, 5.5, "backward")
     assert way.freed == "100 B in the first gradient, 300 B in the second gradient" and way.duration == 10.0
     assert way.lines == [
-        Line("a.py:2", "", 300, 300, ["exp"]),
-        Line("a.py:1", HOSTILE, 100, 1100, ["mul", "mul backward"]),
+        Line("a.py:2", "", 300, 300, {"exp": 300}),
+        Line("a.py:1", HOSTILE, 100, 1100, {"mul": 100, "mul backward": 0}),
     ]
 
 
@@ -230,3 +231,13 @@ def test_a_way_survives_its_process():
     way = measured()
     way.cells.append(Cell("mul", None, "other", [1, 2]))
     assert Way.from_dict(json.loads(json.dumps(asdict(way)))) == way
+
+
+def test_the_document_shows_the_example():
+    root = Path(__file__).resolve().parent.parent
+    text = (root / "docs" / "memory.md").read_text(encoding="utf-8")
+    source = (root / "examples" / "memory_mlp.py").read_text(encoding="utf-8").splitlines()
+    shown = re.findall(r"memory_mlp\.py:(\d+)  (.+)", text)
+    assert len(shown) >= 3 and all(source[int(number) - 1].strip() == line for number, line in shown)
+    pictures = [root / "docs" / name for name in re.findall(r"\((\S+\.png)\)", text)]
+    assert len(pictures) == 2 and all(p.stat().st_size < 150_000 for p in pictures)

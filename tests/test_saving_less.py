@@ -336,6 +336,26 @@ def test_on_the_cpu_save_on_cpu_copies_nothing(default_device):
     del first
 
 
+def test_nothing_piles_up():
+    x, variables, _ = mlp()
+    w = variables[0]
+    context = gg.save_as(min_size=1)
+    drop = gg.checkpoint(lambda h: gg.nn.dropout(gg.tanh(h @ w), 0.1))
+
+    def step():
+        with gg.GradientTape(uses=2) as tape, context:
+            y = gg.sum(gg.exp(drop(x * 1.0)))
+        for _ in range(2):
+            tape.gradient(y, w)
+
+    counts = []
+    for _ in range(3):
+        for _ in range(20):
+            step()
+        counts.append(len(gc.get_objects()))
+    assert counts[1] == counts[2] and not context._known
+
+
 class Notes:
     """A courier that notes what it is asked for."""
 

@@ -122,7 +122,7 @@ def test_inside_its_own_context():
     with gg.GradientTape(uses=2) as tape:
         tape.watch(x)
         y = x**3
-        with pytest.warns(UserWarning, match="inside its context"):
+        with pytest.warns(UserWarning, match="a tape that has uses left inside its context"):
             dy = tape.gradient(y, x)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -65,8 +65,8 @@ def test_wheel_holds_what_it_needs(wheel: Path):
         files = set(archive.namelist())
     assert {"gpugrad/_kernels/elementwise.cu", "gpugrad/_data/digits.npz", "gpugrad/py.typed"} <= files
     assert {f"gpugrad/_kernels/{p.name}" for p in (ROOT / "kernels").iterdir()} <= files
-    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "gpugrad").rglob("*.py")}
-    assert sources <= files
+    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "gpugrad").rglob("*.*") if p.suffix != ".pyc"}
+    assert {"gpugrad/profile/report.html", "gpugrad/profile/report.js"} <= sources <= files
     assert {name.split("/")[0] for name in files} == {"gpugrad", wheel.name.split("-py3")[0] + ".dist-info"}
 
 

@@ -36,13 +36,14 @@ def model(case: str, p: dict[str, Any], around: Callable[[Any], Any]) -> Any:
         q, k, v = [tf.transpose(tf.reshape(a, (n, rows, HEADS, -1)), (0, 2, 1, 3)) for a in tf.split(into, 3, axis=-1)]
         scores = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) * (WIDTH // HEADS) ** -0.5)
         out = tf.reshape(tf.transpose(tf.matmul(scores, v), (0, 2, 1, 3)), (n, rows, WIDTH))
-        return x + tf.matmul(out, p["w_out"]) + p["b_out"]
+        return tf.matmul(out, p["w_out"]) + p["b_out"]
 
     def mlp(x: Any) -> Any:
         hidden = tf.nn.gelu(tf.matmul(norm(x, p["gain2"], p["shift2"]), p["w1"]) + p["b1"])
-        return x + tf.matmul(hidden, p["w2"]) + p["b2"]
+        return tf.matmul(hidden, p["w2"]) + p["b2"]
 
-    return around(mlp)(around(attention)(p["x"]))
+    x = p["x"] + around(attention)(p["x"])
+    return x + around(mlp)(x)
 
 
 def step(case: str, way: str, arrays: dict[str, Any]) -> Callable[[], tuple[float, list[Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from functools import cached_property
 from os.path import basename
 from typing import Any
 
@@ -12,6 +13,18 @@ from ..origin import Place
 
 SAVED, TEMPORARY, OTHER = "saved", "temporary", "other"
 SMALL, REST, UNKNOWN = "small blocks", "the rest", "elsewhere"
+
+
+class Line(Place):
+    """A place in the program, whose line many blocks share."""
+
+    @cached_property
+    def text(self) -> str:
+        return f"{basename(self.file)}:{self.line}"
+
+    @cached_property
+    def source(self) -> str:
+        return linecache.getline(self.file, self.line).strip()
 
 
 class Phase:
@@ -41,7 +54,7 @@ class Block:
     __slots__ = ("born", "device", "died", "nbytes", "op", "part", "place", "saved", "within")
 
     def __init__(
-        self, nbytes: int, device: str, born: float, op: str | None, place: Place | None, part: Phase | None
+        self, nbytes: int, device: str, born: float, op: str | None, place: Line | None, part: Phase | None
     ) -> None:
         self.nbytes, self.device, self.born, self.op, self.place, self.part = nbytes, device, born, op, place, part
         self.died: float | None = None
@@ -66,12 +79,12 @@ class Block:
     @property
     def line(self) -> str | None:
         """The line of the program that asked for it, "file.py:12"; in a walk the one that recorded the op."""
-        return None if self.place is None else f"{basename(self.place.file)}:{self.place.line}"
+        return None if self.place is None else self.place.text
 
     @property
     def source(self) -> str | None:
         """The text of that line."""
-        return None if self.place is None else linecache.getline(self.place.file, self.place.line).strip()
+        return None if self.place is None else self.place.source
 
     def __repr__(self) -> str:
         return f"<Block: {self.nbytes} bytes, {self.kind}, {self.op} in {self.line}, {self.phase}>"
@@ -155,9 +168,11 @@ class History:
 
     def _events(self) -> tuple[np.ndarray, ...]:
         """Of each event: seconds, change of bytes in blocks, bytes in small ones, the most of those before."""
-        columns = [(t, b.nbytes if born else -b.nbytes, small, high) for t, b, born, small, high in self.log]
-        t = np.array([c[0] for c in columns], np.float64)
-        return t, *[np.array([c[i] for c in columns], np.int64) for i in (1, 2, 3)]
+        times, blocks, born, small, high = zip(*self.log) if self.log else ((),) * 5
+        nbytes = np.array([b.nbytes for b in blocks], np.int64)
+        change = np.where(np.array(born, bool), nbytes, -nbytes)
+        t = np.maximum.accumulate(np.array(times, np.float64))  # garbage may be collected in the middle of a birth
+        return t, change, np.array(small, np.int64), np.array(high, np.int64)
 
 
 def _most(which: np.ndarray, change: np.ndarray, at_start: np.ndarray) -> np.ndarray:

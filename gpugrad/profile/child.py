@@ -1,7 +1,7 @@
 """Floor 7: a script, run as Python would, with its steps followed.  `python -m gpugrad.profile.child SPEC.json`.
 
-SPEC.json says what to run: {"script", "args", "way", "uses", "graphs", "last", "device", "out"}.  The file `out` gets
-{"found", "uses", "graphs", "digest", "device", "way"}: how many steps there were; if `last` was one of them, its way.
+SPEC.json says what to run: {"script", "args", "way", "uses", "graphs", "last", "timed", "device", "out"}.  `out` is the
+file for {"found", "uses", "graphs", "digest", "device", "way"}: how many steps there were; if `last` was one, its way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ..array import default_device, set_default_device
-from .report import AS_WRITTEN
 from .steps import Enough, Steps
 from .ways import planned, running
 
@@ -39,7 +38,7 @@ def main(path: str) -> int:
         with open(spec["out"], "w", encoding="utf-8") as f:
             json.dump(made, f)
 
-    steps = Steps(None if spec["way"] == AS_WRITTEN else spec["way"], spec["uses"], spec["last"], report)
+    steps = Steps(spec["way"], spec["uses"], spec["last"], spec["timed"], report)
     if spec["device"] is not None:
         set_default_device(spec["device"])
     status = 0
@@ -54,9 +53,8 @@ def main(path: str) -> int:
             status = 130 if isinstance(e, KeyboardInterrupt) else 1
             way.failed = f"{type(e).__name__}: {e}".rstrip(": ")
             _tell(e, spec["script"])
-    if steps.done <= steps.last:
-        steps.over()
-    report()
+    steps.end()
+    report()  # once more: only now is everything known of the way
     return status
 
 

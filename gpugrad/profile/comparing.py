@@ -12,10 +12,10 @@ from ..array import default_device
 from .again import home
 from .follow import Follower
 from .measure import measure, notes
-from .memory import memory
 from .of import ledger
 from .report import AS_WRITTEN, Comparison, Way
 from .state import Digest, Leaves, settle, snapshot, told
+from .trace import memory
 from .ways import chosen, planned, running
 
 
@@ -99,6 +99,9 @@ def _run(way: Way, name: str, f: Any, args: Any, uses: Any, parts: Any, runs: in
                 times.append(perf_counter() - start)
     except Exception as e:
         way.failed = f"{type(e).__name__}: {e}".rstrip(": ")
+        return None
+    if not books:
+        way.failed = "the function asked for no gradient this time"
         return None
     measure(way, m, books[0])
     way.seconds, way.runs = median(times), runs

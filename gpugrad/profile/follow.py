@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os.path import basename
+from threading import get_ident
 from typing import Any
 from weakref import ref
 
@@ -17,13 +18,13 @@ PERSISTENT, ONCE, USES = "persistent", "not persistent", "uses"
 class Follower:
     """Tells a program's tapes how long to keep what they saved, and remembers what they were asked for.
 
-    way    None: as the program says; "persistent"; "not persistent"; "uses": as often as `uses` says for each line
+    way    "persistent"; "not persistent"; "uses": as often as `uses` says for each line; else as the program says
     uses   how often the tapes made in a line were asked for a gradient or a Jacobian, by "file.py:12"
     graphs how many walks went back through the graph of tensors
     start  called before the first walk of all, with the tape, or the targets on the graph of tensors
     around called as around(walk, *its arguments), for what the walk answers
     Tapes and walks inside a walk belong to what computes something again or has a gradient of its own: they are left
-    alone.  What is asked for in two threads at once is counted as if one had asked after the other.
+    alone.
     """
 
     def __init__(self, way: str | None = None, uses: dict[str, int] | None = None) -> None:
@@ -33,17 +34,17 @@ class Follower:
         self.start: Callable[[Any], None] | None = None
         self.around: Callable[..., Any] = lambda run, *args: run(*args)
         self._tapes: list[tuple[Any, str]] = []  # (weak reference to a GradientTape, the line that made it)
-        self._inside = False
+        self._inside: set[int] = set()  # the threads that walk
 
     def opened(self, tape: Any) -> None:
         """A GradientTape has been made."""
-        if self._inside:
+        if get_ident() in self._inside:
             return
         place = find(Place())
         line = f"{basename(place.file)}:{place.line}"
         self.uses.setdefault(line, 0)
         self._tapes = [(r, where) for r, where in self._tapes if r() is not None] + [(ref(tape), line)]
-        if self.way is not None:
+        if self.way in (PERSISTENT, ONCE, USES):
             n = None if self.way == PERSISTENT else 1 if self.way == ONCE else max(1, self.wanted.get(line, 1))
             tape._persistent, tape._uses = n is None, n
 
@@ -56,7 +57,7 @@ class Follower:
         return out
 
     def _walk(self, run: Callable[..., Any], *args: Any) -> Any:
-        if self._inside:
+        if get_ident() in self._inside:
             return run(*args)
         targets, seeds, tape, sources, retain, lift = args
         own = None if tape is None else self._asked(tape)
@@ -67,11 +68,11 @@ class Follower:
         if self.start is not None:
             start, self.start = self.start, None
             start(targets if own is None else own)
-        self._inside = True
+        self._inside.add(get_ident())
         try:
             out = self.around(run, targets, seeds, tape, sources, retain, lift)
         finally:
-            self._inside = False
+            self._inside.remove(get_ident())
         self.after(False)
         return out
 

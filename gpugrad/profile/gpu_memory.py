@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from ..array import cupy_or_reason
-
 POOL_USED = "in arrays: CuPy's pool, used"
 POOL_TOTAL = "held by CuPy's pool, used or free"
 DRIVER = "in use on the GPU, by all processes (cudaMemGetInfo)"
@@ -18,7 +16,8 @@ PROCESS = "in use by this process (NVML)"
 class Figure(NamedTuple):
     """What somebody says of a GPU's memory, in bytes, at the start of a run and at its end.
 
-    In the place of bytes there may be "not known: " and why.
+    Of a GPU that is not the default device the start is when an array was first put there.  In the place of bytes there
+    may be "not known: " and why.
     """
 
     device: str
@@ -27,25 +26,13 @@ class Figure(NamedTuple):
     end: int | str
 
 
-def gpus() -> list[Gpu]:
-    """The GPUs of this machine."""
-    cupy = cupy_or_reason()[0]
-    return [] if cupy is None else [Gpu(cupy, i) for i in range(cupy.cuda.runtime.getDeviceCount())]
-
-
-class Gpu:
-    """One GPU, through CuPy."""
-
-    def __init__(self, cupy: Any, index: int) -> None:
-        self.cupy, self._index, self.device = cupy, index, f"cuda:{index}"
-
-    def figures(self) -> dict[str, int | str]:
-        """What pool, driver and NVML say now."""
-        with self.cupy.cuda.Device(self._index) as device:
-            pool = self.cupy.get_default_memory_pool()
-            free, total = self.cupy.cuda.runtime.memGetInfo()
-            used = {POOL_USED: pool.used_bytes(), POOL_TOTAL: pool.total_bytes(), DRIVER: total - free}
-            return {**used, PROCESS: of_process(device.pci_bus_id)}
+def figures(cupy: Any, index: int) -> dict[str, int | str]:
+    """What pool, driver and NVML say of a GPU now."""
+    with cupy.cuda.Device(index) as device:
+        pool = cupy.get_default_memory_pool()
+        free, total = cupy.cuda.runtime.memGetInfo()
+        used = {POOL_USED: pool.used_bytes(), POOL_TOTAL: pool.total_bytes(), DRIVER: total - free}
+        return {**used, PROCESS: of_process(device.pci_bus_id)}
 
 
 def of_process(bus: str) -> int | str:

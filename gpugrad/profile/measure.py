@@ -10,7 +10,7 @@ import numpy as np
 from ..ledger_text import size
 from .report import Cell, Line, Way
 
-SAMPLES, CELLS = 400, 48  # moments and parts that a report has of a way
+SAMPLES, CELLS, ENTRIES = 400, 48, 300  # moments, parts and blocks of the ledger that a report has of a way
 ORDINAL = {1: "first", 2: "second", 3: "third"}
 
 
@@ -21,7 +21,8 @@ def measure(way: Way, m: Any, ledger: Any) -> None:
     way.peak, way.peak_at = int(m.peak), float(m.peak_at)
     way.phases = outermost([[p.name, float(p.start), float(p.end)] for p in m.phases])
     way.peak_phase = phase_at(way, way.peak_at)
-    way.ledger = ledger.to_dict()
+    book = ledger.to_dict()
+    way.ledger = {**book, "entries": book["entries"][:ENTRIES], "left_out": len(book["entries"][ENTRIES:])}
     moments, total = last_of_each(*m.timeline())
     way.duration = float(max([*moments[-1:], *[p[2] for p in way.phases], way.peak_at], default=0.0))
     kept = [b for b in m.there(start) if b.kind == "saved"]
@@ -105,14 +106,15 @@ def alive(blocks: list[Any], times: np.ndarray) -> np.ndarray:
 
 def lines(kept: list[Any], at_peak: list[Any]) -> list[Line]:
     """What each line of the program keeps, from the blocks that are saved and those of the peak; most first."""
-    saved, peak, ops = defaultdict(int), defaultdict(int), defaultdict(dict)
+    saved, peak, ops = defaultdict(int), defaultdict(int), defaultdict(lambda: defaultdict(int))
     for part, blocks in ((saved, kept), (peak, at_peak)):
         for b in blocks:
             part[b.line] += b.nbytes
-            ops[b.line][b.op] = None
+            ops[b.line][b.op or "rest"] += b.nbytes if part is saved else 0
     found = sorted({n for n in ops if n is not None}, key=lambda n: (-saved[n], -peak[n]))
     texts = {b.line: b.source or "" for b in (*kept, *at_peak)}
-    return [Line(n, texts[n], saved[n], peak[n], [o for o in ops[n] if o]) for n in found]
+    ranked = lambda names: dict(sorted(names.items(), key=lambda item: -item[1]))
+    return [Line(n, texts[n], saved[n], peak[n], ranked(ops[n])) for n in found]
 
 
 def notes() -> list[str]:
@@ -120,6 +122,7 @@ def notes() -> list[str]:
     return [
         "Bytes are those of arrays that NumPy and CuPy allocated since the step began; Python's objects and buffers "
         "of BLAS are not in them. 1 MB is 1,000,000 bytes.",
-        "saved: kept by the nodes of tapes and graphs when the first gradient was asked for. time: of the whole step, "
-        "not recorded; in the pictures, of the recorded step, which is slower.",
+        "saved: kept by the nodes of tapes and graphs when the first gradient was asked for. A line holds what its ops "
+        "allocated; which op keeps it, and why, is in the ledger (tape.memory(), --html, --json).",
+        "time: of the whole step, not recorded; in the pictures, of the recorded step, which is slower.",
     ]

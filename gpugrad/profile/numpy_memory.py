@@ -3,7 +3,8 @@
 NumPy asks a handler for the memory of arrays (NEP 49).  While somebody watches, the functions of its default handler
 are ours, which call NumPy's.  So blocks are what they always are, those that outlive the watching are freed by NumPy,
 and frees of older blocks are seen.  Not seen: what C code takes for itself (BLAS, LAPACK, sorting), Python's objects,
-memory that arrays borrow (`np.frombuffer`, `np.memmap`), and arrays made under somebody else's handler.
+memory that arrays borrow (`np.frombuffer`, `np.memmap`), and arrays made under somebody else's handler.  An array from
+before that is resized in place is a new one.
 
 Ours must answer, whatever happens to Python code:
 - `free` may be called while an exception is on its way, which a function of ctypes would lose.  `PySequence_DelSlice`
@@ -18,15 +19,17 @@ import _thread
 import atexit
 import ctypes
 import signal
+import sys
 from collections.abc import Callable
 from functools import cache
 from threading import current_thread, main_thread
 from typing import Any
 
+import numpy as np
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
 _DEFAULT = 306  # PyDataMem_DefaultHandler's place in NumPy's table of C functions; part of its ABI
-_ROOM = 16  # levels of recursion that a watcher may need
+_ROOM = 12  # levels of recursion that a watcher may need
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
 _FORMS = {  # of the handler's functions: what they answer and take
     "malloc": (_pointer, _pointer, _size),
@@ -46,14 +49,19 @@ class _Handler(ctypes.Structure):
     )
 
 
-# Raises nothing: born(address, bytes), and died(address, bytes if known), before the address is used again
-Watcher = tuple[Callable[[int, int], None], Callable[[int, int | None], None]]
+# born(address, bytes); died(address, bytes if known), before the address is used again; failed(an error of these)
+Watcher = tuple[Callable[[int, int], None], Callable[[int, int | None], None], Callable[[Exception], None]]
 watchers: list[Watcher] = []
 _handlers: dict[Any, Any] = {}  # of signals, which wait
 
 
 def watch(watcher: Watcher) -> None:
-    """Tell `watcher` of every block from now on."""
+    """Tell `watcher` of every block from now on.  RuntimeError for a NumPy or a Python in which that is not safe."""
+    if _handler().version != 1 or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise RuntimeError(
+            f"NumPy's memory cannot be watched with NumPy {np.__version__} on Python {sys.version.split()[0]}: it "
+            f"takes version 1 of PyDataMem_Handler (here {_handler().version}) and Python's global lock"
+        )
     if not watchers:
         _wait(True)
         _set(_functions()[1])
@@ -152,7 +160,10 @@ def _born(address: int | None, nbytes: int) -> int | None:
 
 def _tell(which: int, address: int, nbytes: int | None) -> None:
     for watcher in watchers:
-        watcher[which](address, nbytes)  # type: ignore[arg-type]
+        try:
+            watcher[which](address, nbytes)  # type: ignore[arg-type, call-arg]
+        except Exception as e:
+            watcher[2](e)
 
 
 def _room(levels: int) -> bool:

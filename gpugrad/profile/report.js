@@ -79,7 +79,7 @@ function lineTable() {
     ["at the peak", (n) => size(n.peak), (n) => n.peak, "number"],
     ["line", (n) => make("code", {}, n.line), (n) => n.line],
     ["text", (n) => n.source, null, "mono"],
-    ["ops", (n) => n.ops.join(", "), (n) => n.ops.join(", ")],
+    ["ops", (n) => Object.entries(n.ops).map(([op, b]) => (b ? `${op} ${size(b)}` : op)).join(", ")],
   ], lines);
 }
 
@@ -96,6 +96,8 @@ function ledgerTable() {
     ["shared by", (e) => String(e.users.length), (e) => e.users.length, "number"],
     ["freed by", (e) => e.released + (e.held ? "; held outside too" : ""), (e) => e.released],
   ], entries);
+  const more = data.ways[0].ledger?.left_out;
+  if (more) at("ledger").after(make("p", { class: "soft" }, `and ${more} smaller blocks`));
 }
 
 // ------------------------------------------------------------------------------------------ the areas

@@ -24,14 +24,14 @@ class Line:
     source  its text
     saved   bytes that its ops had saved when the first gradient was asked for
     peak    bytes of what it had allocated, alive at the peak
-    ops     their names
+    ops     of both, the names; and of what is saved the bytes
     """
 
     line: str
     source: str
     saved: int
     peak: int
-    ops: list[str]
+    ops: dict[str, int]
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Way:
     times      when the cells were sampled; the peak is among them
     cells      what was alive, in parts: at each time they add up to all of it
     lines      what each line of the program keeps, largest first
-    ledger     `Ledger.to_dict()` of the moment when the first gradient was asked for; None
+    ledger     `Ledger.to_dict()` of the moment when the first gradient was asked for, the smallest blocks "left_out"
     """
 
     name: str
@@ -153,17 +153,17 @@ def duration(seconds: float) -> str:
 def findings(c: Comparison) -> list[str]:
     """What to know first: which line holds the memory, what frees it, and which way takes less."""
     first = c.ways[0]
-    if first.failed is not None:
-        return [f"The step as written failed: {first.failed}"]
     out = []
     if first.saved and first.lines and first.lines[0].saved:
         top = first.lines[0]
         share = f"{size(top.saved)} of the {size(first.saved)} that are saved for the backward pass"
         out.append(f"{top.line} holds {share} ({top.saved / first.saved:.0%}): {top.source}")
+        if len(parts := [f"{op} {size(n)}" for op, n in top.ops.items() if n]) > 1:
+            out.append(f"Of that line, by op: {', '.join(parts)}.")
     elif not first.saved:
         out.append("Nothing is saved for a backward pass.")
     if first.saved:
-        out.append(f"What was saved is freed {first.freed}.")
+        out.append(f"What was saved is freed{':' if ', ' in first.freed else ''} {first.freed}.")
     better = [w for w in c.ways[1:] if w.failed is None and w.peak < 0.99 * first.peak]
     for w in sorted(better, key=lambda w: w.peak):
         time = w.seconds / first.seconds if first.seconds else 1.0
@@ -172,6 +172,8 @@ def findings(c: Comparison) -> list[str]:
             f"{w.how} takes {size(first.peak - w.peak)} off the peak: {size(w.peak)} in the place of "
             f"{size(first.peak)}{slower}."
         )
+    worse = [w for w in c.ways[1:] if w.failed is None and w.peak > 1.01 * first.peak]
+    out += [f"{w.how} would add {size(w.peak - first.peak)} to the peak." for w in worse if w.name == "persistent"]
     if not better and any(w.failed is None for w in c.ways[1:]):
         out.append(f"None of the other ways that were tried has a lower peak than {size(first.peak)}.")
     return out
@@ -185,7 +187,7 @@ def text(c: Comparison) -> str:
         if w.failed is None:
             time = duration(w.seconds) + ("" if w.runs else " *")
             rows.append([w.name, size(w.saved), size(w.peak), w.peak_phase, w.freed, time, w.gradients])
-    out += table(rows, "lrrlllr"[: len(rows[0])])
+    out += table(rows, "lrrllrl")
     out += [f"{w.name}: not run: {w.failed}" for w in c.ways if w.failed is not None]
     if any(w.failed is None and not w.runs for w in c.ways):
         out.append("* of the recorded step, which recording makes slower")

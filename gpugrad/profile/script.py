@@ -36,7 +36,8 @@ def compare_script(
     written, or has no gradient.
     """
     names = chosen(ways)
-    given = {"script": script, "args": args, "device": device, "uses": {}, "graphs": 0, "last": skip + steps}
+    given = {"script": script, "args": args, "device": device, "uses": {}, "graphs": 0, "timed": steps}
+    given["last"] = skip + steps
     with tempfile.TemporaryDirectory(prefix="gpugrad-memory-") as folder:
         first = _run(folder, False, given, AS_WRITTEN)
         status = first["status"]

@@ -10,10 +10,10 @@ from typing import Any
 from ..core import tick
 from .follow import Follower
 from .measure import measure
-from .memory import memory
 from .of import ledger
 from .report import Way
 from .state import Digest, history, settle
+from .trace import memory
 
 
 class Enough(SystemExit):
@@ -24,35 +24,34 @@ class Steps(Follower):
     """Follows a loop: the gradients of the first step are remembered, those between are timed, one is recorded.
 
     name    of the way; uses as in `Follower`
-    last    the number of the step to record, from 0
+    last    the number of the step to record, from 0; timed: how many before it are timed, but not the first of all
     report  called once, after that step
-    A step is one walk or several, and the updates after them.  A walk through what has been walked through before is
+    A step is one walk or several, and the updates after them.  A walk through what was recorded before the last one is
     of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
     begins with the end of the step before and ends with the first walk of the next, or with the program: then it is
     seen whether a tape outlives its step.
     """
 
-    def __init__(self, name: str | None, uses: dict[str, int], last: int, report: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str | None, uses: dict[str, int], last: int, timed: int, report: Callable[[], None]
+    ) -> None:  # fmt: skip
         super().__init__(name, uses)
-        self.last, self.report = last, report
+        self.last, self.timed, self.report = last, timed, report
         self.done, self.ends = 0, []  # steps that are over, and when they were
         self.digest: Any = Digest()
         self.around = self.digest.walk
         self._pending = False  # whether a walk of this step is over
-        self._tape: Any = None  # the recording that the last walk went through
-        self._age = 0  # of that walk
+        self._age = 0  # of the last walk
         self._updates = [False, False]  # whether there was one in this step, ever
-        self._recording: Any = None  # (context manager, MemoryProfile)
+        self._profile: Any = None  # the recording
         self.books: list[Any] = []
         if last == 0:
             self._record()
 
     def _record(self) -> None:
         """Begin to record, and forget what has been recorded."""
-        if self._recording is not None:
-            self._recording[0].__exit__(None, None, None)
-        context = memory()
-        self._recording = context, context.__enter__()
+        self._recorded()
+        self._profile = memory().__enter__()
         self.books = []
         self.start = lambda subject: self.books.append(ledger(subject))
 
@@ -64,13 +63,12 @@ class Steps(Follower):
             self.over()
             if self.done > self.last:
                 raise Enough(0)
-        self._tape, self._age = tape, tick()
+        self._age = tick()
 
     def _again(self, targets: Any, tape: Any) -> bool:
-        """Whether a walk goes through what there was at the walk before."""
-        if tape is not None or self._tape is not None:
-            return tape is self._tape
-        return any(n.op is not None and n.seq < self._age for n in history(targets))
+        """Whether a walk goes through what was recorded before the last one."""
+        nodes = [n for n in history(targets) if n.op is not None] if tape is None else tape.live()
+        return any(n.seq < self._age for n in nodes)
 
     def after(self, update: bool) -> None:
         """A walk, or an update, is over; the step may be, too."""
@@ -93,15 +91,24 @@ class Steps(Follower):
         self._pending = self._updates[0] = False
         self.around = lambda run, *args: run(*args)
         if self.done == self.last + 1:
-            context, m = self._recording
-            context.__exit__(None, None, None)
-            self._recording = context, m
+            self._recorded()
             self.report()
+
+    def _recorded(self) -> None:
+        """Record no more."""
+        if self._profile is not None and self._profile.seconds is None:
+            self._profile.__exit__(None, None, None)
+
+    def end(self) -> None:
+        """The program is over, and with it the step."""
+        if self.done <= self.last:
+            self.over()
+            self._recorded()
 
     def write(self, way: Way) -> None:
         """Write into `way` what was measured."""
-        way_times = [b - a for a, b in zip(self.ends, self.ends[1:])]
-        timed = way_times[: self.last - 1]  # the first has no beginning, the last was recorded
-        measure(way, self._recording[1], self.books[0])
+        measure(way, self._profile, self.books[0])
+        times = [b - a for a, b in zip(self.ends, self.ends[1:])]  # the first step has no beginning
+        timed = times[: self.last - 1][-self.timed :]
         way.runs = len(timed)
-        way.seconds = median(timed) if timed else (way_times or [way.duration])[-1]
+        way.seconds = median(timed) if timed else (times or [way.duration])[-1]

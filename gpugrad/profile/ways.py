@@ -29,8 +29,7 @@ def planned(way: str, uses: dict[str, int], graphs: int) -> Way:
     """
     tapes = ", ".join([f"{line} asked {_times(n)}" for line, n in uses.items()])
     if way == AS_WRITTEN:
-        graph = f"the graph of tensors, {_times(graphs)} back" if graphs else ""
-        return Way(way, "; ".join(filter(None, [tapes and f"tape of {tapes}", graph])))
+        return Way(way, "; ".join([f"tape of {tapes}"] * bool(uses) + ["the graph of tensors"] * bool(graphs)))
     if way == RECOMPUTE:
         return Way(way)
     if way == USES:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from ..array import library
+from ..array import cupy_or_reason, default_device, library
 from ..core import DROP, Node
 from ..hooks import observers, walking
 from ..ledger import _arrays
 from ..ledger_text import size
 from ..recording import LINES, enter, leave, recorded
 from . import numpy_memory
-from .asker import Walks, asker, innermost
+from .asker import Running, asker
 from .blocks import BEFORE, SAVED, Block, History, Phase
-from .gpu_memory import Figure, gpus, hook
+from .gpu_memory import Figure, figures, hook
 from .memory_text import text
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
@@ -63,7 +64,7 @@ class MemoryProfile:
         self.gpu: list[Figure] = []
         self.errors: list[Exception] = []
         self.seconds: float | None = None
-        self._least, self._open, self._walks = least, ExitStack(), Walks()
+        self._least, self._open, self._running = least, ExitStack(), Running()
         self._histories = {"cpu": History("cpu", least)}
         self._within: list[Phase] = []
         self._start: float | None = None
@@ -78,7 +79,7 @@ class MemoryProfile:
             undo.callback(leave, LINES)
             told: list[tuple[list[Any], Any]] = [
                 (recorded, self._recorded),
-                (walking, self._walks.nodes),
+                (walking, self._running.nodes),
                 (observers, self._observe),
             ]
             for those, what in told:
@@ -86,10 +87,7 @@ class MemoryProfile:
                 undo.callback(those.remove, what)
             self._watch_gpus(undo)
             cpu = self._histories["cpu"]
-            watcher = (
-                self._safely(lambda address, nbytes: self._born(cpu, address, nbytes)),
-                self._safely(lambda address, nbytes: self._died(cpu, address, nbytes)),
-            )
+            watcher = partial(self._born, cpu), partial(self._died, cpu), self.errors.append
             numpy_memory.watch(watcher)
             undo.callback(numpy_memory.unwatch, watcher)
             self._open = undo.pop_all()
@@ -102,26 +100,27 @@ class MemoryProfile:
             self._leave(self._within[-1])
 
     def _watch_gpus(self, undo: ExitStack) -> None:
-        found = gpus()
-        before = [gpu.figures() for gpu in found]
-        for gpu in found:
-            self._histories[gpu.device] = History(gpu.device, self._least)
+        cupy = cupy_or_reason()[0]
+        if cupy is None:
+            return
+        first: dict[int, dict[str, int | str]] = {}
+
+        def at(index: int) -> History:
+            if index not in first:
+                first[index] = figures(cupy, index)
+            return self._histories.setdefault(name := f"cuda:{index}", History(name, self._least))
 
         def end() -> None:
-            for gpu, start in zip(found, before):
-                now = gpu.figures()
-                self.gpu += [Figure(gpu.device, what, start[what], now[what]) for what in start]
+            for index, start in first.items():
+                last = figures(cupy, index)
+                self.gpu += [Figure(f"cuda:{index}", what, start[what], last[what]) for what in start]
 
-        if found:
-            undo.callback(end)
-            at = [self._histories[gpu.device] for gpu in found]
-            undo.enter_context(
-                hook(
-                    found[0].cupy,
-                    self._safely(lambda i, number, nbytes: self._born(at[i], number, nbytes)),
-                    self._safely(lambda i, number, nbytes: self._died(at[i], number, nbytes)),
-                )
-            )
+        if default_device().kind == "cuda":
+            at(default_device().index)
+        undo.callback(end)
+        born = self._safely(lambda index, number, nbytes: self._born(at(index), number, nbytes))
+        died = self._safely(lambda index, number, nbytes: self._died(at(index), number, nbytes))
+        undo.enter_context(hook(cupy, born, died))
 
     def _safely(self, f: Callable[..., None]) -> Callable[..., None]:
         """`f`, whose errors are noted: the program goes on."""
@@ -237,8 +236,8 @@ class MemoryProfile:
     def _now(self) -> float:
         return perf_counter() - (self._start or 0.0)
 
-    def _enter(self, name: str, start: float | None = None) -> Phase:
-        phase = Phase(name, self._now() if start is None else start)
+    def _enter(self, name: str) -> Phase:
+        phase = Phase(name, self._now())
         self.phases.append(phase)
         self._within.append(phase)
         return phase
@@ -254,12 +253,12 @@ class MemoryProfile:
             self._leave(phase)
         phase = self._enter(what)
         if what == BACKWARD:
-            self._walks.begin()
+            self._running.begin()
         try:
             return run(*args)
         finally:
             if what == BACKWARD:
-                self._walks.end()
+                self._running.end()
             self._leave(phase)
 
     def _born(self, at: History, address: int, nbytes: int) -> None:
@@ -270,7 +269,7 @@ class MemoryProfile:
         if nbytes < self._least:
             at.here[address] = nbytes
             return
-        op, place, call = asker(self._walks)
+        op, place, call = asker(self._running)
         part = self._within[-1] if self._within else None
         block = Block(nbytes, at.device, t, op, place, part)
         block.within = part if part is not None and part.name in (BACKWARD, UPDATE) else call
@@ -294,8 +293,8 @@ class MemoryProfile:
             return
         at.grow(t, -block.nbytes)
         block.died = t
-        if (w := block.within) is not None:
-            block.within = w.end is None if type(w) is Phase else w == innermost()
+        if w := block.within:
+            block.within = w.end is None if type(w) is Phase else w == asker(self._running)[2]
         at.note(t, block, False)
 
     def _recorded(self, n: Node) -> None:
