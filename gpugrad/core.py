@@ -267,14 +267,18 @@ class Packed(tuple):
         return map(_unpacked, tuple.__iter__(self))
 
     def kept(self) -> list[Any]:
-        """What is in memory: packed objects as they are."""
-        return [getattr(v[0], "array", v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
+        """What is in memory: packed objects as they are, or the arrays that their `kept()` answers."""
+        return [_held(v[0]) if type(v) is Parcel else v for v in tuple.__iter__(self)]
 
 
 class Parcel(tuple):
     """(a packed object, whose memory is its `array` if it has one, the function that unpacks it)."""
 
     __slots__ = ()
+
+
+def _held(packed: Any) -> Any:
+    return packed.kept() if hasattr(packed, "kept") else getattr(packed, "array", packed)
 
 
 def _unpacked(v: Any) -> Any:

@@ -111,8 +111,7 @@ class Recipe:
     def __init__(self, part: Part, step: int, roots: list[Again], made: Made) -> None:
         self.part, self.step, self.roots, self.made = part, step, roots, made
 
-    @property
-    def array(self) -> tuple:
+    def kept(self) -> tuple:
         """The arrays that are held to make it."""
         calls = self.part.call.upstream().values()
         return tuple([a for c in calls for a in (*c.inputs, *nested(c.static)) if library(a) is not None])

@@ -321,6 +321,18 @@ def test_each_sequence_of_shapes_and_ops_has_a_plan_of_its_own():
     assert [bool(p.until) for p in made[:6]] == [p.before > 3000 for p in made[:6]]
 
 
+def test_the_door_is_checkpoint():
+    x = gg.tensor(np.ones(1000), requires_grad=True)
+
+    @gg.checkpoint(max_bytes=24_000)
+    def f(x):
+        "Its words."
+        return deep(x)
+
+    f(x)
+    assert f.plan.saved <= 24_000 < f.plan.before and f.__doc__ == "Its words."
+
+
 def test_where_nothing_is_recorded_there_is_no_plan():
     g = within(gg.tanh, 0)
     with gg.no_grad():
