@@ -84,7 +84,7 @@ class _Kept(saved_tensors_hooks):
     """Packs what recorded ops made, each array once, however many of them save it.
 
     The values of leaves, constants and views of them are somebody else's, who keeps them anyway; arrays of less than
-    `min_size` elements and views that repeat their memory would gain nothing.
+    `min_size` elements, single numbers and views that repeat their memory would gain nothing.
     """
 
     def __init__(self, min_size: int) -> None:
@@ -101,7 +101,7 @@ class _Kept(saved_tensors_hooks):
         raise NotImplementedError
 
     def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
-        if array.size < self._min_size or not _made(maker, array):
+        if array.size < self._min_size or not array.ndim or not _made(maker, array):
             return array
         base = owner_of(array)
         if array.nbytes > base.nbytes:

@@ -429,3 +429,11 @@ def test_on_a_gpu(pin):
     assert less < plain / 2
     for g, h in zip(a, b, strict=True):
         np.testing.assert_array_equal(g, h)
+
+
+def test_single_numbers_stay_as_they_are():
+    x = gg.Variable(3.0)
+    with gg.GradientTape() as tape, gg.save_as(min_size=0):
+        y = gg.exp(gg.sin(x)) * x
+    s, c = np.sin(3.0), np.cos(3.0)
+    np.testing.assert_allclose(tape.gradient(y, x).numpy(), np.exp(s) * (1 + 3 * c), rtol=1e-6)
