@@ -112,9 +112,12 @@ def backprop(
                 if written:
                     unchanged(n)
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
-                ds: Any = (
-                    observed(n, g, s, need, alias) if looked_at else None if op.joint is None else op.joint(g, s, None)
-                )
+                ds: Any = None
+                if looked_at:
+                    ds = observed(n, g, s, need, alias)
+                elif op.joint is not None:
+                    over = op.joint_over is not None and getrefcount(g) == 2 and _ours(g)
+                    ds = (op.joint_over if over else op.joint)(g, s, None)
                 if ds is not None:
                     g = None  # a shared first step may have made it superfluous
                 adds = None if lift or looked_at or hooks else op.adds

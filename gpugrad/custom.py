@@ -40,7 +40,7 @@ class CustomOp:
     """
 
     __slots__ = ("feeds", "kind", "like", "makers", "materialize", "name", "order", "quick", "saves", "several")
-    adds, outs, lean = None, 0, None
+    adds, outs, lean, joint_over = None, 0, None, None
 
     def __init__(
         self,

@@ -61,8 +61,8 @@ def op(
     adds      `f(g, ..., total)` for some inputs: adds the cotangent to the array `total` and answers it; or None,
               where that is no better than a sum
     last      the input whose pullback runs last, when what the others alone need has been freed
-    over      the pullback of the first input, which it writes over the cotangent; for arrays of NumPy's that the
-              engine owns
+    over      `via`, or without it the pullback of the first input, that writes over the cotangent; for arrays of
+              NumPy's that the engine owns
     lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from MANY elements on it is recorded
               with what `bits` makes of its input, `out` or static arguments, asked for by name, and those pullbacks
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks

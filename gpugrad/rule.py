@@ -21,7 +21,7 @@ class Op:
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
     `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
-    `over[i](g, saved)` writes the cotangent of input `i` over g, which nobody else holds.
+    Of an op with `over`, the quick pullback, or `joint_over` beside `joint`, writes over g, which nobody else holds.
     `lean(values)` answers what large arrays are recorded as, that takes less memory: (another Op, what it saves).
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     The last `outs` names are those of several outputs.
@@ -40,6 +40,7 @@ class Op:
         "fused",
         "host",
         "joint",
+        "joint_over",
         "lean",
         "name",
         "names",
@@ -98,7 +99,8 @@ class Op:
             self.order = (*[k for k in self.order if k != i], ~i)
             picks = [k if k in self.needs[i] else len(self.names) for k in range(len(self.names))]
             self.rest = lambda saved: itemgetter(*picks)((*saved, None))
-        if over is not None:
+        self.joint_over = None
+        if over is not None and via is None:
             self.quick[0] = _positional(over, [self._at(n) for n in asked_by(over)]), -3
         if pull and (via or adds):
             raise TypeError(f"op {name}: `via` and `adds` go with a rule for each input, not with `pull`")
@@ -107,6 +109,8 @@ class Op:
             shared = [self._at(n) for n in asked_by(via)]
             self.needs = [need | set(shared) if a in rules else need for a, need in zip(args, self.needs)]
             self.joint = partial(_Shared, self.rules, _positional(via, shared))
+            if over is not None:
+                self.joint_over = partial(_Shared, self.rules, _positional(over, [self._at(n) for n in asked_by(over)]))
         asked = {a: [self._at(n) for n in asked_by(r)[:-1]] for a, r in (adds or {}).items()}
         self.adds = adds and [
             (lambda g, s, total, r=adds[a], at=tuple(asked[a]): r(g, *[s[i] for i in at], total)) if a in adds else None

@@ -22,6 +22,7 @@ from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op
 from .activation import gelu_erf, gelu_tanh, relu, sigmoid, silu
+from .blocks import pointwise_over
 from .linalg import add_product, array_matmul, host_matmul, matmul, product_op, weight_grad
 from .math import add, tanh
 from .reduce import sum
@@ -90,6 +91,13 @@ def _back(g: Any, out: Any, z: Any, offset: Any, activation: str) -> tuple[Any, 
     return dz, column_sums(dz)
 
 
+def _back_over(g: Any, saved: Any, activation: str) -> tuple[Any, Any]:
+    """`_back` of NumPy's arrays, which writes over g."""
+    rule = ACTIVATIONS[activation].op.rules[0]
+    dz = pointwise_over(lambda xp, g, saved: rule(g, (saved, saved), g.shape), g, saved)
+    return dz, column_sums(dz)
+
+
 def _back_by_input(g: Any, x: Any, weight: Any, bias: Any, z: Any, offset: Any, activation: str) -> tuple[Any, Any]:
     if isinstance(g, Tensor):  # z is a cache of values: its history is that of what it was made of
         z, offset = add(matmul(x, weight), bias), None
@@ -112,6 +120,7 @@ def _by_output(activation: str) -> Any:
         gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation)[0],
         name=f"linear_{activation}",
         via=lambda g, out: _back(g, out, None, None, activation),
+        over=lambda g, out: _back_over(g, out, activation),
         **_RULES,
     )
 
@@ -124,6 +133,7 @@ def _by_input(activation: str) -> Any:
         name=f"linear_{activation}",
         aux=("z", "offset"),
         via=lambda g, x, weight, bias, z, offset: _back_by_input(g, x, weight, bias, z, offset, activation),
+        over=lambda g, z: _back_over(g, z, activation),
         **_RULES,
     )
 
