@@ -188,12 +188,14 @@ conv_op = op(
     x=lambda g, w, at, groups: conv_input(g, w, at=at, groups=groups),
     w=lambda g, x, at, groups: conv_weight(g, x, at=at, groups=groups),
     bias=lambda g: sum(g, axis=(0, *range(2, len(g.shape)))),
+    last="x",
 )
 conv_input = op(
     _conv_input,
     name="conv_input",
     g=lambda h, w, at, groups: conv_op(h, w, None, at=at, groups=groups),
     w=lambda h, g, at, groups: conv_weight(g, h, at=at, groups=groups),
+    last="g",
 )
 conv_weight = op(
     _conv_weight,
