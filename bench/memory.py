@@ -33,9 +33,11 @@ from typing import Any
 from common import ROOT, Worker, described, machine, resident, rise, serve, table, verdict
 from memory_parts.cases import CASES, LIMITS, RATIOS, arrays
 
+# Parts run again; single ops run again, within BOUNDS; saved in bfloat16: where there is something to spare.
+SPARING = {"checkpoint": "c", "max_bytes": "bc", "bfloat16": "bc"}
 # library: (its module in memory_parts, its ways)
 LIBRARIES = {
-    "gpugrad": ("ours", ("once", "persistent", "checkpoint")),
+    "gpugrad": ("ours", ("once", "persistent", "checkpoint", "max_bytes", "bfloat16")),
     "PyTorch": ("pytorch", ("once", "persistent", "checkpoint")),
     "TensorFlow": ("tensorflow", ("once", "persistent", "checkpoint")),
     "JAX jit": ("jax_jit", ("once",)),
@@ -122,7 +124,7 @@ def measured(case: str, rounds: int, seconds: float, before: str | None, gpu: bo
         found, workers = [], []
         for by, (module, ways) in LIBRARIES.items():
             for way in ways:
-                if (way == "checkpoint" and case != "c") or (gpu and by not in GPU):
+                if case not in SPARING.get(way, case) or (gpu and by not in GPU):
                     continue
                 worker = stack.enter_context(
                     closing(Worker(__file__, module, case, way, **({ON_GPU: "1"} if gpu else {})))

@@ -125,7 +125,7 @@ def backprop(
                     if i < 0:
                         i = ~i
                         frees = sweep or (tidy and op.saves and not n.tape.persistent)
-                        if frees and not (lift or looked_at) and type(s) is tuple:
+                        if frees and not (lift or looked_at):
                             n.saved, s = None, op.rest(s)
                             if ds is not None:
                                 ds.saved = s

@@ -97,8 +97,8 @@ class Op:
         if last is not None:
             i = self.args.index(last)
             self.order = (*[k for k in self.order if k != i], ~i)
-            picks = [k if k in self.needs[i] else len(self.names) for k in range(len(self.names))]
-            self.rest = lambda saved: itemgetter(*picks)((*saved, None))
+            pick = itemgetter(*[k if k in self.needs[i] else len(self.names) for k in range(len(self.names))])
+            self.rest = lambda saved: type(saved)(pick(tuple.__add__(saved, (None,))))  # packed values stay so
         self.joint_over = None
         if over is not None and via is None:
             self.quick[0] = _positional(over, [self._at(n) for n in asked_by(over)]), -3

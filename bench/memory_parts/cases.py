@@ -13,6 +13,7 @@ import numpy as np
 
 CASES = {"a": "10 × relu(x·1.01 + .01), 4M floats", "b": "MLP, batch 4096, 8 × 512", "c": "attention block 8×512×512"}
 HEADS, WIDTH, LAYERS = 8, 512, 8
+BOUNDS = {"b": 32e6, "c": 80e6}  # of `max_bytes`
 # (case, way): MB
 LIMITS = {("a", "once"): 70, ("b", "once"): 100, ("c", "once"): 170, ("c", "checkpoint"): 120}
 # (case, way): the ratio to PyTorch's `retain_graph=True`

@@ -11,8 +11,6 @@ from jax import numpy as jnp
 
 from .cases import HEADS, LAYERS, WIDTH
 
-WAYS = ("once",)
-
 
 def norm(x: Any, gain: Any, shift: Any) -> Any:
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import gpugrad as gg
 from gpugrad import nn
 
-from .cases import HEADS, LAYERS, WIDTH
-
-WAYS = ("once", "persistent", "checkpoint")
+from .cases import BOUNDS, HEADS, LAYERS, WIDTH
 
 
 def model(case: str, p: dict[str, Any], around: Callable[[Any], Any]) -> Any:
@@ -47,10 +46,16 @@ def step(case: str, way: str, arrays: dict[str, Any]) -> Callable[[], tuple[floa
     """A forward and its gradients: answers (the loss, the gradients as NumPy's arrays)."""
     p = {name: gg.Variable(a) for name, a in arrays.items()}
     around = getattr(gg, "checkpoint", gg.recompute_grad) if way == "checkpoint" else lambda f: f
+    forward = lambda: model(case, p, around)
+    if way == "max_bytes":
+        forward = gg.checkpoint(forward, max_bytes=BOUNDS[case])
+        with gg.GradientTape():
+            forward()  # the first call makes the plan
 
     def run() -> tuple[float, list[Any]]:
         with gg.GradientTape(persistent=way == "persistent") as tape:
-            y = model(case, p, around)
+            with gg.save_as(gg.bfloat16) if way == "bfloat16" else nullcontext():
+                y = forward()
             loss = gg.mean(y * y)
         return float(loss), [g.cpu().numpy() for g in tape.gradient(loss, list(p.values()))]
 

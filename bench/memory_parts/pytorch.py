@@ -12,8 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from .cases import HEADS, LAYERS, WIDTH
 
-WAYS = ("once", "persistent", "checkpoint")
-
 
 def model(case: str, p: dict[str, Any], around: Callable[[Any], Any]) -> Any:
     """The output for inputs p.  `around` may wrap what is computed again."""

@@ -9,8 +9,6 @@ import tensorflow as tf
 
 from .cases import HEADS, LAYERS, WIDTH
 
-WAYS = ("once", "persistent", "checkpoint")
-
 
 def norm(x: Any, gain: Any, shift: Any) -> Any:
     mean, variance = tf.nn.moments(x, -1, keepdims=True)
