@@ -203,7 +203,7 @@ class _Book:
             source = None if place is None else linecache.getline(place.file, place.line).strip()
             for i, v in enumerate(tuple.__iter__(n.saved)):
                 argument = _argument(n, i)
-                for a, how in () if v is None else _arrays(v, argument):
+                for a, how in () if v is None else arrays_in(v, argument):
                     b = self.note(a, (n.op.name, how, line), release(n), source)
                     if b is not None:
                         b.made_by = b.made_by or (_maker(n, i) if how == argument else None)
@@ -270,7 +270,7 @@ class _Book:
                 seen.add(id(n))
                 todo += (n.next, *n.edges)
                 for v in () if n.op is None or n.saved is None else tuple.__iter__(n.saved):
-                    for a, _ in _arrays(v, ""):
+                    for a, _ in arrays_in(v, ""):
                         self.names.setdefault(_key(a), f"tensor {name}, in whose history it is")
 
 
@@ -319,7 +319,7 @@ def _maker(n: Node, i: int) -> str | None:
     return None if e is None or e.op is None else e.op.name
 
 
-def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
+def arrays_in(v: Any, how: str) -> Iterator[tuple[Any, str]]:
     """The arrays in a saved value, which may be nested, packed, or a function's."""
     todo, seen = [v], set()
     while todo:
@@ -332,10 +332,11 @@ def _arrays(v: Any, how: str) -> Iterator[tuple[Any, str]]:
         elif isinstance(v, Tensor):
             todo.append(v.array)
         elif type(v) is Parcel:
-            memory = getattr(v[0], "array", v[0])
-            if type(memory) is tuple and memory is not v[0]:  # a recipe's
+            if hasattr(v[0], "kept"):  # a recipe
                 how = f"to make {how} again"
-            todo.append(memory)
+                todo += v[0].kept()
+            else:
+                todo.append(getattr(v[0], "array", v[0]))
         elif isinstance(v, Packed):
             todo += tuple.__iter__(v)
         elif isinstance(v, (tuple, list, set, frozenset)):

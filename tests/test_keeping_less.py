@@ -256,7 +256,9 @@ def test_training_leaves_nothing_behind():
                 step()
             grown = tracemalloc.get_traced_memory()[0] - size
             tracemalloc.stop()
-            assert len(gc.get_objects()) - objects <= 10 and grown < 300 * 50, step  # a step that left one object would leave more
+            assert len(gc.get_objects()) - objects <= 10 and grown < 300 * 50, (
+                step
+            )  # a step that left one object would leave more
     finally:
         tracemalloc.stop()
         gc.enable()

@@ -16,7 +16,6 @@ from table.row import inputs
 import gpugrad as gg
 from gpugrad import nn
 from gpugrad.array import library
-from gpugrad.core import owner_of
 from gpugrad.dtypes import bfloat16
 from gpugrad.rule import Op
 from gpugrad.testing import assert_close, check_grads
@@ -169,9 +168,14 @@ def test_what_is_kept_is_what_the_rules_ask_for(row):
         for n in upstream(y.node):
             asked = set().union(*[need for need, edge in zip(n.op.needs, n.edges, strict=True) if edge is not None])
             for i, v in enumerate(n.saved[: len(n.op.names)]):
-                for a in v if type(v) is tuple else (v,):
-                    if i in asked and library(a) is not None:
-                        blocks[id(owner_of(a))] = owner_of(a).nbytes
+                parts = [v] if library(v) is not None else [*v] if type(v) is tuple else gc.get_referents(v)
+                for a in [
+                    *parts,
+                    *[b for p in parts if type(p) is dict for b in p.values()],
+                ]:  # an object's: a pattern's
+                    if i in asked and (lib := library(a)) is not None:
+                        owner, nbytes = lib.block(a)
+                        blocks[id(owner)] = nbytes
                 assert v is None or i in asked, f"{n.op} keeps {n.op.names[i]}, which nobody asks for"
         assert tape.nbytes() == sum(blocks.values())
         nodes = [weakref.ref(n) for n in upstream(y.node)]

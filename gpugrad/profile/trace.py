@@ -13,7 +13,7 @@ import numpy as np
 from ..array import cupy_or_reason, default_device, library
 from ..core import DROP, Node
 from ..hooks import observers, walking
-from ..ledger import _arrays
+from ..ledger import arrays_in
 from ..ledger_text import size
 from ..recording import LINES, enter, leave, recorded
 from . import numpy_memory
@@ -303,7 +303,7 @@ class MemoryProfile:
             e = n.edges[i] if i < len(n.edges) else None
             if v is None or (e is not None and e.op is None and e.grad is not DROP):
                 continue
-            for a, _ in _arrays(v, ""):
+            for a, _ in arrays_in(v, ""):
                 number = _number(library(a).block(a)[0])  # type: ignore[union-attr]
                 for at in self._histories.values():
                     block = at.here.get(number)
