@@ -63,8 +63,8 @@ def op(
     last      the input whose pullback runs last, when what the others alone need has been freed
     over      `via`, or without it the pullback of the first input, that writes over the cotangent; for arrays of
               NumPy's that the engine owns
-    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from MANY elements on it is recorded
-              with what `bits` makes of its input, `out` or static arguments, asked for by name, and those pullbacks
+    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from LARGE elements on it is
+              recorded with what `bits` makes of its input, `out` or static arguments, asked for by name, and these
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
