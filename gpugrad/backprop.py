@@ -125,7 +125,8 @@ def backprop(
                 for i in op.order:
                     if i < 0:
                         i = ~i
-                        frees = sweep or (tidy and op.saves and not n.tape.persistent)
+                        large = type(s) is not tuple or getattr(s[i], "size", 0) > PART
+                        frees = large and (sweep or (tidy and op.saves and not n.tape.persistent))
                         if frees and not (lift or looked_at):
                             n.saved, s = None, op.rest(s)  # type: ignore[misc]
                             if ds is not None:

@@ -316,3 +316,30 @@ def test_small_activations_take_no_more_calls_back_than_their_rule(f):
         assert tape.gradient(y, x).shape == (4,)
     finally:
         f.op.quick[0] = ((plain, over), -3)
+
+
+def test_a_second_run_is_under_the_settings_of_the_first():
+    """A layer that inherits `training` from the call around a checkpoint does so again."""
+    import gpugrad.tensorflow as tf
+
+    tf.random.set_seed(0)
+    inner = tf.keras.Sequential([tf.keras.layers.Dense(8, activation="relu"), tf.keras.layers.Dropout(0.5)])
+
+    class Model(tf.keras.Model):
+        def __init__(self, around):
+            super().__init__()
+            self.inner, self.around = inner, around
+
+        def call(self, x):
+            return self.around(lambda x: self.inner(x))(x)
+
+    x = tf.ones((4, 8))
+    inner(x)
+    found = []
+    for around in (lambda f: f, tf.recompute_grad):
+        tf.random.set_seed(1)
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(Model(around)(x, training=True) ** 2)
+        found.append([y, *tape.gradient(y, inner.trainable_variables)])
+    for plain, again in zip(*found):
+        np.testing.assert_array_equal(plain.numpy(), again.numpy())
