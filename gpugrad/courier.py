@@ -1,8 +1,8 @@
 """Floor 0: copies between a GPU and pinned memory of the host, beside what the GPU computes.
 
-They run on a stream of their own, and the pinned memory is held until they are done.  CuPy's pool gives the memory of an array that is dropped to the next one of the same
-stream at once, so an array is held until its copy is done, or until the computing stream waits for it: then whatever
-gets that memory comes later.
+They run on a stream of their own, and the pinned memory is held until they are done.  CuPy's pool gives the memory of
+an array that is dropped to the next one of the same stream at once, so an array is held until its copy is done, or
+until the computing stream waits for it: then whatever gets that memory comes later.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ def op(
     last      the input whose pullback runs last, when what the others alone need has been freed
     over      `via`, or without it the pullback of the first input, that writes over the cotangent; for arrays of
               NumPy's that the engine owns
-    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from MANY elements on it is recorded
-              with what `bits` makes of its input, `out` or static arguments, asked for by name, and those pullbacks
+    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from LARGE elements on it is
+              recorded with what `bits` makes of its input, `out` or static arguments, asked for by name
     exact     the names of what a pullback compares or takes differences of: `gg.save_as` does not round it
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them

@@ -18,7 +18,7 @@ from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
-MANY = 1 << 16  # elements from which on what an op saves may be a bit each
+LARGE = 1 << 18  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
@@ -32,7 +32,7 @@ class Packing(NamedTuple):
     """
 
     pack: Callable[..., tuple]
-    lean: float = MANY
+    lean: float = LARGE
 
 
 packing: dict[Tape, Packing] = {}  # by a silent tape
@@ -199,7 +199,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         return t
     packed = next((packing[t] for t in reversed(now.open) if t in packing), None) if packing else None
     made = op
-    if op.lean is not None and out.size >= (MANY if packed is None else packed.lean):
+    if op.lean is not None and out.size >= (LARGE if packed is None else packed.lean):
         made, saved = op.lean(values)
         values = (*values[:-1], saved[-1], None)  # with the bits
     else:

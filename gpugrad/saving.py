@@ -191,9 +191,11 @@ class save_as(_Kept):
     min_size   arrays of fewer elements stay as they are
     Only real floating arrays of a larger dtype are packed, and only what recorded ops made: no parameters, inputs and
     constants, which live anyway, no statistics of rows, which need their digits, and nothing that a pullback compares,
-    as those of max and maximum do.  Of relu, clip and their kin a bit an element is kept, whatever their size.  Results
-    do not change; gradients are those of the rounded values, in their own dtypes.  Arrays with values beyond what dtype has stay as they are; to
-    know that, a GPU is waited for where the range is smaller: not in bfloat16 of float32.
+    as those of max and maximum do (`exact` in `gg.op`).  Of relu, clip and their kin a bit an element is kept, whatever
+    their size.  Results do not change; gradients are those of the rounded values, in their own dtypes.  In float16 what
+    is below 3e-8 is 0: where something is divided by it, take bfloat16.  Arrays with values beyond what float16 has, or
+    float32 for float64, stay as they are; to know that, a GPU is waited for.  Those of bfloat16, which has nearly the
+    range of float32, are its largest number.
     ValueError for another dtype.
     """
 
