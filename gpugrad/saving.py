@@ -193,9 +193,9 @@ class save_as(_Kept):
     constants, which live anyway, no statistics of rows, which need their digits, and nothing that a pullback compares,
     as those of max and maximum do (`exact` in `gg.op`).  Of relu, clip and their kin a bit an element is kept, whatever
     their size.  Results do not change; gradients are those of the rounded values, in their own dtypes.  In float16 what
-    is below 3e-8 is 0: where something is divided by it, take bfloat16.  Arrays with values beyond what float16 has, or
-    float32 for float64, stay as they are; to know that, a GPU is waited for.  Those of bfloat16, which has nearly the
-    range of float32, are its largest number.
+    is below 3e-8 is 0: where something is divided by it, take bfloat16.  Arrays with values out of the range of dtype
+    stay as they are; to know that, a GPU is waited for.  Of float32 in bfloat16, whose range is nearly the same, it is
+    not: what is beyond 3.39e38 becomes that.
     ValueError for another dtype.
     """
 
