@@ -48,7 +48,7 @@ def fall(roots: list[Any]) -> tuple[dict[int, Any], dict[int, int]]:
             else:
                 kept[key], holder[key] = x, by
                 n = lost[key] = 1
-            if getrefcount(x) - n == ours:  # what is still in `things` holds it until then
+            if getrefcount(x) - n == ours and key not in dead:  # what is still in `things` holds it until then
                 todo.append(key)
         if not todo:
             return dead, holder
