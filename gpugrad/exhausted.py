@@ -57,7 +57,9 @@ def tell(name: str | None, e: MemoryError, values: Sequence[Any] = ()) -> None:
     _reserve.clear()
     try:
         new = None if isinstance(e, OutOfMemory) else _told(name or _walking(e.__traceback__), e, values)
-    except Exception:  # a class of the program's that cannot be made anew, or no memory even so: the error stays as it is
+    except (
+        Exception
+    ):  # a class of the program's that cannot be made anew, or no memory even so: the error stays as it is
         new = None
     finally:
         _clear(e.__traceback__)
@@ -82,7 +84,11 @@ def _told(name: str, e: MemoryError, values: Sequence[Any]) -> OutOfMemory:
         help = remedies(kept)
         new.ledger, new.remedies, new.report = kept, help, _report(said, kept, help)
     except Exception as failed:
-        why = "no memory is left for it" if isinstance(failed, MemoryError) else f"{type(failed).__name__}: {failed!s:.99}"
+        why = (
+            "no memory is left for it"
+            if isinstance(failed, MemoryError)
+            else f"{type(failed).__name__}: {failed!s:.99}"
+        )
         new.ledger, new.remedies = Ledger(()), ()
         new.report = f"{said}\nWhat tapes and graphs keep could not be told: {why}."
     return new
@@ -145,7 +151,13 @@ def remedies(kept: Ledger) -> tuple[Remedy, ...]:
     """Three that would give back something worth it, of what `kept` keeps alone; first what changes a program least."""
     own = [e for e in kept.entries if not e.held]
     worth = kept.freed / 20
-    found = [_persistent() if any([e.persistent for e in own]) else None, _narrow(own), _again(own), _elsewhere(own), _smaller(own)]
+    found = [
+        _persistent() if any([e.persistent for e in own]) else None,
+        _narrow(own),
+        _again(own),
+        _elsewhere(own),
+        _smaller(own),
+    ]
     return tuple([r for r in found if r is not None and r.nbytes > worth][:3])
 
 

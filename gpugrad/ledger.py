@@ -276,7 +276,13 @@ class _Book:
         dead, holder = fall(roots)
         self.collect(sorted([x for x in dead.values() if issubclass(type(x), Node)], key=_age), lambda n: drop)
         for key, x in dead.items():
-            if type(x) not in _NO_ARRAYS and library(x) is not None and (b := _key(x)) in dead and b not in self.blocks and b not in self.apart:
+            if (
+                type(x) not in _NO_ARRAYS
+                and library(x) is not None
+                and (b := _key(x)) in dead
+                and b not in self.blocks
+                and b not in self.apart
+            ):
                 self.note(x, (None, _way(key, dead, holder), None), drop)
         self.search({key for key in self.blocks if key not in dead})
         entries = [

@@ -24,6 +24,7 @@ class Op:
     Of an op with `over` there is beside the quick pullback of its first input, or as `joint_over` beside `joint`, one
     that writes over g, which nobody else holds.
     `lean(values)` answers what large arrays are recorded as, that takes less memory: (another Op, what it saves).
+    `exact` has the places of what must not be rounded.
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     The last `outs` names are those of several outputs.
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
@@ -38,6 +39,7 @@ class Op:
         "adds",
         "args",
         "asks",
+        "exact",
         "fused",
         "host",
         "joint",
@@ -94,6 +96,7 @@ class Op:
             for a, wrapped in zip(args, self.rules, strict=True)
         ]
         self.lean: Callable[[tuple], tuple[Op, tuple]] | None = None
+        self.exact: frozenset[int] = frozenset()
         self.order, self.rest = tuple(range(len(args))), None
         if last is not None:
             i = self.args.index(last)
