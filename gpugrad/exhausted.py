@@ -14,11 +14,13 @@ from .array import library
 from .core import Node
 from .hooks import post_mortem
 from .ledger import Entry, Ledger, of_everything
-from .ledger_text import size
+from .ledger_text import blocks, size
 from .recording import active
 
 _OURS = ("gpugrad", "numpy", "cupy", "cupyx", "scipy")
 _TOP = 5
+_RESERVED = 1 << 24
+_reserve: list[bytes] = []  # let go when memory is exhausted, so that there is some to say so
 
 
 class Remedy(NamedTuple):
@@ -32,7 +34,7 @@ class OutOfMemory(MemoryError):
     """A MemoryError that tells what holds the memory; it is one of the class that NumPy or CuPy raised, too.
 
     ledger    what tapes and graphs of tensors kept when it was raised, all of them together
-    remedies  the cheapest, with the bytes that each would save
+    remedies  what would help, with the bytes that each would save; first what changes the program least
     __cause__ the error of NumPy or CuPy
     """
 
@@ -52,23 +54,52 @@ def tell(name: str | None, e: MemoryError, values: Sequence[Any] = ()) -> None:
 
     What our functions that failed held is let go, so that a program that catches the error has its memory back.
     """
-    name = name or _walking(e.__traceback__)
-    _clear(e.__traceback__)
-    if isinstance(e, OutOfMemory):
-        return
+    _reserve.clear()
     try:
-        kept = of_everything()
-        new = _kind(type(e)).__new__(_kind(type(e)), *e.args)
-        new.__dict__.update(vars(e))
-        new.ledger, new.remedies = kept, remedies(kept)
-        given = ", ".join([f"{v.dtype}{list(v.shape)}" for v in values if library(v) is not None])
-        new.report = _report(f"{name}{given and f' of {given}'}", str(e), kept, new.remedies)
-    except MemoryError:  # for the post-mortem itself
+        new = None if isinstance(e, OutOfMemory) else _told(name or _walking(e.__traceback__), e, values)
+    except (
+        Exception
+    ):  # a class of the program's that cannot be made anew, or no memory even so: the error stays as it is
+        new = None
+    finally:
+        _clear(e.__traceback__)
+        _set_aside()
+    if new is None:
         return
     try:
         raise new from e
     finally:
         del new  # which its own traceback would hold
+
+
+def _told(name: str, e: MemoryError, values: Sequence[Any]) -> OutOfMemory:
+    """The error with its post-mortem.  What our functions that failed held is let go first."""
+    _clear(e.__traceback__)
+    new = MemoryError.__new__(_kind(type(e)), *e.args)  # not by __new__ of a program's class, which asks for its own
+    new.__dict__.update(vars(e))
+    given = ", ".join([f"{v.dtype}{list(v.shape)}" for v in values if library(v) is not None])
+    said = f"out of memory in {name}{given and f' of {given}'}. {e}".rstrip()
+    try:
+        kept = of_everything()
+        help = remedies(kept)
+        new.ledger, new.remedies, new.report = kept, help, _report(said, kept, help)
+    except Exception as failed:
+        why = (
+            "no memory is left for it"
+            if isinstance(failed, MemoryError)
+            else f"{type(failed).__name__}: {failed!s:.99}"
+        )
+        new.ledger, new.remedies = Ledger(()), ()
+        new.report = f"{said}\nWhat tapes and graphs keep could not be told: {why}."
+    return new
+
+
+def _set_aside() -> None:
+    """Take memory for the next post-mortem, which Python does not touch until then: addresses, no pages."""
+    try:
+        _reserve[:] = [bytes(_RESERVED)]
+    except MemoryError:  # what this post-mortem used comes back to Python, where the next one finds it
+        pass
 
 
 @cache
@@ -79,7 +110,9 @@ def _kind(kind: type[MemoryError]) -> Any:
 
 def let_go(e: BaseException | None) -> None:
     """Where `e` is a MemoryError, let go of what our functions on its way held."""
-    while isinstance(e, MemoryError):
+    seen: set[int] = set()  # a program may make a circle of causes: `raise e from e`
+    while isinstance(e, MemoryError) and id(e) not in seen:
+        seen.add(id(e))
         _clear(e.__traceback__)
         e = e.__cause__
 
@@ -115,14 +148,20 @@ def _walked(tb: TracebackType | None) -> list[Node]:
 
 # ---------------------------------------------------------------------------------------------- what would help
 def remedies(kept: Ledger) -> tuple[Remedy, ...]:
-    """The three cheapest that would give back something worth it, of what `kept` keeps alone."""
+    """Three that would give back something worth it, of what `kept` keeps alone; first what changes a program least."""
     own = [e for e in kept.entries if not e.held]
     worth = kept.freed / 20
-    found = [_persistent(), _narrow(own), _again(own), _elsewhere(own), _smaller(own)]
+    found = [
+        _persistent() if any([e.persistent for e in own]) else None,
+        _narrow(own),
+        _again(own),
+        _elsewhere(own),
+        _smaller(own),
+    ]
     return tuple([r for r in found if r is not None and r.nbytes > worth][:3])
 
 
-def _persistent() -> Remedy | None:
+def _persistent() -> Remedy:
     """Persistent tapes that record no more."""
     now = active().open
     idle = of_everything(lambda n: n.tape is not None and n.tape.persistent and n.tape not in now)
@@ -149,7 +188,7 @@ def _again(own: list[Entry]) -> Remedy | None:
     if not groups:
         return None
     ((line, what), n) = groups.most_common(1)[0]
-    where = f"{line}, `{what}`" if line else f"`{what}`; gg.profile.lines() tells in which line"
+    where = f"{line}, `{what}`" if line else f"what calls {what}; gg.profile.lines() tells in which line"
     return Remedy(f"compute again what is not kept: gg.checkpoint(f) around {where} (up to)", n)
 
 
@@ -167,26 +206,31 @@ def _smaller(own: list[Entry]) -> Remedy | None:
     if not axes:
         return None
     ((batch, n),) = axes.most_common(1)
-    return Remedy(f"half the batch, {batch // 2} in the place of {batch}", n // 2)
+    return Remedy(f"half the batch, if that is the first axis: {batch // 2} in the place of {batch}", n // 2)
 
 
-def _report(what: str, error: str, kept: Ledger, help: tuple[Remedy, ...]) -> str:
-    lines = [f"out of memory in {what}. {error}".rstrip()]
+def _report(said: str, kept: Ledger, help: tuple[Remedy, ...]) -> str:
+    lines = [said]
     share = sum([e.nbytes for e in kept.entries if e.persistent])
     if not kept.entries:
-        return f"{lines[0]}\nNo tape and no graph of tensors keeps anything: what was asked for alone is too much."
+        return f"{said}\nNo tape and no graph of tensors keeps anything: what was asked for alone is too much."
     of = f", {100 * share // kept.nbytes}% of it on persistent tapes" if share else ""
     lines.append(
-        f"Tapes and graphs keep {size(kept.nbytes)} in {len(kept.entries)} blocks{of}; {size(kept.freed)} of it they "
-        "alone hold. The largest:"
+        f"Tapes and graphs keep {size(kept.nbytes)} in {blocks(len(kept.entries))}{of}; "
+        + (
+            f"{size(kept.freed)} of it they alone hold. The largest:"
+            if kept.freed
+            else "all of it is held by others, too: by the program, or by a walk that is under way. The largest:"
+        )
     )
     for e in kept.entries[:_TOP]:
         line = f"  {e.line}  {e.source}" if e.line else ""
         lines.append(f"  {size(e.nbytes):>8}  {e.dtype}{list(e.shape)}  {e.op}: {e.argument}{line}")
     if help:
-        lines += ["What would help, the cheapest first, and what it saves:"]
+        lines += ["What would help, and the bytes that it saves; first what changes the program least:"]
         lines += [f"  {size(r.nbytes):>8}  {r.what}" for r in help]
     return "\n".join(lines)
 
 
+_set_aside()
 post_mortem.append(tell)

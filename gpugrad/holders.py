@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from inspect import CO_OPTIMIZED
+from sys import getrefcount
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ from .core import Node, Tensor
 from .hooks import arriving, deposited, leaving
 
 _CONSTANTS = (int, float, complex, bool, str, type(None), type, np.dtype)  # nobody frees memory by dropping one
+_HOOKS = arriving, deposited, leaving
 
 
 def fall(roots: list[Any]) -> tuple[dict[int, Any], dict[int, int]]:
@@ -23,40 +25,47 @@ def fall(roots: list[Any]) -> tuple[dict[int, Any], dict[int, int]]:
     Found by counting references, as Python would; nothing is changed.  Answers (by id what dies; by id of it, the id
     of what held it).
     """
-    kept: dict[int, Any] = {0: object()}
-    ours = sys.getrefcount(kept[0])  # the references to an object that only `kept` holds
+    x: Any = object()
+    kept: dict[int, Any] = {0: x}
+    ours = getrefcount(x)  # the references to an object that only `kept` and `x` hold
     lost: dict[int, int] = {}
     holder: dict[int, int] = {}
-    pending: list[int] = []
-
-    def let_go(things: list[Any], by: int) -> None:
+    dead: dict[int, Any] = {}
+    todo: list[int] = []
+    plain: dict[type, bool] = {}  # by the class; __class__ may be a proxy's, which may raise
+    things, by = roots, 0
+    while True:
         while things:
             x = things.pop()
-            if isinstance(x, _CONSTANTS):
+            kind = type(x)
+            if kind not in plain:
+                plain[kind] = issubclass(kind, _CONSTANTS)
+            if plain[kind]:
                 continue
             key = id(x)
-            lost[key] = lost.get(key, 0) + 1
-            if key not in kept:
+            if key in lost:
+                n = lost[key] = lost[key] + 1
+            else:
                 kept[key], holder[key] = x, by
-            pending.append(key)
-
-    let_go(roots, 0)
-    dead: set[int] = set()
-    while pending:
-        key = pending.pop()
-        if key not in dead and sys.getrefcount(kept[key]) - ours == lost[key]:
-            dead.add(key)
-            let_go(_held_by(kept[key]), key)
-    return {key: kept[key] for key in dead}, holder
+                n = lost[key] = 1
+            if getrefcount(x) - n == ours and key not in dead:  # what is still in `things` holds it until then
+                todo.append(key)
+        if not todo:
+            return dead, holder
+        by = todo.pop()
+        x = dead[by] = kept[by]
+        things = _held_by(x)
 
 
 def _held_by(x: Any) -> list[Any]:
     """What loses a reference when x dies."""
+    if issubclass(type(x), np.ndarray):  # arrays do not tell the collector
+        return [*(() if type(x) is np.ndarray else gc.get_referents(x)), *(() if x.base is None else (x.base,))]
     found = gc.get_referents(x)
-    if isinstance(x, np.ndarray) and x.base is not None:  # arrays do not tell the collector
-        found.append(x.base)
-    elif isinstance(x, Node):  # its hooks go with it
-        found += [h.by_node[id(x)] for h in (arriving, deposited, leaving) if id(x) in h.by_node]
+    if issubclass(type(x), Node):  # its hooks go with it
+        for h in _HOOKS:
+            if h.by_node and id(x) in h.by_node:
+                found.append(h.by_node[id(x)])
     return found
 
 
@@ -72,26 +81,32 @@ def named() -> Iterator[tuple[str, Tensor]]:
             modules[id(frame.f_globals)] = frame.f_globals
             if frame.f_code.co_flags & CO_OPTIMIZED:
                 scope = frame.f_locals
-                yield from _tensors(scope)
+                yield from _tensors(scope, modules)
                 # Before Python 3.13 the frame keeps this copy, which would hold what it names.  It is refilled when
                 # somebody asks; who has it already keeps it.
-                if type(scope) is dict and sys.getrefcount(scope) == 3:
+                if type(scope) is dict and getrefcount(scope) == 3:
                     scope.clear()
         frame = frame.f_back
     for scope in modules.values():
-        yield from _tensors(scope)
+        yield from _tensors(scope, modules)
 
 
-def _tensors(scope: Any) -> Iterator[tuple[str, Tensor]]:
+def _tensors(scope: Any, modules: dict[int, Any]) -> Iterator[tuple[str, Tensor]]:
     for name, v in list(scope.items()):
         if issubclass(type(v), Tensor):
             yield name, v
         elif type(v) in (list, tuple):
             yield from [(f"{name}[{i}]", t) for i, t in enumerate(v) if issubclass(type(t), Tensor)]
         elif type(v) is dict:
-            yield from [(f"{name}[{k!r}]", t) for k, t in list(v.items()) if issubclass(type(t), Tensor)]
+            if id(v) not in modules:  # whose names need no detour by what runs them
+                yield from [(f"{name}[{_key(k)}]", t) for k, t in list(v.items()) if issubclass(type(t), Tensor)]
         else:
             yield from [(f"{name}.{k}", t) for k, t in list(attributes(v).items()) if issubclass(type(t), Tensor)]
+
+
+def _key(k: Any) -> str:
+    """A key as text: short, and not by a program's own __repr__, which may raise."""
+    return f"{k!r:.40}" if type(k) in (str, int, float, bool, bytes) else f"<{type(k).__name__}>"
 
 
 def attributes(x: Any) -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import linecache
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import partial, wraps
+from operator import attrgetter
 from os.path import basename
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import ref
+
+import numpy as np
 
 from .array import device_of, library
 from .core import Node, Packed, Parcel, Tape, Tensor
@@ -21,6 +25,8 @@ from .recording import AMBIENT
 
 GRADIENT, BACKWARD, TAPE, TENSOR = "the next gradient", "the next backward()", "drop of the tape", "drop of the tensor"
 A_TENSOR, ELSEWHERE = "a tensor", "something outside"
+_NO_ARRAYS = frozenset((Node, tuple, list, dict, set, ref))
+_age = attrgetter("seq")
 
 
 class Entry(NamedTuple):
@@ -117,8 +123,8 @@ class _Block:
 
     __slots__ = ("device", "dtype", "made_by", "nbytes", "persistent", "released", "shape", "source", "users")
 
-    def __init__(self, a: Any, nbytes: int, source: str | None, released: str) -> None:
-        self.nbytes, self.shape, self.dtype, self.device = nbytes, tuple(a.shape), str(a.dtype), str(device_of(a))
+    def __init__(self, a: Any, nbytes: int, dtype: str, source: str | None, released: str) -> None:
+        self.nbytes, self.shape, self.dtype, self.device = nbytes, a.shape, dtype, str(device_of(a))
         self.users: list[tuple[str | None, str, str | None]] = []
         self.source, self.released = source, released
         self.made_by: str | None = None
@@ -127,6 +133,23 @@ class _Block:
 
 # ---------------------------------------------------------------------------------------------- three questions
 # No local variable holds a node or an array while `_Book.closed` counts references.
+def _quiet(f: Callable[..., Ledger]) -> Callable[..., Ledger]:
+    """`f` without the garbage collector, which would visit all that lives again and again as the ledger grows."""
+
+    @wraps(f)
+    def call(*args: Any) -> Ledger:
+        was = gc.isenabled()
+        gc.disable()
+        try:
+            return f(*args)
+        finally:
+            if was:
+                gc.enable()
+
+    return call
+
+
+@_quiet
 def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
     """What `tape` keeps until it is `released`, and what else dies with it and `roots`, a list that is used up."""
     book = _Book()
@@ -138,6 +161,7 @@ def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
     return book.closed(roots, "the tape", TAPE)
 
 
+@_quiet
 def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     """What the history of `tensors` keeps, which dies with them, but for their own values that no op saved."""
     book = _Book()
@@ -145,16 +169,17 @@ def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     book.collect(nodes, lambda n: BACKWARD if n.tape is AMBIENT else TENSOR if _persistent(n) else GRADIENT)
     book.name(nodes)
     nodes.clear()
-    book.asked = set(map(id, tensors))
+    book.asked, book.loose = set(map(id, tensors)), False
     book.apart = {_key(t.array) for t in tensors}
     return book.closed([x for t in tensors for x in (t.array, t.node)], subject, TENSOR)
 
 
+@_quiet
 def of_everything(which: Callable[[Node], bool] = lambda n: True) -> Ledger:
     """What all nodes of the process keep, on tapes and on the graph of tensors, or `which` of them.  Takes a while."""
     book = _Book()
     nodes = [x for x in gc.get_objects() if issubclass(type(x), Node) and x.op is not None and x.saved is not None]
-    nodes = sorted(filter(which, nodes), key=lambda n: n.seq)
+    nodes = sorted(filter(which, nodes), key=_age)
     book.collect(nodes, lambda n: BACKWARD if n.tape is AMBIENT else TAPE if _persistent(n) else GRADIENT)
     book.name([e for n in nodes for e in n.edges])
     roots = [x for n in nodes for x in (n.saved, n.edges)]
@@ -171,7 +196,7 @@ def upstream(nodes: Iterable[Node | None]) -> list[Node]:
         if n is not None and id(n) not in seen:
             seen[id(n)] = n
             todo += (n.next, *n.edges)
-    return sorted(seen.values(), key=lambda n: n.seq)
+    return sorted(seen.values(), key=_age)
 
 
 # ---------------------------------------------------------------------------------------------- how it is written
@@ -183,6 +208,8 @@ class _Book:
     seen    the ids of what nodes saved: those of a chain share it
     asked   the ids of the tensors that it is about
     apart   blocks that are not the ledger's
+    loose   whether the nodes let go of what they saved, so that no history of a tensor holds it
+    dtypes  their names, which take NumPy a while
     """
 
     def __init__(self) -> None:
@@ -191,8 +218,10 @@ class _Book:
         self.seen: set[int] = set()
         self.asked: set[int] = set()
         self.apart: set[int] = set()
+        self.loose = True
+        self.dtypes: dict[Any, str] = {}
 
-    def collect(self, nodes: Iterable[Node], release: Callable[[Node], str]) -> None:
+    def collect(self, nodes: Iterable[Node], released: Callable[[Node], str]) -> None:
         """Note what each of `nodes` saved; the first of a chain speaks for it."""
         for n in nodes:
             if n.op is None or n.saved is None or id(n.saved) in self.seen:
@@ -201,24 +230,30 @@ class _Book:
             place = place_of(n)
             line = None if place is None else f"{basename(place.file)}:{place.line}"
             source = None if place is None else linecache.getline(place.file, place.line).strip()
+            release, kept_on = released(n), _persistent(n)
             for i, v in enumerate(tuple.__iter__(n.saved)):
+                if v is None:
+                    continue
                 argument = _argument(n, i)
-                for a, how in () if v is None else arrays_in(v, argument):
-                    b = self.note(a, (n.op.name, how, line), release(n), source)
+                for a, how in ((v, argument),) if type(v) is np.ndarray else arrays_in(v, argument):
+                    b = self.note(a, (n.op.name, how, line), release, source)
                     if b is not None:
-                        b.made_by = b.made_by or (_maker(n, i) if how == argument else None)
-                        b.persistent = b.persistent or _persistent(n)
+                        if b.made_by is None and how == argument:
+                            b.made_by = _maker(n, i, argument)
+                        b.persistent = b.persistent or kept_on
 
     def note(
         self, a: Any, user: tuple[str | None, str, str | None], released: str, source: str | None = None
     ) -> _Block | None:
         """The block of array `a`, with one more user; None where there is no memory."""
-        key, nbytes = _key(a), library(a).block(a)[1]  # type: ignore[union-attr]
+        owner, nbytes = library(a).block(a)  # type: ignore[union-attr]
         if not nbytes:
             return None
-        if key not in self.blocks:
-            self.blocks[key] = _Block(a, nbytes, source, released)
-        b = self.blocks[key]
+        b = self.blocks.get(id(owner))
+        if b is None:
+            if a.dtype not in self.dtypes:
+                self.dtypes[a.dtype] = str(a.dtype)
+            b = self.blocks[id(owner)] = _Block(a, nbytes, self.dtypes[a.dtype], source, released)
         if user not in b.users:
             b.users.append(user)
         if released == TAPE:  # the last to let go
@@ -226,23 +261,33 @@ class _Book:
         return b
 
     def name(self, nodes: Iterable[Node | None]) -> None:
-        """Note what to call the tensors that leaves stand for."""
-        for n in nodes:
-            if n is not None and n.op is None and isinstance(n.saved, ref) and (t := n.saved()) is not None:
-                name = getattr(t, "name", None)
-                self.names[_key(t.array)] = A_TENSOR if name is None else f"{type(t).__name__} {name!r}"
+        """Note what to call the tensors that leaves stand for; those of one name by their shapes, too."""
+        leaves: dict[int, Node] = {id(n): n for n in nodes if n is not None and n.op is None and type(n.saved) is ref}
+        found = {n: t for n in leaves.values() if (t := n.saved()) is not None}
+        called = {n: getattr(t, "name", None) for n, t in found.items()}
+        often = Counter(called.values())
+        for n, t in found.items():
+            name = called[n]
+            more = f" {t.array.dtype}{list(t.array.shape)}" if often[name] > 1 else ""
+            self.names[_key(t.array)] = A_TENSOR if name is None else f"{type(t).__name__} {name!r}{more}"
 
     def closed(self, roots: list[Any], subject: str, drop: str) -> Ledger:
         """The ledger, with what else dies with `roots`."""
         dead, holder = fall(roots)
-        self.collect(sorted([x for x in dead.values() if isinstance(x, Node)], key=lambda n: n.seq), lambda n: drop)
+        self.collect(sorted([x for x in dead.values() if issubclass(type(x), Node)], key=_age), lambda n: drop)
         for key, x in dead.items():
-            if library(x) is not None and (b := _key(x)) in dead and b not in self.blocks and b not in self.apart:
+            if (
+                type(x) not in _NO_ARRAYS
+                and library(x) is not None
+                and (b := _key(x)) in dead
+                and b not in self.blocks
+                and b not in self.apart
+            ):
                 self.note(x, (None, _way(key, dead, holder), None), drop)
         self.search({key for key in self.blocks if key not in dead})
         entries = [
             Entry(
-                b.nbytes, b.shape, b.dtype, b.device, *b.users[0], b.source, tuple(b.users), b.made_by,
+                b.nbytes, tuple(b.shape), b.dtype, b.device, *b.users[0], b.source, tuple(b.users), b.made_by,
                 b.released if key in dead else f"drop of {self.names.get(key, ELSEWHERE)}", key not in dead,
                 b.persistent,
             )
@@ -269,7 +314,8 @@ class _Book:
                     continue
                 seen.add(id(n))
                 todo += (n.next, *n.edges)
-                for v in () if n.op is None or n.saved is None else tuple.__iter__(n.saved):
+                gone = n.op is None or n.saved is None or (self.loose and id(n.saved) in self.seen)
+                for v in () if gone else tuple.__iter__(n.saved):
                     for a, _ in arrays_in(v, ""):
                         self.names.setdefault(_key(a), f"tensor {name}, in whose history it is")
 
@@ -309,10 +355,10 @@ def _argument(n: Node, i: int) -> str:
     return f"{'argument' if i <= k + len(op.static) else 'auxiliary'} {names[i]}"
 
 
-def _maker(n: Node, i: int) -> str | None:
+def _maker(n: Node, i: int, argument: str) -> str | None:
     """The op that computed it."""
     if i >= len(n.edges):
-        return n.op.name if _argument(n, i).startswith(("output", "auxiliary")) else None
+        return n.op.name if argument.startswith(("output", "auxiliary")) else None
     e = n.edges[i]
     if e is not None and e.op is PICK and e.edges:
         e = e.edges[0]

@@ -18,6 +18,11 @@ def size(n: float) -> str:
     return f"{n:.{digits}f} {unit}"
 
 
+def blocks(n: int) -> str:
+    """ "1 block", "2 blocks"."""
+    return f"{n} block{'' if n == 1 else 's'}"
+
+
 def text(ledger: Any) -> str:
     """The tables of `ledger`: what it is by op, by line, and the largest blocks."""
     return "\n".join([_summary(ledger), *[line for title, rows in _tables(ledger) for line in _table(title, rows)]])
@@ -38,9 +43,8 @@ def html(ledger: Any) -> str:
 
 
 def _summary(ledger: Any) -> str:
-    n = len(ledger.entries)
     return (
-        f"{ledger.subject} keeps {size(ledger.nbytes)} in {n} block{'' if n == 1 else 's'} of memory; "
+        f"{ledger.subject} keeps {size(ledger.nbytes)} in {blocks(len(ledger.entries))} of memory; "
         f"{size(ledger.freed)} come back when it is dropped ({UNITS})"
     )
 
@@ -52,7 +56,7 @@ def _tables(ledger: Any) -> list[tuple[str, list[list[str]]]]:
     sources = {e.line or "": e.source or "" for e in ledger.entries}
     lines = ledger.by_line()
     known = [[size(n), line or "(no line known)", sources[line]] for line, n in lines.items()]
-    blocks = [
+    largest = [
         [
             size(e.nbytes),
             f"{e.dtype}{list(e.shape)}",
@@ -66,7 +70,7 @@ def _tables(ledger: Any) -> list[tuple[str, list[list[str]]]]:
     return [
         ("by op", _short([[size(n), op] for op, n in ledger.by_op().items()], list(ledger.by_op().values()))),
         (f"by line ({UNKNOWN})" if set(lines) == {""} else "by line", _short(known, list(lines.values()))),
-        ("the largest, and what releases them", _short(blocks, [e.nbytes for e in ledger.entries])),
+        ("the largest, and what releases them", _short(largest, [e.nbytes for e in ledger.entries])),
     ]
 
 
