@@ -66,6 +66,26 @@ for i in range(9):
 """
 
 
+QUEUE = """
+import queue, threading
+import numpy as np
+import gpugrad as gg
+
+done = queue.Queue()
+def train():
+    v = gg.Variable(np.ones((100, 100), np.float32))
+    for i in range(20):
+        with gg.GradientTape() as tape:
+            loss = gg.sum(gg.exp(v))
+        v.assign_sub(0.1 * tape.gradient(loss, v))
+        done.put(i)
+
+threading.Thread(target=train).start()
+while done.get() < 19:
+    pass
+"""
+
+
 @pytest.fixture
 def script(tmp_path):
     def write(text, name="train.py"):
@@ -196,6 +216,25 @@ def test_scripts_that_end_otherwise(script, text, code, said):
     assert err.startswith(plain.stderr)  # its traceback, as Python shows it
 
 
+def test_training_in_another_thread(script):
+    status, out, err = gpugrad("--ways", "persistent", script(QUEUE))
+    assert status == 0 and not err and "train.py:11 holds 40.0 kB of the 40.0 kB" in out
+
+
+def test_one_step_in_another_thread(script):
+    status, out, err = gpugrad("--ways", "persistent", script(QUEUE.replace("20", "1").replace("19", "0")))
+    assert status == 0 and not err and "train.py:11 holds 40.0 kB of the 40.0 kB" in out
+
+
+def test_a_reader_that_has_seen_enough():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "gpugrad", "info"], stdout=theirs, stderr=subprocess.PIPE, env=env)
+    os.close(theirs)
+    assert done.returncode == 0 and not done.stderr
+
+
 def test_an_exit_status_is_passed_on(script):
     status, out, _ = gpugrad("--ways", "as-written", script(LOOP.format(n=2) + "raise SystemExit(4)"))
     assert status == 4 and "holds" in out
@@ -220,6 +259,7 @@ def test_a_script_that_needs_its_input_twice(script):
         (["--html", "a.htm", "train.py"], "--html: 'a.htm' does not end in .html"),
         (["--png", "/no/such/a.png", "train.py"], "--png: there is no folder /no/such"),
         (["--json", "data.json", "train.py"], "--json: data.json exists and is no report of gpugrad memory"),
+        (["--html", "notes.html", "train.py"], "--html: notes.html exists and is no report of gpugrad memory"),
         (["--json", "train.py", "train.py"], "--json: 'train.py' does not end in .json"),
     ],
 )
@@ -227,6 +267,7 @@ def test_bad_arguments(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text("raise SystemExit('it ran')")
     (tmp_path / "data.json").write_text('{"mine": 1}')
+    (tmp_path / "notes.html").write_text("<!doctype html><p>I ran gpugrad memory")
     with pytest.raises(SystemExit) as e:
         cli.main(["memory", *arguments])
     assert e.value.code == 2 and message in capsys.readouterr().err

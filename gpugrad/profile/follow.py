@@ -21,7 +21,7 @@ class Follower:
     way    "persistent"; "not persistent"; "uses": as often as `uses` says for each line; else as the program says
     uses   how often the tapes made in a line were asked for a gradient or a Jacobian, by "file.py:12"
     graphs how many walks went back through the graph of tensors
-    start  called before the first walk of all, with the tape, or the targets on the graph of tensors
+    start  called before each walk, with the tape, or the targets on the graph of tensors
     around called as around(walk, *its arguments), for what the walk answers
     Tapes and walks inside a walk belong to what computes something again or has a gradient of its own: they are left
     alone.
@@ -66,8 +66,7 @@ class Follower:
             self.graphs += 1
             retain = True if self.way == PERSISTENT else lift if self.way == ONCE else retain
         if self.start is not None:
-            start, self.start = self.start, None
-            start(targets if own is None else own)
+            self.start(targets if own is None else own)
         self._inside.add(get_ident())
         try:
             out = self.around(run, targets, seeds, tape, sources, retain, lift)

@@ -8,16 +8,12 @@ from time import perf_counter
 from typing import Any
 
 from ..core import tick
+from ..recording import LINES, active, enter
 from .follow import Follower
-from .measure import measure
-from .of import ledger
+from .measure import keep_most, measure
 from .report import Way
 from .state import Digest, history, settle
 from .trace import memory
-
-
-class Enough(SystemExit):
-    """What was asked for is measured: the program is left as by sys.exit()."""
 
 
 class Steps(Follower):
@@ -25,7 +21,7 @@ class Steps(Follower):
 
     name    of the way; uses as in `Follower`
     last    the number of the step to record, from 0; timed: how many before it are timed, but not the first of all
-    report  called once, after that step
+    report  called once, after that step; then leave, which does not return
     A step is one walk or several, and the updates after them.  A walk through what was recorded before the last one is
     of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
     begins with the end of the step before and ends with the first walk of the next, or with the program: then it is
@@ -33,10 +29,11 @@ class Steps(Follower):
     """
 
     def __init__(
-        self, name: str | None, uses: dict[str, int], last: int, timed: int, report: Callable[[], None]
+        self, name: str | None, uses: dict[str, int], last: int, timed: int, report: Callable[[], None],
+        leave: Callable[[], None],
     ) -> None:  # fmt: skip
         super().__init__(name, uses)
-        self.last, self.timed, self.report = last, timed, report
+        self.last, self.timed, self.report, self.leave = last, timed, report, leave
         self.done, self.ends = 0, []  # steps that are over, and when they were
         self.digest: Any = Digest()
         self.around = self.digest.walk
@@ -51,9 +48,19 @@ class Steps(Follower):
     def _record(self) -> None:
         """Begin to record, and forget what has been recorded."""
         self._recorded()
-        self._profile = memory().__enter__()
+        self._profile = memory(least=0).__enter__()
         self.books = []
-        self.start = lambda subject: self.books.append(ledger(subject))
+        self.start = self._book
+
+    def opened(self, tape: Any) -> None:
+        """A GradientTape has been made, maybe in another thread than the one that began to record."""
+        super().opened(tape)
+        if self._profile is not None and self._profile.seconds is None and LINES not in active().open:
+            enter(LINES)
+
+    def _book(self, subject: Any) -> None:
+        """Keep the ledger of the walk before which most is saved."""
+        keep_most(self.books, self._profile, subject)
 
     def before(self, targets: Any, tape: Any) -> None:
         """A walk begins: of this step, or of the next."""
@@ -62,7 +69,7 @@ class Steps(Follower):
         if self._pending and (self._updates[0] or not self._updates[1]) and not self._again(targets, tape):
             self.over()
             if self.done > self.last:
-                raise Enough(0)
+                self.leave()
         self._age = tick()
 
     def _again(self, targets: Any, tape: Any) -> bool:
@@ -107,7 +114,7 @@ class Steps(Follower):
 
     def write(self, way: Way) -> None:
         """Write into `way` what was measured."""
-        measure(way, self._profile, self.books[0])
+        measure(way, self._profile, *self.books[0])
         times = [b - a for a, b in zip(self.ends, self.ends[1:])]  # the first step has no beginning
         timed = times[: self.last - 1][-self.timed :]
         way.runs = len(timed)
