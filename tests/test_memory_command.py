@@ -66,6 +66,20 @@ for i in range(9):
 """
 
 
+GAN = """
+import numpy as np
+import gpugrad as gg
+
+d, g = [gg.Variable(np.ones((n, n), np.float32)) for n in (100, 50)]
+one, other = [gg.optim.SGD(learning_rate=0.1) for _ in range(2)]
+for i in range(12):
+    with gg.GradientTape() as tape:
+        loss = gg.sum(gg.exp(d * 0.1))
+    one.apply_gradients([(tape.gradient(loss, d), d)])
+    with gg.GradientTape() as tape:
+        loss = gg.sum(gg.exp(g * 0.1))
+    other.apply_gradients([(tape.gradient(loss, g), g)])
+"""
 QUEUE = """
 import queue, threading
 import numpy as np
@@ -183,7 +197,7 @@ def test_the_graph_of_tensors(script):
     assert ways[1]["how"] == "backward(retain_graph=True)" and ways[1]["gradients"] == "equal"
 
 
-@pytest.mark.parametrize("text", [PARALLEL, PENALTY], ids=["two tapes, updates between", "a gradient's gradient"])
+@pytest.mark.parametrize("text", [PARALLEL, PENALTY, GAN], ids=["updates between", "a gradient of one", "in turn"])
 def test_both_walks_are_one_step(script, text):
     path = script(text)
     status, _, err = gpugrad("--steps", 1, "--ways", "not-persistent", "--json", path.with_name("r.json"), path)
@@ -233,6 +247,18 @@ def test_a_reader_that_has_seen_enough():
     done = subprocess.run([sys.executable, "-m", "gpugrad", "info"], stdout=theirs, stderr=subprocess.PIPE, env=env)
     os.close(theirs)
     assert done.returncode == 0 and not done.stderr
+
+
+def test_files_of_one_name_are_two(script):
+    model = "import gpugrad as gg\ndef f(x):\n    return gg.exp(x)\n"
+    path = script("from one.model import f\nfrom two.model import f as g\n" + QUEUE.replace("gg.exp(v)", "f(v) * g(v)"))
+    for folder in ("one", "two"):
+        path.with_name(folder).mkdir()
+        path.with_name(folder).joinpath("model.py").write_text(model)
+    status, _, err = gpugrad("--ways", "as-written", "--json", path.with_name("r.json"), path)
+    assert status == 0, err
+    lines = {n["line"] for n in json.loads(path.with_name("r.json").read_text())["ways"][0]["lines"] if n["saved"]}
+    assert lines >= {"model.py:3", "two/model.py:3"}
 
 
 def test_an_exit_status_is_passed_on(script):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os.path import basename
 from threading import get_ident
 from typing import Any
 from weakref import ref
 
 from ..hooks import observers, opening
-from ..origin import Place, find
+from ..origin import Place, find, shown
 
 PERSISTENT, ONCE, USES = "persistent", "not persistent", "uses"
 
@@ -40,8 +39,7 @@ class Follower:
         """A GradientTape has been made."""
         if get_ident() in self._inside:
             return
-        place = find(Place())
-        line = f"{basename(place.file)}:{place.line}"
+        line = shown(find(Place()))
         self.uses.setdefault(line, 0)
         self._tapes = [(r, where) for r, where in self._tapes if r() is not None] + [(ref(tape), line)]
         if self.way in (PERSISTENT, ONCE, USES):

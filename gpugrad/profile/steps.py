@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from ..core import tick
+from ..origin import Place, find, shown
 from ..recording import LINES, active, enter
 from .follow import Follower
 from .measure import keep_most, measure
@@ -23,7 +24,9 @@ class Steps(Follower):
     last    the number of the step to record, from 0; timed: how many before it are timed, but not the first of all
     report  called once, after that step; then leave, which does not return
     A step is one walk or several, and the updates after them.  A walk through what was recorded before the last one is
-    of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
+    of the same step; one at a
+    line that this step has not seen (a GAN's other half) is, too.  Any other, after an update or in a program without
+    optimizers, is of the next.  The recording
     begins with the end of the step before and ends with the first walk of the next, or with the program: then it is
     seen whether a tape outlives its step.
     """
@@ -39,6 +42,7 @@ class Steps(Follower):
         self.around = self.digest.walk
         self._pending = False  # whether a walk of this step is over
         self._age = 0  # of the last walk
+        self._lines: set[str] = set()  # of the tapes of this step, or of its backward()
         self._updates = [False, False]  # whether there was one in this step, ever
         self._profile: Any = None  # the recording
         self.books: list[Any] = []
@@ -66,11 +70,19 @@ class Steps(Follower):
         """A walk begins: of this step, or of the next."""
         if self.done > self.last:
             return
-        if self._pending and (self._updates[0] or not self._updates[1]) and not self._again(targets, tape):
+        line = self._line(tape)
+        whole = self._pending and (self._updates[0] or not self._updates[1]) and line in self._lines
+        if whole and not self._again(targets, tape):
             self.over()
             if self.done > self.last:
                 self.leave()
+        self._lines.add(line)
         self._age = tick()
+
+    def _line(self, tape: Any) -> str:
+        """The line that made the tape, or that asks the graph of tensors."""
+        made = [line for r, line in self._tapes if (own := r()) is not None and own._tape is tape]
+        return made[0] if tape is not None and made else shown(find(Place()))
 
     def _again(self, targets: Any, tape: Any) -> bool:
         """Whether a walk goes through what was recorded before the last one."""
@@ -96,6 +108,7 @@ class Steps(Follower):
             return
         self.done += 1
         self._pending = self._updates[0] = False
+        self._lines.clear()
         self.around = lambda run, *args: run(*args)
         if self.done == self.last + 1:
             self._recorded()
