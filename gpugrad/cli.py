@@ -14,7 +14,7 @@ from pathlib import Path
 from . import demo
 from .array import cupy_or_reason, default_device, device, device_count
 from .files import resource
-from .profile.report import GENERATOR
+from .profile.report import GENERATOR, is_report
 from .profile.script import ScriptError, compare_script
 from .profile.ways import WAYS, chosen
 
@@ -47,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         "persistent, persistent, freed after their last use, and with layers computed again. The script needs to know "
         "nothing of this. It is stopped when its steps are measured; files that it writes it writes each time.",
     )  # fmt: skip
-    show.add_argument("--steps", type=_positive, default=3, help="steps to time; the next is recorded (%(default)s)")
+    show.add_argument(
+        "--steps",
+        type=_positive,
+        default=3,
+        help="steps to time; the next is recorded, or the last one (%(default)s)",
+    )
     show.add_argument("--skip", type=_positive, default=1, help="steps before those (%(default)s)")
     ways = ", ".join([w.replace(" ", "-") for w in WAYS[1:]])
     show.add_argument("--ways", type=_ways, help=f"beside the script as written, of {ways} (default: all)")
@@ -85,11 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.  0: done; 2: the arguments are wrong; 130: interrupted; else what a script ended with."""
     parser = _parser()
     args = parser.parse_args(argv)
+    status = 0
     try:
         if args.command == "info":
             print("\n".join(info()))
         elif args.command == "memory":
-            return _memory(parser, args)
+            status = _memory(parser, args)
         else:
             output = None if args.no_plot else args.output
             if output is not None:
@@ -97,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.seed < 0:
                 parser.error("--seed: must be 0 or more")
             demo.run(args.device, args.epochs, args.batch, args.seed, output)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, RuntimeError) as e:
         if args.command == "demo" and args.device is not None and "device" in str(e):
             parser.error(f"--device: {e}")
@@ -104,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    return 0
+    return status
 
 
 def _memory(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
@@ -116,7 +125,7 @@ def _memory(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     wanted = {e: path for e in _REPORTS if (path := getattr(args, e)) is not None}
     for ending, path in wanted.items():
         _writable(parser, f"--{ending}", path, f".{ending}")
-        if path.exists() and GENERATOR.encode() not in path.read_bytes()[:4096] and path.stat().st_size:
+        if path.exists() and path.stat().st_size and not is_report(path, ending):
             parser.error(f"--{ending}: {path} exists and is no report of {GENERATOR}; name another file, or remove it")
     if args.device is not None:
         try:
@@ -130,10 +139,11 @@ def _memory(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     except ScriptError as e:
         print(f"gpugrad memory: {e}", file=sys.stderr)
         return e.status
-    print(f"\n{found}")
     write = {"html": found.save_html, "png": found.plot, "json": found.save_json}
     for ending, path in wanted.items():
         write[ending](path)
+    print(f"\n{found}")
+    for ending, path in wanted.items():
         print(f"{_REPORTS[ending].partition(' (')[0]}: {path}")
     return status
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from operator import attrgetter
-from os.path import basename
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -19,7 +18,7 @@ from .array import device_of, library
 from .core import Node, Packed, Parcel, Tape, Tensor
 from .holders import attributes, fall, named
 from .ledger_text import html, size, text
-from .origin import place_of
+from .origin import place_of, shown
 from .paths import PICK
 from .recording import AMBIENT
 
@@ -228,7 +227,7 @@ class _Book:
                 continue
             self.seen.add(id(n.saved))
             place = place_of(n)
-            line = None if place is None else f"{basename(place.file)}:{place.line}"
+            line = None if place is None else shown(place)
             source = None if place is None else linecache.getline(place.file, place.line).strip()
             release, kept_on = released(n), _persistent(n)
             for i, v in enumerate(tuple.__iter__(n.saved)):

@@ -115,6 +115,16 @@ def between(frame: Any) -> bool:
     return ours
 
 
+_files: dict[str, str] = {}  # by the ends of their paths
+
+
+def shown(place: Place) -> str:
+    """A place as people read it, "file.py:12"; of a second file of that name "folder/file.py:12"."""
+    parts = place.file.replace("\\", "/").split("/")
+    tails = ("/".join(parts[-n:]) for n in range(1, len(parts) + 1))
+    return f"{next((t for t in tails if _files.setdefault(t, place.file) == place.file), place.file)}:{place.line}"
+
+
 def find(place: Any, depth: int = 3) -> Any:
     """`place`, set to the line of the program that called gpugrad, maybe through NumPy or optree.
 

@@ -197,6 +197,89 @@ def test_errors_are_the_users_and_nothing_stays_on():
     assert tape._persistent and tape._uses is None
 
 
+def test_an_error_of_a_later_run_is_the_users_too():
+    step, _ = asked_twice()
+    calls = []
+
+    def sometimes():
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyError("third")
+        step()
+
+    with pytest.raises(KeyError, match="third"):
+        gg.profile.compare(sometimes, runs=1)
+
+
+@pytest.mark.parametrize("runs", [True, 1.5, "3"])
+def test_runs_are_counted(runs):
+    with pytest.raises(TypeError, match="runs is a number of runs"):
+        gg.profile.compare(asked_twice()[0], runs=runs)
+
+
+def test_shared_memory_stays_shared():
+    import gpugrad.torch as torch
+
+    w = torch.from_numpy(values(N)).requires_grad_(True)
+    other = w.detach()
+
+    def step():
+        (w * w).sum().backward()
+        with torch.no_grad():
+            w.sub_(0.1 * w.grad)
+        w.grad = None
+
+    gg.profile.compare(step, runs=1)
+    assert np.shares_memory(other.numpy(), w.detach().numpy())
+    np.testing.assert_allclose(w.detach().numpy(), 0.8 * values(N), rtol=1e-6)
+
+
+def test_a_step_that_does_not_repeat_is_not_compared():
+    v, rng = gg.Variable(values(N)), np.random.default_rng(0)
+
+    def step():
+        with gg.GradientTape() as tape:
+            loss = gg.sum(gg.exp(v) * float(rng.random()))
+        tape.gradient(loss, v)
+
+    found = by_name(gg.profile.compare(step, ways=["persistent"], runs=1))
+    assert found["persistent"].gradients == "not compared: the step as written does not repeat"
+
+
+def test_small_blocks_are_saved_too():
+    v = gg.Variable(values(10))
+
+    def step():
+        with gg.GradientTape() as tape:
+            h = v
+            for _ in range(50):
+                h = gg.tanh(h)
+            loss = gg.sum(h)
+        tape.gradient(loss, v)
+
+    c = gg.profile.compare(step, ways=["persistent"], runs=1)
+    assert c.ways[0].saved >= 50 * 40
+    assert "holds" in str(c) and "Nothing is saved" not in str(c)
+
+
+def test_the_walk_before_which_most_is_saved_counts():
+    v, x = gg.Variable(values(N)), gg.tensor(values(N))
+
+    def step():
+        with gg.GradientTape() as outer:
+            with gg.GradientTape() as inner:
+                inner.watch(x)
+                y = gg.sum(gg.tanh(x * v))
+            h = inner.gradient(y, x)
+            for _ in range(10):
+                h = gg.tanh(h * v)
+            loss = gg.sum(h)
+        outer.gradient(loss, v)
+
+    way = gg.profile.compare(step, ways=["persistent"], runs=1).ways[0]
+    assert way.saved >= 10 * 4 * N and way.ledger["nbytes"] >= 10 * 4 * N
+
+
 def test_a_step_that_asks_only_sometimes_and_of_nothing():
     v, nothing = gg.Variable(values(3)), gg.Variable(values(0, 3))
     calls = []

@@ -66,6 +66,40 @@ for i in range(9):
 """
 
 
+GAN = """
+import numpy as np
+import gpugrad as gg
+
+d, g = [gg.Variable(np.ones((n, n), np.float32)) for n in (100, 50)]
+one, other = [gg.optim.SGD(learning_rate=0.1) for _ in range(2)]
+for i in range(12):
+    with gg.GradientTape() as tape:
+        loss = gg.sum(gg.exp(d * 0.1))
+    one.apply_gradients([(tape.gradient(loss, d), d)])
+    with gg.GradientTape() as tape:
+        loss = gg.sum(gg.exp(g * 0.1))
+    other.apply_gradients([(tape.gradient(loss, g), g)])
+"""
+QUEUE = """
+import queue, threading
+import numpy as np
+import gpugrad as gg
+
+done = queue.Queue()
+def train():
+    v = gg.Variable(np.ones((100, 100), np.float32))
+    for i in range(20):
+        with gg.GradientTape() as tape:
+            loss = gg.sum(gg.exp(v))
+        v.assign_sub(0.1 * tape.gradient(loss, v))
+        done.put(i)
+
+threading.Thread(target=train).start()
+while done.get() < 19:
+    pass
+"""
+
+
 @pytest.fixture
 def script(tmp_path):
     def write(text, name="train.py"):
@@ -163,7 +197,7 @@ def test_the_graph_of_tensors(script):
     assert ways[1]["how"] == "backward(retain_graph=True)" and ways[1]["gradients"] == "equal"
 
 
-@pytest.mark.parametrize("text", [PARALLEL, PENALTY], ids=["two tapes, updates between", "a gradient's gradient"])
+@pytest.mark.parametrize("text", [PARALLEL, PENALTY, GAN], ids=["updates between", "a gradient of one", "in turn"])
 def test_both_walks_are_one_step(script, text):
     path = script(text)
     status, _, err = gpugrad("--steps", 1, "--ways", "not-persistent", "--json", path.with_name("r.json"), path)
@@ -196,6 +230,37 @@ def test_scripts_that_end_otherwise(script, text, code, said):
     assert err.startswith(plain.stderr)  # its traceback, as Python shows it
 
 
+def test_training_in_another_thread(script):
+    status, out, err = gpugrad("--ways", "persistent", script(QUEUE))
+    assert status == 0 and not err and "train.py:11 holds 40.0 kB of the 40.0 kB" in out
+
+
+def test_one_step_in_another_thread(script):
+    status, out, err = gpugrad("--ways", "persistent", script(QUEUE.replace("20", "1").replace("19", "0")))
+    assert status == 0 and not err and "train.py:11 holds 40.0 kB of the 40.0 kB" in out
+
+
+def test_a_reader_that_has_seen_enough():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "gpugrad", "info"], stdout=theirs, stderr=subprocess.PIPE, env=env)
+    os.close(theirs)
+    assert done.returncode == 0 and not done.stderr
+
+
+def test_files_of_one_name_are_two(script):
+    model = "import gpugrad as gg\ndef f(x):\n    return gg.exp(x)\n"
+    path = script("from one.model import f\nfrom two.model import f as g\n" + QUEUE.replace("gg.exp(v)", "f(v) * g(v)"))
+    for folder in ("one", "two"):
+        path.with_name(folder).mkdir()
+        path.with_name(folder).joinpath("model.py").write_text(model)
+    status, _, err = gpugrad("--ways", "as-written", "--json", path.with_name("r.json"), path)
+    assert status == 0, err
+    lines = {n["line"] for n in json.loads(path.with_name("r.json").read_text())["ways"][0]["lines"] if n["saved"]}
+    assert lines >= {"model.py:3", "two/model.py:3"}
+
+
 def test_an_exit_status_is_passed_on(script):
     status, out, _ = gpugrad("--ways", "as-written", script(LOOP.format(n=2) + "raise SystemExit(4)"))
     assert status == 4 and "holds" in out
@@ -220,6 +285,7 @@ def test_a_script_that_needs_its_input_twice(script):
         (["--html", "a.htm", "train.py"], "--html: 'a.htm' does not end in .html"),
         (["--png", "/no/such/a.png", "train.py"], "--png: there is no folder /no/such"),
         (["--json", "data.json", "train.py"], "--json: data.json exists and is no report of gpugrad memory"),
+        (["--html", "notes.html", "train.py"], "--html: notes.html exists and is no report of gpugrad memory"),
         (["--json", "train.py", "train.py"], "--json: 'train.py' does not end in .json"),
     ],
 )
@@ -227,6 +293,7 @@ def test_bad_arguments(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text("raise SystemExit('it ran')")
     (tmp_path / "data.json").write_text('{"mine": 1}')
+    (tmp_path / "notes.html").write_text("<!doctype html><p>I ran gpugrad memory")
     with pytest.raises(SystemExit) as e:
         cli.main(["memory", *arguments])
     assert e.value.code == 2 and message in capsys.readouterr().err

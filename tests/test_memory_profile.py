@@ -351,6 +351,22 @@ def test_phases_follow_each_other(profiled):
             assert b.phase == p.name
 
 
+def test_phases_are_of_a_run_and_an_end_is_one():
+    m = gg.profile.memory()
+    m.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match="not open"), m.phase("early"):
+        pass
+    with m:
+        with pytest.raises(TypeError, match="a name is a text"), m.phase(None):
+            pass
+        with m.phase("a"):
+            kept = np.ones(1000)
+            assert "not over" in str(m) and "inf" not in str(m)
+    seconds = m.seconds
+    m.__exit__(None, None, None)
+    assert m.seconds == seconds and m.live == kept.nbytes and "<pre>" in m._repr_html_()
+
+
 def test_blocks_know_their_op_line_and_kind(profiled):
     m = profiled
     forward = {(b.op, b.kind, b.nbytes) for b in m.blocks if b.phase == "forward"}

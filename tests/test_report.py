@@ -72,7 +72,7 @@ SMALL = [
 
 def measured(blocks=SMALL, **facts):
     way = Way("as written")
-    measure(way, Profile(blocks, PHASES), BOOK)
+    measure(way, Profile(blocks, PHASES), 5.0, BOOK)
     for name, value in facts.items():
         setattr(way, name, value)
     return way
@@ -128,7 +128,7 @@ def test_parts_add_up_and_the_peak_is_among_them(blocks, samples, cells):
         patch.setattr(measuring, "SAMPLES", samples)
         patch.setattr(measuring, "CELLS", cells)
         way = Way("x")
-        measure(way, profile, BOOK)
+        measure(way, profile, 5.0, BOOK)
     moments, total = profile.timeline()
     of = dict(zip(moments.tolist(), total.tolist()))
     assert len(way.times) <= samples + 2 and way.times == sorted(way.times)

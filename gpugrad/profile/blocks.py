@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import linecache
 from functools import cached_property
-from os.path import basename
 from typing import Any
 
 import numpy as np
 
-from ..origin import Place
+from ..origin import Place, shown
 
 SAVED, TEMPORARY, OTHER = "saved", "temporary", "other"
 SMALL, REST, UNKNOWN = "small blocks", "the rest", "elsewhere"
@@ -20,7 +19,7 @@ class Line(Place):
 
     @cached_property
     def text(self) -> str:
-        return f"{basename(self.file)}:{self.line}"
+        return shown(self)
 
     @cached_property
     def source(self) -> str:

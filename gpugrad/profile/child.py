@@ -11,12 +11,19 @@ import os
 import runpy
 import sys
 import traceback
+from contextlib import ExitStack
 from dataclasses import asdict
+from threading import current_thread, main_thread
 from typing import Any
 
 from ..array import default_device, set_default_device
-from .steps import Enough, Steps
+from .signals import wait
+from .steps import Steps
 from .ways import planned, running
+
+
+class Enough(SystemExit):
+    """What was asked for is measured: the program is left as by sys.exit()."""
 
 
 def main(path: str) -> int:
@@ -38,11 +45,22 @@ def main(path: str) -> int:
         with open(spec["out"], "w", encoding="utf-8") as f:
             json.dump(made, f)
 
-    steps = Steps(spec["way"], spec["uses"], spec["last"], spec["timed"], report)
+    def leave() -> None:
+        if current_thread() is main_thread():
+            raise Enough(0)
+        followed.close()  # other threads may wait for this one, for ever
+        report()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    wait()  # a thread may begin to record
+    steps = Steps(spec["way"], spec["uses"], spec["last"], spec["timed"], report, leave)
     if spec["device"] is not None:
         set_default_device(spec["device"])
     status = 0
-    with running(steps, way):
+    with ExitStack() as followed:
+        followed.enter_context(running(steps, way))
         try:
             run(spec["script"], spec["args"])
         except Enough:

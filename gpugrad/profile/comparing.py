@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -11,10 +12,9 @@ from typing import Any
 from ..array import default_device
 from .again import home
 from .follow import Follower
-from .measure import measure, notes
-from .of import ledger
+from .measure import keep_most, measure, notes
 from .report import AS_WRITTEN, Comparison, Way
-from .state import Digest, Leaves, settle, snapshot, told
+from .state import DIFFER, UNREPEATED, Digest, Leaves, settle, snapshot, told
 from .trace import memory
 from .ways import chosen, planned, running
 
@@ -39,8 +39,11 @@ def compare(
     gradients, their gradients and this thread's generator are put back to where they were after the first run, so that
     the gradients of all ways can be compared bit by bit; an optimizer's moments are not put back.
     What f raises as it is written is raised.  ValueError if it asks for no gradient, for an unknown way, for no runs;
-    TypeError for what cannot be computed again.
+    TypeError for what cannot be computed again.  What the step changes that is not put back (the averages of a
+    batch norm, moments, counters of its own) every run changes: give it a copy of the model where that matters.
     """
+    if not isinstance(runs, int) or isinstance(runs, bool):
+        raise TypeError(f"compare: runs is a number of runs, such as 3, not {runs!r:.40}")
     if runs < 1:
         raise ValueError(f"compare: runs is at least 1, not {runs!r}")
     names, parts = chosen(ways), None if recompute is None else list(recompute)
@@ -56,7 +59,7 @@ def compare(
             "backward()"
         )
     restore = snapshot(leaves.found)
-    made, facts = [], None
+    made, facts, repeats = [], None, None
     try:
         for name in names:
             way = planned(name, first.uses, first.graphs)
@@ -64,11 +67,25 @@ def compare(
                 given = _run(way, name, f, args, first.uses, parts, runs, restore)
                 if facts is not None and given is not None:
                     way.gradients = told(facts, given)
+                    if way.gradients == DIFFER and repeats is None:
+                        repeats = _again(f, args, first.uses, restore) == facts
+                    if way.gradients == DIFFER and not repeats:
+                        way.gradients = UNREPEATED
                 facts = facts or given
             made.append(way)
     finally:
         restore()
     return Comparison(getattr(f, "__qualname__", repr(f)), str(default_device()), made, notes())
+
+
+def _again(f: Any, args: Any, uses: Any, restore: Any) -> list[str]:
+    """The digests of the gradients of one more run of the step as it is written."""
+    digest, follower = Digest(), Follower(AS_WRITTEN, uses)
+    follower.around = digest.walk
+    restore()
+    with running(follower, Way(AS_WRITTEN)):
+        f(*args)
+    return digest.told()
 
 
 def _run(way: Way, name: str, f: Any, args: Any, uses: Any, parts: Any, runs: int, restore: Any) -> Any:
@@ -87,8 +104,8 @@ def _run(way: Way, name: str, f: Any, args: Any, uses: Any, parts: Any, runs: in
         restore()
         gc.collect()
         recorded = follower()
-        recorded.start = lambda subject: books.append(ledger(subject))
-        with running(recorded, way, parts), memory() as m:
+        with running(recorded, way, parts), memory(least=0) as m:
+            recorded.start = partial(keep_most, books, m)
             f(*args)
         for _ in range(runs):
             restore()
@@ -98,11 +115,13 @@ def _run(way: Way, name: str, f: Any, args: Any, uses: Any, parts: Any, runs: in
                 settle()
                 times.append(perf_counter() - start)
     except Exception as e:
+        if name == AS_WRITTEN:
+            raise
         way.failed = f"{type(e).__name__}: {e}".rstrip(": ")
         return None
     if not books:
         way.failed = "the function asked for no gradient this time"
         return None
-    measure(way, m, books[0])
+    measure(way, m, *books[0])
     way.seconds, way.runs = median(times), runs
     return digest.told()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os.path import basename
 from threading import get_ident
 from typing import Any
 from weakref import ref
 
 from ..hooks import observers, opening
-from ..origin import Place, find
+from ..origin import Place, find, shown
 
 PERSISTENT, ONCE, USES = "persistent", "not persistent", "uses"
 
@@ -21,7 +20,7 @@ class Follower:
     way    "persistent"; "not persistent"; "uses": as often as `uses` says for each line; else as the program says
     uses   how often the tapes made in a line were asked for a gradient or a Jacobian, by "file.py:12"
     graphs how many walks went back through the graph of tensors
-    start  called before the first walk of all, with the tape, or the targets on the graph of tensors
+    start  called before each walk, with the tape, or the targets on the graph of tensors
     around called as around(walk, *its arguments), for what the walk answers
     Tapes and walks inside a walk belong to what computes something again or has a gradient of its own: they are left
     alone.
@@ -40,8 +39,7 @@ class Follower:
         """A GradientTape has been made."""
         if get_ident() in self._inside:
             return
-        place = find(Place())
-        line = f"{basename(place.file)}:{place.line}"
+        line = shown(find(Place()))
         self.uses.setdefault(line, 0)
         self._tapes = [(r, where) for r, where in self._tapes if r() is not None] + [(ref(tape), line)]
         if self.way in (PERSISTENT, ONCE, USES):
@@ -66,8 +64,7 @@ class Follower:
             self.graphs += 1
             retain = True if self.way == PERSISTENT else lift if self.way == ONCE else retain
         if self.start is not None:
-            start, self.start = self.start, None
-            start(targets if own is None else own)
+            self.start(targets if own is None else own)
         self._inside.add(get_ident())
         try:
             out = self.around(run, targets, seeds, tape, sources, retain, lift)

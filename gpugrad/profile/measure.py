@@ -8,21 +8,28 @@ from typing import Any
 import numpy as np
 
 from ..ledger_text import size
+from .of import ledger
 from .report import Cell, Line, Way
 
 SAMPLES, CELLS, ENTRIES = 400, 48, 300  # moments, parts and blocks of the ledger that a report has of a way
 ORDINAL = {1: "first", 2: "second", 3: "third"}
 
 
-def measure(way: Way, m: Any, ledger: Any) -> None:
-    """Write into `way` what the MemoryProfile `m` of a step says, and the Ledger of when the first walk back began."""
-    start = next(p.start for p in m.phases if p.name == "backward")
+def keep_most(books: list[tuple[float, Any]], m: Any, subject: Any) -> None:
+    """Before a walk: keep (when, the Ledger of `subject`) as the only one, if more is saved than before any other."""
+    now = m.now()
+    if not books or m.saved_at(now) > m.saved_at(books[0][0]):
+        books[:] = [(now, ledger(subject))]
+
+
+def measure(way: Way, m: Any, start: float, book: Any) -> None:
+    """Write into `way` what the MemoryProfile `m` of a step says, and the Ledger of when the walk at `start` began."""
     way.saved = int(m.saved_at(start))
     way.peak, way.peak_at = int(m.peak), float(m.peak_at)
     way.phases = outermost([[p.name, float(p.start), float(p.end)] for p in m.phases])
     way.peak_phase = phase_at(way, way.peak_at)
-    book = ledger.to_dict()
-    way.ledger = {**book, "entries": book["entries"][:ENTRIES], "left_out": len(book["entries"][ENTRIES:])}
+    told = book.to_dict()
+    way.ledger = {**told, "entries": told["entries"][:ENTRIES], "left_out": len(told["entries"][ENTRIES:])}
     moments, total = last_of_each(*m.timeline())
     way.duration = float(max([*moments[-1:], *[p[2] for p in way.phases], way.peak_at], default=0.0))
     kept = [b for b in m.there(start) if b.kind == "saved"]
@@ -122,7 +129,8 @@ def notes() -> list[str]:
     return [
         "Bytes are those of arrays that NumPy and CuPy allocated since the step began; Python's objects and buffers "
         "of BLAS are not in them. 1 MB is 1,000,000 bytes.",
-        "saved: kept by the nodes of tapes and graphs when the first gradient was asked for. A line holds what its ops "
-        "allocated; which op keeps it, and why, is in the ledger (tape.memory(), --html, --json).",
+        "saved: kept by the nodes of tapes and graphs when a gradient was asked for, the one before which it was most. "
+        "A line holds what its ops allocated; which op keeps it, and why, is in the ledger (tape.memory(), --html, "
+        "--json).",
         "time: of the whole step, not recorded; in the pictures, of the recorded step, which is slower.",
     ]

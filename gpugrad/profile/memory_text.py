@@ -33,7 +33,8 @@ def _device(m: Any, device: str) -> Iterator[str]:
         if len(inside):
             rows.append((p.name, p.start, _end(m, p) - p.start, int(inside.max())))
     for name, start, seconds, most in rows[:LINES]:
-        yield f"  {name:<10} from {start:.6f} s, {seconds:.6f} s: at most {size(most)}"
+        lasted = "not over" if seconds == float("inf") else f"{seconds:.6f} s"
+        yield f"  {name:<10} from {start:.6f} s, {lasted}: at most {size(most)}"
     if rows[LINES:]:
         yield f"  and {len(rows) - LINES} phases more, at most {size(max([r[3] for r in rows[LINES:]]))}"
     yield from _lines(there)

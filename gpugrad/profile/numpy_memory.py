@@ -9,8 +9,8 @@ before that is resized in place is a new one.
 Ours must answer, whatever happens to Python code:
 - `free` may be called while an exception is on its way, which a function of ctypes would lose.  `PySequence_DelSlice`
   takes the arguments that NumPy gives and leaves exceptions alone: `__delitem__` catches it and raises it again.
-- A function of ctypes that fails before its first line answers anything.  So signals wait until it is over (`signals`), and where
-  hardly any recursion is left there is no memory.
+- A function of ctypes that fails before its first line answers anything.  So signals wait until it is over
+  (`signals`), and where hardly any recursion is left there is no memory.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def watch(watcher: Watcher) -> None:
         )
     if not wait():
         raise RuntimeError(
-            "NumPy's memory can only be watched from the main thread, whose handlers of signals must wait meanwhile; open "
-            "the profile there: it sees the arrays of all threads"
+            "NumPy's memory is watched from the main thread, whose handlers of signals must wait meanwhile; open the "
+            "profile there: it sees the arrays of all threads"
         )
     if not watchers:
         _set(_functions()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
@@ -13,6 +14,11 @@ from .picture import draw
 
 SCHEMA = 1
 GENERATOR = "gpugrad memory"  # in every report that is a file
+MARKS = {  # how such a file begins, by its ending
+    "json": rf'\{{\s*"generator": "{GENERATOR}"',
+    "html": rf'<!doctype html>\s<html lang="en">.{{0,50}}<meta name="generator" content="{GENERATOR}">',
+    "png": rf"\x89PNG\r\n\x1a\n.{{25,400}}?tEXtSoftware\x00{GENERATOR}",
+}
 AS_WRITTEN = "as written"
 
 
@@ -22,7 +28,7 @@ class Line:
 
     line    "file.py:12"
     source  its text
-    saved   bytes that its ops had saved when the first gradient was asked for
+    saved   bytes that its ops had saved at the moment of the way's `saved`
     peak    bytes of what it had allocated, alive at the peak
     ops     of both, the names; and of what is saved the bytes
     """
@@ -55,7 +61,7 @@ class Way:
     name       "as written", "not persistent", "persistent", "uses=2", "recompute"
     how        what was changed of the step as it is written
     failed     why the step cannot run this way; None.  Then the rest says nothing
-    saved      bytes that nodes had saved when the first gradient was asked for
+    saved      bytes that nodes had saved when a gradient was asked for, the one before which it was most
     peak, peak_at, peak_phase   the most bytes alive at once, when, and in which phase
     freed      when the last of what was saved was freed
     seconds    of one step, the median of `runs` that were not recorded; with 0 runs of the recorded one, a slower one
@@ -65,7 +71,7 @@ class Way:
     times      when the cells were sampled; the peak is among them
     cells      what was alive, in parts: at each time they add up to all of it
     lines      what each line of the program keeps, largest first
-    ledger     `Ledger.to_dict()` of the moment when the first gradient was asked for, the smallest blocks "left_out"
+    ledger     `Ledger.to_dict()` of the tape at that moment, the smallest blocks "left_out"
     """
 
     name: str
@@ -93,7 +99,7 @@ class Way:
         return cls(**{**given, **parts})
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """A step run in several ways, one beside another.  `print` shows a table; see `to_html`, `plot`, `to_dict`.
 
@@ -138,8 +144,18 @@ class Comparison:
     def __str__(self) -> str:
         return text(self)
 
+    def __repr__(self) -> str:
+        return f"<Comparison of {self.title} on {self.device}: {', '.join([w.name for w in self.ways])}>"
+
     def _repr_html_(self) -> str:
         return f'<iframe srcdoc="{escape(self.to_html())}" style="width: 100%; height: 56em; border: 0"></iframe>'
+
+
+def is_report(path: Any, ending: str) -> bool:
+    """Whether a file is one that was written as a report with this ending: "json", "html", "png"."""
+    with open(path, "rb") as f:
+        start = f.read(1024).decode("latin-1")
+    return re.match(MARKS[ending], start, re.DOTALL) is not None
 
 
 def duration(seconds: float) -> str:

@@ -1,12 +1,12 @@
 """Floor 7: handlers of signals that wait while certain functions run, whoever sets them and when.
 
-A handler may raise, at the first instruction of any function.  While this is on, all handlers are wrapped: those that are
-there, and, as `_signal.signal` is ours, to which all of Python comes, those that are set meanwhile.
+A handler may raise, at the first instruction of any function.  While this is on, all handlers are wrapped: those that
+are there, and, as `_signal.signal` is ours, to which all of Python comes, those that are set meanwhile.
 """
 
 from __future__ import annotations
 
-import _signal
+import _signal  # pyright: ignore[reportMissingImports]
 import _thread
 import signal
 from collections.abc import Callable

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from .. import generator
 from ..array import cupy_or_reason, default_device, to_host
 from ..core import DROP, Node, Tensor, wrap
+
+DIFFER, UNREPEATED = "differ", "not compared: the step as written does not repeat"
 
 
 class Leaves:
@@ -57,19 +60,23 @@ def told(first: list[str], other: list[str]) -> str:
     """Whether the gradients of two runs are the same."""
     if first[0] != other[0]:
         return "not compared: other variables (seed them)"
-    return "equal" if first[1] == other[1] else "differ"
+    return "equal" if first[1] == other[1] else DIFFER
 
 
 def snapshot(tensors: dict[int, Tensor]) -> Callable[[], None]:
     """A function that gives these leaves the values, and `.grad`, that they have now; this thread's generator, too."""
     copied = lambda t: None if t is None else (t.array.copy(), t.kind)
     grad = lambda t: DROP if t.node is None or t.node.grad is DROP else copied(t.node.grad)
-    kept = [(t, t.array.copy(), grad(t)) for t in tensors.values()]
+    shared = lambda a: ref(a) if type(a) is np.ndarray and a.flags.writeable else lambda: None
+    kept = [(t, shared(t.array), t.array.copy(), grad(t)) for t in tensors.values()]
     random = generator.get_state()
 
     def restore() -> None:
-        for t, array, g in kept:
-            t.array = array.copy()
+        for t, same, array, g in kept:
+            if same() is t.array:  # the program may share its memory
+                t.array[...] = array
+            else:
+                t.array = array.copy()
             if t.node is not None and g is not DROP:
                 t.node.grad = None if g is None else wrap(g[0].copy(), None, g[1])
         generator.set_state(random)

@@ -8,16 +8,13 @@ from time import perf_counter
 from typing import Any
 
 from ..core import tick
+from ..origin import Place, find, shown
+from ..recording import LINES, active, enter
 from .follow import Follower
-from .measure import measure
-from .of import ledger
+from .measure import keep_most, measure
 from .report import Way
 from .state import Digest, history, settle
 from .trace import memory
-
-
-class Enough(SystemExit):
-    """What was asked for is measured: the program is left as by sys.exit()."""
 
 
 class Steps(Follower):
@@ -25,23 +22,27 @@ class Steps(Follower):
 
     name    of the way; uses as in `Follower`
     last    the number of the step to record, from 0; timed: how many before it are timed, but not the first of all
-    report  called once, after that step
+    report  called once, after that step; then leave, which does not return
     A step is one walk or several, and the updates after them.  A walk through what was recorded before the last one is
-    of the same step; any other, after an update or in a program without optimizers, is of the next.  The recording
+    of the same step; one at a
+    line that this step has not seen (a GAN's other half) is, too.  Any other, after an update or in a program without
+    optimizers, is of the next.  The recording
     begins with the end of the step before and ends with the first walk of the next, or with the program: then it is
     seen whether a tape outlives its step.
     """
 
     def __init__(
-        self, name: str | None, uses: dict[str, int], last: int, timed: int, report: Callable[[], None]
+        self, name: str | None, uses: dict[str, int], last: int, timed: int, report: Callable[[], None],
+        leave: Callable[[], None],
     ) -> None:  # fmt: skip
         super().__init__(name, uses)
-        self.last, self.timed, self.report = last, timed, report
+        self.last, self.timed, self.report, self.leave = last, timed, report, leave
         self.done, self.ends = 0, []  # steps that are over, and when they were
         self.digest: Any = Digest()
         self.around = self.digest.walk
         self._pending = False  # whether a walk of this step is over
         self._age = 0  # of the last walk
+        self._lines: set[str] = set()  # of the tapes of this step, or of its backward()
         self._updates = [False, False]  # whether there was one in this step, ever
         self._profile: Any = None  # the recording
         self.books: list[Any] = []
@@ -51,19 +52,37 @@ class Steps(Follower):
     def _record(self) -> None:
         """Begin to record, and forget what has been recorded."""
         self._recorded()
-        self._profile = memory().__enter__()
+        self._profile = memory(least=0).__enter__()
         self.books = []
-        self.start = lambda subject: self.books.append(ledger(subject))
+        self.start = self._book
+
+    def opened(self, tape: Any) -> None:
+        """A GradientTape has been made, maybe in another thread than the one that began to record."""
+        super().opened(tape)
+        if self._profile is not None and self._profile.seconds is None and LINES not in active().open:
+            enter(LINES)
+
+    def _book(self, subject: Any) -> None:
+        """Keep the ledger of the walk before which most is saved."""
+        keep_most(self.books, self._profile, subject)
 
     def before(self, targets: Any, tape: Any) -> None:
         """A walk begins: of this step, or of the next."""
         if self.done > self.last:
             return
-        if self._pending and (self._updates[0] or not self._updates[1]) and not self._again(targets, tape):
+        line = self._line(tape)
+        whole = self._pending and (self._updates[0] or not self._updates[1]) and line in self._lines
+        if whole and not self._again(targets, tape):
             self.over()
             if self.done > self.last:
-                raise Enough(0)
+                self.leave()
+        self._lines.add(line)
         self._age = tick()
+
+    def _line(self, tape: Any) -> str:
+        """The line that made the tape, or that asks the graph of tensors."""
+        made = [line for r, line in self._tapes if (own := r()) is not None and own._tape is tape]
+        return made[0] if tape is not None and made else shown(find(Place()))
 
     def _again(self, targets: Any, tape: Any) -> bool:
         """Whether a walk goes through what was recorded before the last one."""
@@ -89,6 +108,7 @@ class Steps(Follower):
             return
         self.done += 1
         self._pending = self._updates[0] = False
+        self._lines.clear()
         self.around = lambda run, *args: run(*args)
         if self.done == self.last + 1:
             self._recorded()
@@ -107,7 +127,7 @@ class Steps(Follower):
 
     def write(self, way: Way) -> None:
         """Write into `way` what was measured."""
-        measure(way, self._profile, self.books[0])
+        measure(way, self._profile, *self.books[0])
         times = [b - a for a, b in zip(self.ends, self.ends[1:])]  # the first step has no beginning
         timed = times[: self.last - 1][-self.timed :]
         way.runs = len(timed)
