@@ -23,7 +23,7 @@ from .asking import (
 from .backprop import backprop
 from .core import Tape, Tensor, identity, leaf, on, wrap
 from .dtypes import is_inexact
-from .exhausted import let_go
+from .exhausted import let_go, reserve, set_aside
 from .explain import explain
 from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
@@ -72,6 +72,8 @@ class GradientTape:
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
         for tell in opening:
             tell(self)
+        if not reserve:
+            set_aside()
 
     # ------------------------------------------------------------------------------------ recording
     def __enter__(self) -> GradientTape:
