@@ -146,6 +146,14 @@ def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
 
 
 @uncollected
+def nbytes(tape: Tape | None) -> int:
+    """Bytes of the blocks that the nodes of `tape` saved, whoever holds them; nothing is asked about holders."""
+    book = _Book()
+    book.collect(() if tape is None else tape.live(), lambda n: TAPE)
+    return sum([b.nbytes for b in book.blocks.values()])
+
+
+@uncollected
 def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     """What the history of `tensors` keeps, which dies with them, but for their own values that no op saved."""
     book = _Book()

@@ -27,7 +27,7 @@ from .exhausted import let_go, reserve, set_aside
 from .explain import explain
 from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
-from .ledger import GRADIENT, TAPE, Ledger, of_tape
+from .ledger import GRADIENT, TAPE, Ledger, nbytes, of_tape
 from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
 
@@ -351,5 +351,5 @@ class GradientTape:
         return of_tape(tape, released, [self._seen, self._log])
 
     def nbytes(self) -> int:
-        """Bytes of the distinct blocks of memory that this tape keeps.  Views count as their base."""
-        return self.memory().nbytes
+        """Bytes of the distinct blocks of memory that this tape's ops saved.  Views count as their base."""
+        return nbytes(self._tape)
