@@ -302,10 +302,8 @@ class _Book:
                     continue
                 seen.add(id(n))
                 todo += (n.next, *n.edges)
-                saved: Any = n.saved
-                saved: Any = n.saved
-                gone = n.op is None or saved is None or (self.loose and id(saved) in self.seen)
-                for v in () if gone else tuple.__iter__(saved):
+                saved: Any = () if n.op is None or n.saved is None else n.saved
+                for v in () if self.loose and id(saved) in self.seen else tuple.__iter__(saved):
                     for a, _ in arrays_in(v, ""):
                         self.names.setdefault(_key(a), f"tensor {name}, in whose history it is")
 
