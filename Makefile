@@ -19,7 +19,7 @@ STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 demo test test-all: export OPENBLAS_NUM_THREADS ?= 1
 demo test test-all: export MKL_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all lint bench gpu wheels clean
+.PHONY: help demo test test-all lint bench gpu gpu-memory wheels clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make gpu       on a GPU: its tests, compute-sanitizer, kernels, products, steps, all within ten minutes"
 	@echo "               GPU_PYTHON=python3 runs it in place, with what that interpreter has, and installs nothing;"
 	@echo "               ARGS='--only kernels --quick' is for bench/gpu.py"
+	@echo "make gpu-memory  on a GPU: peak memory of steps beside PyTorch, and the report of gpugrad memory; a few minutes"
 	@echo "make wheels    what that interpreter may lack, into build/wheels, from where \`make gpu\` takes it: for a machine"
 	@echo "               without a network; WHEELS_FOR=3.12 is its version"
 	@echo "make clean     remove .venv and everything built"
@@ -55,6 +56,8 @@ bench: $(STAMP)
 gpu: $(if $(GPU_PYTHON),,$(STAMP))
 	$(if $(filter 12 13,$(CUDA)),,$(error make gpu: nvidia-smi shows no driver for CUDA 12 or 13))
 	$(or $(GPU_PYTHON),$(BIN)/python) bench/gpu.py --output bench/results $(ARGS)
+
+gpu-memory: $(if $(GPU_PYTHON),,$(STAMP))
 	$(or $(GPU_PYTHON),$(BIN)/python) bench/memory.py --gpu --quick --output bench/results
 	PYTHONPATH=. $(or $(GPU_PYTHON),$(BIN)/python) -m gpugrad memory --device cuda \
 	  --html bench/results/memory-gpu.html --json bench/results/memory-gpu-report.json examples/memory_mlp.py

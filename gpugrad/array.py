@@ -229,18 +229,18 @@ class Device:
     def __enter__(self) -> Device:
         scope = self.library.scope(self)
         scope.__enter__()
-        self._tokens.append((_current.set(self), scope))
+        self._tokens.append((chosen_device.set(self), scope))
         return self
 
     def __exit__(self, *exc: object) -> None:
         token, scope = self._tokens.pop()
-        _current.reset(token)
+        chosen_device.reset(token)
         scope.__exit__(*exc)
 
 
 CPU = Device("cpu")
 register(NUMPY, "cpu")
-_current: ContextVar[Device | None] = ContextVar("gpugrad_device", default=None)
+chosen_device: ContextVar[Device | None] = ContextVar("gpugrad_device", default=None)
 _default: list[Device | None] = [None]
 
 
@@ -280,7 +280,7 @@ def device_count(kind: str = "cuda") -> int:
 
 def default_device() -> Device:
     """Where new arrays land: the innermost `with gg.device(...)`, else `set_default_device`, else GPU, else CPU."""
-    d = _current.get() or _default[0]
+    d = chosen_device.get() or _default[0]
     if d is None:
         _default[0] = d = Device("cuda") if _cuda() is not None else CPU
     return d

@@ -16,7 +16,8 @@ import numpy as np
 from .array import NUMPY, device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
 from .hooks import arriving, deposited, gathering, leaving, suspecting, walking
-from .observed import hooked, observed, unchanged
+from .inspection import hooked, inspected, unchanged
+from .ops.blocks import PART
 from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
@@ -114,7 +115,7 @@ def backprop(
                 s = _lifted(n, head.get(n, n)) if lift else n.saved
                 ds: Any = None
                 if looked_at:
-                    ds = observed(n, g, s, need, alias)
+                    ds = inspected(n, g, s, need, alias)
                 elif op.joint is not None:
                     over = op.joint_over is not None and getrefcount(g) == 2 and _ours(g)
                     ds = (op.joint_over if over else op.joint)(g, s, None)
@@ -124,9 +125,10 @@ def backprop(
                 for i in op.order:
                     if i < 0:
                         i = ~i
-                        frees = sweep or (tidy and op.saves and not n.tape.persistent)
+                        large = type(s) is not tuple or getattr(s[i], "size", 0) > PART
+                        frees = large and (sweep or (tidy and op.saves and not n.tape.persistent))
                         if frees and not (lift or looked_at):
-                            n.saved, s = None, op.rest(s)
+                            n.saved, s = None, op.rest(s)  # type: ignore[misc]
                             if ds is not None:
                                 ds.saved = s
                     e = n.edges[i]
@@ -154,8 +156,9 @@ def backprop(
                             d = rule(g)
                         elif j == -2:
                             d = rule(g, s, e.shape)
-                        else:  # may write over g where nobody else has it
-                            d = rule(g, s, None) if getrefcount(g) == 2 and _ours(g) else op.rules[i](g, s, e.shape)
+                        else:  # the second of the two may write over a large g that nobody else has
+                            over = g.size > PART and getrefcount(g) == 2 and _ours(g)
+                            d = rule[over](g, s[-3 - j])
                     else:
                         d = ds[i]
                         if d is None:

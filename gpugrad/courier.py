@@ -1,6 +1,6 @@
 """Floor 0: copies between a GPU and pinned memory of the host, beside what the GPU computes.
 
-They run on a stream of their own.  CuPy's pool gives the memory of an array that is dropped to the next one of the same
+They run on a stream of their own, and the pinned memory is held until they are done.  CuPy's pool gives the memory of an array that is dropped to the next one of the same
 stream at once, so an array is held until its copy is done, or until the computing stream waits for it: then whatever
 gets that memory comes later.
 """
@@ -43,6 +43,7 @@ class Courier:
         with self._cuda.Device(index):
             self._stream = self._cuda.Stream(non_blocking=True)
         self._leaving: deque[tuple[Any, Any, Any, Any]] = deque()  # (event, array, its stream, reference to the Stowed)
+        self._landing: deque[tuple[Any, Any]] = deque()  # (event, pinned memory), though the Stowed may be gone
         self._returning: deque[list[Any]] = deque()  # [event, pinned memory, array; None once somebody waits for it]
         self._last: Any = None  # to what was stowed last
 
@@ -56,6 +57,7 @@ class Courier:
             out = Stowed(host, self, self._last)
             self._last = ref(out)
             self._leaving.append((done, x, now, self._last))
+            self._landing.append((done, host))
             self._settle(_MOST)
             return out
 
@@ -114,5 +116,6 @@ class Courier:
             if not done.done:
                 stream.wait_event(done)
             del x
-        while self._returning and self._returning[0][0].done:
-            self._returning.popleft()
+        for under_way in (self._landing, self._returning):
+            while under_way and under_way[0][0].done:
+                under_way.popleft()

@@ -45,6 +45,7 @@ def op(
     last: str | None = None,
     over: Rule | None = None,
     lean: tuple[Callable[..., Any], ...] | None = None,
+    exact: Sequence[str] = (),
     several: bool | tuple[str, ...] = False,
     differentiable: bool = True,
     checked: bool = False,
@@ -63,8 +64,9 @@ def op(
     last      the input whose pullback runs last, when what the others alone need has been freed
     over      `via`, or without it the pullback of the first input, that writes over the cotangent; for arrays of
               NumPy's that the engine owns
-    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from MANY elements on it is recorded
-              with what `bits` makes of its input, `out` or static arguments, asked for by name, and those pullbacks
+    lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from LARGE elements on it is
+              recorded with what `bits` makes of its input, `out` or static arguments, asked for by name, and these
+    exact     the names of what a pullback compares or takes differences of: `gg.save_as` does not round it
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
@@ -77,7 +79,7 @@ def op(
     """
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
-        options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean}
+        options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean, "exact": exact}
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
     code = getattr(forward, "__code__", None)
     if code is None:
@@ -99,7 +101,7 @@ def op(
     self = Op(
         name, args, static, aux, pull, {a: r for a, r in rules.items() if r is not None}, via, adds, outs, last, over
     )
-    self.fused = gpu is not None
+    self.fused, self.exact = gpu is not None, frozenset([self.names.index(n) for n in exact])
     host = getattr(forward, "host", None) or partial(forward, np)
     run = _dispatch(forward, host, gpu)
     if checked:

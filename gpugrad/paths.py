@@ -14,7 +14,7 @@ from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, operand
 from .origin import CONSTANT, logs
-from .recording import MANY, active, lost, record
+from .recording import LARGE, active, lost, record
 from .rule import Op
 
 _NOBODY = (None, None, None)  # tracks one of three
@@ -62,7 +62,7 @@ def unary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             return record(self, y, (x, y, None), (h,), kind)
         n = Node()
         n.tape = tape
-        if lean is None or y.size < MANY:
+        if lean is None or y.size < LARGE:
             n.op = self
             n.saved = (x if keep_x else None, y if keep_y else None)
         else:
@@ -127,7 +127,7 @@ def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             return record(self, y, given, (h,), kind)
         n = Node()
         n.tape = tape
-        if lean is None or y.size < MANY:
+        if lean is None or y.size < LARGE:
             n.op = self
             n.saved = keep(given)
         else:

@@ -18,12 +18,24 @@ from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
 INFERENCE = Tape(silent=True)  # open under inference_mode; what has been computed there has a leaf on it
-MANY = 1 << 16  # elements from which on what an op saves may be a bit each
+LARGE = 1 << 18  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
-# A silent tape, and what packs what is saved under it: f(saved, op, values, heads, class of the result) -> saved.
-packing: dict[Tape, Callable[..., tuple]] = {}
+
+
+class Packing(NamedTuple):
+    """How what is saved under a tape is packed.
+
+    pack   f(saved, op, values, heads, class of the result) -> saved
+    lean   elements from which on an op with a `lean` twin is recorded as that
+    """
+
+    pack: Callable[..., tuple]
+    lean: float = LARGE
+
+
+packing: dict[Tape, Packing] = {}  # by a silent tape
 
 
 class Change(NamedTuple):
@@ -185,17 +197,18 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         if INFERENCE in now.open:
             inferred(t)
         return t
+    packed = next((packing[t] for t in reversed(now.open) if t in packing), None) if packing else None
     made = op
-    if op.lean is not None and out.size >= MANY:
+    if op.lean is not None and out.size >= (LARGE if packed is None else packed.lean):
         made, saved = op.lean(values)
         values = (*values[:-1], saved[-1], None)  # with the bits
     else:
         saved = (op.keep(tuple([h is not None for h in live])) if None in live else op.whole)(values)
     if marked:
         _no_inferred(saved, heads)
-    if packing and (pack := next((packing[t] for t in reversed(now.open) if t in packing), None)) is not None:
+    if packed is not None:
         try:
-            saved = pack(saved, made, values, heads, kind)
+            saved = packed.pack(saved, made, values, heads, kind)
         except MemoryError as e:
             raise kind.explain(op.name, e, values) from None
     edges = tuple(live)

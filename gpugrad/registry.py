@@ -32,7 +32,8 @@ def register_gradient(
     """
     if not isinstance(name, str):
         raise TypeError(f"op_type must be a string, the name of an op, not {name!r:.40}")
-    rule = next((q[0] for q in ops[name].quick if q), None) if ops and name in ops else None
+    found = next((q[0] for q in ops[name].quick if q), None) if ops and name in ops else None
+    rule = found[0] if isinstance(found, tuple) else found
     if rule is not None or name in registered:
         where = _places[name] if rule is None else _place(rule)
         raise KeyError(

@@ -25,7 +25,7 @@ from .core import Packed, Parcel, Tape, Tensor, owner_of, tick, writes
 from .origin import Place, find
 from .paths import PICK
 from .recipes import Again, Made, Part, Recipe, nested, outputs
-from .recording import enter, packing, replace
+from .recording import Packing, enter, packing, replace
 from .rule import Op
 
 _PLANS = 16  # of one function that are remembered
@@ -349,7 +349,7 @@ def within(f: Callable[..., Any], max_bytes: float) -> Callable[..., Any]:
     def call(*args: Any, **kw: Any) -> Any:
         given = [a.array for a in optree.tree_leaves((args, kw), namespace="gpugrad") if isinstance(a, Tensor)]  # type: ignore[arg-type]
         this, tape = _Call(list(plans), given), Tape(silent=True)
-        packing[tape] = this.packed
+        packing[tape] = Packing(this.packed)
         enter(tape)
         try:
             out = f(*args, **kw)

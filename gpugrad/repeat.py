@@ -7,18 +7,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from .array import chosen_device
+
 
 class Run:
     """One run, and the generators that it drew from, as they were before it did.
 
     A repetition draws from copies of them: the generators themselves do not change, whoever else draws from them.
     What the run starts in other threads is not followed.
-    own   the generator of the thread that it ran in; None where nothing is followed
+    own       the generator of the thread that it ran in; None where nothing is followed
+    settings  what was set around it, of `carried`
     """
 
-    __slots__ = ("before", "own")
+    __slots__ = ("before", "own", "settings")
 
     def __init__(self) -> None:
+        self.settings = [(v, v.get()) for v in carried]
         self.before: dict[Any, Any] = {}
         self.own: Any = None
 
@@ -34,15 +38,19 @@ class Run:
 
     @contextmanager
     def again(self) -> Iterator[None]:
-        """Draw the same numbers inside, in whatever thread this is."""
+        """Draw the same numbers inside, under the same settings, in whatever thread this is."""
         own, copies = _repeated.get() or (None, {})
         token = _repeated.set((self.own or own, {**copies, **{g: b.twin() for g, b in self.before.items()}}))
+        tokens = [(v, v.set(value)) for v, value in self.settings]
         try:
             yield
         finally:
+            for v, before in tokens:
+                v.reset(before)
             _repeated.reset(token)
 
 
+carried: list[ContextVar[Any]] = [chosen_device]  # what a program sets around a part of itself
 _followed: ContextVar[tuple[Run, ...]] = ContextVar("gpugrad_followed", default=())
 # In a repetition: (the generator of the run's thread, what stands for each generator).
 _repeated: ContextVar[tuple[Any, dict[Any, Any]] | None] = ContextVar("gpugrad_repeated", default=None)

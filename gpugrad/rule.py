@@ -21,8 +21,10 @@ class Op:
     `rules[i](g, saved, shape)` is the cotangent of input `i`.  `joint(g, saved, None)` gives those of all inputs.
     `via` is the first step of all pullbacks, taken once: the rules get what it answers instead of the cotangent.
     `adds[i](g, saved, total)` adds the cotangent of input `i` to the array `total` itself, where a kernel can.
-    Of an op with `over`, the quick pullback, or `joint_over` beside `joint`, writes over g, which nobody else holds.
+    Of an op with `over` there is beside the quick pullback of its first input, or as `joint_over` beside `joint`, one
+    that writes over g, which nobody else holds.
     `lean(values)` answers what large arrays are recorded as, that takes less memory: (another Op, what it saves).
+    `exact` has the places of what must not be rounded.
     `saves` says whether any of them needs an array, `fused` whether GPU arrays have a forward of their own.
     The last `outs` names are those of several outputs.
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
@@ -37,6 +39,7 @@ class Op:
         "adds",
         "args",
         "asks",
+        "exact",
         "fused",
         "host",
         "joint",
@@ -87,12 +90,13 @@ class Op:
         self.needs = [{self._at(n) for n in self.asks[a]} - {-1} if a in rules else set() for a in args]
         self.rules = [_positional(rules[a], [self._at(n) for n in self.asks[a]]) if a in rules else None for a in args]
         # The commonest pullbacks, for the engine to call without a wrapper: (rule, -1) is rule(g), (rule, i) is
-        # rule(g, saved[i]); (rule, -2) is the wrapped one.
-        self.quick = [
+        # rule(g, saved[i]); (rule, -2) is the wrapped one; ((rule, over), -3 - i) is either of (g, saved[i]).
+        self.quick: list[Any] = [
             _quick(rules[a], [self._at(n) for n in self.asks[a]], wrapped) if wrapped is not None else None
             for a, wrapped in zip(args, self.rules, strict=True)
         ]
         self.lean: Callable[[tuple], tuple[Op, tuple]] | None = None
+        self.exact: frozenset[int] = frozenset()
         self.order, self.rest = tuple(range(len(args))), None
         if last is not None:
             i = self.args.index(last)
@@ -101,7 +105,8 @@ class Op:
             self.rest = lambda saved: type(saved)(pick(tuple.__add__(saved, (None,))))  # packed values stay so
         self.joint_over = None
         if over is not None and via is None:
-            self.quick[0] = _positional(over, [self._at(n) for n in asked_by(over)]), -3
+            plain, k = self.quick[0]
+            self.quick[0] = (plain, over), -3 - k
         if pull and (via or adds):
             raise TypeError(f"op {name}: `via` and `adds` go with a rule for each input, not with `pull`")
         self.joint = self.rules[0] if pull else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from .core import Node, Packed, Parcel, Tape, Tensor, owner_of, raw, wrap, write
 from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_float
 from .gemm import halves
 from .ops.casting import view
-from .recording import active, enter, packing, replace
+from .recording import LARGE, Packing, active, enter, packing, replace
 
 
 class saved_tensors_hooks:
@@ -24,41 +25,56 @@ class saved_tensors_hooks:
 
     pack    f(tensor) -> anything; the tensor shares the array's memory: do not change it
     unpack  f(what pack answered) -> a tensor of the same shape, dtype and device
-    Of contexts in one another the innermost counts.  TypeError where unpack answers no tensor.
+    Of contexts in one another the innermost counts.  TypeError where unpack answers no tensor, or one of another shape
+    or dtype.
     """
+
+    _lean = math.inf  # pack is given what the ops of small arrays save, too, and no bits
 
     def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
         self._pack, self._unpack = pack_hook, unpack_hook
 
     def __enter__(self) -> None:
         tape = Tape(silent=True)
-        packing[tape] = self._saved
+        packing[tape] = Packing(self._saved, self._lean)
         enter(tape)
 
     def __exit__(self, *exc: object) -> None:
         for tape in reversed(active().open):  # its own of this thread, wherever that is
-            if packing.get(tape) == self._saved:
+            if tape in packing and packing[tape].pack == self._saved:
                 replace(tape)
                 del packing[tape]
                 return
 
     def _saved(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
         return Packed([
-            v if library(v) is None else self._parcel(v, kind, maker(op, heads, i, v, values))
+            v if library(v) is None or self._stays(op, i) else self._parcel(v, kind, maker(op, heads, i, v, values))
             for i, v in enumerate(saved)
         ])  # fmt: skip
 
+    def _stays(self, op: Any, i: int) -> bool:
+        """Whether the i-th value that `op` saves is not packed."""
+        return False
+
     def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
         with no_grad():
-            return Parcel((self._pack(wrap(view(array), None, kind)), self._opened))
+            return Parcel((
+                self._pack(wrap(view(array), None, kind)),
+                partial(self._opened, array.shape, array.dtype),
+            ))  # fmt: skip
 
-    def _opened(self, packed: Any) -> Any:
+    def _opened(self, shape: tuple[int, ...], dtype: np.dtype, packed: Any) -> Any:
         with no_grad():
             t = self._unpack(packed)
         if not isinstance(t, Tensor):
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                 f"{type(t).__name__}. Answer a tensor with the values that pack_hook was given."
+            )
+        if t.shape != shape or t.dtype != dtype:
+            raise TypeError(
+                f"saved_tensors_hooks: unpack_hook answered a tensor of shape {list(t.shape)} and {t.dtype} for one of "
+                f"shape {list(shape)} and {dtype}. Answer a tensor with the values that pack_hook was given."
             )
         return raw(t)
 
@@ -87,8 +103,10 @@ class _Kept(saved_tensors_hooks):
     `min_size` elements, single numbers and views that repeat their memory would gain nothing.
     """
 
+    _lean = LARGE
+
     def __init__(self, min_size: int) -> None:
-        self._min_size = min_size
+        self._min_size = max(min_size, 1)  # what is empty has no bytes
         # By the id of an array that was packed: (weak references to it and to what it was packed as, writes before).
         self._known: dict[int, tuple[Any, Any, int]] = {}
 
@@ -172,11 +190,14 @@ class save_as(_Kept):
                absolute 2⁻²⁵) or float32 (24 bits: 2⁻²⁴)
     min_size   arrays of fewer elements stay as they are
     Only real floating arrays of a larger dtype are packed, and only what recorded ops made: no parameters, inputs and
-    constants, which live anyway, and no statistics of rows, which need their digits.  Results do not change; gradients
-    are those of the rounded values, in their own dtypes.  Arrays with values beyond what dtype has stay as they are; to
+    constants, which live anyway, no statistics of rows, which need their digits, and nothing that a pullback compares,
+    as those of max and maximum do.  Of relu, clip and their kin a bit an element is kept, whatever their size.  Results
+    do not change; gradients are those of the rounded values, in their own dtypes.  Arrays with values beyond what dtype has stay as they are; to
     know that, a GPU is waited for where the range is smaller: not in bfloat16 of float32.
     ValueError for another dtype.
     """
+
+    _lean = 0  # a rounded value may be on the other side of a limit; a bit is not
 
     def __init__(self, dtype: DTypeLike = bfloat16, min_size: int = 1024) -> None:
         super().__init__(min_size)
@@ -184,17 +205,28 @@ class save_as(_Kept):
         if self._dtype not in (bfloat16, float16, float32):
             raise ValueError(f"save_as: dtype is bfloat16, float16 or float32, not {self._dtype}")
 
+    def _stays(self, op: Any, i: int) -> bool:
+        return i in getattr(op, "exact", ())
+
     def _store(self, array: Any) -> Any:
         dtype = array.dtype
         if not is_float(dtype) or dtype.itemsize <= self._dtype.itemsize:
             return None
         to, own = ml_dtypes.finfo(self._dtype), ml_dtypes.finfo(dtype)
-        if to.maxexp < own.maxexp and not (array.max() <= to.max and array.min() >= -to.max):
-            return None
+        top = dtype.type(to.max)
+        if to.maxexp < own.maxexp:
+            if not _within(array, top):
+                return None
+        elif type(array) is not np.ndarray or not _within(array, top):  # some may round to infinity
+            array = xp(array).where(xp(array).isfinite(array), array.clip(-top, top), array)
         return _Stored(_cast(array, self._dtype), array)
 
     def _fetch(self, stored: Any) -> Any:
         return _again(stored, lambda: _cast(stored.array, stored.dtype))
+
+
+def _within(a: Any, top: Any) -> bool:
+    return bool(a.max() <= top and a.min() >= -top)  # a NaN is not
 
 
 def _cast(a: Any, dtype: np.dtype) -> Any:

@@ -45,6 +45,31 @@ def test_ops_quick(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- bench/gpu.py
+def test_memory_quick(tmp_path):
+    """Case a alone: the others take a minute."""
+    done = run("bench/memory.py", "--quick", "--only", "a", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (report,) = tmp_path.glob("memory-*.md")
+    assert "(a) once: MB" in report.read_text()
+    found = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert {r["way"] for r in found["rows"] if r["by"] == "gpugrad"} == {"once", "persistent"}
+    assert all(20 < r["MB"] < 70 for r in found["rows"] if r["by"] == "gpugrad")
+
+
+@pytest.mark.parametrize("case", ["a", "b", "c"])
+def test_all_ways_of_a_case_compute_the_same(case, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    cases, ours = importlib.import_module("memory_parts.cases"), importlib.import_module("memory_parts.ours")
+    given = cases.arrays(case, small=True)
+    loss, grads = ours.step(case, "once", given)()
+    assert len(grads) == len(given)
+    for way in ("persistent", "checkpoint", "bfloat16", *(["max_bytes"] if case in cases.BOUNDS else [])):
+        other, found = ours.step(case, way, given)()
+        np.testing.assert_allclose(other, loss, rtol=1e-6)
+        for a, b in zip(grads, found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 if way != "bfloat16" else 2e-2 * abs(a).max())
+
+
 def test_a_dry_run_measures_and_writes(tmp_path):
     done = run("bench/gpu.py", "--dry-run", "--quick", "--seconds", "90", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -77,6 +77,7 @@ class Gpu:
         self.order, self.random = order, random.Random(seed)
         self.streams, self.free, self.blocks, self.pinned = [], {}, {}, []
         self.used = self.peak = 0
+        self.gone = set()  # addresses of pinned memory that was given back
         self.cuda = self.runtime = self
         self.compute = Stream(self)
         self.memcpyDeviceToHost, self.memcpyHostToDevice, self.Event = 2, 1, Event
@@ -94,10 +95,15 @@ class Gpu:
     def alloc_pinned_memory(self, nbytes):
         memory = np.full(nbytes, 0xEE, np.uint8)
         self.blocks[memory.ctypes.data] = memory
+        self.gone.discard(memory.ctypes.data)
         block = (ctypes.c_ubyte * nbytes).from_buffer(memory)
-        weakref.finalize(block, memory.fill, 0xEE)  # who gets it next writes to it at once
+        weakref.finalize(block, self._unpinned, memory)
         self.pinned.append(nbytes)
         return block
+
+    def _unpinned(self, memory):
+        memory.fill(0xEE)  # who gets it next writes to it at once
+        self.gone.add(memory.ctypes.data)
 
     def ndarray(self, shape, dtype):
         return Array(self, shape, dtype)
@@ -105,7 +111,12 @@ class Gpu:
     def memcpyAsync(self, to, source, nbytes, direction, stream):
         a, b = self.blocks[to], self.blocks[source]
         assert nbytes == a.nbytes == b.nbytes
-        self.streams[stream].put(lambda: np.copyto(a, b))
+
+        def copy():
+            assert not self.gone & {to, source}, "a copy of pinned memory that has another owner by now"
+            np.copyto(a, b)
+
+        self.streams[stream].put(copy)
 
     def schedule(self):
         if self.order == "early":
@@ -229,6 +240,21 @@ def test_what_was_fetched_ahead_and_never_read(order, seed):
     gpu.synchronize()
     gpu.run()
     assert found == [{5.0}, {3.0}] and others == [{100.0 + i} for i in range(6)]
+
+
+@pytest.mark.parametrize("order, seed", ORDERS)
+def test_what_nobody_reads_may_be_dropped_while_it_is_copied(order, seed):
+    gpu = Gpu(order, seed)
+    courier = Courier(gpu, 0)
+    for i in range(LAYERS):
+        courier.away(gpu.filled(float(i), N))
+    gpu.run()
+    kept = courier.away(gpu.filled(7.0, N))
+    assert len(gpu.gone) >= LAYERS  # and then the memory goes back
+    found = []
+    gpu.total(courier.back(kept), found)
+    gpu.synchronize()
+    assert found == [{7.0}]
 
 
 @pytest.mark.parametrize("order, seed", ORDERS)

@@ -22,7 +22,7 @@ FLOORS = {
     "user_kernel": 1, "holders": 1, "fused": 1, "gemm": 1,
     "forward": 2, "rule": 2, "recipes": 2, "paths": 2, "op": 2, "adapt": 2, "kernel_op": 2,
     "ops": 3,
-    "backprop": 4, "observed": 4, "ledger": 4, "ledger_text": 4, "exhausted": 4, "explain": 4, "jacobian": 4,
+    "backprop": 4, "inspection": 4, "ledger": 4, "ledger_text": 4, "exhausted": 4, "explain": 4, "jacobian": 4,
     "asking": 4,
     "tape": 5, "autograd": 5, "anomaly": 5,
     "recompute": 6,

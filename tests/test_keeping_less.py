@@ -8,8 +8,9 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn, paths, recording
+from gpugrad.ops.activation import gelu_erf
 
-MANY = recording.MANY
+LARGE = recording.LARGE
 PIECES = {
     "relu": nn.relu,
     "relu_mask": nn.relu_mask,
@@ -52,7 +53,7 @@ def test_bits_give_the_gradients_that_the_output_gives(f, dtype, monkeypatch):
     x, g = [gg.tensor(values(rng, (6, 7), dtype)) for _ in range(2)]
     by_output = gradients(f, x, g)
     for module in (paths, recording):
-        monkeypatch.setattr(module, "MANY", 1)
+        monkeypatch.setattr(module, "LARGE", 1)
     for got, expected in zip(gradients(f, x, g), by_output):
         np.testing.assert_array_equal(got, expected)
 
@@ -60,7 +61,7 @@ def test_bits_give_the_gradients_that_the_output_gives(f, dtype, monkeypatch):
 @pytest.mark.parametrize("f", PIECES.values(), ids=PIECES)
 @pytest.mark.parametrize("layout", ["C", "F", "strided", "many threads"])
 def test_bits_in_any_layout(f, layout, monkeypatch):
-    n = 3 * MANY // 64 if layout != "many threads" else 9 * MANY // 64  # above what is worth threads
+    n = 3 * LARGE // 64 if layout != "many threads" else 9 * LARGE // 64  # above what is worth threads
     x = values(np.random.default_rng(1), (64, n) if layout != "strided" else (64, 2 * n))
     x = {"F": np.asfortranarray(x), "strided": x[:, ::2]}.get(layout, x)
     g = np.random.default_rng(2).standard_normal(x.shape).astype(np.float32)
@@ -78,14 +79,14 @@ def test_bits_in_any_layout(f, layout, monkeypatch):
     kept, by_bits = kept_and_gradient()
     assert kept == [x.size // 8]
     for module in (paths, recording):
-        monkeypatch.setattr(module, "MANY", x.size + 1)
+        monkeypatch.setattr(module, "LARGE", x.size + 1)
     kept, by_output = kept_and_gradient()
     assert kept == ([x.size // 8] if f is nn.relu_mask else [4 * x.size])
     np.testing.assert_array_equal(by_bits, by_output)
 
 
 def test_infinite_and_missing_numbers_pass_bits_as_they_pass_the_output():
-    x = gg.tensor(np.tile(np.array([np.nan, np.inf, -np.inf, 1, -1], np.float32), MANY))
+    x = gg.tensor(np.tile(np.array([np.nan, np.inf, -np.inf, 1, -1], np.float32), LARGE))
     g = gg.tensor(np.resize(np.array([np.inf, 1, np.nan, -np.inf, np.inf], np.float32), x.shape))
     with gg.GradientTape(persistent=True) as tape:
         tape.watch(x)
@@ -285,3 +286,60 @@ def test_a_layer_takes_its_activation_back_in_the_memory_of_the_cotangent(activa
     step(apart)
     for one, other in zip(found[0], found[-1]):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=2e-4, atol=1e-6)
+
+
+def test_leaky_relu_rounds_alike_in_half_types_of_any_size():
+    rng = np.random.default_rng(0)
+    x, g = [rng.standard_normal(LARGE + 1).astype(gg.bfloat16) for _ in range(2)]
+    for slope in (0.1, 0.0):
+        found = []
+        for n in (10, LARGE + 1):
+            t = gg.tensor(x[:n])
+            with gg.GradientTape() as tape:
+                tape.watch(t)
+                y = nn.leaky_relu(t, slope)
+            found.append(tape.gradient(y, t, output_gradients=gg.tensor(g[:n])).numpy()[:10])
+        np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("f", [gelu_erf, nn.silu, nn.mish])
+def test_small_activations_take_no_more_calls_back_than_their_rule(f):
+    """What writes over cotangents is for large ones: it costs calls."""
+    x = gg.tensor(np.ones(4, np.float32))
+    plain, over = f.op.quick[0][0]
+    assert over is not plain and f.op.quick[0][1] == -3
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = f(x)
+    f.op.quick[0] = ((plain, None), -3)  # would fail if it were called
+    try:
+        assert tape.gradient(y, x).shape == (4,)
+    finally:
+        f.op.quick[0] = ((plain, over), -3)
+
+
+def test_a_second_run_is_under_the_settings_of_the_first():
+    """A layer that inherits `training` from the call around a checkpoint does so again."""
+    import gpugrad.tensorflow as tf
+
+    tf.random.set_seed(0)
+    inner = tf.keras.Sequential([tf.keras.layers.Dense(8, activation="relu"), tf.keras.layers.Dropout(0.5)])
+
+    class Model(tf.keras.Model):
+        def __init__(self, around):
+            super().__init__()
+            self.inner, self.around = inner, around
+
+        def call(self, x):
+            return self.around(lambda x: self.inner(x))(x)
+
+    x = tf.ones((4, 8))
+    inner(x)
+    found = []
+    for around in (lambda f: f, tf.recompute_grad):
+        tf.random.set_seed(1)
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(Model(around)(x, training=True) ** 2)
+        found.append([y, *tape.gradient(y, inner.trainable_variables)])
+    for plain, again in zip(*found):
+        np.testing.assert_array_equal(plain.numpy(), again.numpy())

@@ -223,15 +223,18 @@ def test_recursion_to_the_end_is_an_error_and_no_crash():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no interval timers")
-def test_signals_arrive_outside_of_the_handler():
+@pytest.mark.parametrize("inside", [False, True])
+def test_signals_arrive_outside_of_the_handler(inside):
     import signal
 
     def alarm(*_):
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, alarm)
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL if inside else alarm)
     try:
         with gg.profile.memory() as m:
+            assert signal.signal(signal.SIGALRM, alarm) is (signal.SIG_DFL if inside else alarm)
+            assert signal.getsignal(signal.SIGALRM) is alarm
             for i in range(300):
                 with pytest.raises(TimeoutError):
                     signal.setitimer(signal.ITIMER_REAL, 1e-5 * (i % 37 + 1))
@@ -241,6 +244,30 @@ def test_signals_arrive_outside_of_the_handler():
         assert not m.errors and m.live == 0
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_without_the_main_thread_signals_would_not_wait():
+    errors = []
+
+    def work():
+        try:
+            with gg.profile.memory():
+                pass
+        except RuntimeError as e:
+            errors.append(str(e))
+
+    def in_a_thread():
+        t = threading.Thread(target=work)
+        t.start()
+        t.join()
+
+    in_a_thread()
+    assert "main thread" in errors.pop()
+    with gg.profile.memory() as m:
+        in_a_thread()  # they wait already
+        assert not errors
+        kept = np.ones(1000)
+    assert m.live == kept.nbytes
 
 
 # ---------------------------------------------------------------------------------------------- threads

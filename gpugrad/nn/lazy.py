@@ -15,12 +15,14 @@ from ..core import Tensor, raw
 from ..dtypes import DTypeLike, is_inexact
 from ..forward import boxed
 from ..ops.casting import astype
+from ..repeat import carried
 from ..tensor import to_numpy
 from ..variable import Variable
 from .init import by_name
 from .module import Module
 
 _training: ContextVar[bool | None] = ContextVar("training", default=None)  # of the outermost call that said so
+carried.append(_training)
 
 
 def _marking(build: Callable[..., Any]) -> Callable[..., Any]:

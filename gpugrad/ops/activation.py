@@ -23,7 +23,7 @@ from ..op import op
 from .blocks import pointwise, pointwise_over
 from .casting import astype
 from .choice import clip
-from .gate import ZERO_ELSE, gate, gate_over, positive
+from .gate import ZERO_ELSE, above_zero, gate, gate_over
 from .logic import where
 from .math import exp, expm1, square, tanh
 
@@ -76,7 +76,7 @@ relu = op(
     name="relu",
     gpu=activate("relu", _relu),
     x=lambda g, out: relu_grad(g, out),
-    lean=(lambda out: positive(out), *ZERO_ELSE),
+    lean=(lambda out: above_zero(out), *ZERO_ELSE),
 )
 relu_grad = op(  # linear in g, flat in y
     _relu_grad,
@@ -92,7 +92,7 @@ def _relu_mask(xp: Any, x: Any) -> Any:
 
     Kink: 0 at 0.
     """
-    return xp.maximum(x, _ordered(x.dtype).type(0)), positive(x)
+    return xp.maximum(x, _ordered(x.dtype).type(0)), above_zero(x)
 
 
 relu_mask = op(
@@ -114,7 +114,7 @@ def _sigmoid(xp: Any, x: Any) -> Any:
         e = xp.exp(select(xp, below, x, -x))
         return select(xp, below, e, e.dtype.type(1)) / (e + 1)
     zero = x.dtype.type(0)
-    out = xp.exp(xp.minimum(x, zero))  # exp of what is not positive never overflows, and keeps the lower tail
+    out = xp.exp(xp.minimum(x, zero))  # exp of what is not above_zero never overflows, and keeps the lower tail
     total = xp.exp(-xp.maximum(x, zero))
     total += out
     out /= total

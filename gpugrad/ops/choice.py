@@ -31,6 +31,7 @@ def _two(forward: Any, beaten_x: Any, beaten_y: Any) -> Any:
         forward,
         x=lambda g, x, y: _chosen(g, x, y, beaten_x(raw(x), raw(y))),
         y=lambda g, x, y: _chosen(g, x, y, beaten_y(raw(x), raw(y))),
+        exact=("x", "y"),
     )
 
 
@@ -101,7 +102,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     return _clip(x, min=min, max=max)
 
 
-@op(x=lambda g: zeros_like(g), values=lambda g, x: where(raw(x) == 0, g, 0))
+@op(x=lambda g: zeros_like(g), values=lambda g, x: where(raw(x) == 0, g, 0), exact=("x",))
 def heaviside(xp: Any, x: Any, values: Any) -> Any:
     """0 for negative x, 1 for positive ones, `values` at 0.
 

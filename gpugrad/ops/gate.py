@@ -38,7 +38,7 @@ def bits_where(condition: Callable[..., Any], x: Any) -> Any:
     return bits
 
 
-def positive(x: Any) -> Any:
+def above_zero(x: Any) -> Any:
     """A bit for each element of x: whether it is above 0.  For `gate` with `below` 0: its kernel knows no other."""
     zero = x.dtype.type(0)
     return positive_bits(x) if usable(x) else bits_where(lambda part: part > zero, x)
@@ -46,12 +46,12 @@ def positive(x: Any) -> Any:
 
 def _gate(xp: Any, g: Any, bits: Any, *, below: float = 0.0) -> Any:
     """g where the bit is set, else `below` g; an infinite g stays out where `below` is 0."""
-    if bits.dtype != np.uint8:
+    if bits.dtype == np.uint32:
         return relu_mask_grad(g, bits)
     if xp is np and not below and g.ndim and is_float(g.dtype) and g.flags.c_contiguous:
         return _passed(g, bits, np.empty(g.shape, g.dtype))
     mask = xp.unpackbits(bits)[: g.size].reshape(g.shape).view(np.bool_)
-    return select(xp, mask, g, g * g.dtype.type(below) if below else g.dtype.type(0))
+    return select(xp, mask, g, g * below if below else g.dtype.type(0))
 
 
 def _passed(g: np.ndarray, bits: np.ndarray, out: np.ndarray) -> np.ndarray:

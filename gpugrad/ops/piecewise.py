@@ -81,7 +81,7 @@ def _above_zero(part: Any) -> Any:
 
 @op(
     name="leaky_relu",
-    x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope),
+    x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope if negative_slope else 0),
     lean=(
         lambda out: bits_where(_above_zero, out),
         lambda g, bits, negative_slope: gate(g, bits, below=negative_slope),

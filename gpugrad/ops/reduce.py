@@ -149,7 +149,7 @@ def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     return expand(g, x.shape, axis, keepdims) * share
 
 
-@op(x=_extreme_rule)
+@op(x=_extreme_rule, exact=("x", "out"))
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The largest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
@@ -158,7 +158,7 @@ def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.max(axis=axis, keepdims=keepdims)
 
 
-@op(x=_extreme_rule)
+@op(x=_extreme_rule, exact=("x", "out"))
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The smallest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 

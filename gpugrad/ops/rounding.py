@@ -73,13 +73,13 @@ def _parts(xp: Any, x: Any, y: Any) -> tuple[Any, Any]:
     return times, select(xp, other, rest + y, select(xp, y < 0, -size, size))
 
 
-@op(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y))
+@op(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y), exact=("x", "y"))
 def remainder(xp: Any, x: Any, y: Any) -> Any:
     """x - floor(x / y) y, with the sign of y."""
     return xp.remainder(x, y) if _is_numpys(xp, x, y) else _parts(xp, x, y)[1]
 
 
-@op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out))
+@op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out), exact=("x", "y", "out"))
 def fmod(xp: Any, x: Any, y: Any) -> Any:
     """x - trunc(x / y) y, with the sign of x."""
     return xp.fmod(x, y)

@@ -60,13 +60,13 @@ def _extreme_value(g: Any, x: Any, value: Any, out: Any, key: Any) -> Any:
     return where(theirs, getitem(share, key), 0)
 
 
-@op(x=_extreme_x, value=_extreme_value, args=["x", "value"])
+@op(x=_extreme_x, value=_extreme_value, args=["x", "value"], exact=("x", "value", "out"))
 def at_max(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with the larger of x[key] and `value`, broadcast, in its place."""
     return _changed(xp, xp.maximum, x, value, key)
 
 
-@op(x=_extreme_x, value=_extreme_value, args=["x", "value"])
+@op(x=_extreme_x, value=_extreme_value, args=["x", "value"], exact=("x", "value", "out"))
 def at_min(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with the smaller of x[key] and `value`, broadcast, in its place."""
     return _changed(xp, xp.minimum, x, value, key)

@@ -9,24 +9,23 @@ before that is resized in place is a new one.
 Ours must answer, whatever happens to Python code:
 - `free` may be called while an exception is on its way, which a function of ctypes would lose.  `PySequence_DelSlice`
   takes the arguments that NumPy gives and leaves exceptions alone: `__delitem__` catches it and raises it again.
-- A function of ctypes that fails before its first line answers anything.  So signals wait until it is over, and where
+- A function of ctypes that fails before its first line answers anything.  So signals wait until it is over (`signals`), and where
   hardly any recursion is left there is no memory.
 """
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import ctypes
-import signal
 import sys
 from collections.abc import Callable
 from functools import cache
-from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
+
+from .signals import again, codes, wait, wait_no_more, waiting
 
 _DEFAULT = 306  # PyDataMem_DefaultHandler's place in NumPy's table of C functions; part of its ABI
 _ROOM = 12  # levels of recursion that a watcher may need
@@ -52,18 +51,21 @@ class _Handler(ctypes.Structure):
 # born(address, bytes); died(address, bytes if known), before the address is used again; failed(an error of these)
 Watcher = tuple[Callable[[int, int], None], Callable[[int, int | None], None], Callable[[Exception], None]]
 watchers: list[Watcher] = []
-_handlers: dict[Any, Any] = {}  # of signals, which wait
 
 
 def watch(watcher: Watcher) -> None:
-    """Tell `watcher` of every block from now on.  RuntimeError for a NumPy or a Python in which that is not safe."""
+    """Tell `watcher` of every block from now on.  RuntimeError where that is not safe: a NumPy, a Python, a thread."""
     if _handler().version != 1 or not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError(
             f"NumPy's memory cannot be watched with NumPy {np.__version__} on Python {sys.version.split()[0]}: it "
             f"takes version 1 of PyDataMem_Handler (here {_handler().version}) and Python's global lock"
         )
+    if not wait():
+        raise RuntimeError(
+            "NumPy's memory can only be watched from the main thread, whose handlers of signals must wait meanwhile; open "
+            "the profile there: it sees the arrays of all threads"
+        )
     if not watchers:
-        _wait(True)
         _set(_functions()[1])
     watchers.append(watcher)
 
@@ -73,7 +75,7 @@ def unwatch(watcher: Watcher) -> None:
     watchers.remove(watcher)
     if not watchers:
         _set(_functions()[0])
-        _wait(False)
+        wait_no_more()
 
 
 @atexit.register
@@ -109,14 +111,14 @@ def _functions() -> tuple[dict[str, Any], dict[str, Any], Any]:
 
     def malloc(_: Any, nbytes: int) -> int | None:
         address = _born(take(ctx, nbytes), nbytes) if _room(_ROOM) else None
-        if _waiting:
-            _again[_waiting.pop()]
+        if waiting:
+            _send()
         return address
 
     def calloc(_: Any, n: int, nbytes: int) -> int | None:
         address = _born(clear(ctx, n, nbytes), n * nbytes) if _room(_ROOM) else None
-        if _waiting:
-            _again[_waiting.pop()]
+        if waiting:
+            _send()
         return address
 
     def realloc(_: Any, old: int, nbytes: int) -> int | None:
@@ -124,8 +126,8 @@ def _functions() -> tuple[dict[str, Any], dict[str, Any], Any]:
         if address:
             _tell(1, old, None)
             _born(address, nbytes)
-        if _waiting:
-            _again[_waiting.pop()]
+        if waiting:
+            _send()
         return address
 
     def free(block: slice) -> None:
@@ -139,17 +141,26 @@ def _functions() -> tuple[dict[str, Any], dict[str, Any], Any]:
             except BaseException as e:
                 free(block)
                 e.__traceback__ = e.__traceback__ and e.__traceback__.tb_next  # without this frame
-                if _waiting:
-                    _again[_waiting.pop()]
+                if waiting:
+                    _send()
                 raise
             free(block)
-            if _waiting:
-                _again[_waiting.pop()]
+            if waiting:
+                _send()
 
     frees = Frees()
+    codes.update(f.__code__ for f in (malloc, calloc, realloc, Frees.__delitem__))
     called = [ctypes.CFUNCTYPE(*_FORMS[f.__name__])(f) for f in (malloc, calloc, realloc)]
     addresses = [ctypes.cast(f, _pointer).value for f in (*called, ctypes.pythonapi.PySequence_DelSlice)]
     return theirs, {"ctx": id(frees), **dict(zip(_FORMS, addresses))}, (frees, called)
+
+
+def _send() -> None:
+    """Send a signal again that has waited."""
+    try:
+        again[waiting.pop()]
+    except IndexError:  # another thread was faster
+        pass
 
 
 def _born(address: int | None, nbytes: int) -> int | None:
@@ -172,44 +183,3 @@ def _room(levels: int) -> bool:
         return not levels or _room(levels - 1)
     except RecursionError:
         return False
-
-
-# ---------------------------------------------------------------------------------------------- signals
-def _wait(on: bool) -> None:
-    """Whether Python's handlers of signals wait while a function of ours runs: asked for in the main thread."""
-    if current_thread() is not main_thread():
-        return
-    if on:
-        for s in signal.valid_signals():
-            theirs = signal.getsignal(s)
-            if callable(theirs):
-                _handlers[s] = ours = _patient(theirs), theirs
-                signal.signal(s, ours[0])
-    else:
-        for s, (ours, theirs) in _handlers.items():
-            if signal.getsignal(s) is ours:
-                signal.signal(s, theirs)
-        _handlers.clear()
-
-
-def _patient(handler: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
-    def handle(number: int, frame: Any) -> Any:
-        f = frame
-        while f is not None:
-            if f.f_code.co_filename == __file__ and f.f_code.co_name in _CALLED:
-                return _waiting.append(number)
-            f = f.f_back
-        return handler(number, frame)
-
-    return handle
-
-
-class _Again:
-    """`_again[number]` sends a signal, which Python looks for after a call, and not before a function's return."""
-
-    __getitem__ = _thread.interrupt_main
-
-
-_again: Any = _Again()
-_waiting: list[int] = []  # signals that came while a function of ours was running
-_CALLED = frozenset({"__delitem__", *_FORMS})

@@ -33,7 +33,7 @@ def hooked(n: Node, g: Any) -> Any:
     return g
 
 
-def observed(n: Node, g: Any, s: tuple, need: set[Node] | None, alias: dict) -> list[Any]:
+def inspected(n: Node, g: Any, s: tuple, need: set[Node] | None, alias: dict) -> list[Any]:
     """The cotangents of n's inputs, looked at by whom suspects errors, and changed by the hooks of n."""
     try:
         ds = None if n.op.joint is None else n.op.joint(g, s, None)
