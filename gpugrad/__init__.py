@@ -46,6 +46,7 @@ from .dtypes import (
     set_default_dtype as set_default_dtype,
     uint8 as uint8,
 )
+from .exhausted import OutOfMemoryError as OutOfMemoryError
 from .forward import ufunc as ufunc
 from .function import Function as Function
 from .gemm import (

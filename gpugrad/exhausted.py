@@ -20,7 +20,7 @@ from .recording import active
 _OURS = ("gpugrad", "numpy", "cupy", "cupyx", "scipy")
 _TOP = 5
 _RESERVED = 1 << 24
-_reserve: list[bytes] = []  # let go when memory is exhausted, so that there is some to say so
+reserve: list[bytes] = []  # let go when memory is exhausted, so that there is some to say so
 
 
 class Remedy(NamedTuple):
@@ -30,7 +30,7 @@ class Remedy(NamedTuple):
     nbytes: int
 
 
-class OutOfMemory(MemoryError):
+class OutOfMemoryError(MemoryError):
     """A MemoryError that tells what holds the memory; it is one of the class that NumPy or CuPy raised, too.
 
     ledger    what tapes and graphs of tensors kept when it was raised, all of them together
@@ -54,16 +54,14 @@ def tell(name: str | None, e: MemoryError, values: Sequence[Any] = ()) -> None:
 
     What our functions that failed held is let go, so that a program that catches the error has its memory back.
     """
-    _reserve.clear()
+    reserve.clear()
     try:
-        new = None if isinstance(e, OutOfMemory) else _told(name or _walking(e.__traceback__), e, values)
-    except (
-        Exception
-    ):  # a class of the program's that cannot be made anew, or no memory even so: the error stays as it is
+        new = None if isinstance(e, OutOfMemoryError) else _told(name or _walking(e.__traceback__), e, values)
+    except Exception:  # of a program's class, or for want of memory even so: the error stays as it is
         new = None
     finally:
         _clear(e.__traceback__)
-        _set_aside()
+        set_aside()
     if new is None:
         return
     try:
@@ -72,7 +70,7 @@ def tell(name: str | None, e: MemoryError, values: Sequence[Any] = ()) -> None:
         del new  # which its own traceback would hold
 
 
-def _told(name: str, e: MemoryError, values: Sequence[Any]) -> OutOfMemory:
+def _told(name: str, e: MemoryError, values: Sequence[Any]) -> OutOfMemoryError:
     """The error with its post-mortem.  What our functions that failed held is let go first."""
     _clear(e.__traceback__)
     new = MemoryError.__new__(_kind(type(e)), *e.args)  # not by __new__ of a program's class, which asks for its own
@@ -84,28 +82,25 @@ def _told(name: str, e: MemoryError, values: Sequence[Any]) -> OutOfMemory:
         help = remedies(kept)
         new.ledger, new.remedies, new.report = kept, help, _report(said, kept, help)
     except Exception as failed:
-        why = (
-            "no memory is left for it"
-            if isinstance(failed, MemoryError)
-            else f"{type(failed).__name__}: {failed!s:.99}"
-        )
+        short = isinstance(failed, MemoryError)
+        why = "no memory is left for it" if short else f"{type(failed).__name__}: {failed!s:.99}"
         new.ledger, new.remedies = Ledger(()), ()
         new.report = f"{said}\nWhat tapes and graphs keep could not be told: {why}."
     return new
 
 
-def _set_aside() -> None:
-    """Take memory for the next post-mortem, which Python does not touch until then: addresses, no pages."""
+def set_aside() -> None:
+    """Take memory for the next post-mortem: addresses, no pages, since nothing writes to it."""
     try:
-        _reserve[:] = [bytes(_RESERVED)]
-    except MemoryError:  # what this post-mortem used comes back to Python, where the next one finds it
+        reserve[:] = [bytes(_RESERVED)]
+    except MemoryError:  # the next tape tries again
         pass
 
 
 @cache
 def _kind(kind: type[MemoryError]) -> Any:
-    own = {"__module__": __name__, "__doc__": OutOfMemory.__doc__}
-    return OutOfMemory if kind is MemoryError else type("OutOfMemory", (OutOfMemory, kind), own)
+    own = {"__module__": __name__, "__doc__": OutOfMemoryError.__doc__}
+    return OutOfMemoryError if kind is MemoryError else type("OutOfMemoryError", (OutOfMemoryError, kind), own)
 
 
 def let_go(e: BaseException | None) -> None:
@@ -151,13 +146,8 @@ def remedies(kept: Ledger) -> tuple[Remedy, ...]:
     """Three that would give back something worth it, of what `kept` keeps alone; first what changes a program least."""
     own = [e for e in kept.entries if not e.held]
     worth = kept.freed / 20
-    found = [
-        _persistent() if any([e.persistent for e in own]) else None,
-        _narrow(own),
-        _again(own),
-        _elsewhere(own),
-        _smaller(own),
-    ]
+    idle = _persistent() if any([e.persistent for e in own]) else None
+    found = [idle, _narrow(own), _again(own), _elsewhere(own), _smaller(own)]
     return tuple([r for r in found if r is not None and r.nbytes > worth][:3])
 
 
@@ -232,5 +222,5 @@ def _report(said: str, kept: Ledger, help: tuple[Remedy, ...]) -> str:
     return "\n".join(lines)
 
 
-_set_aside()
+set_aside()
 post_mortem.append(tell)

@@ -137,6 +137,33 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def updating(step: Callable[..., Any]) -> Callable[..., Any]:
+    """An optimizer's `step`, which observers may run in their way.  A MemoryError of it gets a post-mortem."""
+
+    @wraps(step)
+    def call(*args: Any) -> Any:
+        with exhausting("an optimizer's update"):
+            return observed("update", step, *args) if observers else step(*args)
+
+    return call
+
+
+class exhausting:
+    """A MemoryError inside gets a post-mortem as of `what`; of None, as of a walk."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: str | None) -> None:
+        self.what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, e: Any, tb: Any) -> None:
+        if isinstance(e, MemoryError):
+            for tell in post_mortem:
+                tell(self.what, e)
+
+
 def observed(what: str, run: Callable[..., Any], *args: Any) -> Any:
     """run(*args), by way of the observers, the first of them outermost, who may give it other arguments."""
     for observe in reversed(observers):

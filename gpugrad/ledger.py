@@ -6,7 +6,7 @@ import gc
 import linecache
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial, wraps
+from functools import partial
 from operator import attrgetter
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 
 from .array import device_of, library
 from .core import Node, Packed, Parcel, Tape, Tensor
-from .holders import attributes, fall, named
+from .holders import attributes, fall, named, uncollected
 from .ledger_text import html, size, text
 from .origin import place_of, shown
 from .paths import PICK
@@ -132,23 +132,7 @@ class _Block:
 
 # ---------------------------------------------------------------------------------------------- three questions
 # No local variable holds a node or an array while `_Book.closed` counts references.
-def _quiet(f: Callable[..., Ledger]) -> Callable[..., Ledger]:
-    """`f` without the garbage collector, which would visit all that lives again and again as the ledger grows."""
-
-    @wraps(f)
-    def call(*args: Any) -> Ledger:
-        was = gc.isenabled()
-        gc.disable()
-        try:
-            return f(*args)
-        finally:
-            if was:
-                gc.enable()
-
-    return call
-
-
-@_quiet
+@uncollected
 def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
     """What `tape` keeps until it is `released`, and what else dies with it and `roots`, a list that is used up."""
     book = _Book()
@@ -160,7 +144,15 @@ def of_tape(tape: Tape | None, released: str, roots: list[Any]) -> Ledger:
     return book.closed(roots, "the tape", TAPE)
 
 
-@_quiet
+@uncollected
+def nbytes(tape: Tape | None) -> int:
+    """Bytes of the blocks that the nodes of `tape` saved, whoever holds them; nothing is asked about holders."""
+    book = _Book()
+    book.collect(() if tape is None else tape.live(), lambda n: TAPE)
+    return sum([b.nbytes for b in book.blocks.values()])
+
+
+@uncollected
 def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     """What the history of `tensors` keeps, which dies with them, but for their own values that no op saved."""
     book = _Book()
@@ -173,7 +165,7 @@ def of_tensors(tensors: list[Tensor], subject: str) -> Ledger:
     return book.closed([x for t in tensors for x in (t.array, t.node)], subject, TENSOR)
 
 
-@_quiet
+@uncollected
 def of_everything(which: Callable[[Node], bool] = lambda n: True) -> Ledger:
     """What all nodes of the process keep, on tapes and on the graph of tensors, or `which` of them.  Takes a while."""
     book = _Book()
@@ -275,13 +267,9 @@ class _Book:
         dead, holder = fall(roots)
         self.collect(sorted([x for x in dead.values() if issubclass(type(x), Node)], key=_age), lambda n: drop)
         for key, x in dead.items():
-            if (
-                type(x) not in _NO_ARRAYS
-                and library(x) is not None
-                and (b := _key(x)) in dead
-                and b not in self.blocks
-                and b not in self.apart
-            ):
+            if type(x) in _NO_ARRAYS or library(x) is None:
+                continue
+            if (b := _key(x)) in dead and b not in self.blocks and b not in self.apart:
                 self.note(x, (None, _way(key, dead, holder), None), drop)
         self.search({key for key in self.blocks if key not in dead})
         entries = [
@@ -313,8 +301,8 @@ class _Book:
                     continue
                 seen.add(id(n))
                 todo += (n.next, *n.edges)
-                gone = n.op is None or n.saved is None or (self.loose and id(n.saved) in self.seen)
-                for v in () if gone else tuple.__iter__(n.saved):
+                saved: Any = () if n.op is None or n.saved is None else n.saved
+                for v in () if self.loose and id(saved) in self.seen else tuple.__iter__(saved):
                     for a, _ in arrays_in(v, ""):
                         self.names.setdefault(_key(a), f"tensor {name}, in whose history it is")
 
@@ -369,32 +357,33 @@ def arrays_in(v: Any, how: str) -> Iterator[tuple[Any, str]]:
     todo, seen = [v], set()
     while todo:
         v = todo.pop()
-        if id(v) in seen or v is None or isinstance(v, (int, float, str)):
+        kind = type(v)  # not __class__: of a proxy, that may raise
+        if id(v) in seen or v is None or issubclass(kind, (int, float, str)):
             continue
         seen.add(id(v))
         if library(v) is not None:
             yield v, how
-        elif isinstance(v, Tensor):
+        elif issubclass(kind, Tensor):
             todo.append(v.array)
-        elif type(v) is Parcel:
+        elif kind is Parcel:
             if hasattr(v[0], "kept"):  # a recipe
                 how = f"to make {how} again"
                 todo += v[0].kept()
             else:
                 todo.append(getattr(v[0], "array", v[0]))
-        elif isinstance(v, Packed):
+        elif issubclass(kind, Packed):
             todo += tuple.__iter__(v)
-        elif isinstance(v, (tuple, list, set, frozenset)):
+        elif issubclass(kind, (tuple, list, set, frozenset)):
             todo += v
-        elif isinstance(v, dict):
+        elif issubclass(kind, dict):
             todo += v.values()
-        elif isinstance(v, FunctionType):
+        elif issubclass(kind, FunctionType):
             todo += gc.get_referents(*(v.__closure__ or ()))  # an empty cell has none
             todo += (v.__defaults__, v.__kwdefaults__)
-        elif isinstance(v, MethodType):
+        elif issubclass(kind, MethodType):
             todo += (v.__func__, v.__self__)
-        elif isinstance(v, partial):
+        elif issubclass(kind, partial):
             todo += (v.func, v.args, v.keywords)
         else:
             own = attributes(v).values()
-            todo += [x for x in own if isinstance(x, (Tensor, tuple, list, dict)) or library(x) is not None]
+            todo += [x for x in own if issubclass(type(x), (Tensor, tuple, list, dict)) or library(x) is not None]

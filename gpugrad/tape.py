@@ -23,11 +23,11 @@ from .asking import (
 from .backprop import backprop
 from .core import Tape, Tensor, identity, leaf, on, wrap
 from .dtypes import is_inexact
-from .exhausted import let_go
+from .exhausted import let_go, reserve, set_aside
 from .explain import explain
 from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
-from .ledger import GRADIENT, TAPE, Ledger, of_tape
+from .ledger import GRADIENT, TAPE, Ledger, nbytes, of_tape
 from .origin import Log, follow, logs
 from .recording import active, enter, replace, scope
 
@@ -72,6 +72,8 @@ class GradientTape:
         self._seen: set[Any] = set()  # leaves watched by a recording that is over
         for tell in opening:
             tell(self)
+        if not reserve:
+            set_aside()
 
     # ------------------------------------------------------------------------------------ recording
     def __enter__(self) -> GradientTape:
@@ -349,5 +351,5 @@ class GradientTape:
         return of_tape(tape, released, [self._seen, self._log])
 
     def nbytes(self) -> int:
-        """Bytes of the distinct blocks of memory that this tape keeps.  Views count as their base."""
-        return self.memory().nbytes
+        """Bytes of the distinct blocks of memory that this tape's ops saved.  Views count as their base."""
+        return nbytes(self._tape)

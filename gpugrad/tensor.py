@@ -12,6 +12,7 @@ from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
+from .hooks import exhausting
 from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
@@ -31,7 +32,8 @@ def tensor(
         value = casting.view(value.array)
     elif isinstance(value, (list, tuple)) and _has_tensor(value):
         value = np.stack([to_numpy(tensor(v)) for v in value])
-    data = asarray(value, dtype, device)
+    with exhausting("tensor"):
+        data = asarray(value, dtype, device)
     # A tape tells values apart by the array object: two tensors of one array must not share it.
     t = lost(wrap(casting.view(data) if data is value else data), "tensor", (given,), STOPPED)
     return autograd.require_grad(t) if requires_grad else t
@@ -43,7 +45,7 @@ def _has_tensor(value: Any) -> bool:
 
 def _made(name: str, device: str | Device | None, requires_grad: bool, *args: Any, **kw: Any) -> Tensor:
     d = default_device() if device is None else _array.device(device)
-    with d.library.scope(d):
+    with exhausting(name), d.library.scope(d):
         t = wrap(d.library.asarray(getattr(d.library.xp, name)(*args, **kw), None, d))
     return autograd.require_grad(t) if requires_grad else t
 
@@ -93,7 +95,8 @@ def eye(n: int, m: int | None = None, dtype: DTypeLike = None, device: Any = Non
 def _like(name: str, doc: str) -> Callable[..., Tensor]:
     def f(x: Any, dtype: DTypeLike = None) -> Tensor:
         a = raw(x) if isinstance(x, Tensor) or library(x) is not None else raw(tensor(x))
-        out = getattr(_array.xp(a), name)(a, dtype=a.dtype if dtype is None else as_dtype(dtype))
+        with exhausting(name):
+            out = getattr(_array.xp(a), name)(a, dtype=a.dtype if dtype is None else as_dtype(dtype))
         return wrap(out, None, x.kind if isinstance(x, Tensor) else Tensor)
 
     f.__name__ = f.__qualname__ = name

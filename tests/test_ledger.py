@@ -1,8 +1,11 @@
 """The ledger: what a tape keeps, why, and to the byte what comes back when it is dropped."""
 
+import collections
 import contextlib
+import functools
 import gc
 import json
+import runpy
 import threading
 import tracemalloc
 
@@ -360,3 +363,72 @@ def test_lines_keep_nothing_else():
         assert array_bytes() < 100
     finally:
         tracemalloc.stop()
+
+
+# ---------------------------------------------------------------------------------------------- who holds it
+def held_by(keep):
+    """What the ledger says holds exp's output, which `keep` got, once the program has no other name for it."""
+    v = gg.Variable(np.ones(1000, np.float32), name="v")
+    with gg.GradientTape(persistent=True) as tape:
+        h = gg.exp(v)
+        y = gg.sum(h * h)
+    kept = keep(h)
+    del h
+    (e,) = tape.memory().entries
+    assert kept is not None and y.node is not None and e.held
+    return e.released
+
+
+def generator(h):
+    def yielding(h):
+        yield h
+        yield h
+
+    g = yielding(h)
+    next(g)
+    return g
+
+
+@pytest.mark.parametrize("keep", [
+    lambda h: h.array[3:5], lambda h: (lambda: h), lambda h: (lambda h=h: h), lambda h: collections.deque([h]),
+    generator, lambda h: functools.partial(print, h), lambda h: {"a": {"b": h}},
+])  # fmt: skip
+def test_no_tensor_is_blamed_for_what_the_tape_lets_go_of(keep):
+    assert held_by(keep) == "drop of something outside"
+
+
+def test_what_a_name_holds_has_that_name():
+    assert held_by(lambda h: [h]) == "drop of tensor kept[0]"
+
+
+def test_a_script_that_runs_inside_another_has_its_names(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np, gpugrad as gg\n"
+        "x = gg.tensor(np.ones(1000, np.float32))\n"
+        "with gg.GradientTape(persistent=True) as tape:\n"
+        "    tape.watch(x)\n"
+        "    h = gg.exp(x)\n"
+        "    y = gg.sum(h * h)\n"
+        "released = [e.released for e in tape.memory().entries]\n"
+    )
+    assert runpy.run_path(str(script), run_name="__main__")["released"] == ["drop of tensor h"]
+
+
+def test_variables_of_one_name_are_told_apart():
+    a, b = [gg.Variable(np.ones(n, np.float32), name="w") for n in (10, 20)]
+    c = gg.Variable(np.ones(5, np.float32), name="c")
+    with gg.GradientTape(persistent=True) as tape:
+        y = gg.sum(a * a) + gg.sum(b * b) + gg.sum(c * c)
+    assert [e.released for e in tape.memory().entries] == [
+        "drop of Variable 'w' float32[20]", "drop of Variable 'w' float32[10]", "drop of Variable 'c'",
+    ]  # fmt: skip
+    assert y.node is not None
+
+
+def test_the_collector_is_left_as_it_was():
+    for turn in (gc.enable, gc.disable):
+        turn()
+        was = gc.isenabled()
+        ledger(gg.exp(gg.tensor(1.0, requires_grad=True)))
+        assert gc.isenabled() == was

@@ -19,6 +19,7 @@ from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, bfloat16, default_float, float16, float32, float64, int64, is_inexact
 from ..forward import boxed, promoted, size_of
 from ..generator import Generator, counters
+from ..hooks import exhausting
 from .casting import astype
 
 
@@ -106,7 +107,7 @@ class Place:
         """A new array of such numbers."""
         key, offset = counters(self.device, 1, self.seed, self.generator)
         lib = self.device.library
-        with lib.scope(self.device):
+        with exhausting(f"a draw of {method}"), lib.scope(self.device):
             drawn = getattr(source(self.device, key, offset), method)(*args, **options)
             return lib.asarray(drawn, None, self.device)
 

@@ -13,7 +13,7 @@ from ..array import Array, device_of, library, xp
 from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import wide
-from ..hooks import observed, observers
+from ..hooks import updating
 from . import clip
 from .launches import Kernel, Launches, fusable
 from .state import Count, Group, States, Todo, restored, saved
@@ -200,7 +200,7 @@ class Optimizer:
         self.param_groups[0]["params"] += new
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
-        self._step(todo) if not observers else observed("update", self._step, todo)
+        self._step(todo)
 
     def adopt(self, variables: Iterable[Tensor]) -> None:
         """Take up variables that it has not seen.  ValueError if it was made for others."""
@@ -234,9 +234,10 @@ class Optimizer:
             )
         _fitting(todo)
         if todo:
-            self._step(todo) if not observers else observed("update", self._step, todo)
+            self._step(todo)
         return loss
 
+    @updating
     def _step(self, todo: Todo) -> None:
         options = [[group[k] for k in self.defaults] for group in self.param_groups]
         if options != self._checked:

@@ -1,5 +1,7 @@
 """tf.errors: what ops raise."""
 
+from ..exhausted import OutOfMemoryError as ResourceExhaustedError  # noqa: F401
+
 
 class OpError(Exception):
     """An op was given what it cannot work on."""

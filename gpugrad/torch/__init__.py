@@ -32,6 +32,7 @@ from ..dtypes import (
     set_default_dtype as set_default_dtype,
     uint8 as uint8,
 )
+from ..exhausted import OutOfMemoryError as OutOfMemoryError
 from ..gemm import (
     get_float32_matmul_precision as get_float32_matmul_precision,
     set_float32_matmul_precision as set_float32_matmul_precision,
@@ -55,4 +56,5 @@ globals().update({**TABLE, **CREATION})
 __getattr__, __dir__ = _under(__name__)
 bool, double, half, float, int, long, short = bool_, float64, float16, float32, int32, int64, int16
 device, get_default_dtype = _device, _default_float
-cuda = _Namespace(is_available=lambda: _device_count("cuda") > 0, device_count=lambda: _device_count("cuda"))
+_count = lambda: _device_count("cuda")
+cuda = _Namespace(is_available=lambda: _count() > 0, device_count=_count, OutOfMemoryError=OutOfMemoryError)
