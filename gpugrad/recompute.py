@@ -59,6 +59,10 @@ def checkpoint(
     if not callable(f):
         raise TypeError(f"checkpoint takes a function, not {f!r:.40}: write checkpoint(f)(x) for f(x)")
     if max_bytes is not None:
+        if not preserve_rng_state:
+            raise ValueError(
+                "checkpoint: preserve_rng_state=False is for f run whole; with max_bytes no number is drawn again"
+            )
         return within(f, max_bytes)
 
     def call(*args: Any, **kw: Any) -> Any:

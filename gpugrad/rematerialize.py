@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from gc import get_referents, get_referrers
 from math import inf
+from numbers import Real
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -339,7 +340,7 @@ def within(f: Callable[..., Any], max_bytes: float) -> Callable[..., Any]:
 
     TypeError where max_bytes is no number; ValueError, from a first call, where it is less than the least possible.
     """
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, float)):
+    if isinstance(max_bytes, (bool, np.bool_)) or not isinstance(max_bytes, Real):  # NumPy's numbers are, too
         raise TypeError(f"checkpoint: max_bytes is a number of bytes, not {max_bytes!r:.60}; write max_bytes=64e6")
     if not max_bytes >= 0:
         raise ValueError(f"checkpoint: max_bytes is a number of bytes, 0 or more, not {max_bytes!r}")

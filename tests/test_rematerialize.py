@@ -14,7 +14,7 @@ from test_table_programs import Ours, run
 
 import gpugrad as gg
 import gpugrad.torch as torch
-from gpugrad import nn, rematerialize
+from gpugrad import choosing, nn, rematerialize
 from gpugrad.choosing import Step, Trace, choose, outcome
 from gpugrad.hooks import remade
 from gpugrad.recording import packing
@@ -519,3 +519,36 @@ def test_choices_fit_their_bound_and_are_near_the_best(seed):
         assert done == outcome(t, keep) and done.saved <= bound and done.peak >= done.saved
         cost = lambda o, bound=bound: o.seconds * max(o.peak, bound)
         assert cost(done) <= 3 * min([cost(o) for o in every if o.saved <= bound]) + 2000
+
+
+def chain(n):
+    """n ops, each of which saves its output, of sizes and costs that differ."""
+    t, rng = Trace(), np.random.default_rng(0)
+    t.sizes, t.makers, t.blocks, t.free = (
+        [1000, *rng.integers(500, 2000, n).tolist()],
+        [-1, *range(n)],
+        [*range(n + 1)],
+        {0},
+    )
+    for i in range(n):
+        inputs = (i,) if i % 7 or i < 5 else (i, i - 4)
+        t.steps.append(
+            Step((i,), "", "", inputs, tuple(enumerate(inputs)), (i + 1,), ((1, i + 1),), float(rng.choice([1, 2, 5])))
+        )
+    return t
+
+
+def test_long_runs_take_few_looks(monkeypatch):
+    looked = [0]
+
+    def counted(trace, keep):
+        looked[0] += len(trace.steps)
+        return outcome(trace, keep)
+
+    monkeypatch.setattr(choosing, "outcome", counted)
+    for n in (100, 400, 1600):
+        t = chain(n)
+        looked[0], bound = 0, 0.2 * sum(t.sizes)
+        keep, done = choosing.choose(t, bound)
+        assert done == outcome(t, keep) and done.saved <= bound and done.peak <= 1.3 * bound
+        assert looked[0] <= 10 * (choosing._WORK + 8 * n)
