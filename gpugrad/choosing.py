@@ -193,7 +193,7 @@ class _State:
         self.trace, cannot = trace, trace.cannot
         self.keep = {trace.blocks[v] for s in trace.steps for _, v in s.saved}
         self.there = trace.there(self.keep)
-        self.stays = [m < 0 or m in cannot for m in trace.makers]
+        self.stays = [m < 0 or m in cannot or b in trace.fixed for m, b in zip(trace.makers, trace.blocks)]
         self.readers: list[list[int]] = [[] for _ in trace.makers]
         self.values: dict[int, list[int]] = {}
         for v, b in enumerate(trace.blocks):
@@ -254,7 +254,7 @@ class _State:
         saved = self.saved - freed
         self.keep.discard(b)
         for v in self.values[b]:
-            self.there[v] = b in self.trace.free or b in self.trace.fixed or self.stays[v]
+            self.there[v] = b in self.trace.free or self.stays[v]
         self._add(*more)
         if not any([self.there[v] for v in self.values[b] if v in self.needed]):
             self.used.discard(b)
