@@ -10,12 +10,14 @@ costs most time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from math import inf
 from typing import NamedTuple
 
 _INSTANT = 1e-7  # seconds: what a view costs
+_WORK = 16_000  # how many steps are looked at, over all ways that are tried
+_FAR = 64  # blocks
 
 
 class Step(NamedTuple):
@@ -157,7 +159,10 @@ def _peak(
     for i in when:
         own = {trace.blocks[o] for o in trace.steps[i].outs} - {trace.blocks[v] for v in trace.steps[i].inputs}
         made[i] = sum([trace.sizes[b] for b in own])
-    peak, ending = alive, set(until.values())
+    peak = alive
+    stops: dict[int, list[int]] = {}
+    for i, at in until.items():
+        stops.setdefault(at, []).append(i)
     for at in range(len(trace.steps) - 1, -1, -1):
         again, passing = starts.get(at, ()), trace.steps[at].passing
         peak = max(peak, alive + passing)
@@ -170,61 +175,147 @@ def _peak(
                 left[m] -= 1
                 if not left[m] and until[m] == at and (m, at) not in roots:
                     alive -= made.pop(m, 0)
-        gone = [i for i in made if until[i] == at] if at in ending else []
-        alive -= sum([made.pop(i) for i in gone]) + ends.get(at, 0)
+        alive -= sum([made.pop(i, 0) for i in stops.get(at, ())]) + ends.get(at, 0)
     return peak
+
+
+class _State:
+    """What is kept while blocks are given up one by one; what the next one changes is found around it alone.
+
+    needed   values that are saved, or read by a step that is run again
+    again    the steps that are run again
+    used     the blocks that are kept, for nodes or to make others
+    saved    bytes of those
+    longest  the most bytes, of those looked at, that are made again one from the other
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, cannot = trace, trace.cannot
+        self.keep = {trace.blocks[v] for s in trace.steps for _, v in s.saved}
+        self.there = trace.there(self.keep)
+        self.stays = [m < 0 or m in cannot or b in trace.fixed for m, b in zip(trace.makers, trace.blocks)]
+        self.readers: list[list[int]] = [[] for _ in trace.makers]
+        self.values: dict[int, list[int]] = {}
+        for v, b in enumerate(trace.blocks):
+            self.values.setdefault(b, []).append(v)
+        for i, s in enumerate(trace.steps):
+            for v in s.inputs:
+                self.readers[v].append(i)
+        self.needed: set[int] = set()
+        self.again: set[int] = set()
+        self.used: set[int] = set()
+        self.saved = self.longest = 0
+        self._add(*self._closure([v for s in trace.steps for _, v in s.saved], -1))
+
+    def _closure(self, values: Iterable[int], block: int) -> tuple[set[int], set[int], set[int]]:
+        """What is needed, run again and used besides, for these values, if `block` is given up."""
+        t, needed, again, used = self.trace, set(values), set(), set()
+        todo = list(needed)
+        for v in todo:  # grows
+            if self.stays[v] or (self.there[v] and t.blocks[v] != block):
+                used.add(t.blocks[v])
+            elif (m := t.makers[v]) not in self.again and m not in again:
+                again.add(m)
+                more = {u for u in t.steps[m].inputs if u not in needed and u not in self.needed}
+                more |= {u for u in t.steps[m].inputs if t.blocks[u] == block and u not in needed}
+                needed |= more
+                todo += more
+        return needed - self.needed, again, used - self.used
+
+    def _add(self, needed: set[int], again: set[int], used: set[int]) -> None:
+        self.needed |= needed
+        self.again |= again
+        self.used |= used
+        self.saved += self.trace.size(used)
+
+    def without(self, b: int) -> tuple[int, float, int, tuple[set[int], set[int], set[int]]]:
+        """(bytes freed, seconds, bytes made again one from the other, the rest), if block `b` is given up."""
+        more = self._closure([v for v in self.values[b] if v in self.needed], b)
+        held = any([self.stays[v] for v in self.values[b] if v in self.needed or v in more[0]])
+        freed = (0 if held else self.trace.size([b])) - self.trace.size(more[2] - {b})
+        return freed, sum([self.trace.steps[i].seconds for i in more[1]]), self._chain(b), more
+
+    def _chain(self, b: int) -> int:
+        """Bytes of the blocks around `b`, and it, that are made again one from the other; of `_FAR` at most."""
+        t, total = self.trace, 0
+        for up in (True, False):
+            blocks = [b]
+            for c in blocks:  # grows
+                for v in self.values[c]:
+                    steps = [t.makers[v]] if up else [j for j in self.readers[v] if j in self.again]
+                    for u in [u for i in steps if i >= 0 for u in (t.steps[i].inputs if up else t.steps[i].outs)]:
+                        d = t.blocks[u]
+                        if not self.there[u] and not self.stays[u] and d not in blocks and len(blocks) < _FAR:
+                            blocks.append(d)
+            total += t.size(blocks)
+        return total - t.size([b])
+
+    def give_up(self, b: int, freed: int, chain: int, more: tuple[set[int], set[int], set[int]]) -> None:
+        saved = self.saved - freed
+        self.keep.discard(b)
+        for v in self.values[b]:
+            self.there[v] = b in self.trace.free or self.stays[v]
+        self._add(*more)
+        if not any([self.there[v] for v in self.values[b] if v in self.needed]):
+            self.used.discard(b)
+        self.saved, self.longest = saved, max(self.longest, chain)
 
 
 def choose(trace: Trace, bound: float) -> tuple[set[int], Outcome]:
     """(the blocks to keep, what comes of it), with at most `bound` bytes kept; more, if that is the least found.
 
     Of the ways tried, the one with the least product of seconds and peak, or of seconds and bound where that is more.
+    What it takes grows as the number of steps does, or a little faster: of a longer run fewer ways are tried.
     """
     keep = {trace.blocks[v] for s in trace.steps for _, v in s.saved}
     now = outcome(trace, keep)
     if now.saved <= bound:
         return keep, now
-    fast = list(_given_up(trace, bound, keep, now, 0))[-1:]
-    slow = list(_given_up(trace, 0, keep, now, 1))
+    tries = max(8, _WORK // len(trace.steps))
+    fast = [(k, outcome(trace, k)) for k in _given_up(trace, bound, 0)[-1:]]
+    steps = _given_up(trace, 0, 1)
+    every = max(1, -(-len(steps) // tries))
+    slow = [(k, outcome(trace, k)) for k in steps[::-every][::-1]]  # the last of them, too
     ways = [way for way in (*fast, *slow) if way[1].saved <= bound]
     if not ways:
         return min([(keep, now), *fast, *slow], key=lambda way: way[1].saved)
     cost = lambda way: (way[1].seconds + _INSTANT) * max(way[1].peak, bound)
-    return min([_spent(trace, bound, *way) for way in (*fast, min(ways, key=cost), ways[-1])], key=cost)
+    return min([_spent(trace, bound, *way, tries) for way in (*fast, min(ways, key=cost), ways[-1])], key=cost)
 
 
-def _given_up(
-    trace: Trace, bound: float, keep: set[int], now: Outcome, peaks: float
-) -> Iterator[tuple[set[int], Outcome]]:
-    """`keep` without the block that frees most bytes a second, without that and the next, until `bound` is kept or none
-    frees any.
+def _given_up(trace: Trace, bound: float, peaks: float) -> list[set[int]]:
+    """What is kept without the block that frees most bytes a second, without that and the next, and so on.
+
+    It ends when `bound` is kept or none frees any.
 
     peaks   how much a byte counts that the peak is less by, beside one that is not kept
     """
-
-    def worth(b: int) -> tuple[float, Outcome]:
-        then = outcome(trace, keep - {b})
-        freed = now.saved - then.saved
-        if freed <= 0:
-            return 0.0, then
-        return max(freed + peaks * (now.peak - then.peak), 1) / (then.seconds - now.seconds + _INSTANT), then
-
-    heap = [(-inf, b) for b in sorted(keep) if trace.size([b])]
-    while now.saved > bound and heap:
+    state, found = _State(trace), []
+    heap = [(-inf, b) for b in sorted(state.keep) if trace.size([b])]
+    while state.saved > bound and heap:
         b = heappop(heap)[1]
-        value, then = worth(b)
-        if value and heap and value < -0.9 * heap[0][0]:  # by now another may be better
+        freed, seconds, chain, more = state.without(b)
+        if freed <= 0:
+            continue
+        value = max(freed + peaks * (freed - max(0, chain - state.longest)), 1) / (seconds + _INSTANT)
+        if heap and value < -0.9 * heap[0][0]:  # by now another may be better
             heappush(heap, (-value, b))
-        elif value:
-            keep, now = keep - {b}, then
-            yield keep, now
+        else:
+            state.give_up(b, freed, chain, more)
+            found.append(set(state.keep))
+    return found
 
 
-def _spent(trace: Trace, bound: float, keep: set[int], now: Outcome) -> tuple[set[int], Outcome]:
+def _spent(trace: Trace, bound: float, keep: set[int], now: Outcome, tries: int) -> tuple[set[int], Outcome]:
     """`keep`, and what else the bound leaves room for: what saves most seconds a byte first."""
     fits = lambda then: then.saved <= bound and then.peak <= max(now.peak, bound) and then.seconds < now.seconds
+    rate = {
+        trace.blocks[o]: trace.steps[i].seconds / max(1, trace.sizes[trace.blocks[o]])
+        for i in now.until
+        for o in trace.steps[i].outs
+    }
     gains = []
-    for b in {trace.blocks[o] for i in now.until for o in trace.steps[i].outs} - keep:
+    for b in sorted(rate.keys() - keep, key=lambda b: -rate[b])[:tries]:
         then = outcome(trace, keep | {b})
         if fits(then):
             gains.append(((now.seconds - then.seconds) / max(1, then.saved - now.saved), b))

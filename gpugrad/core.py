@@ -23,6 +23,7 @@ class Writes:
     def __init__(self) -> None:
         self.ages: dict[int, tuple[Any, list[int]]] = {}
         self.before: list[Callable[[], None]] = []  # what is to be called ahead of any write
+        self.asked: dict[int, Any] = {}  # by their ids, arrays of which somebody asks whether an optimizer writes them
 
     def add(self, array: Any) -> None:
         """The memory of `array` is about to be written to."""
@@ -33,6 +34,14 @@ class Writes:
         if key not in self.ages:
             self.ages[key] = ref(owner, lambda _, key=key: self.ages.pop(key, None)), []
         self.ages[key][1].append(tick())
+
+    def ask(self, array: Any) -> Callable[[], Any]:
+        """What answers `array` while it lives.  An optimizer that writes over it says so here, from now on."""
+        if isinstance(array, np.generic):
+            return lambda: array
+        key = id(array)
+        self.asked[key] = known = ref(array, lambda r: self.asked.pop(key) if self.asked.get(key) is r else None)
+        return known
 
     def of(self, array: Any) -> list[int]:
         """The ages of the writes to the memory of `array`."""

@@ -91,6 +91,27 @@ class Walks(local):
         self.stack: list[dict[Any, tuple[Callable[[Any], Any], Any]]] = []
 
 
+class Remade(local):
+    """Of each walk under way in this thread, innermost last: what holds values that were made again for it.
+
+    In front, of none: cleared when the next one ends.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[set[Any]] = [set()]
+
+    def add(self, made: Any) -> None:
+        """`made.clear()` is to be called at the end of the walk, or of the outer one that it was made for."""
+        if all([made not in some for some in self.stack[1:]]):
+            self.stack[-1].add(made)
+
+    def end(self) -> None:
+        """The innermost walk is over."""
+        for some in (self.stack.pop(), self.stack[0] if len(self.stack) == 1 else set()):
+            while some:
+                some.pop().clear()
+
+
 arriving = Hooks()  # f(gradient) -> None or another gradient, as it arrives at a tensor
 deposited = Hooks()  # f(tensor), after backward() has left a gradient in it
 leaving = Hooks()  # f(gradients of an op's inputs, of its outputs) -> None or other gradients of its inputs
@@ -99,7 +120,7 @@ opening: list[Callable[[Any], None]] = []  # told of each GradientTape that is m
 post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a MemoryError that says what holds memory
 observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
 walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
-remade: set[Any] = set()  # what holds values that were made again for a walk: `clear()` is called when one ends
+remade = Remade()
 suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
 
 
@@ -110,6 +131,7 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def gather(*args: Any) -> Any:
+        remade.stack.append(set())
         try:
             if not arriving.by_node:
                 return walk(*args)
@@ -123,9 +145,7 @@ def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:
                 tell(None, e)
             raise
         finally:
-            for made in tuple(remade):
-                remade.discard(made)
-                made.clear()
+            remade.end()
         for end, got in arrived.values():
             end(got)
         return out

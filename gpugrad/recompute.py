@@ -6,20 +6,19 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial, reduce, update_wrapper
+from types import CellType, FunctionType
 from typing import Any
 from weakref import ref
 
-import numpy as np
 import optree
 
 from .autograd import no_grad
 from .backprop import backprop
 from .core import Node, Tape, Tensor, identity, tick, wrap, writes
 from .custom import attach
-from .dtypes import is_inexact
 from .generator import own
 from .hooks import muted
-from .recording import AMBIENT, active, enter, replace, tracked
+from .recording import AMBIENT, active, enter, packing, replace, tracked
 from .rematerialize import within
 from .repeat import Run
 
@@ -48,15 +47,22 @@ def checkpoint(
                          those that cost least are run again one by one; see `rematerialize.within`
     preserve_rng_state   False: the second run draws other numbers; for an f that draws none
 
-    f computes the same when called again.  What it computes first has no history: hooks and `backward` inside f are
-    refused there.  CheckpointError from the walk, if f answers other shapes then, or if a variable that it reads has
-    been given another value since.
+    f computes the same when called again.  What it computes first keeps nothing: hooks and `backward` inside f are
+    refused there.  What f assigns to variables, it assigns once.  np.random inside f draws anew, and arrays of NumPy
+    that f is given or finds are read again: gg.random draws the same, and tensors are looked at.
+    RuntimeError where f changes an argument in place, or a variable after it has read it for its answer.
+    CheckpointError from the walk, if f answers other shapes then, or if a tensor that it reads has been given another
+    value since: a variable, or a constant that f names; of others' attributes and lists only variables are known.
     """
     if f is None:
         return partial(checkpoint, max_bytes=max_bytes, preserve_rng_state=preserve_rng_state)
     if not callable(f):
         raise TypeError(f"checkpoint takes a function, not {f!r:.40}: write checkpoint(f)(x) for f(x)")
     if max_bytes is not None:
+        if not preserve_rng_state:
+            raise ValueError(
+                "checkpoint: preserve_rng_state=False is for f run whole; with max_bytes no number is drawn again"
+            )
         return within(f, max_bytes)
 
     def call(*args: Any, **kw: Any) -> Any:
@@ -68,22 +74,46 @@ def checkpoint(
 recompute_grad = checkpoint
 
 
+class _Read(set[Node]):
+    """What a shadow run tracks: every tensor.
+
+    leaves   of each that was read: what answers its array while that lives, and when it was read first
+    """
+
+    def __init__(self) -> None:
+        self.leaves: dict[Node, tuple[Callable[[], Any], int]] = {}
+
+    def __contains__(self, n: Any) -> bool:
+        if n.op is None and n not in self.leaves and (t := n.saved()) is not None:
+            self.leaves[n] = writes.ask(t.array), tick()
+        return True
+
+
 def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any]) -> Any:
     """f(*args, **kw), with a gradient by a second run."""
-    run, probe, start = Run(), Tape(set(), silent=True, every=True), tick()
-    with no_grad(), run.follow(own()) if follows else nullcontext():
-        enter(probe)
-        try:
-            answer = f(*args, **kw)
-        finally:
-            replace(probe)
-    read = sorted(probe.watched, key=lambda n: n.seq)
-    sources = [n for n in tracked(active().tapes, read)[0] if n is not None]
-    outs, spec = _flatten(answer)
-    passed = {id(a) for a in _flatten((args, kw))[0]}
-    made = [i for i, o in enumerate(outs) if id(o) not in passed and _is_new(o)]
-    if not (sources and made):
+    run, read, start = Run(), _Read(), tick()
+    shadow = Tape(read, nodes=[], apart=True)  # its nodes say what depends on what, and keep no array
+    packing[shadow] = lambda saved, *_: saved if active().open[-1] is not shadow else (None,) * len(saved)
+    try:
+        with no_grad(), run.follow(own()) if follows else nullcontext():
+            enter(shadow)
+            try:
+                answer = f(*args, **kw)
+            finally:
+                replace(shadow)
+                del packing[shadow]
+        outs, spec = _flatten(answer)
+        passed = {id(a) for a in _flatten((args, kw))[0]}
+        below = {id(o): _below(o.node, shadow) for o in outs if isinstance(o, Tensor) and id(o) not in passed}
+    finally:
+        shadow.close()
+    tapes = active().tapes
+    on_tapes = {n for some in below.values() for n in some if tracked(tapes, [n])[0][0] is not None}
+    made = [i for i, o in enumerate(outs) if on_tapes & below.get(id(o), set())]
+    if not made:
         return answer
+    needed = sorted({n for i in made for n in below[id(outs[i])]}, key=lambda n: n.seq)
+    sources = [n for n in needed if n in on_tapes]
     name = getattr(f, "__name__", type(f).__name__)
     again, reads, makers = _repetition(f, args, kw)
     if writes.ages and any([age > start for a in reads for age in writes.of(a)]):
@@ -91,18 +121,64 @@ def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any])
             f"checkpoint: {name} has changed an argument in place, and would again when it is computed again. Write "
             "y = x + 1 in the place of x += 1, or give it x.clone()."
         )
-    back, some = _pullback(name, run, again, sources, made), tuple([outs[i] for i in made])
-    new = attach(name, some, sources, back, reads, materialize=False, feeds=True, makers=makers)
-    for i, t in zip(made, new, strict=True):
-        outs[i] = t
+    leaves = [(n.saved, *read.leaves[n]) for n in needed if n in read.leaves]
+    if changed := _changed(leaves):
+        raise RuntimeError(
+            f"checkpoint: {name} reads {changed} and then changes it, so that it would read another value when it is "
+            "computed again. Change it after the call of the checkpoint."
+        )
+    first = {id(outs[i]): i for i in reversed(made)}  # a tensor that is answered twice stays one
+    some = sorted(first.values())
+    back = _pullback(name, run, again, sources, some, [*leaves, *_enclosed(f)])
+    new = attach(name, tuple([outs[i] for i in some]), sources, back, reads, False, True, makers)
+    news = dict(zip(some, new, strict=True))
+    outs = [news[first[id(o)]] if id(o) in first else o for o in outs]
     return _unflatten(spec, outs)
 
 
-def _is_new(o: Any) -> bool:
-    """Whether an answer of f can have a gradient, and is no tensor with a history: those are handed through."""
-    if not isinstance(o, Tensor) or not is_inexact(o.array.dtype):
-        return False
-    return o.node is None or tracked(active().tapes, [o.node])[0][0] is None
+def _below(n: Node | None, shadow: Tape) -> set[Node]:
+    """The nodes from outside of the shadow run that `n` depends on, where it was made in it."""
+    found: set[Node] = set()
+    start = _made_in(n, shadow)
+    todo = [] if start is None else [start]
+    seen = {*todo}
+    for m in todo:  # grows
+        for e in m.edges:
+            inner = _made_in(e, shadow)
+            if inner is None and e is not None:
+                found.add(e)
+            elif inner is not None and inner not in seen:
+                seen.add(inner)
+                todo.append(inner)
+    return found
+
+
+def _made_in(n: Node | None, shadow: Tape) -> Node | None:
+    """The node of `n`'s chain that was made in the shadow run."""
+    while n is not None and n.tape is not shadow:
+        n = n.next
+    return n
+
+
+def _enclosed(f: Any) -> list[tuple[Any, Any, int]]:
+    """As `leaves`, the constants that f finds around it by their names: no node tells of those."""
+    functions, found = [f], {}
+    for g in functions:  # grows
+        if isinstance(g, FunctionType):
+            cells = [c.cell_contents for c in g.__closure__ or () if c != CellType()]
+            functions += [c for c in cells if isinstance(c, FunctionType) and c not in functions]
+            named = [g.__globals__.get(name) for name in g.__code__.co_names]
+            found |= {id(t): t for t in (*cells, *named) if isinstance(t, Tensor)}
+    return [(ref(t), writes.ask(t.array), tick()) for t in found.values()]
+
+
+def _changed(leaves: list[tuple[Any, Any, int]]) -> str | None:
+    """How to say the first of the tensors that has another array than it had, or one that was written to since."""
+    for leaf, array, age in leaves:
+        t = leaf()
+        if t is not None and (array() is not t.array or (writes.ages and max(writes.of(t.array), default=-1) > age)):
+            return _called(t)
+    return None
 
 
 def _repetition(
@@ -130,20 +206,22 @@ def _repetition(
 
 
 def _pullback(
-    name: str, run: Run, again: Callable[[list[Any]], Any], sources: list[Node], made: list[int]
+    name: str,
+    run: Run,
+    again: Callable[[list[Any]], Any],
+    sources: list[Node],
+    made: list[int],
+    leaves: list[tuple[Any, Any, int]],
 ) -> Callable[[list[Any], list[Any]], list[Any]]:
     """The cotangents of the sources from those of the answers `made`, by a second run and a walk back through it."""
     ends = [identity(n) for n in sources]
-    leaves = [(n.saved, _weakly(n.saved().array)) for n in ends if n.op is None and n.saved() is not None]
 
     def back(gs: list[Any], arrays: list[Any]) -> list[Any]:
-        for leaf, array in leaves:
-            t = leaf()
-            if t is not None and array is not None and array() is not t.array:
-                raise CheckpointError(
-                    f"checkpoint: {name} is computed again for its gradient, and {_called(t)}, which it reads, has "
-                    "been given another value since. Take the gradient before the variables change."
-                )
+        if changed := _changed(leaves):
+            raise CheckpointError(
+                f"checkpoint: {name} is computed again for its gradient, and {changed}, which it reads, has been given "
+                "another value since. Take the gradient before the variables change."
+            )
         tapes = active().tapes  # those that record this walk; none: it is of arrays
         tape = Tape({*ends}, nodes=[], beside=tapes == (AMBIENT,))
         enter(tape)
@@ -174,10 +252,6 @@ def _matching(name: str, outs: list[Any], i: int, g: Tensor) -> Tensor:
             f"{g.array.dtype}{list(g.array.shape)} first. It must compute the same both times."
         )
     return wrap(g.array, o.node, o.kind)
-
-
-def _weakly(array: Any) -> Any:
-    return None if isinstance(array, np.generic) else ref(array)
 
 
 def _called(t: Tensor) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from gc import get_referents, get_referrers
 from math import inf
+from numbers import Real
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -230,10 +231,11 @@ class _Call:
         if type(op) is not Op:
             trace.fixed |= {trace.blocks[n] for n in numbers}  # its pullback is a closure: it may hold them, too
             return Step(self.keys[-1], op.name, line, numbers, (), (), tuple(enumerate(numbers)), inf)
-        for v in saved:
-            for a in v if isinstance(v, (tuple, list)) else ():
-                if library(a) is not None:
-                    trace.fixed.add(trace.blocks[self._number(a)])
+        kept = [(j, self._number(a)) for j, a in enumerate(saved) if library(a) is not None]
+        for j, v in enumerate(saved):  # an index may be several arrays: these stay
+            some = [self._number(a) for a in v if library(a) is not None] if isinstance(v, (tuple, list)) else ()
+            trace.fixed |= {trace.blocks[n] for n in some}
+            kept += [(j, n) for n in some]
         inputs, static, outs = _given(op, values)
         return Step(
             self.keys[-1],
@@ -242,7 +244,7 @@ class _Call:
             numbers,
             tuple([(j, self._number(a)) for j, a in enumerate(inputs) if library(a) is not None]),
             made,
-            tuple([(j, self._number(a)) for j, a in enumerate(saved) if library(a) is not None]),
+            tuple(kept),
             _time(op, inputs, static, outs),
             _passing(inputs, outs, heads),
         )
@@ -335,11 +337,13 @@ def within(f: Callable[..., Any], max_bytes: float) -> Callable[..., Any]:
     holds when f is done.  The first call runs f as it is, and each of its ops twice; so does any call that
     records other ops, or other shapes, than those before.  `plan` of what is answered is the last plan, or None.
     What is made again is equal to the bit.  Ops that do not repeat, gradients of one's own and what is written to in
-    place keep what they keep.
+    place keep what they keep.  Where the first call does not fit in memory, no plan comes of it: bound the parts of f
+    one by one, or write gg.checkpoint(f).
+    Of several bounds, save_as and hooks around one op the innermost has it alone; the others do not count it.
 
     TypeError where max_bytes is no number; ValueError, from a first call, where it is less than the least possible.
     """
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, (int, float)):
+    if isinstance(max_bytes, (bool, np.bool_)) or not isinstance(max_bytes, Real):  # NumPy's numbers are, too
         raise TypeError(f"checkpoint: max_bytes is a number of bytes, not {max_bytes!r:.60}; write max_bytes=64e6")
     if not max_bytes >= 0:
         raise ValueError(f"checkpoint: max_bytes is a number of bytes, 0 or more, not {max_bytes!r}")

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from .array import chosen_device
+from .core import tick
 
 
 class Run:
@@ -39,8 +40,8 @@ class Run:
     @contextmanager
     def again(self) -> Iterator[None]:
         """Draw the same numbers inside, under the same settings, in whatever thread this is."""
-        own, copies = _repeated.get() or (None, {})
-        token = _repeated.set((self.own or own, {**copies, **{g: b.twin() for g, b in self.before.items()}}))
+        own, copies, _ = _repeated.get() or (None, {}, 0)
+        token = _repeated.set((self.own or own, {**copies, **{g: b.twin() for g, b in self.before.items()}}, tick()))
         tokens = [(v, v.set(value)) for v, value in self.settings]
         try:
             yield
@@ -52,13 +53,19 @@ class Run:
 
 carried: list[ContextVar[Any]] = [chosen_device]  # what a program sets around a part of itself
 _followed: ContextVar[tuple[Run, ...]] = ContextVar("gpugrad_followed", default=())
-# In a repetition: (the generator of the run's thread, what stands for each generator).
-_repeated: ContextVar[tuple[Any, dict[Any, Any]] | None] = ContextVar("gpugrad_repeated", default=None)
+# In a repetition: (the generator of the run's thread, what stands for each generator, when it began).
+_repeated: ContextVar[tuple[Any, dict[Any, Any], int] | None] = ContextVar("gpugrad_repeated", default=None)
 
 
 def repeated() -> bool:
     """Whether a function is being computed again for its gradient: running statistics do not move a second time."""
     return _repeated.get() is not None
+
+
+def assigned_before(born: int) -> bool:
+    """Whether a variable of this age has been assigned to in the first run, so that a repetition leaves it alone."""
+    found = _repeated.get()
+    return found is not None and born < found[2]
 
 
 def own_of_run() -> Any:

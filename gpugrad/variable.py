@@ -13,6 +13,7 @@ from .core import DROP, Tensor, leaf, make_node, raw, trainable as _trainable, w
 from .dtypes import DTypeLike, is_inexact
 from .ops import casting, index, math
 from .origin import logs, stored
+from .repeat import assigned_before
 from .tensor import tensor
 
 _number = count()
@@ -49,8 +50,8 @@ class Variable(Tensor):
             stored(self, initial_value)
 
     def _watch(self) -> None:
+        self.node = make_node(None, None, ref(self), (), self.array)  # of one that is not trained, too: it is seen read
         if self._trains and is_inexact(self.array.dtype):
-            self.node = make_node(None, None, ref(self), (), self.array)
             self.node.grad = None
 
     @property
@@ -113,7 +114,8 @@ class Variable(Tensor):
     def assign(self, value: Any) -> Variable:
         """Take a new value of the same shape, in this variable's dtype.
 
-        What a tape saved before keeps the old value.  ValueError for another shape.
+        What a tape saved before keeps the old value, and a function that is computed again for its gradient assigns
+        nothing a second time.  ValueError for another shape.
         """
         new = raw(value) if isinstance(value, Tensor) else asarray(value, None, self.device)
         if new.shape != self.array.shape:
@@ -123,7 +125,8 @@ class Variable(Tensor):
             )
         if _array.device_of(new) != _array.device_of(self.array):
             new = raw(casting.to_device(wrap(new), self.device))
-        self.array = _array.xp(new).array(new, self.array.dtype)
+        if self.node is None or not assigned_before(self.node.seq):
+            self.array = _array.xp(new).array(new, self.array.dtype)
         if logs:
             stored(self, value)
         return self
@@ -155,8 +158,9 @@ def _restore(
     v = kind.__new__(kind)
     v.array, v.name, v.node = _array.xp(array).array(array), name, None
     v._trains, v._frozen = trainable, frozen
-    if watched and not requires_grad:
-        v._watch()
+    v._watch()
+    if not watched and v.node is not None:
+        v.node.grad = DROP
     return autograd.require_grad(v) if requires_grad else v  # type: ignore[return-value]
 
 
@@ -177,7 +181,8 @@ class _Slice(Tensor):
             new[target] = value if library(value) is not None else asarray(value, v.array.dtype, v.device)
         except ValueError as e:
             raise ValueError(f"Cannot assign value to variable {v.name!r} at {self.key!r}: {e}") from None
-        v.array = new
+        if v.node is None or not assigned_before(v.node.seq):
+            v.array = new
         return v
 
     def assign_add(self, delta: Any) -> Variable:

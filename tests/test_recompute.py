@@ -470,7 +470,7 @@ def test_what_f_leaves_elsewhere_keeps_nothing():
 
     gg.sum(gg.checkpoint(f)(x)).backward()
     first, second = metrics
-    assert first.node is None and second.node.saved is None and second.node.edges == ()
+    assert all([t.node.saved is None and t.node.edges == () for t in (first, second)])
 
 
 def test_inputs_are_packed_by_the_hooks_of_their_context():
@@ -488,3 +488,94 @@ def test_inputs_are_packed_by_the_hooks_of_their_context():
     e = np.exp(np.linspace(0, 1, 100))
     np.testing.assert_allclose(g.numpy(), np.cos(e) * e)
     assert seen and array() is None
+
+
+# ---------------------------------------------------------------------------------------------- what others change
+def test_a_change_in_place_of_what_f_reads():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    w, c = torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([1.0, 1.0])
+    for read in (w, c):
+        y = torch.utils.checkpoint.checkpoint(lambda x, t=None: torch.exp(read * x), x, use_reentrant=False)  # noqa: B023
+        with torch.no_grad():
+            read.add_(1.0)
+        with pytest.raises(RuntimeError, match="given another value since"):
+            y.sum().backward()
+        y = gg.checkpoint(lambda x: torch.exp(read * x))(x)  # noqa: B023
+        y.sum().backward()
+
+
+def test_an_optimizers_step_in_between():
+    w, x = gg.Variable(np.ones(3, "float32")), gg.tensor(np.ones(3, "float32"))
+    for opt in (gg.optim.SGD([w], 0.1), gg.optim.Adam([w], 0.1)):
+        with gg.GradientTape(persistent=True) as tape:
+            y = gg.sum(gg.checkpoint(lambda x: gg.exp(w * x))(x))
+        opt.apply_gradients([(tape.gradient(y, w), w)])
+        with pytest.raises(RuntimeError, match="given another value since"):
+            tape.gradient(y, w)
+
+
+def test_a_variable_that_is_not_trained():
+    s, x = gg.Variable([2.0, 2.0], trainable=False, name="s"), gg.tensor([1.0, 2.0], requires_grad=True)
+    y = gg.checkpoint(lambda x: gg.exp(x * s))(x)
+    s.assign([5.0, 5.0])
+    with pytest.raises(RuntimeError, match="variable 's', which it reads, has been given another value"):
+        gg.sum(y).backward()
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_variable_that_f_itself_assigns(trainable):
+    s, x = gg.Variable([2.0, 2.0], trainable=trainable, name="s"), gg.tensor([1.0, 2.0], requires_grad=True)
+
+    def reads_first(x):
+        y = x * s
+        s.assign_add([1.0, 1.0])
+        return y
+
+    def assigns_first(x):
+        local = gg.Variable([0.0, 0.0])
+        local.assign([7.0, 7.0])
+        s.assign_add([1.0, 1.0])
+        return x * s * local
+
+    def moves(x):
+        y = gg.exp(x)
+        s.assign(0.5 * s + 0.5 * y.detach())
+        return y
+
+    with pytest.raises(RuntimeError, match="reads variable 's' and then changes it"):
+        gg.checkpoint(reads_first)(x)
+    for f in (assigns_first, moves):
+        s.assign([2.0, 2.0])
+        (expected,) = gg.grad(gg.sum(f(x)), x)
+        after = s.numpy()
+        s.assign([2.0, 2.0])
+        (got,) = gg.grad(gg.sum(gg.checkpoint(f)(x)), x)
+        same(got, expected)
+        np.testing.assert_array_equal(s.numpy(), after)
+
+
+# ---------------------------------------------------------------------------------------------- which answers
+def test_answers_that_f_detaches():
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+
+    def f(x):
+        y = x * 2.0
+        with gg.no_grad():
+            z = x * 5.0
+        return y, (x * 3.0).detach(), gg.stop_gradient(gg.exp(x)), z, gg.tensor([1.0]) * 2.0, y
+
+    y, *rest, again = gg.checkpoint(f)(x)
+    assert y.requires_grad and not any([t.requires_grad for t in rest]) and again is y
+    assert gg.grad(gg.sum(y + again), x)[0].tolist() == [4.0, 4.0]
+
+
+def test_answers_that_are_filled_in_place():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+
+    def f(x):
+        y = torch.zeros(4)
+        y[1:3] = torch.exp(x)
+        return y
+
+    for g in (f, gg.checkpoint(f)):
+        np.testing.assert_allclose(torch.autograd.grad(g(x).sum(), x)[0].numpy(), np.exp([1.0, 2.0]), rtol=1e-6)

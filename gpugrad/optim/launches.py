@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .. import fused
 from ..array import Array, Library, library
-from ..core import Tensor
+from ..core import Tensor, writes
 from ..dtypes import wide
 from ..fused.optimizer import GRADIENT, LOSS_SCALE, PARAMETER, RATE, SKIPPED, STATE, STEP
 from ..kernels import Place, place, usable
@@ -133,6 +133,8 @@ class Launches:
             run(b.table, b.schedule.array, None if scaling is None else scaling.array, **options)
         for b, new in zip(self._buckets, outs):  # after the last launch: one that fails leaves every variable as it was
             for v, out in zip(b.variables, new):
+                if id(out) in writes.asked:
+                    writes.add(out)
                 v.array = out
         return [todo[i] for i in self._rest]
 
