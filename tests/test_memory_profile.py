@@ -391,12 +391,12 @@ def test_what_a_tape_keeps_is_what_its_ledger_says():
         x = gg.tensor(np.ones((100, 20), np.float32), device="cpu")
         with gg.GradientTape(persistent=True) as tape:
             loss = model(x, w)
-        after = m._now()
+        after = m.now()
         kept = tape.memory().nbytes
         tape.gradient(loss, w)
-        assert m.saved_at(m._now()) == m.saved_at(after) == kept
+        assert m.saved_at(m.now()) == m.saved_at(after) == kept
         del tape, loss
-        assert m.saved_at(m._now()) == x.nbytes
+        assert m.saved_at(m.now()) == x.nbytes
     assert m.saved_at(after) == kept
 
 
@@ -421,7 +421,7 @@ def test_saved_is_what_the_ledger_has(seed, way):
             for i in rng.integers(0, len(KEEPERS), 6):
                 y = KEEPERS[i](y) * 0.1
         kept = gg.profile.ledger(y).nbytes if tape is None else tape.memory().nbytes
-        assert m.saved_at(m._now()) == kept
+        assert m.saved_at(m.now()) == kept
 
 
 def test_errors_of_the_profile_are_told(monkeypatch):

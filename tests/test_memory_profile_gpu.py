@@ -195,7 +195,7 @@ def test_on_a_gpu_live_is_the_pools_figure():
             loss = (y * y).mean()
         assert m.live == pool.used_bytes() - used
         kept = tape.memory().nbytes
-        assert m.saved_at(m._now()) in (kept, kept - w.array.data.mem.size)
+        assert m.saved_at(m.now()) in (kept, kept - w.array.data.mem.size)
         g = tape.gradient(loss, w)
         del tape, y, loss
         assert m.live == pool.used_bytes() - used
