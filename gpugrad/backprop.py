@@ -118,7 +118,8 @@ def backprop(
                     ds = inspected(n, g, s, need, alias)
                 elif op.joint is not None:
                     over = op.joint_over is not None and getrefcount(g) == 2 and _ours(g)
-                    ds = (op.joint_over if over else op.joint)(g, s, None)
+                    joint: Any = op.joint_over if over else op.joint
+                    ds = joint(g, s, None)
                 if ds is not None:
                     g = None  # a shared first step may have made it superfluous
                 adds = None if lift or looked_at or hooks else op.adds

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial, reduce, update_wrapper
+from math import inf
 from types import CellType, FunctionType
 from typing import Any
 from weakref import ref
@@ -18,7 +19,7 @@ from .core import Node, Tape, Tensor, identity, tick, wrap, writes
 from .custom import attach
 from .generator import own
 from .hooks import muted
-from .recording import AMBIENT, active, enter, packing, replace, tracked
+from .recording import AMBIENT, Packing, active, enter, packing, replace, tracked
 from .rematerialize import within
 from .repeat import Run
 
@@ -93,7 +94,8 @@ def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any])
     """f(*args, **kw), with a gradient by a second run."""
     run, read, start = Run(), _Read(), tick()
     shadow = Tape(read, nodes=[], apart=True)  # its nodes say what depends on what, and keep no array
-    packing[shadow] = lambda saved, *_: saved if active().open[-1] is not shadow else (None,) * len(saved)
+    packs = lambda saved, *_: saved if active().open[-1] is not shadow else (None,) * len(saved)
+    packing[shadow] = Packing(packs, inf)
     try:
         with no_grad(), run.follow(own()) if follows else nullcontext():
             enter(shadow)
