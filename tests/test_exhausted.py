@@ -16,6 +16,7 @@ import standin
 import gpugrad as gg
 import gpugrad.tensorflow as tf
 import gpugrad.torch as torch
+from gpugrad.core import Node
 from gpugrad.exhausted import OutOfMemoryError
 
 HUGE = 10**12
@@ -24,6 +25,8 @@ HUGE = 10**12
 @pytest.fixture(autouse=True)
 def collector_off():
     gc.collect()
+    for n in [n for n in gc.get_objects() if issubclass(type(n), Node) and n.op is not None]:
+        n.free()  # of graphs that other tests of this process have left, a post-mortem would tell, too
     gc.disable()
     yield
     gc.enable()

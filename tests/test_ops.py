@@ -168,11 +168,7 @@ def test_what_is_kept_is_what_the_rules_ask_for(row):
         for n in upstream(y.node):
             asked = set().union(*[need for need, edge in zip(n.op.needs, n.edges, strict=True) if edge is not None])
             for i, v in enumerate(n.saved[: len(n.op.names)]):
-                parts = [v] if library(v) is not None else [*v] if type(v) is tuple else gc.get_referents(v)
-                for a in [
-                    *parts,
-                    *[b for p in parts if type(p) is dict for b in p.values()],
-                ]:  # an object's: a pattern's
+                for a in v if type(v) is tuple else (v,):
                     if i in asked and (lib := library(a)) is not None:
                         owner, nbytes = lib.block(a)
                         blocks[id(owner)] = nbytes
