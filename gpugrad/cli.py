@@ -134,6 +134,11 @@ def _memory(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             parser.error(f"--device: {e}")
     if "png" in wanted and find_spec("matplotlib") is None:
         parser.error("--png: matplotlib is not installed. Install it with: pip install 'gpugrad[demo]'")
+    ours = [a for a in args.args if a.partition("=")[0] in [f"--{e}" for e in _REPORTS]]
+    if ours:  # a script may have such options, too
+        given = " and ".join(ours)
+        print(f"gpugrad memory: {given} after the script goes to the script; what is meant for us comes before it",
+              file=sys.stderr)  # fmt: skip
     try:
         found, status = compare_script(args.script, args.args, args.ways, args.steps, args.skip, args.device)
     except ScriptError as e:

@@ -305,3 +305,8 @@ def test_a_picture_needs_matplotlib(script, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main(["memory", "--png", "a.png", str(script("raise SystemExit('it ran')"))])
     assert "matplotlib is not installed. Install it with: pip install 'gpugrad[demo]'" in capsys.readouterr().err
+
+
+def test_options_after_the_script_are_the_scripts(script, tmp_path):
+    _, _, said = gpugrad("--ways", "persistent", script(LOOP.format(n=6)), "--html", "out.html", cwd=tmp_path)
+    assert "--html after the script goes to the script" in said and not (tmp_path / "out.html").exists()
