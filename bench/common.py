@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -171,3 +172,15 @@ def rise(f: Callable[[], Any]) -> int:
     before = resident("VmRSS")
     f()
     return resident("VmHWM") - before
+
+
+def least(step: Callable[[], Any], seconds: float) -> float:
+    """Milliseconds of a step, of as many as take about `seconds`: the least."""
+    found, end = float("inf"), time.perf_counter() + seconds
+    while True:
+        start = time.perf_counter()
+        step()
+        now = time.perf_counter()
+        found = min(found, now - start)
+        if now > end:
+            return found * 1e3

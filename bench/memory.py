@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import date
@@ -30,7 +29,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, Worker, described, machine, resident, rise, serve, table, verdict
+from common import ROOT, Worker, described, least, machine, resident, rise, serve, table, verdict
 from memory_parts.cases import CASES, LIMITS, RATIOS, arrays
 
 # Parts run again; single ops run again, within BOUNDS; saved in bfloat16: where there is something to spare.
@@ -74,15 +73,8 @@ class Session:
         return {"MB": taken / 1e6, "loss": loss, "norm": math.sqrt(sum(float((g * g).sum()) for g in grads))}
 
     def once(self, seconds: float) -> float:
-        """Milliseconds of a step, of as many as take about `seconds`: the least."""
-        least, end = float("inf"), time.perf_counter() + seconds
-        while True:
-            start = time.perf_counter()
-            self.step()
-            now = time.perf_counter()
-            least = min(least, now - start)
-            if now > end:
-                return least * 1e3
+        """Milliseconds of a step: `least`."""
+        return least(self.step, seconds)
 
 
 class Training:

@@ -16,7 +16,6 @@ import json
 import pkgutil
 import statistics
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import date
@@ -24,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import ops_parts
-from common import Worker, described, machine, rise, serve, table, verdict
+from common import Worker, described, least, machine, rise, serve, table, verdict
 from ops_parts.case import Case
 
 ONE = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
@@ -53,15 +52,8 @@ class Session:
         return rise(self.step)
 
     def once(self, seconds: float) -> float:
-        """Milliseconds of a step, of as many as take about `seconds`: the least."""
-        least, end = float("inf"), time.perf_counter() + seconds
-        while True:
-            start = time.perf_counter()
-            self.step()
-            now = time.perf_counter()
-            least = min(least, now - start)
-            if now > end:
-                return least * 1e3
+        """Milliseconds of a step: `least`."""
+        return least(self.step, seconds)
 
 
 # ---------------------------------------------------------------------------------------------- the run
