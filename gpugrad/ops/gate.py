@@ -76,5 +76,5 @@ def gate_over(g: Any, bits: Any, below: float = 0.0) -> Any:
 
 
 gate = op(_gate, name="gate", g=lambda h, bits, below: gate(h, bits, below=below), bits=None)
-# What `lean=` takes after the bits, of an op whose pullback is 0 where the condition does not hold: the rule, and over g.
+# What `lean=` takes after the bits, where the pullback is 0 if the condition does not hold: the rule, and over g.
 ZERO_ELSE = (lambda g, bits: gate(g, bits, below=0.0)), (lambda g, bits: gate_over(g, bits))
