@@ -38,9 +38,10 @@ def _safetensors() -> Any:
     return safetensors
 
 
-def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], format: str = "gpugrad") -> None:
     """Write arrays and Tensors by name into a safetensors file: whole, or not at all.
 
+    format: what the file says it is for ("pt": PyTorch, which some readers insist on).
     ValueError for a dtype that the format does not have, such as complex128.
     """
     library = _safetensors()
@@ -53,7 +54,7 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
         name: library.TensorSpec(dtype=a.dtype.name, shape=a.shape, data_ptr=a.ctypes.data, data_len=a.nbytes)
         for name, a in host.items()
     }
-    replace(path, lambda aside: library.serialize_file(specs, aside, {"format": "gpugrad"}))
+    replace(path, lambda aside: library.serialize_file(specs, aside, {"format": format}))
 
 
 def _plain(a: Any) -> np.ndarray:

@@ -22,6 +22,8 @@ class Linear(Module):
     (He et al. 2015 with a = sqrt 5).
     """
 
+    transposed = ("weight",)
+
     def __init__(
         self,
         in_features: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Module:
 
     Variables need no registration; one that is shared is counted once, under the name it has first.
     """
+
+    transposed: ClassVar[tuple[str, ...]] = ()  # the names of its parameters that PyTorch holds transposed
 
     def forward(self, *args: Any, **kw: Any) -> Any:
         """The output.  NotImplementedError where a subclass does not say."""
