@@ -215,6 +215,20 @@ def _kept(xp: Any, like: Any, scores: tuple[int, ...], width: int, how: How) -> 
     return out
 
 
+def weights(q: Any, k: Any, mask: Any, scores: tuple[int, ...], how: How) -> Any:
+    """The softmax, whole, of the shape `scores`, before dropout; 0 where a query looks at nothing."""
+    xp, full = xp_of(raw(q)), wide(np.result_type(raw(q).dtype, raw(k).dtype))
+    s = matmul(astype(q, full), matrix_transpose(astype(k, full))) * how.scale
+    counts = xp.ones(scores, bool)
+    if mask is not None:
+        flags = raw(mask).dtype.kind == "b"
+        counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
+        s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
+    if how.causal:
+        counts = counts & xp.tri(*scores[-2:], dtype=bool)
+    return where(counts, softmax(where(counts, s, LOW)), 0)
+
+
 def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) -> tuple[Any, ...]:
     """The cotangents of g, q, k, v and the mask in `_attention_grad`, of cotangents h of what it answers.
 
@@ -226,14 +240,7 @@ def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) ->
     g, q, k, v = [astype(a, full) for a in (g, q, k, v)]
     hq, hk, hv, hm = [astype(h[i], full) if i in h else None for i in range(4)]
     t, scores = matrix_transpose, scores_of(q, k, v, mask)
-    s, counts = matmul(q, t(k)) * how.scale, xp.ones(scores, bool)
-    if mask is not None:
-        flags = raw(mask).dtype.kind == "b"
-        counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
-        s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
-    if how.causal:
-        counts = counts & xp.tri(*scores[-2:], dtype=bool)
-    p = where(counts, softmax(where(counts, s, LOW)), 0)
+    p = weights(q, k, mask, scores, how)
     kept = _kept(xp, raw(q), scores, max(q.shape[-1], v.shape[-1]), how) if how.rate else None
     drop = lambda x: x if kept is None else x * kept
     z, a = drop(p), drop(matmul(g, t(v)))
