@@ -24,6 +24,7 @@ from .array import (
     device_count as device_count,
     set_default_device as set_default_device,
 )
+from .autocast import autocast as autocast
 from .autograd import (
     backward as backward,
     enable_grad as enable_grad,
