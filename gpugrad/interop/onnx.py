@@ -11,10 +11,10 @@ import numpy as np
 
 from ..array import device_of, to_host
 from ..autograd import no_grad
-from ..checkpoints import replace
 from ..core import Tensor, raw
 from ..nn.module import Module
 from ..origin import shown
+from ..replacing import replace
 from ..tensor import tensor
 from .calls import Run, run
 from .graph import TYPES, ExportError as ExportError, Graph
