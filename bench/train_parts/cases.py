@@ -10,6 +10,7 @@ Weights have PyTorch's names and layouts.  Each step is a forward, its gradients
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,14 +26,14 @@ CHANNELS, DENSE = (1, 32, 32, 64), (256, 128, 10)  # of the convnet: a pooling a
 def shapes(case: str) -> Iterator[tuple[str, tuple[int, ...]]]:
     """(name, shape) of each weight."""
     if case == "mlp":
-        for i, (a, b) in enumerate(zip(MLP, MLP[1:])):
+        for i, (a, b) in enumerate(pairwise(MLP)):
             yield f"{2 * i}.weight", (b, a)
             yield f"{2 * i}.bias", (b,)
     elif case == "convnet":
-        for i, (a, b) in zip((0, 2, 5), zip(CHANNELS, CHANNELS[1:])):
+        for i, (a, b) in zip((0, 2, 5), pairwise(CHANNELS)):
             yield f"{i}.weight", (b, a, 3, 3)
             yield f"{i}.bias", (b,)
-        for i, (a, b) in zip((9, 11), zip(DENSE, DENSE[1:])):
+        for i, (a, b) in zip((9, 11), pairwise(DENSE)):
             yield f"{i}.weight", (b, a)
             yield f"{i}.bias", (b,)
     else:
