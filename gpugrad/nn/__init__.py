@@ -120,6 +120,7 @@ from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
 from .named import ROWS as ROWS, lookup as _lookup
+from .multihead import MultiHeadAttention as MultiHeadAttention, MultiheadAttention as MultiheadAttention
 from .normalization import (
     BatchNorm as BatchNorm,
     BatchNorm1d as BatchNorm1d,
@@ -139,3 +140,10 @@ from .normalization import (
 from .order import OwnFirst as OwnFirst
 
 __getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py
+from .transformer import (
+    Transformer as Transformer,
+    TransformerDecoder as TransformerDecoder,
+    TransformerDecoderLayer as TransformerDecoderLayer,
+    TransformerEncoder as TransformerEncoder,
+    TransformerEncoderLayer as TransformerEncoderLayer,
+)
