@@ -247,6 +247,7 @@ from .ops.shape import (
     tile as tile,
     tril as tril,
     triu as triu,
+    unflatten as unflatten,
     unstack as unstack,
 )
 from .ops.sorting import (

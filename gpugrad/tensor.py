@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -166,19 +167,22 @@ def _repr(t: Tensor) -> str:
     return f"tensor({body}{extra})"
 
 
+def placing(where: Any, dtype: DTypeLike = None) -> tuple[Device | None, DTypeLike]:
+    """(device, dtype) of what `to` is given: a device, a dtype or the name of one of them."""
+    if where is None or isinstance(where, Device):
+        return where, dtype
+    if not isinstance(where, str):
+        return None, where
+    if dtype is None and where.partition(":")[0] not in ("cpu", "cuda", "gpu") and ":" not in where:
+        with suppress(TypeError):
+            return None, as_dtype(where)
+    return _array.device(where), dtype
+
+
 def to(t: Tensor, where: Any = None, dtype: DTypeLike = None) -> Tensor:
     """t on another device, in another dtype, or both; t itself if it is so already.  The gradient travels back."""
-    if where is not None and not isinstance(where, Device):
-        if isinstance(where, str) and (where.partition(":")[0] in ("cpu", "cuda", "gpu") or ":" in where):
-            where = _array.device(where)
-        elif isinstance(where, str) and dtype is None:
-            try:
-                dtype, where = as_dtype(where), None
-            except TypeError:
-                where = _array.device(where)
-        elif not isinstance(where, str):
-            dtype, where = where, None
-    out = t if where is None else casting.to_device(t, where)
+    device, dtype = placing(where, dtype)
+    out = t if device is None else casting.to_device(t, device)
     return out if dtype is None else casting.astype(out, dtype)
 
 
