@@ -7,6 +7,7 @@ from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
     fft as fft,
+    interop as interop,
     linalg as linalg,
     nn as nn,
     optim as optim,
@@ -35,6 +36,7 @@ from .autograd import (
 )
 from .core import Tensor as Tensor
 from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .dlpack import from_dlpack as from_dlpack
 from .dtypes import (
     bfloat16 as bfloat16,
     bool_ as bool_,
