@@ -100,10 +100,11 @@ class autocast:
         with gg.autocast("bfloat16"):          @gg.autocast("bfloat16")
             loss = loss_of(model(x), y)        def loss_of(x, y): ...
 
-    The lists are LOWER, FLOAT32 and WIDEST of `gpugrad.amp`, as PyTorch has them.  Operands are cast by recorded ops, so
-    gradients of float32 weights are float32, and what the tape keeps of a product is half as large.  A weight is cast
-    once for the outermost block, and again when it has changed.  Integers are not cast, and a call that has a float64
-    or complex operand is left as it is.  The way back runs in the dtypes of the way there, wherever it is asked for.
+    The lists are LOWER, FLOAT32 and WIDEST of `gpugrad.amp`, as PyTorch has them.  Operands are cast by recorded ops,
+    so gradients of float32 weights are float32, and what the tape keeps of a product is half as large.  A weight is
+    cast once for the outermost block, and again when it has changed.  Integers are not cast, and a call that has a
+    float64 or complex operand is left as it is.  The way back runs in the dtypes of the way there, wherever it is asked
+    for.
 
     dtype     "bfloat16", or "float16", whose small gradients need a `GradScaler`; ValueError for another
     enabled   False: as without, inside another autocast, too
