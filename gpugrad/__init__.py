@@ -17,6 +17,7 @@ from . import (
     special as special,
     testing as testing,
 )
+from .amp import autocast as autocast
 from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,
@@ -25,7 +26,6 @@ from .array import (
     device_count as device_count,
     set_default_device as set_default_device,
 )
-from .autocast import autocast as autocast
 from .autograd import (
     backward as backward,
     enable_grad as enable_grad,

@@ -119,8 +119,8 @@ from .layers import Linear as Linear, PReLU as PReLU, layer_of as layer_of
 from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
-from .named import ROWS as ROWS, lookup as _lookup
 from .multihead import MultiHeadAttention as MultiHeadAttention, MultiheadAttention as MultiheadAttention
+from .named import ROWS as ROWS, lookup as _lookup
 from .normalization import (
     BatchNorm as BatchNorm,
     BatchNorm1d as BatchNorm1d,
@@ -138,8 +138,6 @@ from .normalization import (
     rms_norm as rms_norm,
 )
 from .order import OwnFirst as OwnFirst
-
-__getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py
 from .transformer import (
     Transformer as Transformer,
     TransformerDecoder as TransformerDecoder,
@@ -147,3 +145,5 @@ from .transformer import (
     TransformerEncoder as TransformerEncoder,
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
+
+__getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py
