@@ -244,22 +244,31 @@ class Optimizer:
             rest = clip.limited(todo, self.limits, self._loss_scale)
         if rest is None:  # skipped
             return
-        if rest and ruled(type(self)):
+        if rest and ruled(type(self)) and self.blockwise(rest):  # pyright: ignore[reportAttributeAccessIssue]
             rest = self._blocks.step(self, rest)
         self._done += 1
+        kind: Any = None
+        at = before = maximize = decay = shrink = None
         for g, v, group in rest:
+            if group is not at:
+                at, maximize, (decay, shrink) = group, group.get("maximize"), self.decay(group)
             x = v.array
             own = x.dtype
-            kind = wide(own)  # half types are updated in float32, where a small eps is not 0
-            x, g = x.astype(kind, copy=False), g.astype(kind, copy=False)
-            if group.get("maximize"):
+            if own is not before:  # half types are updated in float32, where a small eps is not 0
+                before, kind = own, wide(own)
+            if kind is not own:
+                x = x.astype(kind)
+            if g.dtype is not kind:
+                g = g.astype(kind)
+            if maximize:
                 g = -g
-            decay, shrink = self.decay(group)
             if decay:
                 g = g + x * kind.type(decay)
             if shrink != 1:
                 x = x * kind.type(shrink)
-            new = self.update(x, g, states[id(v)][1], group).astype(own, copy=False)
+            new = self.update(x, g, states[id(v)][1], group)
+            if kind is not own:
+                new = new.astype(own)
             v.array = new if new.ndim else xp(x).asarray(new)  # of 0-d arrays NumPy makes scalars
 
     # ------------------------------------------------------------------------------------ state
