@@ -3,6 +3,7 @@
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
+    data as data,
     fft as fft,
     linalg as linalg,
     nn as nn,
