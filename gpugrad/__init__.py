@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
+    data as data,
     fft as fft,
     interop as interop,
     linalg as linalg,

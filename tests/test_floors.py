@@ -36,6 +36,7 @@ FLOORS = {
 }  # fmt: skip
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
 LATER = {  # imported when first asked for: they take 15 ms
+    ("data/loader.py", "gpugrad.data.workers"),
     ("profile/__init__.py", "gpugrad.profile.comparing"),
     ("profile/__init__.py", "gpugrad.profile.trace"),
     ("__init__.py", "gpugrad.state_files"),
