@@ -1,5 +1,8 @@
 """gpugrad: TensorFlow's GradientTape and PyTorch's Autograd over one engine, on NumPy and CuPy arrays."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
@@ -21,6 +24,7 @@ from .array import (
     device_count as device_count,
     set_default_device as set_default_device,
 )
+from .autocast import autocast as autocast
 from .autograd import (
     backward as backward,
     enable_grad as enable_grad,
@@ -270,4 +274,20 @@ from .tensor import (
 )
 from .variable import Parameter as Parameter, Variable as Variable
 
+if TYPE_CHECKING:
+    from . import train as train
+    from .state_files import load as load, save as save
+    from .tensor_files import CheckpointError as CheckpointError
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when first asked for: JSON, hashes and progress bars take 15 ms."""
+    if name == "train":
+        return import_module("gpugrad.train")
+    if name in ("load", "save"):
+        return getattr(import_module("gpugrad.state_files"), name)
+    if name == "CheckpointError":
+        return import_module("gpugrad.tensor_files").CheckpointError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy import generic
@@ -146,6 +147,7 @@ def _finished(
     call.__signature__ = signature(names, self.static, n > 0, own.ignored if n else ())
     call.op = self
     call.spoken = lambda own, names: _finished(make, self, host, run, own, names or self.args, doc)
+    self.calls.append(ref(call))
     return call
 
 

@@ -98,6 +98,7 @@ from .layers import Linear as Linear, Sequential as Sequential, layer_of as laye
 from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
+from .multihead import MultiHeadAttention as MultiHeadAttention, MultiheadAttention as MultiheadAttention
 from .normalization import (
     BatchNorm as BatchNorm,
     LayerNorm as LayerNorm,
@@ -107,3 +108,10 @@ from .normalization import (
     rms_norm as rms_norm,
 )
 from .order import OwnFirst as OwnFirst
+from .transformer import (
+    Transformer as Transformer,
+    TransformerDecoder as TransformerDecoder,
+    TransformerDecoderLayer as TransformerDecoderLayer,
+    TransformerEncoder as TransformerEncoder,
+    TransformerEncoderLayer as TransformerEncoderLayer,
+)

@@ -1,5 +1,6 @@
 """Floor 7: optimizers."""
 
+from . import lr_scheduler as lr_scheduler
 from .adagrad import Adagrad as Adagrad
 from .adam import Adam as Adam, AdamW as AdamW
 from .optimizer import Optimizer as Optimizer
