@@ -15,11 +15,12 @@ import numpy as np
 
 from ..array import special
 from ..core import raw
-from ..dtypes import is_float, wide
+from ..dtypes import float32, is_float, wide
 from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask
 from ..kernels import usable
 from ..op import op
+from . import normal_tail
 from .blocks import pointwise, pointwise_over
 from .casting import astype
 from .choice import clip
@@ -281,13 +282,15 @@ _FLAT = 40.0  # beyond ±40 both forms are x or 0 in float64, too; powers of x w
 @pointwise
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
-    return _narrow(z * special(z).ndtr(z), x)
+    return _narrow(normal_tail.gelu(z) if xp is np and z.dtype == float32 else z * special(z).ndtr(z), x)
 
 
 @pointwise
 def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
     """g (Φ(x) + x φ(x))."""
     z = _wide(x)
+    if xp is np and z.dtype == float32:
+        return _narrow(g * normal_tail.gelu_slope(z), g)
     slope = z * z
     slope *= -0.5
     slope = xp.exp(slope)
