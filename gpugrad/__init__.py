@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
+    data as data,
     fft as fft,
     interop as interop,
     linalg as linalg,
@@ -17,6 +18,7 @@ from . import (
     special as special,
     testing as testing,
 )
+from .amp import autocast as autocast
 from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,
@@ -25,7 +27,6 @@ from .array import (
     device_count as device_count,
     set_default_device as set_default_device,
 )
-from .autocast import autocast as autocast
 from .autograd import (
     backward as backward,
     enable_grad as enable_grad,

@@ -95,22 +95,28 @@ class PReLU(Module):
 def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Module] = Module) -> Any:
     """A class of modules that call f: the options with which one is made are what f takes after its inputs."""
     options = Signature(list(signature(f).parameters.values())[inputs:])
-    shown = [k for k in options.parameters if inputs == 1 and k != "inplace"]
+    names = [k for k in options.parameters if k != "inplace"]
 
     def __init__(self: Any, *args: Any, **given: Any) -> None:
-        bound = options.bind(*args, **given)
+        try:
+            bound = options.bind(*args, **given)
+        except TypeError as e:
+            raise TypeError(f"{name}{options}: {e}") from None
         bound.apply_defaults()
         vars(self).update(bound.arguments)
         for k, v in bound.arguments.items():
             if isinstance(v, Tensor):
                 self.register_buffer(k, v)
 
+    given = ", ".join([f"x{i}" for i in range(inputs)])
+    # Written out, as dataclasses are: gathering the options at every call takes microseconds.
+    source = f"lambda self, {given}: f({', '.join([given, *[f'{k}=self.{k}' for k in names]])})"
     body = {
         "__init__": __init__,
         "__signature__": options,
         "__doc__": f.__doc__,
         "__module__": sys._getframe(1).f_globals["__name__"],  # where pickle finds it
-        "forward": lambda self, *given: f(*given, **{k: getattr(self, k) for k in options.parameters}),
-        "extra_repr": lambda self: ", ".join(f"{k}={getattr(self, k)!r}" for k in shown),
+        "forward": eval(source, {"f": f}),
+        "extra_repr": lambda self: ", ".join(f"{k}={getattr(self, k)!r}" for k in names if inputs == 1),
     }
     return type(name, (base,), body)

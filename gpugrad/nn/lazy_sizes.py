@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+from ..repeat import followed
 from .module import Module
 
 
@@ -47,6 +48,11 @@ class Sized(Module):
 
     def _arrived(self, size: Any) -> None:
         """Make the parameters for this size.  Nothing changes if that fails."""
+        if followed():
+            raise ValueError(
+                f"{type(self).__name__}: its {self._size} is None, and its first call is inside a function that runs "
+                "again for its gradient (gg.checkpoint), with the same random numbers.  Call the model once outside"
+            )
         before = self._before()
         own, (dtype, device, moves) = before[0], before[1]
         setattr(self, self._size, size)
