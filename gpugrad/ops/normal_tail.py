@@ -1,8 +1,8 @@
 """The tail of the normal distribution for float32 on the CPU, in NumPy's own loops: four times as fast as SciPy's ndtr.
 
-1 - Φ(t) = exp(-t²/2) g(t), and g is smooth: a polynomial of degree 8 in u = 1 / (1 + 0.3 t), fitted to the least
-relative error on 0 <= t <= 14, beyond which the tail is 0 in float32.  The fit is off by 6e-8; rounding in float32 makes
-that 1e-7 in the mean, and up to 4e-6 far out, where exp(-t²/2) magnifies the rounding of t².
+1 - Φ(t) = exp(-t²/2) g(t), and g is smooth: a polynomial of degree 8 in u = 1 / (1 + 0.3 t), fitted for the smallest
+relative error on 0 <= t <= 14, beyond which the tail is 0 in float32.  The fit is off by 6e-8; rounding in float32
+makes that 1e-7 in the mean, and up to 4e-6 far out, where exp(-t²/2) magnifies the rounding of t².
 """
 
 from __future__ import annotations
