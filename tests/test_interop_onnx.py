@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 RANDOM = np.random.default_rng(3)
-RNN = {n: getattr(nn, n) for n in ("LSTM", "GRU", "RNN") if hasattr(nn, n)}
+RNN = {n: getattr(nn, n) for n in ("LSTM", "GRU", "RNN")}
 
 
 def normal(*shape, dtype="float32"):
@@ -109,9 +109,14 @@ LAYERS = {
     "TransformerEncoderLayer norm_first gelu": (lambda: encoder(norm_first=True, activation="gelu"), WORDS),
     "TransformerDecoderLayer": (lambda: Two(lambda f, x, y: f(x, y), decoder()), (WORDS, WORDS[:, :5])),
     "TransformerEncoder": (lambda: nn.TransformerEncoder(encoder(), 2, norm=nn.LayerNorm(16)), WORDS),
-    **{f"model {name}": (make, {"mlp": X, "conv": normal(2, 2, 12, 12), "transformer": IDS}[name]) for name, make in MODELS.items()},
+    **{f"model {name}": (make, {"mlp": X, "conv": normal(2, 2, 12, 12), "transformer": IDS, "recurrent": normal(2, 4, 5)}[name]) for name, make in MODELS.items()},
     **{n: (lambda f=f: f(16, 5, batch_first=True), WORDS) for n, f in RNN.items()},
     **{f"{n} of two layers": (lambda f=f: f(16, 5, 2, batch_first=True, bidirectional=True), WORDS) for n, f in RNN.items()},
+    **{f"{n} from a state": (lambda f=f, n=n: Two(lambda m, x, h: m(x, (h[None], h[None]) if n == "LSTM" else h[None]), f(16, 5, bias=False, batch_first=True)), (WORDS, normal(2, 5))) for n, f in RNN.items()},
+    "RNN relu": (lambda: nn.RNN(16, 5, nonlinearity="relu", batch_first=True), WORDS),
+    "LSTMCell": (lambda: Two(lambda m, x: m(x), nn.LSTMCell(6, 4)), X),
+    "GRUCell": (lambda: Two(lambda m, x: m(x, x[:, :4]), nn.GRUCell(6, 4)), X),
+    "RNNCell": (lambda: Two(lambda m, x: m(x), nn.RNNCell(6, 4)), X),
 }  # fmt: skip
 
 ACTIVATIONS = [
@@ -156,10 +161,13 @@ def agree(model, inputs, path, batches=(1, 2, 5), atol=1e-5, **options):
         some = [np.concatenate([x, x[::-1], x])[:n] for x in inputs]
         with gg.no_grad():
             wanted = model(*map(gg.tensor, some))
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        for w, got in zip(wanted, answers(path, some), strict=True):
+        for w, got in zip(flat(wanted), answers(path, some), strict=True):
             assert (got.shape, got.dtype) == (w.shape, w.dtype)
             np.testing.assert_allclose(got, w.numpy(), rtol=1e-5, atol=atol)
+
+
+def flat(x):
+    return [y for part in x for y in flat(part)] if isinstance(x, tuple) else [] if x is None else [x]
 
 
 def tuple_of(x):
@@ -357,26 +365,36 @@ def test_a_branch_that_goes_by_values_is_told(tmp_path):
         export(lambda x: x * float(gg.ones(1).sum()), X, tmp_path / "m.onnx")
 
 
+def test_masks(tmp_path):
+    for mask in (np.tri(7, dtype=bool), np.where(np.tri(7), 0, -np.inf).astype("float32")):
+        for weights in (False, True):
+            hide = ~mask if mask.dtype == bool else mask
+            f = Two(lambda f, x, hide=hide, weights=weights: f(x, x, x, attn_mask=hide, need_weights=weights), attend())
+            agree(f, (WORDS,), tmp_path / "m.onnx")
+    f = Two(lambda f, x, m: f(x, x, x, m, need_weights=True, is_causal=True), attend())
+    hidden = RANDOM.random((2, 7)) < 0.5
+    hidden[0] = True
+    agree(f, (WORDS, hidden), tmp_path / "m.onnx")
+    agree(f, (WORDS, np.where(hidden, -np.inf, 0.5).astype("float32")), tmp_path / "m.onnx")
+
+
 @pytest.mark.devices
 def test_on_a_device(tmp_path):
-    model = nn.Sequential(
-        nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(126, 5), nn.Softmax(-1)
-    )
-    export(model, gg.tensor(IMAGE, device=gg.default_device()), tmp_path / "m.onnx")
-    (got,) = answers(tmp_path / "m.onnx", (IMAGE,))
-    wanted = model.eval()(gg.tensor(IMAGE, device=gg.default_device()))
-    np.testing.assert_allclose(got, wanted.numpy(), rtol=1e-5, atol=1e-5)
-    mask = gg.tensor(np.tri(7, dtype=bool), device=gg.default_device())
-    layer = Two(lambda f, x: f(x, ~mask), nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)).eval()
-    export(layer, gg.tensor(WORDS, device=gg.default_device()), tmp_path / "m.onnx")
-    (got,) = answers(tmp_path / "m.onnx", (WORDS,))
-    wanted = layer(gg.tensor(WORDS, device=gg.default_device()))
-    np.testing.assert_allclose(got, wanted.numpy(), rtol=1e-5, atol=1e-5)
+    device = gg.default_device()
+    w, b = gg.Parameter(normal(6, 3), device=device), gg.tensor(normal(3), device=device)
+    export(lambda x: gg.where(x @ w > b, x @ w, 0.5)[:, 1:], gg.tensor(X, device=device), tmp_path / "m.onnx")
+    (got,) = answers(tmp_path / "m.onnx", (X,))
+    wanted = X @ w.numpy()
+    np.testing.assert_allclose(got, np.where(wanted > b.numpy(), wanted, 0.5)[:, 1:], rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_no_model(tmp_path):
     for f in (lambda x: {"y": x}, lambda x: x.numpy(), lambda x: (x, 3)):
-        with pytest.raises(ExportError, match="a model answers a Tensor, or a tuple of Tensors"):
+        with (
+            pytest.raises(ExportError, match="a model answers a Tensor, or a tuple of Tensors"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
             export(f, X, tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="it needs elements"):
         export(lambda x: x, X[:0], tmp_path / "m.onnx")

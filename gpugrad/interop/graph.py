@@ -47,6 +47,7 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}  # by name, TensorProtos
         self.place: Place | None = None  # of the call that nodes are added for
+        self.lasts: dict[str, str] = {}  # by the names of what ONNX has no tensor for, that of its last element
         self._names: set[str] = {""}
         self._count: dict[str, int] = {}
         self._known: tuple[dict[Any, Value], dict[Any, Value]] = {}, {}  # of either run, by where the array is
@@ -119,6 +120,8 @@ class Graph:
         """The value that the arrays of both runs are; a constant where they are equal.  ExportError elsewhere."""
         found, other = self.known(a), self._known[1].get(where(b))
         if found is not None and found == other:
+            if found.name in self.lasts:
+                raise self.error("reads the cells of all steps of an LSTM; of those ONNX has the last, cells[-1]")
             return found
         if found is not None or other is not None:
             raise self.error("reads another tensor in the second run")

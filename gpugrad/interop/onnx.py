@@ -19,7 +19,7 @@ from ..replacing import replace
 from ..tensor import tensor
 from .calls import Run, run
 from .graph import TYPES, ExportError as ExportError, Graph
-from .shape_rows import ROWS as ROWS
+from .recurrent_rows import ROWS as ROWS
 
 OPSET, IR = 23, 10  # ONNX 1.18 of 2025; what onnxruntime 1.22 and later run
 _LIMIT = 2**31 - 1  # bytes of a protobuf file
@@ -150,11 +150,18 @@ def _run(model: Any, inputs: list[Tensor]) -> Run:
     finally:
         for m, mode in modes:
             m.training = mode
-    outs = list(out) if isinstance(out, (tuple, list)) else [out]
-    if not all([isinstance(o, Tensor) for o in outs]):
+    outs = _flat(out)
+    if not outs or not all([isinstance(o, Tensor) for o in outs]):
         kinds = ", ".join([type(o).__name__ for o in outs])
         raise ExportError(f"ONNX: a model answers a Tensor, or a tuple of Tensors; this one ({kinds})")
     return Run([raw(o) for o in outs], calls, left)
+
+
+def _flat(out: Any) -> list[Any]:
+    """The outputs in a nest of tuples, without None."""
+    if isinstance(out, (tuple, list)):
+        return [o for part in out for o in _flat(part)]
+    return [] if out is None else [out]
 
 
 def _parameters(g: Graph, model: Any) -> None:

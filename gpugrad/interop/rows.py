@@ -138,18 +138,30 @@ def _divided(g: Graph, c: Made) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- products
-@row("linear", "linear_gelu", "linear_gelu_tanh", "linear_relu", "linear_sigmoid", "linear_silu", "linear_tanh")
+ACTIVATED: dict[str, Callable[[Graph, str], str]] = {
+    "gelu": lambda g, x: g.Gelu(x),
+    "gelu_tanh": lambda g, x: g.Gelu(x, approximate="tanh"),
+    "relu": lambda g, x: g.Relu(x),
+    "sigmoid": lambda g, x: g.Sigmoid(x),
+    "silu": lambda g, x: g.Mul(x, g.Sigmoid(x)),
+    "tanh": lambda g, x: g.Tanh(x),
+}
+
+
+@row("linear", *[f"linear_{name}" for name in ACTIVATED])
 def _linear(g: Graph, c: Made) -> Any:
     if len(c.shape) == 2 and len(c.value(2).shape) == 1:
         out = g.Gemm(c[0], c[1], c[2])
     else:
         out = g.Add(g.MatMul(c[0], c[1]), c[2])
-    kind = c.one.name.removeprefix("linear_")
-    if kind == "silu":
-        return g.Mul(out, g.Sigmoid(out))
-    if kind == "gelu_tanh":
-        return g.Gelu(out, approximate="tanh")
-    return out if kind == "linear" else getattr(g, SAME[kind])(out)
+    kind = c.one.name.removeprefix("linear").removeprefix("_")
+    return ACTIVATED[kind](g, out) if kind else out
+
+
+for _name, _f in ACTIVATED.items():
+    ROWS[f"feed_forward_{_name}"] = lambda g, c, f=_f: g.Add(
+        g.MatMul(f(g, g.Add(g.MatMul(c[0], c[1]), c[2])), c[3]), c[4]
+    )
 
 
 @row("embedding")
