@@ -306,7 +306,8 @@ class Optimizer:
         places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
         states = States()
         for i, state in state_dict["state"].items():
-            states[places[i]] = {k: restored(k, value, places[i]) for k, value in state.items()}
+            v = places[i]
+            states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
         self.param_groups[:], self.state = groups, states
 
     def __repr__(self) -> str:
@@ -328,6 +329,10 @@ class Optimizer:
         if self.decoupled or group.get("decoupled_weight_decay"):
             return 0.0, 1 - group["lr"] * decay
         return decay, 1.0
+
+    def state_shape(self, name: str, v: Tensor) -> tuple[int, ...]:
+        """The shape of the arrays called `name` in the state of v."""
+        return v.array.shape
 
     def single(self, x: Array, group: Group) -> bool:
         """Whether `update` is for this variable, where a rule or a kernel is for the others."""
