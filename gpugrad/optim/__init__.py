@@ -1,6 +1,7 @@
 """Floor 7: optimizers."""
 
 from .adadelta import Adadelta as Adadelta
+from . import lr_scheduler as lr_scheduler
 from .adagrad import Adagrad as Adagrad
 from .adam import Adam as Adam, AdamW as AdamW
 from .adamax import Adamax as Adamax
