@@ -3,6 +3,7 @@
 from . import lr_scheduler as lr_scheduler
 from .adagrad import Adagrad as Adagrad
 from .adam import Adam as Adam, AdamW as AdamW
+from .grad_scaler import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
 from .optimizer import Optimizer as Optimizer
 from .rmsprop import RMSprop as RMSprop
 from .sgd import SGD as SGD
