@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import attrgetter, is_, itemgetter
 from sys import getrefcount
 from typing import Any, NamedTuple
@@ -175,24 +175,24 @@ def _all(lanes: Any) -> None:
 
 def _update(block: Block, rule: Any, arrays: Any, factor: Array, decay: Array | None, shrink: Array | None) -> None:
     """A step of the parts of a block."""
-    rows = block.scratch
+    rows, multiply, subtract = block.scratch, np.multiply, np.subtract  # out= by its place costs less
     for i, piece, step, other in block.parts:
         g, x, _ = arrays[i]
-        np.multiply(g if piece is None else g[piece], factor, out=step)
+        multiply(g if piece is None else g[piece], factor, step)
         if decay is not None:
-            np.multiply(x if piece is None else x[piece], decay, out=other)
-            np.add(step, other, out=step)
+            multiply(x if piece is None else x[piece], decay, other)
+            step += other
     rule(rows[0], block.state, rows[1:])
     for i, piece, step, other in block.parts:
         _, x, out = arrays[i]
         if piece is not None:
             x, out = x[piece], out[piece]
         if shrink is not None:
-            x = np.multiply(x, shrink, out=other)
+            x = multiply(x, shrink, other)
         if out.dtype is step.dtype:
-            np.subtract(x, step, out=out)
+            subtract(x, step, out)
         else:  # a half type, rounded once
-            np.subtract(x, step, out=step)
+            subtract(x, step, step)
             out[...] = step
 
 
@@ -285,7 +285,7 @@ def _cut(sizes: list[int], size: int) -> list[tuple[int, int, list[Piece]]]:
         edges += [at] if at > edges[-1] else []
     edges += [total] if total > edges[-1] else []
     out = []
-    for lo, hi in zip(edges, edges[1:]):
+    for lo, hi in pairwise(edges):
         pieces = []
         for j in range(bisect_left(ends, lo + 1), bisect_left(ends, hi) + 1):
             begin = ends[j] - sizes[j]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..array import Array, xp
 from .checks import refuse_complex
 from .optimizer import Optimizer
-from .state import Group, kept
+from .state import Group, Todo, kept
 
 
 class Elementwise(Optimizer):
@@ -31,6 +31,10 @@ class Elementwise(Optimizer):
     def factor(self, group: Group) -> float:
         """What a gradient is multiplied by as it is read, before `rule` sees it."""
         return 1.0
+
+    def blockwise(self, todo: Todo) -> bool:
+        """Whether these variables are to be updated together on the CPU."""
+        return True
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

@@ -263,22 +263,31 @@ class Optimizer:
     def _update(self, rest: Todo) -> None:
         """The step of those that no kernel is for."""
         states = self.state.by_id
-        if rest and ruled(type(self)):
+        if rest and ruled(type(self)) and self.blockwise(rest):  # pyright: ignore[reportAttributeAccessIssue]
             rest = self._blocks.step(self, rest)
         self._done += 1
+        kind: Any = None
+        at = before = maximize = decay = shrink = None
         for g, v, group in rest:
+            if group is not at:
+                at, maximize, (decay, shrink) = group, group.get("maximize"), self.decay(group)
             x = v.array
             own = x.dtype
-            kind = wide(own)  # half types are updated in float32, where a small eps is not 0
-            x, g = x.astype(kind, copy=False), g.astype(kind, copy=False)
-            if group.get("maximize"):
+            if own is not before:  # half types are updated in float32, where a small eps is not 0
+                before, kind = own, wide(own)
+            if kind is not own:
+                x = x.astype(kind)
+            if g.dtype is not kind:
+                g = g.astype(kind)
+            if maximize:
                 g = -g
-            decay, shrink = self.decay(group)
             if decay:
                 g = g + x * kind.type(decay)
             if shrink != 1:
                 x = x * kind.type(shrink)
-            new = self.update(x, g, states[id(v)][1], group).astype(own, copy=False)
+            new = self.update(x, g, states[id(v)][1], group)
+            if kind is not own:
+                new = new.astype(own)
             v.array = new if new.ndim else xp(x).asarray(new)  # of 0-d arrays NumPy makes scalars
 
     # ------------------------------------------------------------------------------------ state
@@ -316,7 +325,8 @@ class Optimizer:
         places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
         states = States()
         for i, state in state_dict["state"].items():
-            states[places[i]] = {k: restored(k, value, places[i]) for k, value in state.items()}
+            v = places[i]
+            states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
         self.param_groups[:], self.state = groups, states
 
     def __repr__(self) -> str:
@@ -338,6 +348,10 @@ class Optimizer:
         if self.decoupled or group.get("decoupled_weight_decay"):
             return 0.0, 1 - group["lr"] * decay
         return decay, 1.0
+
+    def state_shape(self, name: str, v: Tensor) -> tuple[int, ...]:
+        """The shape of the arrays called `name` in the state of v."""
+        return v.array.shape
 
     def single(self, x: Array, group: Group) -> bool:
         """Whether `update` is for this variable, where a rule or a kernel is for the others."""

@@ -11,7 +11,9 @@ from .checks import option
 from .elementwise import Elementwise
 from .launches import Kernel
 from .optimizer import Optimizer
-from .state import Group
+from .state import Group, Todo
+
+SMALL = 1 << 14  # elements
 
 
 class SGD(Elementwise):
@@ -74,6 +76,14 @@ class SGD(Elementwise):
             g *= group["lr"]
         else:
             lib.multiply(v, group["lr"], out=g)
+
+    def blockwise(self, todo: Todo) -> bool:  # alone, a small variable takes two operations
+        return any([g["momentum"] for g in self.param_groups]) or any([v.array.size > SMALL for _, v, _ in todo])
+
+    def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
+        if group["momentum"]:
+            return super().update(x, g, state, group)
+        return x - g * x.dtype.type(group["lr"])
 
     def kernel(self, group: Group) -> Kernel | None:
         if group["dampening"]:
