@@ -1,5 +1,9 @@
 """Floor 7: optimizers."""
 
+from . import lr_scheduler as lr_scheduler
+from .adagrad import Adagrad as Adagrad
+from .adam import Adam as Adam, AdamW as AdamW
+from .grad_scaler import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
 from .adadelta import Adadelta as Adadelta
 from . import lr_scheduler as lr_scheduler
 from .adagrad import Adagrad as Adagrad
