@@ -260,6 +260,7 @@ from .ops.sorting import (
     topk as topk,
 )
 from .ops.special import erf as erf
+from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
 from .recompute import checkpoint as checkpoint, recompute_grad as recompute_grad
 from .registry import register_gradient as register_gradient
 from .saving import save_as as save_as, save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
