@@ -39,6 +39,7 @@ LATER = {  # imported when first asked for: they take 15 ms
     ("data/loader.py", "gpugrad.data.workers"),
     ("profile/__init__.py", "gpugrad.profile.comparing"),
     ("profile/__init__.py", "gpugrad.profile.trace"),
+    ("__init__.py", "gpugrad.data"),
     ("__init__.py", "gpugrad.state_files"),
     ("__init__.py", "gpugrad.tensor_files"),
     ("__init__.py", "gpugrad.train"),
@@ -46,7 +47,7 @@ LATER = {  # imported when first asked for: they take 15 ms
     ("interop/__init__.py", "gpugrad.interop.torch"),
     ("checkpoints.py", "gpugrad.tensor_files"),
 }
-OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx"}
+OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "pyarrow"}
 
 
 def module_name(path: str) -> str:

@@ -15,6 +15,7 @@ from .lbfgs import LBFGS as LBFGS
 from .lion import Lion as Lion
 from .muon import Muon as Muon
 from .nadam import NAdam as NAdam
+from .ema import EMA as EMA, Accumulator as Accumulator
 from .optimizer import Optimizer as Optimizer
 from .radam import RAdam as RAdam
 from .rmsprop import RMSprop as RMSprop
