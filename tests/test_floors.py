@@ -42,6 +42,10 @@ LATER = {  # imported when first asked for: they take 15 ms
     ("__init__.py", "gpugrad.tensor_files"),
     ("__init__.py", "gpugrad.train"),
     ("checkpoints.py", "gpugrad.tensor_files"),
+    ("train/__init__.py", "gpugrad.train.loggers"),
+    ("train/__init__.py", "gpugrad.train.run"),
+    ("train/__init__.py", "gpugrad.train.stopping"),
+    ("train/__init__.py", "gpugrad.train.trainer"),
 }
 OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX"}
 
