@@ -46,6 +46,10 @@ LATER = {  # imported when first asked for: they take 15 ms
     ("interop/__init__.py", "gpugrad.interop.onnx"),
     ("interop/__init__.py", "gpugrad.interop.torch"),
     ("checkpoints.py", "gpugrad.tensor_files"),
+    ("train/__init__.py", "gpugrad.train.loggers"),
+    ("train/__init__.py", "gpugrad.train.run"),
+    ("train/__init__.py", "gpugrad.train.stopping"),
+    ("train/__init__.py", "gpugrad.train.trainer"),
 }
 OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "pyarrow"}
 
