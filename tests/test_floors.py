@@ -51,7 +51,9 @@ LATER = {  # imported when first asked for: they take 15 ms
     ("train/__init__.py", "gpugrad.train.stopping"),
     ("train/__init__.py", "gpugrad.train.trainer"),
 }
-OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "pyarrow"}
+OPTIONAL = {
+    "cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx", "pyarrow",
+}  # fmt: skip
 
 
 def module_name(path: str) -> str:
