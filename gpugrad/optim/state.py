@@ -59,10 +59,10 @@ class States:
         self.by_id = {id(v): (v, s) for v, s in state["pairs"]}
 
 
-def kept(state: dict[str, Array], name: str, x: Array) -> Array:
-    """The entry of a state, zeros like x the first time."""
+def kept(state: dict[str, Array], name: str, x: Array, start: float = 0.0) -> Array:
+    """The entry of a state, the first time full of `start`, like x."""
     if name not in state:
-        state[name] = xp(x).zeros_like(x)
+        state[name] = xp(x).full_like(x, start)
     return state[name]
 
 
