@@ -12,6 +12,7 @@ import gpugrad.torch as torch
 
 
 def tensorflow_way(x_data, y_data, epochs, learning_rate=0.1):
+    x_data, y_data = tf.constant(x_data), tf.constant(y_data)  # where the variables are: a GPU does not take NumPy's
     w = tf.Variable(0.0)
     b = tf.Variable(0.0)
     losses = []

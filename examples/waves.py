@@ -132,7 +132,7 @@ def digit(which, size, scale):
 
 def main(arguments=None):
     given = options(arguments, __doc__, "a smaller square, fewer steps and updates")
-    size, scale, shots, steps, updates = (40, 3, 4, 120, 8) if given.short else (64, 5, 8, 260, 120)
+    size, scale, shots, steps, updates = (40, 3, 4, 120, 16) if given.short else (64, 5, 8, 260, 120)
     survey = Survey(size, edge=8, shots=shots, steps=steps, period=14)
     outside, inside = 0.35, 0.20  # speeds, squared
     truth = outside - (outside - inside) * digit(given.seed + 3, size, scale)
