@@ -10,6 +10,8 @@ import warnings
 import numpy as np
 import pytest
 from interop_models import MODELS
+from table import ROWS as TABLE
+from table.row import inputs as drawn
 
 import gpugrad as gg
 from gpugrad import nn
@@ -70,6 +72,10 @@ LAYERS = {
     "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d((3, 4)), IMAGE),
     "AdaptiveAvgPool2d overlapping": (lambda: nn.AdaptiveAvgPool2d((2, 3)), IMAGE),
     "AdaptiveAvgPool2d of one": (lambda: nn.AdaptiveAvgPool2d(1), IMAGE),
+    "AdaptiveMaxPool1d": (lambda: nn.AdaptiveMaxPool1d(4), LINE),
+    "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d((3, 4)), IMAGE),
+    "AdaptiveMaxPool3d": (lambda: nn.AdaptiveMaxPool3d(2), CUBE),
+    "GlobalMaxPool": (lambda: nn.GlobalMaxPool(), IMAGE),
     "GlobalAvgPool": (lambda: nn.GlobalAvgPool(), IMAGE),
     "BatchNorm1d": (lambda: nn.BatchNorm1d(6), X),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
@@ -148,7 +154,9 @@ FUNCTIONS = {
 
 
 def answers(path, inputs):
-    session = ort.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, {i.name: x for i, x in zip(session.get_inputs(), inputs)})
 
 
@@ -183,6 +191,28 @@ def test_layers(name, tmp_path):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions(name, tmp_path):
     agree(FUNCTIONS[name], (X,), tmp_path / "m.onnx", batches=(2, 5) if name == "free sizes" else (1, 2, 5))
+
+
+def test_a_row_of_the_op_table_is_written_right_or_not_at_all(tmp_path):
+    path, right, wrong = tmp_path / "m.onnx", 0, []
+    for row in TABLE:
+        xs = drawn(row, np.float32)
+        if not xs or any(x.size == 0 for x in xs):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of losses, for shapes that broadcast
+                export(row.f, xs, path, batch_axis=None)
+                wanted = row.f(*map(gg.tensor, xs)).numpy()
+        except ExportError:
+            continue
+        (got,) = answers(path, xs)
+        same = (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
+        if same and np.allclose(got, wanted, rtol=1e-4, atol=2e-5, equal_nan=True):
+            right += 1
+        else:
+            wrong.append(row.name)
+    assert not wrong and right >= 560, (wrong, right)
 
 
 # ---------------------------------------------------------------------------------------------- what is in the file

@@ -72,7 +72,6 @@ FORMULAS: dict[str, Row] = {
     "rad2deg": lambda g, c: g.Mul(c[0], c.number(180 / math.pi)),
     "rsqrt": lambda g, c: g.Reciprocal(g.Sqrt(c[0])),
     "silu": lambda g, c: g.Mul(c[0], g.Sigmoid(c[0])),
-    "softplus": lambda g, c: g.Div(g.Softplus(g.Mul(c[0], c.number(c("beta")))), c.number(c("beta"))),
     "softshrink": lambda g, c: g.Shrink(c[0], bias=float(c("lambd")), lambd=float(c("lambd"))),
     "square": lambda g, c: g.Mul(c[0], c[0]),
     "threshold": lambda g, c: g.Where(g.Greater(c[0], c.number(c("threshold"))), c[0], c.number(c("value"))),
@@ -121,8 +120,22 @@ def _glu(g: Graph, c: Made) -> Any:
     return g.Mul(one, g.Sigmoid(two))
 
 
+@row("softplus")
+def _softplus(g: Graph, c: Made) -> Any:
+    beta, threshold = c("beta"), c("threshold")
+    z = g.Mul(c[0], c.number(beta))
+    out = g.Div(g.Softplus(z), c.number(beta))
+    if threshold is None or threshold >= 20:  # where it is x within half a digit of float32
+        return out
+    return g.Where(g.Greater(z, c.number(threshold)), c[0], out)
+
+
 @row("softmax", "log_softmax")
 def _softmax(g: Graph, c: Made) -> Any:
+    if not isinstance(c("axis"), int):
+        total = reduce(g, "ReduceLogSumExp", c[0], axes_of(c), True)
+        out = g.Sub(c[0], total)
+        return g.Exp(out) if c.one.name == "softmax" else out
     return (g.Softmax if c.one.name == "softmax" else g.LogSoftmax)(c[0], axis=c("axis"))
 
 
