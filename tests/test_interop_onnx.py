@@ -4,8 +4,10 @@ The batch of the example is 2; the files are run with 1, 2 and 5.
 """
 
 import os
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -418,6 +420,48 @@ def test_on_a_device(tmp_path):
     np.testing.assert_allclose(got, np.where(wanted > b.numpy(), wanted, 0.5)[:, 1:], rtol=1e-5, atol=1e-5)
 
 
+def of_two(x):
+    assert len(x) == 2
+    return x
+
+
+def test_models_of_the_front_doors(tmp_path):
+    from gpugrad import tensorflow as tf, torch
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(6, 4)
+
+        def forward(self, x):
+            return torch.relu(self.fc(x)).view(x.size(0), 2, -1).sum(dim=1).transpose(0, 1)
+
+    class Model(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(X[:, :3].T @ X)
+
+        def __call__(self, x):
+            return tf.nn.softmax(tf.matmul(x, self.w, transpose_b=True) + tf.reduce_sum(x, axis=1, keepdims=True))
+
+    for model, x in ((Net(), torch.tensor(X)), (Model(), tf.constant(X))):
+        export(model, x, tmp_path / "m.onnx")
+        with gg.no_grad():
+            wanted = model(x).numpy()
+        np.testing.assert_allclose(answers(tmp_path / "m.onnx", (X,))[0], wanted, rtol=1e-5, atol=1e-6)
+        names = [t.name for t in proto(tmp_path / "m.onnx").graph.initializer]
+        assert {"fc.weight", "fc.bias"} <= set(names) or "w" in names
+
+
+def test_the_documentation_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, names = Path(__file__).resolve().parent.parent / "docs" / "interop.md", {}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    np.testing.assert_allclose(answers("mlp.onnx", (X,))[0], names["model"](gg.tensor(X)).numpy(), atol=1e-5)
+    np.testing.assert_allclose(answers("cube.onnx", (X,))[0], X**3, rtol=1e-5)
+    del ROWS["cube"]
+
+
 def test_what_is_no_model(tmp_path):
     for f in (lambda x: {"y": x}, lambda x: x.numpy(), lambda x: (x, 3)):
         with (
@@ -430,6 +474,11 @@ def test_what_is_no_model(tmp_path):
         export(lambda x: x, X[:0], tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="complex64, which ONNX does not have"):
         export(lambda x: x, X.astype("complex64"), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="two lengths called 'batch': 2 and 3"):
+        export(lambda x, y: x, (X, normal(3, 6)), tmp_path / "m.onnx")
+    with pytest.raises(AssertionError) as e:
+        export(of_two, X, tmp_path / "m.onnx")
+    assert "exported with batch_axis=None" in e.value.__notes__[0]
     with pytest.raises(ZeroDivisionError):
         export(lambda x: 1 / 0, X, tmp_path / "m.onnx")
     assert sys.getprofile() is None and not os.listdir(tmp_path)
