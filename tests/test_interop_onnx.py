@@ -454,7 +454,7 @@ def test_models_of_the_front_doors(tmp_path):
 
 def test_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page, names = Path(__file__).resolve().parent.parent / "docs" / "interop.md", {}
+    page, names = Path(__file__).resolve().parent.parent / "docs" / "interop.md", {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
         exec(block, names)
     np.testing.assert_allclose(answers("mlp.onnx", (X,))[0], names["model"](gg.tensor(X)).numpy(), atol=1e-5)
