@@ -147,6 +147,7 @@ FUNCTIONS = {
     "shapes": lambda x: (x.reshape(-1), x.reshape(x.shape[0], 2, -1), x.T, x[:, None], gg.concat([x, x], 1), gg.stack([x, x]), *gg.split(x, 3, 1), gg.flip(x, axis=1), gg.pad(x, ((0, 0), (1, 2))), gg.broadcast_to(x[:, None], (x.shape[0], 4, 6)), gg.tile(x, (2, 1)), gg.squeeze(x[:, None], axis=1), gg.swapaxes(x, 0, 1), gg.repeat(x, 2, axis=1), gg.tril(x)),
     "indices": lambda x: (x[0], x[-1], x[..., -1], x[:, 1:-1:2], x[:, ::-1], x[None, :, 2], x[:, [0, 2, 2]], gg.take(x, [1, 0], axis=1), gg.take_along_axis(x, gg.argmax(x, axis=1)[:, None], 1)),
     "free sizes": lambda x: (x.reshape(-1)[: x.shape[0] * 2], x.reshape(-1) + gg.zeros(x.size), gg.arange(x.shape[0]) * 2, x * x.reshape(x.shape[0] * 3, 2)[: x.shape[0], :1]),
+    "numbers that are free sizes": lambda x: x.sum(0) / x.shape[0] + x.shape[0] * x,
     "masks of free sizes": lambda x: gg.where(gg.tril(gg.ones((x.shape[0], x.shape[0]))) > 0, x @ x.T, 0.0),
     "attention": lambda x: (nn.scaled_dot_product_attention(x, x, x), nn.scaled_dot_product_attention(x, x, x, np.eye(2, dtype=bool)[0, 0] * np.ones((1, 1), bool)), nn.scaled_dot_product_attention(x, x, x, is_causal=True)),
     "a constant": lambda x: (x, gg.ones(3)),
@@ -258,6 +259,22 @@ def test_fixed_sizes_and_several_free_ones(tmp_path):
     for size in ((1, 4, 9, 8), (3, 4, 16, 21)):
         x = normal(*size)
         np.testing.assert_allclose(answers(path, (x,))[0], images(gg.tensor(x)).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_length_that_another_equals_in_both_runs(tmp_path):
+    """Six tokens before the seven given are as many as six batches, in the example and the second run alone."""
+    prefix = gg.Parameter(normal(1, 6, 4))
+
+    def f(x):
+        wide = gg.broadcast_to(x[:, :1, :1], (x.shape[0], 6, 1)).reshape(-1)  # of 6 batch elements
+        whole = gg.concat([gg.broadcast_to(prefix, (x.shape[0], 6, 4)), x], 1)
+        return whole.reshape(whole.shape[0], whole.shape[1], 2, 2), wide
+
+    export(f, normal(2, 6, 4), tmp_path / "m.onnx", dynamic_axes={"input": {1: "time"}})
+    for shape in ((1, 2, 4), (3, 9, 4)):
+        x = normal(*shape)
+        for wanted, got in zip(f(gg.tensor(x)), answers(tmp_path / "m.onnx", (x,)), strict=True):
+            assert np.array_equal(wanted.numpy(), got)
 
 
 def test_several_inputs_of_one_free_length(tmp_path):

@@ -65,7 +65,7 @@ def export(
     given = [g.bind(g.free(name), a, b) for name, a, b in zip(names, map(raw, first), map(raw, second))]
     _parameters(g, model)
     g.add(one.calls, two.calls, ROWS)
-    g.place, g.op = None, "the model's output"
+    g.place, g.op, g.near = None, "the model's output", []
     wanted = _names("output", output_names, len(one.out))
     made = [g.value(a, b) for a, b in zip(one.out, two.out)]
     if len(one.out) != len(two.out):
