@@ -86,6 +86,16 @@ def test_a_scalar_result():
     assert gg.tensor(1.0).__dlpack_device__() == (1, 0)
 
 
+@pytest.mark.devices
+def test_to_a_device():
+    a, device = values("float32"), gg.default_device()
+    t = gg.from_dlpack(a, device=device)
+    assert t.device == device and np.array_equal(t.numpy(), a)
+    if device.kind != "cpu":
+        with pytest.raises(BufferError, match="it takes a copy: leave out copy=False"):
+            gg.from_dlpack(a, device=device, copy=False)
+
+
 def test_what_is_refused():
     tracked = gg.tensor([1.0], requires_grad=True)
     for t in (tracked, tracked * 2):

@@ -199,7 +199,7 @@ def test_functions(name, tmp_path):
 def test_a_row_of_the_op_table_is_written_right_or_not_at_all(tmp_path):
     path, right, wrong = tmp_path / "m.onnx", 0, []
     for row in TABLE:
-        xs = drawn(row, np.float32)
+        xs = tuple(drawn(row, np.float32))
         if not xs or any(x.size == 0 for x in xs):
             continue
         try:
@@ -312,6 +312,8 @@ def test_hostile_names(tmp_path):
     agree(Hostile(), (X,), tmp_path / "m.onnx", atol=1e-4)
     with pytest.raises(ValueError, match="2 different names, that are not empty"):
         export(lambda a, b: a + b, (X, X), tmp_path / "n.onnx", input_names=["a", "a"])
+    with pytest.raises(ValueError, match="an input and an output are called 'a'"):
+        export(lambda a: a + 1, X, tmp_path / "n.onnx", input_names="a", output_names="a")
     with pytest.raises(ValueError, match="'z' is none of the inputs"):
         export(lambda a: a, X, tmp_path / "n.onnx", dynamic_axes={"z": {0: "n"}})
     with pytest.raises(ValueError, match="has 2 axes, and no axis 2"):
@@ -477,6 +479,12 @@ def test_the_documentation_runs(tmp_path, monkeypatch):
     np.testing.assert_allclose(answers("mlp.onnx", (X,))[0], names["model"](gg.tensor(X)).numpy(), atol=1e-5)
     np.testing.assert_allclose(answers("cube.onnx", (X,))[0], X**3, rtol=1e-5)
     del ROWS["cube"]
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r'pip install "gpugrad\[onnx\]"'):
+        export(lambda x: x, X, tmp_path / "m.onnx")
 
 
 def test_what_is_no_model(tmp_path):

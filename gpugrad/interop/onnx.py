@@ -48,7 +48,7 @@ def export(
     ExportError, a ValueError that names the op and the line, for what cannot be written.
     """
     onnx = _onnx()
-    examples = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    examples = inputs if isinstance(inputs, tuple) else (inputs,)
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
     first, second = _examples(examples, free)
@@ -63,17 +63,19 @@ def export(
         raise
     g = Graph(onnx)
     given = [g.bind(g.free(name), a, b) for name, a, b in zip(names, map(raw, first), map(raw, second))]
+    wanted = _names("output", output_names, len(one.out))
+    if both := sorted(set(wanted) & set(names)):
+        raise ValueError(f"an input and an output are called {both[0]!r}; give them different names")
+    outputs = [g.free(name) for name in wanted]
     _parameters(g, model)
     g.add(one.calls, two.calls, ROWS)
     g.place, g.op, g.near = None, "the model's output", []
-    wanted = _names("output", output_names, len(one.out))
     made = [g.value(a, b) for a, b in zip(one.out, two.out)]
     if len(one.out) != len(two.out):
         raise ExportError(
             f"ONNX: the model has {len(one.out)} outputs in the first run, and {len(two.out)} in the second"
         )
     _warn(g, {v.name for v in given}, one)
-    outputs = [g.free(name) for name in wanted]
     for name, value in zip(outputs, made):
         g.nodes.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
     lengths = _Lengths(free, given)
