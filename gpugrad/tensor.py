@@ -11,6 +11,7 @@ import numpy as np
 from . import array as _array, autograd, dtypes as _dtypes
 from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
+from .dlpack import dlpack_device, to_dlpack
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
 from .hooks import exhausting
@@ -271,8 +272,7 @@ def _bind() -> None:
     T.__complex__ = lambda t: complex(item(t))
     T.__format__ = lambda t, spec: format(item(t), spec) if spec and t.array.size == 1 else format(str(t), spec)
     T.__array__, T.__array_function__ = _to_array, _leave
-    T.__dlpack__ = lambda t, **kw: t.array.__dlpack__(**kw)
-    T.__dlpack_device__ = lambda t: t.array.__dlpack_device__()
+    T.__dlpack__, T.__dlpack_device__ = to_dlpack, dlpack_device
 
     prop = lambda get, doc: property(get, doc=doc)
     T.shape = prop(lambda t: t.array.shape, "The length of each axis.")

@@ -130,6 +130,7 @@ from .named import (
     __dir__ as __dir__,  # ReLU, MaxPool2d, CrossEntropyLoss, ...
     __getattr__ as __getattr__,
 )
+from .named import ROWS as ROWS, lookup as _lookup
 from .normalization import (
     BatchNorm as BatchNorm,
     BatchNorm1d as BatchNorm1d,
@@ -147,6 +148,14 @@ from .normalization import (
     rms_norm as rms_norm,
 )
 from .order import OwnFirst as OwnFirst
+from .recurrent import (
+    GRU as GRU,
+    LSTM as LSTM,
+    RNN as RNN,
+    GRUCell as GRUCell,
+    LSTMCell as LSTMCell,
+    RNNCell as RNNCell,
+)
 from .transformer import (
     Transformer as Transformer,
     TransformerDecoder as TransformerDecoder,
@@ -154,3 +163,5 @@ from .transformer import (
     TransformerEncoder as TransformerEncoder,
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
+
+__getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py

@@ -30,6 +30,7 @@ class Linear(Sized):
 
     _size = "in_features"
     in_features: Any  # None until the first input has come
+    transposed = ("weight",)
 
     def __init__(
         self,

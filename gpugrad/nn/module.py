@@ -29,6 +29,8 @@ class Module(Called):
     Variables need no registration; one that is shared is counted once, under the name it has first.
     """
 
+    transposed: ClassVar[tuple[str, ...]] = ()  # the names of its parameters that PyTorch holds transposed
+
     def named_variables(self) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for all variables and trainable tensors, in the order of the attributes."""
         return tensors(self)

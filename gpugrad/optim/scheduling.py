@@ -161,7 +161,9 @@ class ReduceLROnPlateau(LRScheduler):
         if not 0 <= factor < 1:
             raise ValueError(f"Factor should be < 1.0, and not below 0; given {factor!r}")
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"mode is 'min' or 'max', threshold_mode 'rel' or 'abs'; given {mode!r}, {threshold_mode!r}")
+            raise ValueError(
+                f"mode is 'min' or 'max', threshold_mode 'rel' or 'abs'; given {mode!r}, {threshold_mode!r}"
+            )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
         self.min_lrs = each("min_lr", optimizer, min_lr)
