@@ -130,7 +130,6 @@ from .named import (
     __dir__ as __dir__,  # ReLU, MaxPool2d, CrossEntropyLoss, ...
     __getattr__ as __getattr__,
 )
-from .named import ROWS as ROWS, lookup as _lookup
 from .normalization import (
     BatchNorm as BatchNorm,
     BatchNorm1d as BatchNorm1d,
@@ -163,5 +162,3 @@ from .transformer import (
     TransformerEncoder as TransformerEncoder,
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
-
-__getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py

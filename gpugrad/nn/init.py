@@ -22,6 +22,7 @@ from ..autograd import no_grad
 from ..core import Tensor, raw, wrap
 from ..dtypes import default_float, wide
 from ..ops.decompositions import qr
+from ..ops.diagonal import diagonal
 from ..ops.special import ndtri
 from ..tensor import full, tensor
 
@@ -167,8 +168,9 @@ def orthogonal(shape: Any, gain: float = 1.0, dtype: Any = None, **options: Any)
     if not rows * columns:
         return zeros(shape, dtype, options.get("device"))
     drawn = random.normal((max(rows, columns), min(rows, columns)), dtype=wide(np.dtype(dtype)), **options)
-    q, r = map(raw, qr(drawn))
-    q = q * (1 - 2 * (r.diagonal() < 0).astype(q.dtype))  # without which some would be likelier (Mezzadri 2007)
+    q, r = qr(drawn)
+    q, r = raw(q), raw(diagonal(r))
+    q = q * (1 - 2 * (r < 0).astype(q.dtype))  # without which some would be likelier (Mezzadri 2007)
     return wrap(((q if rows >= columns else q.T) * gain).reshape(shape).astype(dtype))
 
 
