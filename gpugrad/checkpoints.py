@@ -4,92 +4,43 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .array import device_of, library, xp
 from .core import Tensor, trainable
-from .dtypes import bfloat16, wide
+from .dtypes import wide
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
 from .optim.state import Count, plain
+from .replacing import replace as replace
 from .tensor import tensor, to_numpy
 from .variable import Variable
 
-_DTYPES = {
-    "BOOL": np.bool_, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I8": np.int8,
-    "I16": np.int16, "I32": np.int32, "I64": np.int64, "F16": np.float16, "BF16": bfloat16, "F32": np.float32,
-    "F64": np.float64, "C64": np.complex64,
-}  # fmt: skip
-
 
 # ---------------------------------------------------------------------------------------------- files
-def _safetensors() -> Any:
-    try:
-        import safetensors
-    except ImportError:
-        raise ImportError('checkpoints need safetensors: pip install "gpugrad[train]"') from None
-    return safetensors
-
-
-def save(path: str | os.PathLike[str], arrays: Mapping[str, Any]) -> None:
+def save(path: str | os.PathLike[str], arrays: Mapping[str, Any], format: str = "gpugrad") -> None:
     """Write arrays and Tensors by name into a safetensors file: whole, or not at all.
 
+    format: what the file says it is for ("pt": PyTorch, which some readers insist on).
     ValueError for a dtype that the format does not have, such as complex128.
     """
-    library = _safetensors()
-    host = {name: _plain(to_numpy(a)) for name, a in arrays.items()}
-    for name, a in host.items():
-        if a.dtype not in _DTYPES.values():
-            raise ValueError(f"{name!r} has dtype {a.dtype}; safetensors has {', '.join(map(str, _DTYPES))}")
-    # The specs hold addresses: `host` keeps the memory alive until the file is written.
-    specs = {
-        name: library.TensorSpec(dtype=a.dtype.name, shape=a.shape, data_ptr=a.ctypes.data, data_len=a.nbytes)
-        for name, a in host.items()
-    }
-    replace(path, lambda aside: library.serialize_file(specs, aside, {"format": "gpugrad"}))
-
-
-def _plain(a: Any) -> np.ndarray:
-    """The array in one piece, with the machine's order of bytes."""
-    a = np.asarray(a, order="C")
-    return a if a.dtype.isnative else a.astype(a.dtype.newbyteorder())
+    _files().write(path, {name: to_numpy(a) for name, a in arrays.items()}, {"format": format})
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, by name.  ValueError for a file that is cut off or is none."""
-    library = _safetensors()
-    with open(path, "rb") as f:
-        data = f.read()
-    try:
-        found = library.deserialize(data)
-    except library.SafetensorError as e:
-        raise ValueError(f"{os.fspath(path)} is no whole safetensors file: {e}") from None
-    if unknown := {entry["dtype"] for _, entry in found} - set(_DTYPES):
-        raise ValueError(f"{os.fspath(path)} holds dtypes that NumPy does not have: {', '.join(sorted(unknown))}")
-    return {
-        name: np.frombuffer(entry["data"], np.dtype(_DTYPES[entry["dtype"]])).reshape(entry["shape"])
-        for name, entry in found
-    }
+    """The arrays of a safetensors file, by name.  CheckpointError, a ValueError, for one that is cut off or is none."""
+    return _files().read(path)[0]
 
 
-def replace(path: str | os.PathLike[str], write: Callable[[str], Any]) -> None:
-    """Let `write` make a file beside `path`, and put it there when it is whole and on the disk."""
-    aside = f"{os.fspath(path)}.{os.getpid()}-{threading.get_ident()}.tmp"
-    try:
-        write(aside)
-        with open(aside, "rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(aside, path)
-    finally:
-        if os.path.exists(aside):
-            os.remove(aside)
+def _files() -> Any:
+    return import_module("gpugrad.tensor_files")  # when it is needed: JSON takes 3 ms
 
 
 # ---------------------------------------------------------------------------------------------- objects

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -73,13 +72,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(OSError, match="the disk is full"):
         checkpoints.replace(path, write)
     assert checkpoints.load(path)["x"].tolist() == [1, 1] and os.listdir(tmp_path) == ["a"]
-
-
-def test_without_safetensors(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r'checkpoints need safetensors: pip install "gpugrad\[train\]"'):
-        checkpoints.save(tmp_path / "a", {})
-    assert os.listdir(tmp_path) == []
 
 
 class Net(gg.nn.Module):

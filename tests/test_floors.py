@@ -17,7 +17,7 @@ MAX_LINES = 400
 # A package's name stands for all its modules.
 FLOORS = {
     "files": 0, "dtypes": 0, "array": 0, "blas": 0, "compiling": 0, "axes": 0, "host_special": 0, "cupy_library": 0,
-    "courier": 0, "choosing": 0,
+    "courier": 0, "choosing": 0, "replacing": 0, "tensor_files": 0,
     "core": 1, "origin": 1, "recording": 1, "hooks": 1, "repeat": 1, "kernels": 1, "launch": 1, "generator": 1,
     "user_kernel": 1, "holders": 1, "fused": 1, "gemm": 1,
     "forward": 2, "rule": 2, "recipes": 2, "paths": 2, "op": 2, "adapt": 2, "kernel_op": 2,
@@ -28,18 +28,32 @@ FLOORS = {
     "recompute": 6,
     "custom": 6, "function": 6, "registry": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6,
     "random": 6, "testing": 6, "graph": 6, "printing": 6, "wording": 6, "views": 6,
-    "special": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
-    "nn": 7, "optim": 7, "data": 7, "profile": 7, "train": 7, "checkpoints": 7, "names": 7,
-    "tensorflow": 8, "torch": 8, "demo": 8,
+    "special": 6, "dlpack": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
+    "nn": 7, "optim": 7, "data": 7, "profile": 7, "train": 7, "checkpoints": 7, "state_files": 7, "names": 7,
+    "autocast": 7, "tensorflow": 8, "torch": 8, "demo": 8, "interop": 8, "amp": 7,
     "cli": 9,
     "__init__": 10, "__main__": 10,
 }  # fmt: skip
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
 LATER = {  # imported when first asked for: they take 15 ms
+    ("data/loader.py", "gpugrad.data.workers"),
     ("profile/__init__.py", "gpugrad.profile.comparing"),
     ("profile/__init__.py", "gpugrad.profile.trace"),
+    ("__init__.py", "gpugrad.data"),
+    ("__init__.py", "gpugrad.state_files"),
+    ("__init__.py", "gpugrad.tensor_files"),
+    ("__init__.py", "gpugrad.train"),
+    ("interop/__init__.py", "gpugrad.interop.onnx"),
+    ("interop/__init__.py", "gpugrad.interop.torch"),
+    ("checkpoints.py", "gpugrad.tensor_files"),
+    ("train/__init__.py", "gpugrad.train.loggers"),
+    ("train/__init__.py", "gpugrad.train.run"),
+    ("train/__init__.py", "gpugrad.train.stopping"),
+    ("train/__init__.py", "gpugrad.train.trainer"),
 }
-OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "safetensors"}
+OPTIONAL = {
+    "cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx", "pyarrow",
+}  # fmt: skip
 
 
 def module_name(path: str) -> str:

@@ -29,9 +29,11 @@ from .optimizer import (
     clipped as clipped,
     entry as entry,
     global_norm as global_norm,
+    moving as moving,
     scaling as scaling,
     schedule as schedule,
     sgd as sgd,
+    update_scale as update_scale,
 )
 from .random import random_bits as random_bits
 from .recurrent import (
