@@ -120,7 +120,7 @@ def test_the_loss_of_half_types_is_scaled_in_float32():
 
 def test_tapes_clipping_and_accumulation():
     """apply_gradients after a tape; clipped between; the same as without a scale."""
-    v, w = gg.Variable([3.0, -4.0]), gg.Variable([3.0, -4.0])
+    v, w = gg.Parameter([3.0, -4.0]), gg.Parameter([3.0, -4.0])
     a, b = gg.optim.SGD([v], 0.1), gg.optim.SGD([w], 0.1)
     scaler = gg.GradScaler(init_scale=1024.0)
     for clipped in (False, True):
