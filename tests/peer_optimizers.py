@@ -4,6 +4,7 @@
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def gradients(step, xs):
 def valley(xs):
     """Rosenbrock's valley through all numbers, from 1 to the next, of any library's arrays."""
     flat = [x for v in xs for x in v.reshape(-1)]
-    return sum((1 - a) ** 2 + 5 * (b - a * a) ** 2 for a, b in zip(flat, flat[1:]))
+    return sum((1 - a) ** 2 + 5 * (b - a * a) ** 2 for a, b in pairwise(flat))
 
 
 def main():

@@ -29,7 +29,7 @@ def strong_wolfe(
     most       after so many tries more the best so far is taken
     """
     before, now, tries = start, at(t), 0
-    ends = [start, now]
+    ends: list[Point] = [start, now]
     while tries < most:
         if now.loss > start.loss + ENOUGH * now.t * start.slope or (tries > 1 and now.loss >= before.loss):
             ends = [before, now]
@@ -46,7 +46,7 @@ def strong_wolfe(
     stuck = False
     while tries < most and abs(ends[1].t - ends[0].t) * length >= tolerance:
         left, right = sorted([e.t for e in ends])
-        t, margin = cubic(*ends, left, right), 0.1 * (right - left)
+        t, margin = cubic(ends[0], ends[1], left, right), 0.1 * (right - left)
         near = min(right - t, t - left) < margin
         if near and (stuck or t >= right or t <= left):  # twice near an end: away from it
             t = right - margin if abs(t - right) < abs(t - left) else left + margin

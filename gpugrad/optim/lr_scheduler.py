@@ -286,15 +286,13 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        t, way, before = self.last_epoch, _WAYS[self._way], 0.0
+        t, way = self.last_epoch, _WAYS[self._way]
         if t > self.total_steps:
             raise ValueError(f"Tried to step {t} times. The specified number of total steps is {self.total_steps}")
-        for end, *names in self._phases:
-            if t <= end or end == self._phases[-1][0]:
-                break
-            before = end
+        i = sum([t > phase[0] for phase in self._phases[:-1]])
+        end, first, then, first_momentum, then_momentum = self._phases[i]
+        before = self._phases[i - 1][0] if i else 0.0
         share = (t - before) / (end - before) if end != before else 1.0
-        first, then, first_momentum, then_momentum = names
         groups = self.optimizer.param_groups
         if self.cycle_momentum:
             for group in groups:

@@ -22,10 +22,10 @@ class Muon(AdamW):
     """Momentum made orthogonal, for matrices (Jordan et al. 2024); other variables are AdamW's.
 
     m ← momentum m + (1 - momentum) g; x ← x (1 - lr weight_decay) - lr' O, with O nearly the orthogonal matrix closest
-    to m, or with nesterov to momentum m + (1 - momentum) g: ns_steps of X ← a X + (b XXᵀ + c (XXᵀ)²) X from X = m / |m|,
+    to m, or with nesterov to momentum m + (1 - momentum) g: ns_steps of X ← a X + (b XXᵀ + c (XXᵀ)²) X from m / |m|,
     with ns_coefficients a, b, c.  O is computed in the wide dtype of x, where PyTorch rounds it to bfloat16.
 
-    adjust_lr_fn  "original": lr' = lr √max(1, rows / columns); "match_rms_adamw": lr' = 0.2 lr √max(rows, columns), with
+    adjust_lr_fn  "original": lr' = lr √max(1, rows / columns); "match_rms_adamw": lr' = 0.2 lr √max(rows, columns), for
                   which AdamW's rates fit (Liu et al. 2025)
     eps           the least |m| that is divided by, and AdamW's eps
     use_muon      of a group, False: its matrices are AdamW's, too, as embeddings and last layers should be
