@@ -93,11 +93,11 @@ def adam(rng, shape):
             one, new = table(xs, gs, m2, v2)
             fused.adam(one, schedule, **options)
             out += [*new, *m2, *v2]
-            assert schedule.tolist() == [0.01, 3, 0]
+            assert schedule.tolist() == [0.01, 3, 0, 1]
         scaling[SKIP], m2 = 1, [m.copy() for m in ms]
         one, skipped = table(xs, gs, m2, m2)
         fused.adam(one, schedule, scaling)
-        assert schedule.tolist() == [0.01, 3, 0]
+        assert schedule.tolist() == [0.01, 3, 0, 1]
         return [*out, *skipped, *m2]
 
     def reference(*arrays):
