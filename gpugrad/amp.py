@@ -42,6 +42,7 @@ from .ops import (
     norm,
     normalization,
     piecewise,
+    recurrent,
     reduce,
     scan,
     scatter,
@@ -60,6 +61,7 @@ LOWER: dict[ModuleType, str] = {
     feed_forward: "feed_forward",
     conv: "conv_op conv_transpose1d conv_transpose2d conv_transpose3d",
     attention: "attention",
+    recurrent: "gru gru_cell lstm lstm_cell rnn",
     piecewise: "prelu",
 }
 # What runs in float32: what has a larger range than its input, sums of many, and losses.
