@@ -15,6 +15,7 @@ from ..core import Tensor, trainable
 from ..dtypes import wide
 from ..hooks import updating
 from . import clip
+from .added import watch
 from .launches import Kernel, Launches, fusable
 from .state import Count, Group, States, Todo, restored, saved
 
@@ -59,6 +60,7 @@ class Optimizer:
     arrays that nobody else holds.
     """
 
+    accumulates: bool = False  # whether several backward() before a step are wanted (`added.py`)
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
     numbers: ClassVar[tuple[str, ...]] = ()  # the options that are numbers from 0
 
@@ -234,6 +236,7 @@ class Optimizer:
             )
         _fitting(todo)
         if todo:
+            watch(self, todo)
             self._step(todo)
         return loss
 
