@@ -1,4 +1,4 @@
-"""The warning when a step's gradients were added up: a forgotten zero_grad() always, wanted sums once, the rest never."""
+"""The warning when a step's gradients were added up: a forgotten zero_grad() always, wanted sums once, else never."""
 
 import warnings
 
@@ -20,7 +20,7 @@ class Loop:
         (self.v * self.v).sum().backward()
 
     def run(self, what):
-        """b: backward(), s: step(), z: zero_grad(), Z: to zeros, w: the gradient is assigned.  The warnings it caused."""
+        """b: backward(), s: step(), z: zero_grad(), Z: to zeros, w: assign the gradient.  Answers the warnings."""
         calls = {
             "b": self.backward, "s": self.o[0].step, "z": self.o[0].zero_grad,
             "Z": lambda: self.o[0].zero_grad(set_to_none=False),

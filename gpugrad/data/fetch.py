@@ -66,41 +66,47 @@ class Maker:
         return {**vars(self), "_rows": None}
 
     def __call__(self, where: tuple[int, int, int], what: Any) -> Any:
-        seed, *place = where
-        numbers = Numbers(seed, *place, 0)
+        if what is None:
+            return self._next(where)
+        numbers = Numbers(*where, 0)
         with as_own(numbers):
-            if self.whole and what is not None:
+            if self.whole:
                 return self.dataset.__getbatch__(np.asarray(what))
             with _seeded(numbers):
-                if what is None:
-                    return self._next(where)
                 if self.size is None:
                     return self._one(self.dataset[what])
                 if hasattr(self.dataset, "__getitems__"):
                     return self._together(list(self.dataset.__getitems__(list(what))), what)
                 rows = []
                 for i, key in enumerate(what.tolist() if isinstance(what, np.ndarray) else what):
-                    numbers.at(*place, i)
+                    numbers.at(*where[1:], i)
                     rows.append(self.dataset[key])
                 return self._together(rows, what)
 
     def _next(self, where: tuple[int, int, int]) -> Any:
+        """The next batch of an iterable dataset, which is gone through from its start if another one comes next."""
         seed, epoch, number = where
-        size = 1 if self.size is None else self.size
         if self._rows is None or self._rows[0] != where:
-            rows = iter(self.dataset)
-            for _ in islice(rows, number * size):  # those before were seen
-                pass
-        else:
-            rows = self._rows[1]
-        got = list(islice(rows, size))
-        self._rows = (seed, epoch, number + 1), rows
-        if not got or (self.drop_last and len(got) < size):
+            self._rows = None
+            for before in range(number):
+                self._pulled((seed, epoch, before))
+        got = self._pulled(where)
+        if not got or (self.drop_last and len(got) < (self.size or 1)):
             self._rows = None
             return END
-        return (
-            self._one(got[0]) if self.size is None else self._together(got, range(number * size, number * size + size))
-        )
+        with as_own(Numbers(*where, 1)):
+            first = number * (self.size or 1)
+            return self._one(got[0]) if self.size is None else self._together(got, range(first, first + len(got)))
+
+    def _pulled(self, where: tuple[int, int, int]) -> list[Any]:
+        """The elements of one batch, with the random numbers of that batch: resumed, they are drawn again."""
+        seed, epoch, number = where
+        numbers = Numbers(*where, 0)
+        with as_own(numbers), _seeded(numbers):
+            rows = iter(self.dataset) if self._rows is None else self._rows[1]
+            got = list(islice(rows, self.size or 1))
+        self._rows = (seed, epoch, number + 1), rows
+        return got
 
     def _one(self, element: Any) -> Any:
         return element if self.collate is None else self.collate(element)

@@ -30,8 +30,8 @@ def watch(optimizer: Any, todo: Todo) -> None:
     elif 1 < deposits < STEPPED and not optimizer.accumulates:
         _tell(
             optimizer, "sum",
-            f"step() follows {deposits} backward() calls with no zero_grad() between, so their gradients were added. Call "
-            "optimizer.zero_grad() before each backward(); or if the sum is wanted, say so: optimizer.accumulates = True.",
+            f"step() follows {deposits} backward() calls with no zero_grad() between, so their gradients were added. "
+            "Call optimizer.zero_grad() before each backward(); if the sum is wanted: optimizer.accumulates = True.",
         )  # fmt: skip
     if deposits:
         node.deposits = STEPPED
