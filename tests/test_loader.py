@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from loader_datasets import Rows, Stream, arrays, plain
 from test_courier import AtOnce, Gpu
 
 import gpugrad as gg
@@ -21,43 +22,6 @@ from gpugrad.data import (
 )
 
 HOST = lambda t: gg.array.to_host(gg.core.raw(t))
-
-
-class Rows:
-    """Elements made one by one, with random numbers of three kinds."""
-
-    def __init__(self, n):
-        self.n = n
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, i):
-        drawn = gg.random.uniform((2,), device="cpu"), gg.data.rng().integers(1 << 30), np.random.rand()
-        return {"i": i, "x": np.full(3, i, np.float64), "drawn": drawn, "name": f"e{i}", "none": None}
-
-
-class Stream:
-    """Gone through only."""
-
-    def __init__(self, n):
-        self.n = n
-
-    def __iter__(self):
-        return ((np.float32(i), gg.random.uniform((), device="cpu")) for i in range(self.n))
-
-
-def plain(batch):
-    """A batch in Python's numbers, to compare."""
-    if isinstance(batch, dict):
-        return {k: plain(v) for k, v in batch.items()}
-    if isinstance(batch, tuple | list):
-        return [plain(v) for v in batch]
-    return HOST(batch).tolist() if isinstance(batch, gg.Tensor) else batch
-
-
-def arrays(n):
-    return ArrayDataset(np.arange(2 * n, dtype=np.float32).reshape(n, 2), np.arange(n))
 
 
 KINDS = {"arrays": arrays, "rows": Rows, "stream": Stream}

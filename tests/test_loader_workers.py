@@ -6,79 +6,16 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-from test_loader import Rows, Stream, arrays, plain
+from loader_datasets import Misbehaving, Named, Rows, Shy, Stream, arrays, first_in_worker, growing, plain
 
 import gpugrad as gg
 from gpugrad.data import DataLoader, WorkerError
 
 SHARED = Path("/dev/shm")
 pytestmark = pytest.mark.skipif(not (SHARED.exists() and hasattr(os, "pidfd_open")), reason="as Linux has it")
-
-
-class Odd(Exception):
-    """Can be packed, and not unpacked."""
-
-    def __init__(self, a, b):
-        super().__init__(a)
-
-
-class Misbehaving(Rows):
-    """One element does something: by its number."""
-
-    def __init__(self, n, what, at):
-        super().__init__(n)
-        self.what, self.at = what, at
-
-    def __getitem__(self, i):
-        if i == self.at:
-            if self.what == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            elif self.what == "exits":
-                os._exit(3)
-            elif self.what == "raises":
-                raise KeyError("element five")
-            elif self.what == "odd":
-                raise Odd(1, 2)
-            elif self.what == "waits":
-                threading.Event().wait()
-        return np.full((4, 5), i, np.float32), gg.full((2,), i).astype("bfloat16"), f"e{i}"
-
-
-class Shy:
-    """Cannot be made again in another process."""
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, i):
-        return i
-
-    def __reduce__(self):
-        return _refusing, ()
-
-
-def _refusing():
-    raise OSError("not here")
-
-
-def growing(rows):
-    """A batch whose size is that of its largest number, and what is no array."""
-    n = max(r["i"] for r in rows)
-    return np.ones((n * 100, 10)), {"empty": np.ones((0, 3)), "n": n}
-
-
-def first_in_worker(number):
-    os.environ["GPUGRAD_TEST_WORKER"] = str(number)
-
-
-class Named(Rows):
-    def __getitem__(self, i):
-        return os.environ["GPUGRAD_TEST_WORKER"]
 
 
 def processes(loader):
@@ -99,7 +36,7 @@ def segments(loader):
 
 
 def test_the_number_of_workers_changes_nothing():
-    """Batches, their order, random numbers of three kinds; resumed anywhere; iterations that are left, and two at once."""
+    """Batches, their order, random numbers of three kinds; resumed anywhere; iterations left early, and two at once."""
     alone = DataLoader(Rows(13), 3, True, seed=4)
     expected = [[plain(b) for b in alone] for _ in range(3)]
     loader = DataLoader(Rows(13), 3, True, seed=4, num_workers=2)
@@ -124,10 +61,10 @@ def test_the_number_of_workers_changes_nothing():
 
 
 def test_arrays_streams_and_batches_that_grow():
-    for make, options in [
-        (lambda n: DataLoader(arrays(11), 4, True, seed=1, num_workers=n, persistent_workers=False), {}),
-        (lambda n: DataLoader(Stream(11), 4, seed=1, num_workers=n), {}),
-        (lambda n: DataLoader(Rows(12), 2, seed=1, num_workers=n, collate_fn=growing, prefetch_factor=3), {}),
+    for make in [
+        lambda n: DataLoader(arrays(11), 4, True, seed=1, num_workers=n, persistent_workers=False),
+        lambda n: DataLoader(Stream(11), 4, seed=1, num_workers=n),
+        lambda n: DataLoader(Rows(12), 2, seed=1, num_workers=n, collate_fn=growing, prefetch_factor=3),
     ]:
         with make(1) as loader:
             expected = [plain(b) for b in make(0)]
@@ -207,7 +144,7 @@ def test_nothing_is_left_of_a_loader_that_is_dropped():
 
 PROGRAM = """
 import multiprocessing.resource_tracker as tracker, os, sys
-from test_loader_workers import Misbehaving
+from loader_datasets import Misbehaving
 from gpugrad.data import DataLoader
 if __name__ == "__main__":
     loader = DataLoader(Misbehaving(6, "waits", 3), num_workers=2)
