@@ -7,6 +7,7 @@ from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
     fft as fft,
+    interop as interop,
     linalg as linalg,
     nn as nn,
     optim as optim,
@@ -16,6 +17,7 @@ from . import (
     special as special,
     testing as testing,
 )
+from .amp import autocast as autocast
 from .anomaly import detect_anomaly as detect_anomaly
 from .array import (
     Device as Device,
@@ -24,7 +26,6 @@ from .array import (
     device_count as device_count,
     set_default_device as set_default_device,
 )
-from .autocast import autocast as autocast
 from .autograd import (
     backward as backward,
     enable_grad as enable_grad,
@@ -35,6 +36,7 @@ from .autograd import (
 )
 from .core import Tensor as Tensor
 from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .dlpack import from_dlpack as from_dlpack
 from .dtypes import (
     bfloat16 as bfloat16,
     bool_ as bool_,
@@ -247,6 +249,7 @@ from .ops.shape import (
     tile as tile,
     tril as tril,
     triu as triu,
+    unflatten as unflatten,
     unstack as unstack,
 )
 from .ops.sorting import (
@@ -256,6 +259,7 @@ from .ops.sorting import (
     topk as topk,
 )
 from .ops.special import erf as erf
+from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
 from .recompute import checkpoint as checkpoint, recompute_grad as recompute_grad
 from .registry import register_gradient as register_gradient
 from .saving import save_as as save_as, save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks

@@ -137,7 +137,8 @@ def _finished(
     call = make(self, host, run, own)
     code = call.__code__
     n = code.co_argcount - bool(call.__defaults__)  # without `name`, which those have who ignore it
-    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]), co_name=self.name)  # as users know them
+    own_names = [f".{v}" if v in names[:n] else v for v in code.co_varnames[n:]]  # of two alike, a frame shows one
+    code = code.replace(co_varnames=(*names[:n], *own_names), co_name=self.name)  # as users know them
     if call.__defaults__ and not own.ignored:
         code, call.__defaults__ = code.replace(co_argcount=n), None
     call.__code__ = code

@@ -166,7 +166,7 @@ def test_any_rows_of_parquet(parts, rows, groups):
 
 
 def test_parquet_is_read_about_once_an_epoch(parts, monkeypatch):
-    """Shuffled: each row once, in another order each epoch; each group once, or twice where a batch goes over an edge."""
+    """Shuffled: each row once, in another order each epoch; each group once, or twice at an edge."""
     paths, columns = parts
     d = pickle.loads(pickle.dumps(parquet(paths, ["x"], target="n", groups=3)))
     read = []

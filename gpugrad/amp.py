@@ -20,7 +20,8 @@ from numpy import generic
 from . import backprop
 from .array import library
 from .core import Tensor, tick, writes
-from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32
+from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_inexact
+from .forward import promoted
 from .ops import (
     activation,
     attention,
@@ -42,6 +43,7 @@ from .ops import (
     piecewise,
     reduce,
     scan,
+    scatter,
     softmax,
     special,
 )
@@ -59,8 +61,7 @@ LOWER: dict[ModuleType, str] = {
     attention: "attention",
     piecewise: "prelu",
 }
-# What runs in float32: what has a larger range than its input, sums of many, and losses.  Everything else runs in the
-# dtype of its inputs; of two it is the wider one, as everywhere.
+# What runs in float32: what has a larger range than its input, sums of many, and losses.
 FLOAT32: dict[ModuleType, str] = {
     math: "acos asin cosh exp exp2 expm1 float_power log log10 log1p log2 logaddexp logaddexp2 pow reciprocal rsqrt "
     "sinh tan",
@@ -83,6 +84,9 @@ FLOAT32: dict[ModuleType, str] = {
     margin: "cosine_embedding_loss hinge_embedding_loss hinge_loss margin_ranking_loss multi_margin_loss "
     "multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss triplet_margin_loss",
 }
+# What runs in the widest dtype of its operands, and without autocast in that of the first.  Everything that is on no
+# list runs in the dtype of its inputs; of two dtypes in the wider one, as it always does.
+WIDEST: dict[ModuleType, str] = {scatter: "index_add put_along_axis scatter"}
 # What has no autocast inside: a walk back runs in the dtypes of the way there.
 OUTSIDE: dict[ModuleType, str] = {backprop: "backprop"}
 
@@ -96,10 +100,11 @@ class autocast:
         with gg.autocast("bfloat16"):          @gg.autocast("bfloat16")
             loss = loss_of(model(x), y)        def loss_of(x, y): ...
 
-    The lists are LOWER and FLOAT32 of this module, as PyTorch has them.  Operands are cast by recorded ops, so gradients
-    of float32 weights are float32, and what the tape keeps of a product is half as large.  A weight is cast once for the
-    outermost block, and again when it has changed.  float64, complex and integer operands are left as they are, and so
-    is a call beside them.  The way back runs in the dtypes of the way there, wherever it is asked for.
+    The lists are LOWER, FLOAT32 and WIDEST of `gpugrad.amp`, as PyTorch has them.  Operands are cast by recorded ops,
+    so gradients of float32 weights are float32, and what the tape keeps of a product is half as large.  A weight is
+    cast once for the outermost block, and again when it has changed.  Integers are not cast, and a call that has a
+    float64 or complex operand is left as it is.  The way back runs in the dtypes of the way there, wherever it is asked
+    for.
 
     dtype     "bfloat16", or "float16", whose small gradients need a `GradScaler`; ValueError for another
     enabled   False: as without, inside another autocast, too
@@ -127,8 +132,8 @@ class autocast:
             if around[i].owner is self:
                 left = (*around[:i], *around[i + 1 :])
                 _entered.set(left)
-                if not left and around[i].weights is not None:
-                    around[i].weights.clear()
+                if not left and (weights := around[i].weights) is not None:
+                    weights.clear()
                 return
 
     __call__ = scope.__call__
@@ -139,7 +144,7 @@ class _Entry(NamedTuple):
     """One autocast that has been entered.
 
     dtype     what it casts to; None where it is not enabled
-    weights   the casts of leaves, by the id of the tensor and the dtype, one dict for all blocks inside an outermost one
+    weights   the casts of leaves, by the id of the tensor and the dtype: one dict for all blocks in an outermost one
     """
 
     owner: autocast
@@ -186,7 +191,7 @@ def _stand_in(*args: Any, _armed: Any = None, **more: Any) -> Any:
 def _arm() -> None:
     """Arm what is listed, once."""
     with _arming:
-        for names in () if armed else (LOWER, FLOAT32, OUTSIDE):
+        for names in () if armed else (LOWER, FLOAT32, WIDEST, OUTSIDE):
             for module, line in names.items():
                 for name in line.split():
                     f = getattr(module, name)
@@ -205,7 +210,7 @@ def _replace(f: Any, names: dict[ModuleType, str]) -> None:
     # A code object goes with as many free variables as the function has cells, whether it reads them or not.
     f.__code__ = _stand_in.__code__.replace(co_freevars=f.__code__.co_freevars)
     if hasattr(f, "spoken"):
-        spoken = f.spoken
+        spoken = was.spoken = f.spoken  # type: ignore[attr-defined]
 
         def armed_too(own: Any, as_named: Any) -> Any:
             g = spoken(own, as_named)
@@ -220,12 +225,12 @@ def _run(what: _Armed, now: _Entry, args: tuple, more: dict[str, Any]) -> Any:
     """One call of a listed function, with its operands cast and without autocast inside."""
     token = _entered.set(())
     try:
-        if what.on is not OUTSIDE:
-            tensors = [*_tensors(args), *_tensors(more.values())]
-            if tensors and all([t.array.dtype in _CAST or t.array.dtype.kind in "biu" for t in tensors]):
-                wanted, to = (_CAST, now.dtype) if what.on is LOWER else (_HALF, float32)
-                args = tuple([_cast(a, wanted, to, now.weights) for a in args])
-                more = {k: _cast(v, wanted, to, now.weights) if _holds(v) else v for k, v in more.items()}
+        floats = [] if what.on is OUTSIDE else _floats([*args, *more.values()])
+        if floats and all([d in _CAST for d in floats]):
+            to = now.dtype if what.on is LOWER else float32 if what.on is FLOAT32 else promoted(*floats)
+            wanted = _HALF if what.on is FLOAT32 else _CAST
+            args = tuple([_cast(a, wanted, to, now.weights) for a in args])
+            more = {k: _cast(v, wanted, to, now.weights) if _holds(v) else v for k, v in more.items()}
         return what.run(*args, **more)
     finally:
         _entered.reset(token)
@@ -235,14 +240,14 @@ def _holds(v: Any) -> bool:
     return isinstance(v, Tensor) or type(v) in (list, tuple)
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    """The Tensors among values, and in lists of them."""
+def _floats(values: Iterable[Any]) -> list[Any]:
+    """The dtypes of the Tensors among values, and in lists of them, but for integers."""
     found = []
     for v in values:
         if isinstance(v, Tensor):
-            found.append(v)
+            found += [v.array.dtype] if is_inexact(v.array.dtype) else []
         elif type(v) in (list, tuple):
-            found += _tensors(v)
+            found += _floats(v)
     return found
 
 
