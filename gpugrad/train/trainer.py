@@ -81,6 +81,7 @@ class Trainer(Run):
         self.loss, self.metrics = loss, dict(metrics or {})
         self.schedule, self.schedule_every, self.scaler = schedule, schedule_every, scaler
         self.autocast = nullcontext() if autocast is None else autocast
+        optimizer.accumulates |= accumulate > 1
         self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
         self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
         if loggers is None:
