@@ -45,7 +45,8 @@ class Run:
         self.keep, self.early_stopping = keep, stopping
         self.step, self.epoch, self.skipped = 0, 0, 0
         self.history: dict[str, list[float]] = {}
-        self._batch, self._seen = 0, 0  # batches done of this epoch; the last step whose loss is known to be finite
+        self._batch, self._trained = 0, False  # the batches done of this epoch; whether they are all
+        self._seen = 0  # the last step whose loss is known to be finite
         self._window, self._whole = Means(), Means()  # of the epoch: since the last log; before that
         self._random = random.get_state()  # as it was when the epoch began
         self._loader: Any = None
@@ -68,7 +69,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run depends on; tensors share the memory of what they are of."""
-        own = "step", "epoch", "skipped", "history", "_batch", "_seen"
+        own = "step", "epoch", "skipped", "history", "_batch", "_trained", "_seen"
         return {
             "version": VERSION,
             "kinds": {name: type(part).__name__ for name, part in self._parts.items()},

@@ -156,6 +156,7 @@ class Trainer(Run):
                     self.save()
                 if asked:
                     return False
+        self._trained = True
         return True
 
     def _rest(self, train: Any) -> Iterator[Any]:
@@ -167,7 +168,7 @@ class Trainer(Run):
             train.set_epoch(self.epoch)
         if position is not None and hasattr(train, "load_state_dict"):
             train.load_state_dict(position)
-            return map(tensors, train)
+            return map(tensors, () if self._trained else train)
         now = random.get_state()
         random.set_state(self._random)  # by which the batches may be shuffled
         batches = iter(train)
@@ -255,7 +256,7 @@ class Trainer(Run):
             self.history.setdefault(name, []).append(value)
         if self.schedule is not None and self.schedule_every == "epoch":
             self._advance(self.early_stopping.monitored(values))
-        self.epoch, self._batch, self._whole = self.epoch + 1, 0, Means()
+        self.epoch, self._batch, self._trained, self._whole = self.epoch + 1, 0, False, Means()
         if better:
             self._keep_best(values)
         for logger in self.loggers:
