@@ -21,7 +21,7 @@ class Stowed:
     """The values of an array in pinned memory, or on their way.
 
     array    the pinned memory, NumPy's
-    before   a weak reference to what was stowed before it: a walk back asks for that next
+    before   a weak reference to what was stowed before it: a walk back asks for that next; None
     coming   None, or the entry in `Courier._returning` of the copy that is on its way back
     opened   a weak reference to the array on the GPU that was made of it last; None
     """
@@ -59,6 +59,18 @@ class Courier:
             self._leaving.append((done, x, now, self._last))
             self._landing.append((done, host))
             self._settle(_MOST)
+            return out
+
+    def send(self, x: np.ndarray) -> Stowed:
+        """A copy of the host's array x that sets out for the GPU at once; `back` answers it there."""
+        with self._lock, self._cuda.Device(self._index):
+            self._settle(_MOST)
+            nbytes = x.nbytes
+            host = np.frombuffer(self._cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes).view(x.dtype)
+            host = host.reshape(x.shape)
+            host[...] = x
+            out = Stowed(host, self, None)
+            out.coming = self._fetch(out, self._cuda.get_current_stream())
             return out
 
     def back(self, stowed: Stowed) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,17 @@ def own() -> Generator:
     except AttributeError:
         _thread.generator = Generator()
         return _thread.generator
+
+
+@contextmanager
+def as_own(g: Generator) -> Iterator[None]:
+    """Let `g` be this thread's generator inside."""
+    before = own()
+    _thread.generator = g
+    try:
+        yield
+    finally:
+        _thread.generator = before
 
 
 def seed(value: int) -> None:

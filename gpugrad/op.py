@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy import generic
@@ -136,7 +137,8 @@ def _finished(
     call = make(self, host, run, own)
     code = call.__code__
     n = code.co_argcount - bool(call.__defaults__)  # without `name`, which those have who ignore it
-    code = code.replace(co_varnames=(*names[:n], *code.co_varnames[n:]), co_name=self.name)  # as users know them
+    own_names = [f".{v}" if v in names[:n] else v for v in code.co_varnames[n:]]  # of two alike, a frame shows one
+    code = code.replace(co_varnames=(*names[:n], *own_names), co_name=self.name)  # as users know them
     if call.__defaults__ and not own.ignored:
         code, call.__defaults__ = code.replace(co_argcount=n), None
     call.__code__ = code
@@ -146,6 +148,7 @@ def _finished(
     call.__signature__ = signature(names, self.static, n > 0, own.ignored if n else ())
     call.op = self
     call.spoken = lambda own, names: _finished(make, self, host, run, own, names or self.args, doc)
+    self.calls.append(ref(call))
     return call
 
 

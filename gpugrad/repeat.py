@@ -62,6 +62,11 @@ def repeated() -> bool:
     return _repeated.get() is not None
 
 
+def followed() -> bool:
+    """Whether a function is being computed that may be computed again, from the same random numbers."""
+    return bool(_followed.get())
+
+
 def assigned_before(born: int) -> bool:
     """Whether a variable of this age has been assigned to in the first run, so that a repetition leaves it alone."""
     found = _repeated.get()

@@ -30,6 +30,7 @@ class Op:
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
     alone need of what was saved.
     `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
+    `calls` are weak references to the functions that users call: one for each class of tensors.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
@@ -39,6 +40,7 @@ class Op:
         "adds",
         "args",
         "asks",
+        "calls",
         "exact",
         "fused",
         "host",
@@ -75,6 +77,7 @@ class Op:
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
         self.host: Callable[..., Any] | None = None
+        self.calls: list[Any] = []
         self.run: Callable[..., Any] | None = None
         self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)
         if pull:

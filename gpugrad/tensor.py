@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from . import array as _array, autograd, dtypes as _dtypes
 from .array import Device, asarray, default_device, library
 from .core import Tensor, raw, wrap
+from .dlpack import dlpack_device, to_dlpack
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
 from .hooks import exhausting
@@ -166,19 +168,22 @@ def _repr(t: Tensor) -> str:
     return f"tensor({body}{extra})"
 
 
+def placing(where: Any, dtype: DTypeLike = None) -> tuple[Device | None, DTypeLike]:
+    """(device, dtype) of what `to` is given: a device, a dtype or the name of one of them."""
+    if where is None or isinstance(where, Device):
+        return where, dtype
+    if not isinstance(where, str):
+        return None, where
+    if dtype is None and where.partition(":")[0] not in ("cpu", "cuda", "gpu") and ":" not in where:
+        with suppress(TypeError):
+            return None, as_dtype(where)
+    return _array.device(where), dtype
+
+
 def to(t: Tensor, where: Any = None, dtype: DTypeLike = None) -> Tensor:
     """t on another device, in another dtype, or both; t itself if it is so already.  The gradient travels back."""
-    if where is not None and not isinstance(where, Device):
-        if isinstance(where, str) and (where.partition(":")[0] in ("cpu", "cuda", "gpu") or ":" in where):
-            where = _array.device(where)
-        elif isinstance(where, str) and dtype is None:
-            try:
-                dtype, where = as_dtype(where), None
-            except TypeError:
-                where = _array.device(where)
-        elif not isinstance(where, str):
-            dtype, where = where, None
-    out = t if where is None else casting.to_device(t, where)
+    device, dtype = placing(where, dtype)
+    out = t if device is None else casting.to_device(t, device)
     return out if dtype is None else casting.astype(out, dtype)
 
 
@@ -267,8 +272,7 @@ def _bind() -> None:
     T.__complex__ = lambda t: complex(item(t))
     T.__format__ = lambda t, spec: format(item(t), spec) if spec and t.array.size == 1 else format(str(t), spec)
     T.__array__, T.__array_function__ = _to_array, _leave
-    T.__dlpack__ = lambda t, **kw: t.array.__dlpack__(**kw)
-    T.__dlpack_device__ = lambda t: t.array.__dlpack_device__()
+    T.__dlpack__, T.__dlpack_device__ = to_dlpack, dlpack_device
 
     prop = lambda get, doc: property(get, doc=doc)
     T.shape = prop(lambda t: t.array.shape, "The length of each axis.")

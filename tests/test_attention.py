@@ -28,7 +28,7 @@ def gradients(f, *arrays):
 @pytest.fixture
 def small(monkeypatch):
     """Blocks so small that there are many."""
-    for name in ("HOST", "DEVICE", "LEAST"):
+    for name in ("HOST", "DEVICE", "LEAST", "PIECE"):
         monkeypatch.setattr(ops, name, 16 if name != "LEAST" else 2)
 
 
@@ -46,6 +46,22 @@ def test_blocks_do_not_change_the_answer(small, causal, shapes):
             assert_close(a, b)
     if q.ndim == 2:
         check_grads(f, [q, k, v, m])
+
+
+@pytest.mark.parametrize("piece", [40, 70, 130, 10**6])
+def test_small_heads_go_together(monkeypatch, piece):
+    """Whole batches, some heads of one, or one: with a mask broadcast over heads, and dropout that repeats."""
+    monkeypatch.setattr(ops, "PIECE", piece)
+    q, k, v = A(2, 5, 6, 4), A(2, 5, 6, 4), A(2, 1, 6, 3)
+    for mask in (A(5, 1, 6), A(2, 1, 1, 6), A(6, 6)):
+        y = attend(*map(gg.tensor, (q, k, v, mask)), is_causal=True).numpy()
+        assert_close(y, plain(q, k, v, mask, True))
+
+    def f(q, k, v, mask):
+        gg.random.seed(3)
+        return attend(q, k, v, mask, dropout_p=0.3)
+
+    check_grads(f, [q[:1, :, :3], k[:1, :, :2], v[:1, :, :2], A(1, 3, 1)], order=1)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -127,6 +143,7 @@ def test_threads(monkeypatch):
     alone = gradients(attend, q, k, v)
     monkeypatch.setattr(ops, "MANY", 1)
     monkeypatch.setattr(ops, "HOST", 100)
+    monkeypatch.setattr(ops, "PIECE", 100)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     seen = set()
     monkeypatch.setattr(ops, "_times", lambda xp, x, y: (seen.add(threading.get_ident()), times(xp, x, y))[1])

@@ -28,26 +28,32 @@ FLOORS = {
     "recompute": 6,
     "custom": 6, "function": 6, "registry": 6, "saving": 6, "inplace": 6, "functional": 6, "tensor": 6, "variable": 6,
     "random": 6, "testing": 6, "graph": 6, "printing": 6, "wording": 6, "views": 6,
-    "special": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
+    "special": 6, "dlpack": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
     "nn": 7, "optim": 7, "data": 7, "profile": 7, "train": 7, "checkpoints": 7, "state_files": 7, "names": 7,
-    "tensorflow": 8, "torch": 8, "demo": 8,
+    "autocast": 7, "tensorflow": 8, "torch": 8, "demo": 8, "interop": 8, "amp": 7,
     "cli": 9,
     "__init__": 10, "__main__": 10,
 }  # fmt: skip
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
 LATER = {  # imported when first asked for: they take 15 ms
+    ("data/loader.py", "gpugrad.data.workers"),
     ("profile/__init__.py", "gpugrad.profile.comparing"),
     ("profile/__init__.py", "gpugrad.profile.trace"),
+    ("__init__.py", "gpugrad.data"),
     ("__init__.py", "gpugrad.state_files"),
     ("__init__.py", "gpugrad.tensor_files"),
     ("__init__.py", "gpugrad.train"),
+    ("interop/__init__.py", "gpugrad.interop.onnx"),
+    ("interop/__init__.py", "gpugrad.interop.torch"),
     ("checkpoints.py", "gpugrad.tensor_files"),
     ("train/__init__.py", "gpugrad.train.loggers"),
     ("train/__init__.py", "gpugrad.train.run"),
     ("train/__init__.py", "gpugrad.train.stopping"),
     ("train/__init__.py", "gpugrad.train.trainer"),
 }
-OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX"}
+OPTIONAL = {
+    "cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx", "pyarrow",
+}  # fmt: skip
 
 
 def module_name(path: str) -> str:

@@ -91,15 +91,46 @@ from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter
 from . import init as init
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention
-from .containers import ModuleDict as ModuleDict, ModuleList as ModuleList, ParameterList as ParameterList
-from .dropout import Dropout as Dropout, dropout as dropout
+from .containers import (
+    ModuleDict as ModuleDict,
+    ModuleList as ModuleList,
+    ParameterList as ParameterList,
+    Sequential as Sequential,
+)
+from .conv import (
+    Conv1d as Conv1d,
+    Conv2d as Conv2d,
+    Conv3d as Conv3d,
+    ConvTranspose1d as ConvTranspose1d,
+    ConvTranspose2d as ConvTranspose2d,
+    ConvTranspose3d as ConvTranspose3d,
+)
+from .dropout import (
+    AlphaDropout as AlphaDropout,
+    Dropout as Dropout,
+    Dropout1d as Dropout1d,
+    Dropout2d as Dropout2d,
+    Dropout3d as Dropout3d,
+    RReLU as RReLU,
+    dropout as dropout,
+)
 from .embedding import Embedding as Embedding, embedding as embedding
-from .layers import Linear as Linear, Sequential as Sequential, layer_of as layer_of
+from .layers import Linear as Linear, PReLU as PReLU, layer_of as layer_of
 from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
+from .multihead import MultiHeadAttention as MultiHeadAttention, MultiheadAttention as MultiheadAttention
+from .named import ROWS as ROWS, lookup as _lookup
 from .normalization import (
     BatchNorm as BatchNorm,
+    BatchNorm1d as BatchNorm1d,
+    BatchNorm2d as BatchNorm2d,
+    BatchNorm3d as BatchNorm3d,
+    GroupNorm as GroupNorm,
+    InstanceNorm as InstanceNorm,
+    InstanceNorm1d as InstanceNorm1d,
+    InstanceNorm2d as InstanceNorm2d,
+    InstanceNorm3d as InstanceNorm3d,
     LayerNorm as LayerNorm,
     RMSNorm as RMSNorm,
     batch_norm as batch_norm,
@@ -107,3 +138,20 @@ from .normalization import (
     rms_norm as rms_norm,
 )
 from .order import OwnFirst as OwnFirst
+from .recurrent import (
+    GRU as GRU,
+    LSTM as LSTM,
+    RNN as RNN,
+    GRUCell as GRUCell,
+    LSTMCell as LSTMCell,
+    RNNCell as RNNCell,
+)
+from .transformer import (
+    Transformer as Transformer,
+    TransformerDecoder as TransformerDecoder,
+    TransformerDecoderLayer as TransformerDecoderLayer,
+    TransformerEncoder as TransformerEncoder,
+    TransformerEncoderLayer as TransformerEncoderLayer,
+)
+
+__getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py

@@ -106,3 +106,94 @@ class ModuleDict(Module):
 
     def __delitem__(self, name: str) -> None:
         delattr(self, name)
+
+
+class Sequential(Module):
+    """Layers and functions, one after the other: `layers`, called "0", "1", ... or as the keys of a dict that is given.
+
+    Calls like those of a list: len, iteration, [i], slices, append, extend, insert, del.  TypeError for what cannot be
+    called.
+    """
+
+    def __init__(self, *layers: Any) -> None:
+        self.layers: list[Any] = []
+        self._names: list[str] = []  # of the first layers; the others have their numbers
+        if len(layers) == 1 and isinstance(layers[0], Mapping):
+            for name, f in layers[0].items():
+                self.add_module(name, f)
+        else:
+            self.extend(layers)
+
+    def _check(self, i: int | str, f: Any) -> None:
+        if not callable(f):
+            raise TypeError(f"Sequential: layer {i} is a {type(f).__name__}, which cannot be called")
+
+    def names(self) -> list[str]:
+        """What the layers are called in paths such as "0.weight"."""
+        return [*self._names, *map(str, range(len(self._names), len(self.layers)))]
+
+    def _inside(self) -> Iterable[tuple[str, Any]]:
+        yield from [(k, v) for k, v in vars(self).items() if k not in ("layers", "_names")]
+        yield from zip(self.names(), self.layers)
+
+    def forward(self, x: Any) -> Any:
+        for f in self.layers:
+            x = f(x)
+        return x
+
+    def add_module(self, name: str, module: Any) -> None:
+        """Put a layer at the end, under a name of its own; it is an attribute of this name, too."""
+        self._check(name, module)
+        if hasattr(self, name) or "." in name:
+            raise KeyError(f"attribute '{name}' already exists, or has a dot: another name for the layer, please")
+        self._names = [*self.names(), name]
+        self.layers.append(module)
+
+    def append(self, layer: Any) -> Any:
+        """Put one at the end."""
+        self._check(len(self.layers), layer)
+        self.layers.append(layer)
+        return self
+
+    def extend(self, layers: Iterable[Any]) -> Any:
+        """Put several at the end."""
+        for layer in layers:
+            self.append(layer)
+        return self
+
+    def insert(self, i: int, layer: Any) -> Any:
+        """Put one before the layer i.  ValueError where layers have names."""
+        self._check(i, layer)
+        if self._names:
+            raise ValueError("Sequential: insert is for layers that go by number; these have names")
+        self.layers.insert(i, layer)
+        return self
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    def __getitem__(self, i: Any) -> Any:
+        if not isinstance(i, slice):
+            return self.layers[i]
+        return type(self)(dict(zip(self.names()[i], self.layers[i]))) if self._names else type(self)(*self.layers[i])
+
+    def __setitem__(self, i: int, layer: Any) -> None:
+        self._check(i, layer)
+        self.layers[i] = layer
+
+    def __delitem__(self, i: Any) -> None:
+        if self._names:
+            names = self.names()
+            del names[i]
+            self._names = names
+        del self.layers[i]
+
+    def __getattr__(self, name: str) -> Any:
+        own = vars(self)
+        for key, f in zip(own.get("_names", ()), own.get("layers", ())):
+            if key == name:
+                return f
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

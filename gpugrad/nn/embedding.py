@@ -55,3 +55,8 @@ class Embedding(Module):
 
     def forward(self, index: Any) -> Any:
         return embedding(index, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets when it is printed, as PyTorch has it."""
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from reprlib import recursive_repr
+from typing import Any, ClassVar
 
-import numpy as np
-
-from ..array import xp
-from ..autograd import is_grad_enabled, register_hook, requires_grad, zero_grad
-from ..core import Tensor, raw, trainable
+from ..autograd import zero_grad
+from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
-from ..hooks import Handle
-from ..ops.math import positive
-from ..tensor import tensor, to
-from ..variable import Parameter, Variable
+from ..tensor import placing, to
+from ..variable import Parameter
+from .calling import Called
+from .holder import _children as _children, at, holders, joined, nearest, tensors, waiting
+from .loading import Loaded, load
 
 
-class _Own:
-    """What a module knows beside its attributes; the walk for variables does not look into it."""
-
-    def __init__(self) -> None:
-        self.buffers: dict[str, bool] = {}  # name -> whether it is saved with the model
-        self.before: dict[int, Callable[..., Any]] = {}
-        self.after: dict[int, Callable[..., Any]] = {}
-        self.backward: dict[int, Callable[..., Any]] = {}
-
-
-class Module:
+class Module(Called):
     """A model.  Variables are gathered from attributes, lists, tuples, dicts and modules inside it.
 
         class Net(gg.nn.Module):
@@ -40,75 +29,11 @@ class Module:
     Variables need no registration; one that is shared is counted once, under the name it has first.
     """
 
-    def forward(self, *args: Any, **kw: Any) -> Any:
-        """The output.  NotImplementedError where a subclass does not say."""
-        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
-
-    def __call__(self, *args: Any, **kw: Any) -> Any:
-        own = vars(self).get("_own")
-        if own is None or not (own.before or own.after or own.backward):
-            return self.forward(*args, **kw)
-        for f in list(own.before.values()):
-            if (new := f(self, args)) is not None:
-                args = new if isinstance(new, tuple) else (new,)
-        if own.backward:
-            args, finish = self._watched(args, own)
-            out = finish(self.forward(*args, **kw))
-        else:
-            out = self.forward(*args, **kw)
-        for f in list(own.after.values()):
-            if (new := f(self, args, out)) is not None:
-                out = new
-        return out
-
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call hook(module, args) before forward; what it answers, unless None, takes the place of args."""
-        return Handle(self._mine().before, hook)
-
-    def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call hook(module, args, output) after forward; what it answers, unless None, is the output."""
-        return Handle(self._mine().after, hook)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call hook(module, gradients of the inputs, of the output) in backward(); an answer replaces the former.
-
-        For modules with one output and at most one input that requires grad; NotImplementedError for others.
-        """
-        return Handle(self._mine().backward, hook)
-
-    def _watched(self, args: tuple, own: _Own) -> tuple[tuple, Callable[[Any], Any]]:
-        """The arguments, and what becomes of the output, so that the backward hooks hear of both gradients."""
-        tracked = [i for i, a in enumerate(args) if isinstance(a, Tensor) and requires_grad(a)]
-        arrived: list[Any] = []
-
-        def fire(g: Any) -> Any:
-            gradients = tuple([g if i in tracked else None for i in range(len(args))])
-            for f in list(own.backward.values()):
-                if (new := f(self, gradients, (arrived[-1],))) is not None:
-                    gradients = new if isinstance(new, tuple) else (new,)
-            return gradients[tracked[0]] if tracked else None
-
-        def finish(out: Any) -> Any:
-            if len(tracked) > 1 or not isinstance(out, Tensor):
-                raise NotImplementedError("full backward hooks are for one output and one input that requires grad")
-            if requires_grad(out):
-                out = positive(out)
-                register_hook(out, arrived.append if tracked else lambda g: (arrived.append(g), fire(None))[1])
-            return out
-
-        if tracked and is_grad_enabled():
-            inside = positive(args[tracked[0]])
-            register_hook(inside, fire)
-            args = (*args[: tracked[0]], inside, *args[tracked[0] + 1 :])
-        return args, finish
-
-    def _mine(self) -> _Own:
-        return vars(self).setdefault("_own", _Own())
+    transposed: ClassVar[tuple[str, ...]] = ()  # the names of its parameters that PyTorch holds transposed
 
     def named_variables(self) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for all variables and trainable tensors, in the order of the attributes."""
-        seen: set[int] = set()
-        yield from _walk(self, "", seen)
+        return tensors(self)
 
     @property
     def variables(self) -> list[Tensor]:
@@ -125,18 +50,29 @@ class Module:
         """The other variables."""
         return [v for v in self.variables if not trainable(v)]
 
-    def parameters(self) -> Iterator[Tensor]:
+    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
         """The trainable variables, one after the other (PyTorch's name)."""
-        return (v for _, v in self.named_parameters())
+        return (v for _, v in self.named_parameters("", recurse))
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(path, variable) for the trainable variables."""
-        return ((name, v) for name, v in self.named_variables() if trainable(v))
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """(path, variable) for the trainable variables; with recurse=False, for those of no module inside this one.
+
+        ValueError for a layer that has none yet, because a size of it is None and no input has come.
+        """
+        inner = set() if recurse else {id(v) for m in self.submodules for v in m.variables}
+        for name, v in self.named_variables():
+            if self._counts(v) and id(v) not in inner:
+                yield joined(prefix, name), v
+
+    @staticmethod
+    def _counts(v: Tensor) -> bool:
+        """Whether a variable is one of the parameters."""
+        return trainable(v)
 
     # ------------------------------------------------------------------------------------ modules inside it
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(path, module) for this module, whose path is "", and every module inside it, each once."""
-        return _modules(self, "", set())
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(path, module) for this module, whose path is `prefix`, and every module inside it, each once."""
+        return holders(self, prefix, set())
 
     def modules(self) -> Iterator[Module]:
         """This module and every module inside it, each once."""
@@ -144,7 +80,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) for the modules that are attributes, or in lists and dicts that are."""
-        return (found for name, x in vars(self).items() for found in _nearest(x, name))
+        return (found for name, x in self._inside() for found in nearest(x, name))
 
     def children(self) -> Iterator[Module]:
         """The modules that are attributes, or in lists and dicts that are."""
@@ -158,17 +94,17 @@ class Module:
 
     def get_submodule(self, target: str) -> Module:
         """The module at a path such as "body.0".  AttributeError if there is none."""
-        at: Any = self
+        found: Any = self
         for name in target.split(".") if target else ():
-            at = _at(at, name)
-        if not isinstance(at, Module):
+            found = at(found, name)
+        if not isinstance(found, Module):
             raise AttributeError(f"`{target}` is not an nn.Module")
-        return at
+        return found
 
     def get_parameter(self, target: str) -> Tensor:
         """The parameter at a path such as "body.0.weight".  AttributeError if there is none."""
         path, _, name = target.rpartition(".")
-        found = _at(self.get_submodule(path), name)
+        found = at(self.get_submodule(path), name)
         if not isinstance(found, Tensor):
             raise AttributeError(f"`{name}` is not an nn.Parameter")
         return found
@@ -183,6 +119,8 @@ class Module:
         for m in reversed(list(self.modules())):
             fn(m)
         return self
+
+    _younger: ClassVar[tuple[str, ...]] = ()  # buffers that older files do not have
 
     @staticmethod
     def _parameter(value: Tensor, name: str) -> Tensor:
@@ -238,15 +176,29 @@ class Module:
                     yield f"{path}.{name}" if path else name, buffer, persistent
 
     def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Any:
-        """Move all variables and buffers to a device, cast the floating ones to a dtype, or both."""
+        """Move all variables and buffers to a device, cast the floating ones to a dtype, or both; gradients with them.
+
+        TypeError for a dtype that is not floating.  Complex variables are cast to complex dtypes only.
+        """
         for w in where:
-            dtype, device = (w, device) if isinstance(w, np.dtype) else (dtype, w)
-        for v in (*self.variables, *self.buffers()):
-            v.array = to(v.detach(), device).array
-            if dtype is not None and is_inexact(v.array.dtype):
-                v.array = to(v.detach(), dtype=dtype).array
+            device, dtype = [old if new is None else new for old, new in zip((device, dtype), placing(w))]
+        device, dtype = placing(device, dtype)
+        if dtype is not None and not is_inexact(as_dtype(dtype)):
+            raise TypeError(f"{type(self).__name__}.to takes a floating or complex dtype, given {as_dtype(dtype)}")
+        new = []
+        for v in [v for _, v in tensors(self, wait=True)] + list(self.buffers()):
+            for t, grad in ((v, False), (v.grad, True)) if v.is_leaf and v.grad is not None else ((v, False),):
+                new.append((v, grad, _moved(t.detach(), device, dtype)))
+        for v, grad, moved in new:  # all of them before the first change
+            if grad:
+                v.grad = moved
+                continue
+            v.array = moved.array
             if v.node is not None:
                 v.node.dtype = v.array.dtype
+        for m in self.modules():
+            if waiting(m):
+                m._mine().waiting.moves.append((device, dtype))
         return self
 
     def cuda(self, device: int = 0) -> Any:
@@ -269,6 +221,10 @@ class Module:
         """In float16."""
         return self.to(as_dtype("float16"))
 
+    def bfloat16(self) -> Any:
+        """In bfloat16."""
+        return self.to(as_dtype("bfloat16"))
+
     def state(self) -> dict[str, Tensor]:
         """The tensors that are saved with the model, by path: its variables and persistent buffers."""
         kept = [(path, b) for path, b, persistent in self._buffers() if persistent]
@@ -289,80 +245,30 @@ class Module:
         """path -> values of all variables."""
         return {k: v.detach() for k, v in self.state().items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
-        """Take values from a state_dict.  Answers (missing, unexpected) names.
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
+        """Take values from a state_dict.  Answers (missing_keys, unexpected_keys).
 
-        RuntimeError, with nothing changed, for other shapes, and with `strict` for missing and unexpected names.
+        A layer that has no parameters yet makes them in the shapes of the state_dict.
+        RuntimeError, with nothing changed, for other shapes, for what is no array of numbers, and with `strict` for
+        missing and unexpected names; all of them are listed.
         """
-        own = self.state()
-        missing, unexpected = [k for k in own if k not in state_dict], [k for k in state_dict if k not in own]
-        wrong = []
-        for what, names in (("Missing", missing), ("Unexpected", unexpected)):
-            if strict and names:
-                wrong.append(f"{what} key(s) in state_dict: " + ", ".join(f'"{n}"' for n in names) + ". ")
-        for k, v in own.items():
-            if k in state_dict and (given := tuple(np.shape(raw(state_dict[k])))) != v.array.shape:
-                prefix = "torch.Size" if v.prefix == "torch." else ""
-                wrong.append(
-                    f"size mismatch for {k}: copying a param with shape {prefix}({list(given)}) from checkpoint, the "
-                    f"shape in current model is {prefix}({list(v.array.shape)})."
-                )
-        if wrong:
-            raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(wrong))
-        new = {k: tensor(raw(state_dict[k]), v.array.dtype, v.device).array for k, v in own.items() if k in state_dict}
-        for k, a in new.items():  # all of them before the first change
-            own[k].array = xp(a).array(a)
-        return missing, unexpected
+        return load(self, state_dict, strict)
 
+    def extra_repr(self) -> str:
+        """What stands between the brackets when it is printed: a line, or none."""
+        own = tensors(self, seen={id(m) for m in self.submodules}, wait=True)
+        return ", ".join(f"{k}={list(v.array.shape)}" for k, v in own)
+
+    @recursive_repr("...")
     def __repr__(self) -> str:
-        inner = ", ".join(f"{k}={list(v.array.shape)}" for k, v in self.named_variables())
-        return f"{type(self).__name__}({inner})"
+        lines = [f"({k}): {v!r}".replace("\n", "\n  ") for k, v in self.named_children()]
+        own = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({own})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join([own] * bool(own) + lines) + "\n)"
 
 
-def _children(x: Any) -> Any:
-    if isinstance(x, Module):
-        return vars(x).items()
-    if isinstance(x, dict):
-        return x.items()
-    if isinstance(x, (list, tuple)):
-        return enumerate(x)
-    return ()
-
-
-def _walk(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(x, Tensor):
-        if (isinstance(x, Variable) or trainable(x)) and id(x) not in seen:
-            seen.add(id(x))
-            yield path, x
-        return
-    if id(x) in seen:
-        return
-    seen.add(id(x))
-    for name, child in _children(x):
-        yield from _walk(child, f"{path}.{name}" if path else str(name), seen)
-
-
-def _at(x: Any, name: str) -> Any:
-    """The attribute or entry of this name."""
-    for key, child in _children(x):
-        if str(key) == name:
-            return child
-    raise AttributeError(f"{type(x).__name__} has no attribute `{name}`")
-
-
-def _nearest(x: Any, path: str) -> Iterator[tuple[str, Module]]:
-    if isinstance(x, Module):
-        yield path, x
-    elif not isinstance(x, Tensor):
-        for name, child in _children(x):
-            yield from _nearest(child, f"{path}.{name}")
-
-
-def _modules(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-    if id(x) in seen or isinstance(x, Tensor):
-        return
-    seen.add(id(x))
-    if isinstance(x, Module):
-        yield path, x
-    for name, child in _children(x):
-        yield from _modules(child, f"{path}.{name}" if path else str(name), seen)
+def _moved(t: Tensor, device: Any, dtype: Any) -> Tensor:
+    t, now = to(t, device), t.array.dtype
+    fits = dtype is not None and is_inexact(now) and (now.kind != "c" or as_dtype(dtype).kind == "c")
+    return to(t, dtype=dtype) if fits else t

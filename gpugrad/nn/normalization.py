@@ -1,191 +1,172 @@
-"""layer_norm, rms_norm and batch_norm, as functions and as modules.  Names and defaults are PyTorch's."""
+"""Normalizations as layers.  Names, defaults and the names of what is saved are PyTorch's."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core import Tensor, raw
-from ..dtypes import default_float, is_inexact, wide
-from ..ops import batch_norm as _batch
-from ..ops.batch_norm import real_input, running_statistics
-from ..ops.normalization import norm
-from ..ops.shape import reshape
+from ..ops.group_norm import group_norm, instance_norm
+from ..ops.windows import numbers
 from ..repeat import repeated
 from ..tensor import ones, zeros
-from .module import Module
+from .lazy_sizes import Sized
+from .normalizing import batch_norm as batch_norm, layer_norm as layer_norm, rms_norm as rms_norm
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 # ---------------------------------------------------------------------------------------------- over the last axes
-def _over_last(
-    name: str,
-    x: Any,
-    normalized_shape: int | Sequence[int],
-    weight: Any,
-    bias: Any,
-    residual: Any,
-    eps: float,
-    center: bool,
-) -> Any:
-    x, shape = real_input(name, x), _lengths(name, normalized_shape)
-    whole = raw(x).shape
-    if not shape or whole[-len(shape) :] != shape:
-        raise ValueError(f"{name}: the last axes of {whole} are not {shape}")
-    for what, a in (("weight", weight), ("bias", bias)):
-        if a is not None and raw(a).shape != shape:
-            raise ValueError(f"{name}: {what} has shape {raw(a).shape}; it must have the normalized shape, {shape}")
-    if len(shape) == 1:
-        return norm(x, weight, bias, residual, eps, center)
-    flat = (*whole[: -len(shape)], math.prod(shape))
-    reshaped = lambda a, to: None if a is None else reshape(a, to)
-    out = norm(
-        reshape(x, flat), reshaped(weight, flat[-1:]), reshaped(bias, flat[-1:]), reshaped(residual, flat), eps, center
-    )
-    return reshape(out, whole) if residual is None else tuple([reshape(o, whole) for o in out])
+class _OverLast(Sized):
+    _size = "normalized_shape"
+
+    def _set(self, normalized_shape: Any, eps: float | None, elementwise_affine: bool) -> None:
+        if normalized_shape is not None:
+            n = 1 if hasattr(normalized_shape, "__index__") else len(normalized_shape)
+            normalized_shape = numbers(type(self).__name__, "normalized_shape", normalized_shape, n, 1)
+        self.normalized_shape, self.eps, self.elementwise_affine = normalized_shape, eps, elementwise_affine
+
+    def _filled(self, f: Any, name: str, dtype: Any, device: Any) -> Any:
+        return self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
+
+    def _seen(self, x: Any) -> tuple[int, ...]:
+        if not np.ndim(raw(x)):
+            raise ValueError(f"{type(self).__name__}: takes (..., normalized_shape), given an array of shape ()")
+        return raw(x).shape[-1:]
+
+    def _told(self, shapes: Shapes) -> tuple[int, ...] | None:
+        return shapes.get("weight")
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets when it is printed, as PyTorch has it."""
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-def _lengths(name: str, given: int | Sequence[int]) -> tuple[int, ...]:
-    lengths = (given,) if isinstance(given, int) else given
-    if isinstance(lengths, Tensor) or not all([isinstance(n, int) for n in lengths]):
-        raise TypeError(
-            f"{name}: normalized_shape is the lengths of the last axes, as (64,); given {type(given).__name__}"
-        )
-    return tuple(lengths)
+class LayerNorm(_OverLast):
+    """`layer_norm` over the last axes, of the lengths `normalized_shape`, with a weight of ones and a bias of zeros.
 
-
-def layer_norm(
-    x: Any,
-    normalized_shape: int | Sequence[int],
-    weight: Any = None,
-    bias: Any = None,
-    eps: float = 1e-5,
-    residual: Any = None,
-) -> Any:
-    """x with mean 0 and variance 1 over its last axes (Ba et al. 2016), times weight, plus bias.
-
-    With a residual, of the shape of x: (that of x + residual, x + residual), on a GPU in one pass.
-    ValueError unless the last axes of x have the lengths `normalized_shape`, and weight and bias that shape.
+    normalized_shape    None: the length of the first input's last axis
     """
-    return _over_last("layer_norm", x, normalized_shape, weight, bias, residual, eps, True)
-
-
-def rms_norm(
-    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None, residual: Any = None
-) -> Any:
-    """x over the root of its mean square over its last axes (Zhang & Sennrich 2019), times weight.
-
-    eps: added to the mean square; None: the distance from 1 to the next number, in the dtype it is computed in.
-    With a residual, of the shape of x: (that of x + residual, x + residual), on a GPU in one pass.
-    ValueError unless the last axes of x have the lengths `normalized_shape`, and weight that shape.
-    """
-    x = real_input("rms_norm", x)
-    if eps is None:
-        dtype = raw(x).dtype
-        eps = float(np.finfo(wide(dtype) if is_inexact(dtype) else default_float()).eps)
-    return _over_last("rms_norm", x, normalized_shape, weight, None, residual, eps, False)
-
-
-def _shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (int(normalized_shape),) if hasattr(normalized_shape, "__index__") else tuple(normalized_shape)  # type: ignore[arg-type]
-
-
-class LayerNorm(Module):
-    """`layer_norm` over the last axes, of the lengths `normalized_shape`, with a weight of ones and a bias of zeros."""
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
+        normalized_shape: int | Sequence[int] | None,
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        self.normalized_shape, self.eps, self.elementwise_affine = _shape_of(normalized_shape), eps, elementwise_affine
-        made = lambda f, name: self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
-        self.weight = made(ones, "weight") if elementwise_affine else None
-        self.bias = made(zeros, "bias") if elementwise_affine and bias else None
+        self._set(normalized_shape, eps, elementwise_affine)
+        self._with_bias = bias
+        self._sized(dtype, device)
+
+    def _make(self, dtype: Any, device: Any) -> None:
+        affine = self.elementwise_affine
+        self.weight = self._filled(ones, "weight", dtype, device) if affine else None
+        self.bias = self._filled(zeros, "bias", dtype, device) if affine and self._with_bias else None
 
     def forward(self, x: Any, residual: Any = None) -> Any:
-        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, residual)
+        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, residual)  # type: ignore[arg-type]
 
 
-class RMSNorm(Module):
-    """`rms_norm` over the last axes, of the lengths `normalized_shape`, with a weight of ones."""
+class RMSNorm(_OverLast):
+    """`rms_norm` over the last axes, of the lengths `normalized_shape`, with a weight of ones.
+
+    normalized_shape    None: the length of the first input's last axis
+    """
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
+        normalized_shape: int | Sequence[int] | None,
         eps: float | None = None,
         elementwise_affine: bool = True,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        self.normalized_shape, self.eps, self.elementwise_affine = _shape_of(normalized_shape), eps, elementwise_affine
-        made = lambda f, name: self._parameter(f(self.normalized_shape, dtype=dtype, device=device), name)
-        self.weight = made(ones, "weight") if elementwise_affine else None
+        self._set(normalized_shape, eps, elementwise_affine)
+        self._sized(dtype, device)
+
+    def _make(self, dtype: Any, device: Any) -> None:
+        self.weight = self._filled(ones, "weight", dtype, device) if self.elementwise_affine else None
 
     def forward(self, x: Any, residual: Any = None) -> Any:
-        return rms_norm(x, self.normalized_shape, self.weight, self.eps, residual)
+        return rms_norm(x, self.normalized_shape, self.weight, self.eps, residual)  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------------------------------------- over the batch
-def batch_norm(
-    x: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Any:
-    """x (batch, channels, ...) with mean 0 and variance 1 in each channel, times weight, plus bias.
+# ---------------------------------------------------------------------------------------------- a number a channel
+class _OverChannels(Sized):
+    """What has a weight and a bias for each channel of x (batch, channels, ...), and running statistics."""
 
-    Ioffe & Szegedy 2015.
-    training: by the mean and the variance of this batch, towards which the running ones (None: there are none; the
-    variance unbiased) are moved in place by `momentum` of the way.  Else by the running ones, which have no gradient.
-    ValueError for shapes that do not fit, and in training for less than two values a channel.
-    """
-    x = real_input("batch_norm", x)
-    shape = raw(x).shape
-    if len(shape) < 2:
-        raise ValueError(f"batch_norm: takes (batch, channels, ...), given the shape {shape}")
-    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    for name, a in given.items():
-        if a is not None and raw(a).shape != shape[1:2]:
-            raise ValueError(f"batch_norm: {name} has shape {raw(a).shape}; it has a number a channel, {shape[1:2]}")
-    running = running_statistics("batch_norm", running_mean, running_var)
-    options = {"running_mean": running[0], "running_var": running[1], "eps": eps}
-    if training:
-        if math.prod(shape) < 2 * shape[1]:
-            raise ValueError(f"batch_norm: training needs more than 1 value per channel, given the shape {shape}")
-        if repeated():
-            options |= {"running_mean": None, "running_var": None}
-        return _batch.batch_norm(x, weight, bias, momentum=momentum, **options)
-    if running_mean is None or running_var is None:
-        raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
-    return _batch.batch_norm_inference(x, weight, bias, **options)
-
-
-class BatchNorm(Module):
-    """`batch_norm` of x (batch, channels, ...), of any number of further axes: PyTorch's BatchNorm1d, 2d and 3d.
-
-    The running mean and variance are buffers: saved with the model, no optimizer changes them.  Without
-    `track_running_stats` there are none, and every batch goes by its own.  With a momentum of None they are averages of
-    all batches, which the buffer num_batches_tracked counts; on a GPU each step in training waits for it.
-    """
-
+    _size = "num_features"
+    _ranks: ClassVar[tuple[int, ...]] = ()  # those of the inputs; (): all
+    _younger = ("num_batches_tracked",)
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor
 
+    def _set(
+        self, num_features: Any, eps: float, momentum: float | None, affine: bool, track: bool, dtype: Any, device: Any
+    ) -> None:  # fmt: skip
+        if num_features is not None:
+            (num_features,) = numbers(type(self).__name__, "num_features", num_features, 1, 1)
+        self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
+        self.track_running_stats = track
+        self._sized(dtype, device)
+
+    def _make(self, dtype: Any, device: Any) -> None:
+        made = lambda f: f((self.num_features,), dtype=dtype, device=device)
+        self.weight = self._parameter(made(ones), "weight") if self.affine else None
+        self.bias = self._parameter(made(zeros), "bias") if self.affine else None
+        for name, f in (("running_mean", zeros), ("running_var", ones)):
+            self.register_buffer(name, made(f) if self.track_running_stats else None)
+        if self.track_running_stats:
+            self.register_buffer("num_batches_tracked", zeros((), dtype="int64", device=device))
+
+    def _seen(self, x: Any) -> int:
+        self._checked(np.shape(raw(x)))
+        return raw(x).shape[1]
+
+    def _told(self, shapes: Shapes) -> int | None:
+        told = shapes.get("weight", shapes.get("running_mean"))
+        return None if told is None else told[0]
+
+    def _checked(self, shape: tuple[int, ...]) -> None:
+        """ValueError for an input that is not (batch, channels, ...), or has other channels than the layer."""
+        name, n = type(self).__name__, self.num_features
+        if len(shape) < 2 or (self._ranks and len(shape) not in self._ranks):
+            ranks = " or ".join(map(str, self._ranks)) + " axes" if self._ranks else "2 axes or more"
+            raise ValueError(f"{name}: takes (batch, channels, ...) of {ranks}, given an array of shape {shape}")
+        if n is not None and shape[1] != n:
+            raise ValueError(f"{name}: made for {n} channels, given {shape[1]} in an array of shape {shape}")
+
+    def _counted(self) -> None:
+        """One batch more, unless it is only computed again."""
+        if not repeated():
+            self.num_batches_tracked.array += 1
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets when it is printed, as PyTorch has it."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm(_OverChannels):
+    """`batch_norm` of x (batch, channels, ...), of any number of further axes: PyTorch's BatchNorm1d, 2d and 3d.
+
+    num_features    the channels; None: as many as the first input has
+    The running mean and variance are buffers: saved with the model, no optimizer changes them.  Without
+    `track_running_stats` there are none, and every batch goes by its own.  With a momentum of None they are averages of
+    all batches, which the buffer num_batches_tracked counts; on a GPU each step in training then waits for it.
+    """
+
     def __init__(
         self,
-        num_features: int,
+        num_features: int | None,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         affine: bool = True,
@@ -193,21 +174,132 @@ class BatchNorm(Module):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
-        self.track_running_stats, shape = track_running_stats, (num_features,)
-        made = lambda f: f(shape, dtype=dtype, device=device)
-        self.weight = self._parameter(made(ones), "weight") if affine else None
-        self.bias = self._parameter(made(zeros), "bias") if affine else None
-        for name, f in (("running_mean", zeros), ("running_var", ones)):
-            self.register_buffer(name, made(f) if track_running_stats else None)
-        if momentum is None and track_running_stats:
-            self.register_buffer("num_batches_tracked", zeros((), dtype="int64", device=device))
+        self._set(num_features, eps, momentum, affine, track_running_stats, dtype, device)
 
     def forward(self, x: Any) -> Any:
-        counts = self.momentum is None and self.training and self.track_running_stats
-        momentum = 1 / (int(self.num_batches_tracked) + 1) if counts else self.momentum or 0.0
+        self._checked(np.shape(raw(x)))
+        counts = self.training and self.track_running_stats
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1 / (int(self.num_batches_tracked) + 1) if counts else 0.0
         training = self.training or not self.track_running_stats
         out = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
-        if counts and not repeated():
-            self.num_batches_tracked.array += 1
+        if counts:
+            self._counted()
         return out
+
+
+class BatchNorm1d(BatchNorm):
+    """`BatchNorm` of x (batch, channels) or (batch, channels, length)."""
+
+    _ranks = (2, 3)
+
+
+class BatchNorm2d(BatchNorm):
+    """`BatchNorm` of x (batch, channels, height, width)."""
+
+    _ranks = (4,)
+
+
+class BatchNorm3d(BatchNorm):
+    """`BatchNorm` of x (batch, channels, depth, height, width)."""
+
+    _ranks = (5,)
+
+
+class InstanceNorm(_OverChannels):
+    """`instance_norm` of x (batch, channels, ...), of any number of further axes: PyTorch's InstanceNorm1d, 2d and 3d.
+
+    num_features    the channels; None: as many as the first input has
+    Without `affine` there is no weight and no bias, without `track_running_stats` no running mean and variance, as
+    PyTorch's defaults have it.
+    """
+
+    def __init__(
+        self,
+        num_features: int | None,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self._set(num_features, eps, momentum, affine, track_running_stats, dtype, device)
+
+    def forward(self, x: Any) -> Any:
+        self._checked(np.shape(raw(x)))
+        own = self.training or not self.track_running_stats
+        momentum = self.momentum or 0.0
+        out = instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+        if self.training and self.track_running_stats:
+            self._counted()
+        return out
+
+
+class InstanceNorm1d(InstanceNorm):
+    """`InstanceNorm` of x (batch, channels, length)."""
+
+    _ranks = (3,)
+
+
+class InstanceNorm2d(InstanceNorm):
+    """`InstanceNorm` of x (batch, channels, height, width)."""
+
+    _ranks = (4,)
+
+
+class InstanceNorm3d(InstanceNorm):
+    """`InstanceNorm` of x (batch, channels, depth, height, width)."""
+
+    _ranks = (5,)
+
+
+class GroupNorm(Sized):
+    """`group_norm` of x (batch, channels, ...) over `num_groups` groups of channels.
+
+    num_channels    None: as many as the first input has
+    """
+
+    _size = "num_channels"
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int | None,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        (self.num_groups,) = numbers("GroupNorm", "num_groups", num_groups, 1, 1)
+        self.num_channels, self.eps, self.affine = num_channels, eps, affine
+        self._sized(dtype, device)
+
+    def _make(self, dtype: Any, device: Any) -> None:
+        (n,) = numbers("GroupNorm", "num_channels", self.num_channels, 1, 1)
+        if n % self.num_groups:
+            raise ValueError(f"GroupNorm: {n} channels do not make {self.num_groups} equal groups")
+        made = lambda f: f((n,), dtype=dtype, device=device)
+        self.weight = self._parameter(made(ones), "weight") if self.affine else None
+        self.bias = self._parameter(made(zeros), "bias") if self.affine else None
+
+    def _seen(self, x: Any) -> int:
+        if len(shape := np.shape(raw(x))) < 2:
+            raise ValueError(f"GroupNorm: takes (batch, channels, ...), given an array of shape {shape}")
+        return shape[1]
+
+    def _told(self, shapes: Shapes) -> int | None:
+        return shapes["weight"][0] if "weight" in shapes else None
+
+    def forward(self, x: Any) -> Any:
+        if self._seen(x) != self.num_channels:
+            raise ValueError(
+                f"GroupNorm: made for {self.num_channels} channels, given {raw(x).shape[1]} in an array of shape "
+                f"{raw(x).shape}"
+            )
+        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets when it is printed, as PyTorch has it."""
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"

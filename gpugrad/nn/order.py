@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ..core import Tensor, trainable
 from ..variable import Variable
+from .holder import refuse_waiting
 from .module import Module
 
 
@@ -18,6 +19,7 @@ class OwnFirst(Module):
     def named_variables(self) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for all variables and trainable tensors."""
         for path, x in _held(self, "", {id(self)}):
+            refuse_waiting(x, path)
             if isinstance(x, Variable) or (isinstance(x, Tensor) and trainable(x)):
                 yield path, x
 
@@ -29,7 +31,7 @@ class OwnFirst(Module):
 
 def _held(m: Module, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     inner = []
-    for name, x in _leaves(vars(m), path, getattr(m, "by_name", False)):
+    for name, x in _leaves(dict(m._inside()), path, getattr(m, "by_name", False)):
         if id(x) not in seen:
             seen.add(id(x))
             yield name, x

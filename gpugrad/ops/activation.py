@@ -15,19 +15,21 @@ import numpy as np
 
 from ..array import special
 from ..core import raw
-from ..dtypes import is_float, wide
+from ..dtypes import float32, is_float, wide
 from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask
 from ..kernels import usable
 from ..op import op
+from . import normal
 from .blocks import pointwise, pointwise_over
 from .casting import astype
 from .choice import clip
 from .gate import ZERO_ELSE, above_zero, gate, gate_over
 from .logic import where
 from .math import exp, expm1, square, tanh
+from .normal import INV_SQRT_2PI
 
-SQRT_2_PI, INV_SQRT_2PI = math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
+SQRT_2_PI = math.sqrt(2 / math.pi)
 
 
 def _over(f: Any) -> Any:
@@ -281,6 +283,8 @@ _FLAT = 40.0  # beyond ±40 both forms are x or 0 in float64, too; powers of x w
 @pointwise
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
+    if xp is np and z.dtype == float32:
+        return _narrow(normal.gelu(z), x)
     return _narrow(z * special(z).ndtr(z), x)
 
 
@@ -288,6 +292,8 @@ def _gelu(xp: Any, x: Any) -> Any:
 def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
     """g (Φ(x) + x φ(x))."""
     z = _wide(x)
+    if xp is np and z.dtype == float32:
+        return _narrow(g * normal.gelu_slope(z), g)
     slope = z * z
     slope *= -0.5
     slope = xp.exp(slope)

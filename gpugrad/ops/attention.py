@@ -34,6 +34,7 @@ from .threads import in_threads
 # which costs a busy machine many times what it brings; whole heads go to threads of ours.
 HOST, DEVICE = 10**6, 2**28
 MANY = 2**19  # scores that are worth threads
+PIECE = 2**17  # scores of small heads that go together on the CPU: as many as its cache holds
 LEAST = 32  # rows of a block, below which products are slow
 LOW = -1e30  # the logarithm of what counts nothing, for rules of ops: of infinities their gradients would be NaN
 
@@ -48,18 +49,30 @@ def scores_of(q: Any, k: Any, v: Any, mask: Any) -> tuple[int, ...]:
     return (*np.broadcast_shapes(*lead), q.shape[-2], k.shape[-2])
 
 
-def _pieces(xp: Any, scores: tuple[int, ...], width: int, causal: bool) -> tuple[list[Any], list[tuple[slice, slice]]]:
-    """How the scores (..., rows, columns) are cut: (indices of leading axes, (the rows, the columns they look at))."""
+def _pieces(
+    xp: Any, scores: tuple[int, ...], width: int, causal: bool
+) -> tuple[list[tuple[int, tuple]], list[tuple[slice, slice]]]:
+    """How the scores (..., rows, columns) are cut: pieces, as (scores before it, index of its leading axes), and for
+    each of them (the rows, the columns they look at).  Small heads go together."""
     *lead, rows, columns = scores
-    if not rows * columns:
+    if not math.prod(scores):
         return [], []
     most = (HOST if xp is np else DEVICE) // max(width, 1)
-    depth = next((i for i in range(len(lead)) if math.prod(scores[i:]) <= most), len(lead))
-    step = max(LEAST, most // columns) if depth == len(lead) else rows
+    depth = next((i for i in range(len(lead)) if math.prod(scores[i:]) <= (PIECE if xp is np else most)), len(lead))
+    step = rows if rows * columns <= most else max(LEAST, most // columns)
     step = min(step, max(2 * LEAST, rows // 8)) if causal else step
     step = -(-rows // -(-rows // step))  # all about as large
     cuts = [slice(a, min(a + step, rows)) for a in range(0, rows, step)]
-    return list(np.ndindex(*lead[:depth])), [(r, slice(min(r.stop, columns) if causal else columns)) for r in cuts]
+    cuts = [(r, slice(min(r.stop, columns) if causal else columns)) for r in cuts]
+    if not depth:
+        return [(0, ())], cuts
+    inner = math.prod(scores[depth:])  # of one index of the last axis that is cut
+    together = max(1, PIECE // inner) if xp is np else 1
+    together = -(-lead[depth - 1] // -(-lead[depth - 1] // together))
+    starts = range(0, lead[depth - 1], together)
+    at = [(*i, slice(j, j + together)) for i in np.ndindex(*lead[: depth - 1]) for j in starts]
+    before = [inner * (i * lead[depth - 1] + j) for i in range(math.prod(lead[: depth - 1])) for j in starts]
+    return list(zip(before, at)), cuts
 
 
 def _turned(xp: Any, a: Any) -> Any:
@@ -91,11 +104,11 @@ def _each(
     mask = None if mask is None else xp.broadcast_to(mask, scores)
     heads, cuts = _pieces(xp, scores, max(q.shape[-1], v.shape[-1]), how.causal)
 
-    def run(part: Sequence[tuple[int, tuple[int, ...]]]) -> None:
-        for number, at in part:
+    def run(part: Sequence[tuple[int, tuple]]) -> None:
+        for before, at in part:
             keys, values = [a[(*at, ...)].astype(full, copy=False) for a in (k, v)]
             turned, values = _turned(xp, keys), _turned(xp, values) if turn else values
-            place = how.offset + number * (math.prod(scores) // len(heads))
+            place = how.offset + before
             for rows, columns in cuts:
                 here, there = (*at, ..., rows, slice(None)), (*at, ..., columns, slice(None))
                 q_here = q[here].astype(full, copy=False) * full.type(how.scale)
@@ -111,9 +124,9 @@ def _each(
                 place += offsets(s.size)
 
     if xp is np and not alone and math.prod(scores) >= MANY:
-        in_threads(run, list(enumerate(heads)))
+        in_threads(run, heads)
     else:
-        run(list(enumerate(heads)))
+        run(heads)
 
 
 def _hide(xp: Any, s: Any, mask: Any) -> None:
@@ -122,6 +135,11 @@ def _hide(xp: Any, s: Any, mask: Any) -> None:
         xp.copyto(s, -math.inf, where=~mask)
     else:
         s += mask.astype(s.dtype, copy=False)
+
+
+def _sums(xp: Any, s: Any) -> Any:
+    """The sum of each row: as a product, a quarter of the time of NumPy's own."""
+    return np.matmul(s, np.ones((s.shape[-1], 1), s.dtype)) if xp is np else s.sum(-1, keepdims=True)
 
 
 def _zeros(xp: Any, shape: tuple[int, ...], dtype: np.dtype, like: Any) -> Any:
@@ -138,7 +156,7 @@ def _attention(xp: Any, q: Any, k: Any, v: Any, mask: Any, *, how: How, bias: bo
         top = s.max(-1, keepdims=True)
         top = xp.where(top == -np.inf, s.dtype.type(0), top)  # of a row that looks at nothing
         s -= top
-        total = xp.exp(s, out=s).sum(-1, keepdims=True)
+        total = _sums(xp, xp.exp(s, out=s))
         total = xp.where(total == 0, s.dtype.type(1), total)
         lse[here] = top + xp.log(total)
         out[here] = _times(xp, drop(s), v) / total
@@ -177,7 +195,7 @@ def _add(whole: Any, part: Any, here: tuple, there: tuple) -> None:
     """Add a piece of the cotangent of the scores to that of a mask, which may have been broadcast."""
     *at, _, rows, _ = here
     *_, columns, _ = there
-    place = [0 if n == 1 else i for i, n in zip(at, whole.shape)]
+    place = [i if n > 1 else slice(None) if isinstance(i, slice) else 0 for i, n in zip(at, whole.shape)]
     spans = [slice(None) if n == 1 else s for n, s in zip(whole.shape[-2:], (rows, columns))]
     view = whole[(*place, ..., *spans)]
     view += part.sum(tuple([i for i, n in enumerate(view.shape) if n == 1]), keepdims=True)
@@ -188,13 +206,27 @@ def _kept(xp: Any, like: Any, scores: tuple[int, ...], width: int, how: How) -> 
     """What dropout multiplies all weights with, in the dtype of `like`."""
     out = xp.ones_like(like, shape=scores)
     heads, cuts = _pieces(xp, scores, width, how.causal)
-    for number, at in enumerate(heads):
-        place = how.offset + number * (out.size // len(heads))
+    for before, at in heads:
+        place = how.offset + before
         for rows, columns in cuts:
             part = out[(*at, ..., rows, columns)]
             part[...] = dropped(xp, xp.ones_like(part), how.rate, how.seed, place)
             place += offsets(part.size)
     return out
+
+
+def weights(q: Any, k: Any, mask: Any, scores: tuple[int, ...], how: How) -> Any:
+    """The softmax, whole, of the shape `scores`, before dropout; 0 where a query looks at nothing."""
+    xp, full = xp_of(raw(q)), wide(np.result_type(raw(q).dtype, raw(k).dtype))
+    s = matmul(astype(q, full), matrix_transpose(astype(k, full))) * how.scale
+    counts = xp.ones(scores, bool)
+    if mask is not None:
+        flags = raw(mask).dtype.kind == "b"
+        counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
+        s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
+    if how.causal:
+        counts = counts & xp.tri(*scores[-2:], dtype=bool)
+    return where(counts, softmax(where(counts, s, LOW)), 0)
 
 
 def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) -> tuple[Any, ...]:
@@ -208,14 +240,7 @@ def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) ->
     g, q, k, v = [astype(a, full) for a in (g, q, k, v)]
     hq, hk, hv, hm = [astype(h[i], full) if i in h else None for i in range(4)]
     t, scores = matrix_transpose, scores_of(q, k, v, mask)
-    s, counts = matmul(q, t(k)) * how.scale, xp.ones(scores, bool)
-    if mask is not None:
-        flags = raw(mask).dtype.kind == "b"
-        counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
-        s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
-    if how.causal:
-        counts = counts & xp.tri(*scores[-2:], dtype=bool)
-    p = where(counts, softmax(where(counts, s, LOW)), 0)
+    p = weights(q, k, mask, scores, how)
     kept = _kept(xp, raw(q), scores, max(q.shape[-1], v.shape[-1]), how) if how.rate else None
     drop = lambda x: x if kept is None else x * kept
     z, a = drop(p), drop(matmul(g, t(v)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..forward import boxed, checked_axes, fit, promoted
+from ..forward import boxed, checked_axes, checked_axis, fit, promoted
 from ..op import Parts, op
 
 
@@ -96,9 +96,28 @@ def expand_dims(x: Any, axis: int | tuple[int, ...] = 0) -> Any:
     return _expand_dims(x, axis=axis)
 
 
-def flatten(x: Any) -> Any:
-    """As one axis."""
-    return reshape(x, (-1,))
+def flatten(x: Any, start: int = 0, end: int = -1) -> Any:
+    """The axes from start to end, both included, as one; all of them, if nothing is said.
+
+    ValueError for axes that x does not have, and for an end before the start.
+    """
+    lengths = np.shape(raw(x)) or (1,)
+    a, b = [checked_axis("flatten", axis, len(lengths)) for axis in (start, end)]
+    if b < a:
+        raise ValueError(f"flatten: axis {end} is before axis {start} of {len(lengths)}")
+    return reshape(x, (*lengths[:a], math.prod(lengths[a : b + 1]), *lengths[b + 1 :]))
+
+
+def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
+    """One axis as several ones of these lengths, in which one may be -1: what is left."""
+    lengths = np.shape(raw(x))
+    axis = checked_axis("unflatten", axis, len(lengths))
+    known = -math.prod(sizes)
+    if -1 in sizes and known > 0 and not lengths[axis] % known:
+        sizes = [lengths[axis] // known if n == -1 else n for n in sizes]
+    if min(sizes, default=0) < 0 or math.prod(sizes) != lengths[axis]:
+        raise ValueError(f"unflatten: {tuple(sizes)} are not the lengths of axes that make axis {axis} of {lengths}")
+    return reshape(x, (*lengths[:axis], *sizes, *lengths[axis + 1 :]))
 
 
 def _spread(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..array import Array, xp
-from .optimizer import Group, Optimizer, option, refuse_complex, root
+from .checks import option
+from .elementwise import Elementwise, root
+from .state import Group
 
 
-class Adagrad(Optimizer):
+class Adagrad(Elementwise):
     """x ← x - lr g / (√v + eps), with v ← v + g² (Duchi et al. 2011).
 
     initial_accumulator_value is where v starts; lr_decay divides lr by 1 + lr_decay (step - 1); weight_decay adds
     weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    scratch = 1
     eps_inside = False  # √(v + eps), as Keras has it
     numbers = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
     lr_decay, eps = option("lr_decay"), option("eps")
@@ -37,13 +40,14 @@ class Adagrad(Optimizer):
         }  # fmt: skip
         super().__init__(variables, options, **clipping)
 
-    def init(self, x: Array, group: Group) -> dict[str, Any]:
-        refuse_complex("Adagrad", x)
-        return {"step": 0, "sum": xp(x).full_like(x, group["initial_accumulator_value"])}
+    def arrays(self, group: Group) -> dict[str, float]:
+        return {"sum": group["initial_accumulator_value"]}
 
-    def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
-        v = state["sum"]
-        v += g * g
-        rate = group["lr"] / (1 + group["lr_decay"] * state["step"])
-        state["step"] += 1
-        return x - g / root(v, group["eps"], self.eps_inside) * x.dtype.type(rate)
+    def rule(
+        self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]
+    ) -> None:
+        lib, (v,), (w,) = xp(g), state, work
+        v += lib.multiply(g, g, out=w)
+        root(lib, v, group["eps"], self.eps_inside, w)
+        g /= w
+        g *= group["lr"] / (1 + group["lr_decay"] * (counts["step"] - 1))

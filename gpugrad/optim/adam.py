@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import fused
 from ..array import Array, xp
+from .checks import option, pair_of_betas
+from .elementwise import Elementwise
 from .launches import Kernel
-from .optimizer import Group, Optimizer, number, option, refuse_complex
-from .state import kept
+from .state import Group
 
 
-class Adam(Optimizer):
+class Adam(Elementwise):
     """Adam (Kingma & Ba 2014): x ← x - lr m̂ / (sqrt(v̂) + eps), with bias-corrected running means of g and g².
 
     weight_decay adds weight_decay x to the gradient; amsgrad takes the largest v so far (Reddi et al. 2018); maximize
@@ -43,36 +44,32 @@ class Adam(Optimizer):
 
     def check(self, group: Group) -> None:
         super().check(group)
-        betas = group["betas"]
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"Adam: betas is a pair of numbers, such as (0.9, 0.999), not {betas!r}")
-        group["betas"] = tuple([number(f"beta parameter at index {i}", b, 1.0) for i, b in enumerate(betas)])
+        pair_of_betas("Adam", group)
 
-    def init(self, x: Array, group: Group) -> dict[str, Any]:
-        refuse_complex("Adam", x)
-        return {"step": 0, "exp_avg": xp(x).zeros_like(x), "exp_avg_sq": xp(x).zeros_like(x)}
+    def arrays(self, group: Group) -> dict[str, float]:
+        return dict.fromkeys(["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"], 0.0)
 
-    def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
-        b1, b2 = group["betas"]
-        kind = x.dtype.type
-        step = state["step"] = int(state["step"]) + 1
-        m, v = state["exp_avg"], state["exp_avg_sq"]
-        m *= kind(b1)
-        m += g * kind(1 - b1)
-        v *= kind(b2)
-        v += g * g * kind(1 - b2)
-        if group["amsgrad"]:
-            top = kept(state, "max_exp_avg_sq", x)
-            v = xp(x).maximum(top, v, out=top)
-        size = group["lr"] / (1 - b1**step)
+    def factor(self, group: Group) -> float:
+        return 1 - group["betas"][0]
+
+    def rule(
+        self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]
+    ) -> None:
+        lib, (m, v, *top), (b1, b2), step = xp(g), state, group["betas"], counts["step"]
+        m *= b1
+        m += g
+        v *= b2
+        lib.multiply(g, g, out=g)
+        g *= (1 - b2) / (1 - b1) ** 2  # of the gradient itself, which `factor` has made smaller
+        v += g
+        for most in top:
+            v = lib.maximum(most, v, out=most)
+        # lr m̂ / (√v̂ + eps) with one scalar for both corrections of the bias
         scale = math.sqrt(1 - b2**step)
-        root = xp(x).sqrt(v)
-        if self.eps_unscaled:
-            size *= scale
-        else:
-            root *= kind(1 / scale)
-        root += kind(group["eps"])
-        return x - m / root * kind(size)
+        lib.sqrt(v, out=g)
+        g += group["eps"] if self.eps_unscaled else group["eps"] * scale
+        lib.divide(m, g, out=g)
+        g *= group["lr"] * scale / (1 - b1**step)
 
     def kernel(self, group: Group) -> Kernel | None:
         if group["amsgrad"]:

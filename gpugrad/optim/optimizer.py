@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any, ClassVar
 
 from numpy import ndarray
 
-from ..array import Array, device_of, library, xp
+from ..array import Array, library, xp
 from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import wide
 from ..hooks import updating
-from . import clip
+from . import clip, masters
+from .blocks import Blocks, ruled
+from .checks import INF, NAMES, fitting, groups_of, number, option
 from .launches import Kernel, Launches, fusable
+from .loss_scale import Moving, Scaled
 from .state import Count, Group, States, Todo, restored, saved
 
 _SHORT = {"variables": "params", "learning_rate": "lr"}
-_NAMES = {"lr": "learning rate", "eps": "epsilon value"}
-
-
-def option(name: str) -> Any:
-    """An option as an attribute of the optimizer: that of the first group; set, that of all of them."""
-
-    def get(self: Optimizer) -> Any:
-        return self.param_groups[0][name]
-
-    def change(self: Optimizer, value: Any) -> None:
-        self.check({**self.param_groups[0], name: value})
-        self.defaults[name] = value
-        for group in self.param_groups:
-            group[name] = value
-
-    return property(get, change, doc=f"The option {name}: that of the first group; set, that of all groups.")
 
 
 class Optimizer:
@@ -47,7 +35,10 @@ class Optimizer:
     clipnorm, clipvalue, global_clipnorm   a limit for the length of each gradient, for each element, for the length
                of all gradients together; one of them
     loss_scale  a number that the loss was multiplied by: gradients are divided by it, and a step with one that is not
-               finite is skipped.  None: gradients are as they are.  May be changed between steps
+               finite is skipped.  None: gradients are as they are.  May be changed between steps.  One that moves is
+               a `GradScaler`
+    master_weights   update half variables as float32 copies, which the state has as "master_param"; each variable is
+               its copy, rounded
     `param_groups`, a list of such dicts, may be changed between steps, and so may options as attributes, which are
     those of all groups.
 
@@ -70,6 +61,7 @@ class Optimizer:
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         loss_scale: float | None = None,
+        master_weights: bool | float | None = False,
     ) -> None:
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         self.limits = {k: number(k, v) for k, v in limits.items() if v is not None}
@@ -78,11 +70,13 @@ class Optimizer:
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {self.limits}."
             )
         self.defaults, self._fixed, self.loss_scale = dict(defaults), variables is not None, loss_scale
-        self._done, self._launches = 0, Launches()
+        self.master_weights = bool(master_weights)
+        self._done, self._launches, self._blocks = 0, Launches(), Blocks()
+        self._rounded: masters.Known = {}
         self.param_groups: list[Group] = []
         self.state = States()
         self._checked: list[list[Any]] = []  # the options of the last step, which were in range
-        for group in [{"params": []}] if variables is None else _groups(type(self).__name__, variables):
+        for group in [{"params": []}] if variables is None else groups_of(type(self).__name__, variables):
             self.add_param_group(group)
 
     learning_rate = option("lr")
@@ -111,10 +105,12 @@ class Optimizer:
         if value is not None and not number("loss scale", value):
             raise ValueError("Invalid loss scale: 0; gradients are divided by it")
         self._loss_scale = None if value is None else float(value)
+        self.scaled = None if value is None else Scaled(Moving(value))
 
     def __getstate__(self) -> dict[str, Any]:
         done = int(self.iterations)
-        return {**self.__dict__, "_done": done, "_launches": Launches()}  # a plan is for these very arrays
+        plans = {"_launches": Launches(), "_blocks": Blocks(), "_rounded": {}}  # which are for these very arrays
+        return {**self.__dict__, "_done": done, **plans}
 
     # ------------------------------------------------------------------------------------ groups
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -155,8 +151,8 @@ class Optimizer:
         """ValueError for an option out of range or NaN."""
         for name in self.numbers:
             value = group[name]
-            if type(value) is not float or not 0.0 <= value < _INF:
-                group[name] = float(number(_NAMES.get(name, f"{name} value"), value))
+            if type(value) is not float or not 0.0 <= value < INF:
+                group[name] = float(number(NAMES.get(name, f"{name} value"), value))
 
     # ------------------------------------------------------------------------------------ stepping
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
@@ -196,7 +192,7 @@ class Optimizer:
             )
         if new:
             self._accept(new, later=True)
-        _fitting(todo)
+        fitting(todo)
         self.param_groups[0]["params"] += new
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
@@ -232,7 +228,7 @@ class Optimizer:
             raise ValueError(
                 f"step() needs the optimizer to be made with variables: {type(self).__name__}(model.parameters())"
             )
-        _fitting(todo)
+        fitting(todo)
         if todo:
             self._step(todo)
         return loss
@@ -250,19 +246,31 @@ class Optimizer:
             if id(v) not in states or (made and not states[id(v)][1]):  # looked at, states[v] is empty
                 first = self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
                 self.state[v].update(first)
+        if self.master_weights:
+            masters.refresh(todo, self.state, self._rounded)
         rest: Todo | None = todo
         if type(todo[0][1].array) is not ndarray and fusable(type(self)):
             rest = self._launches.step(self, todo)
-        elif self.limits or self._loss_scale is not None:
-            rest = clip.limited(todo, self.limits, self._loss_scale)
+        elif self.limits or self.scaled is not None:
+            rest = clip.limited(todo, self.limits, self.scaled)
         if rest is None:  # skipped
             return
+        with masters.in_place_of(rest, self.state) if self.master_weights else nullcontext():
+            self._update(rest)
+        if self.master_weights:
+            masters.note(todo, self._rounded)
+
+    def _update(self, rest: Todo) -> None:
+        """The step of those that no kernel is for."""
+        states = self.state.by_id
+        if rest and ruled(type(self)) and self.blockwise(rest):  # pyright: ignore[reportAttributeAccessIssue]
+            rest = self._blocks.step(self, rest)
         self._done += 1
         kind: Any = None
-        at = before = maximize = decay = None
+        at = before = maximize = decay = shrink = None
         for g, v, group in rest:
             if group is not at:
-                at, maximize, decay = group, group.get("maximize"), group.get("weight_decay")
+                at, maximize, (decay, shrink) = group, group.get("maximize"), self.decay(group)
             x = v.array
             own = x.dtype
             if own is not before:  # half types are updated in float32, where a small eps is not 0
@@ -274,10 +282,9 @@ class Optimizer:
             if maximize:
                 g = -g
             if decay:
-                if self.decoupled:
-                    x = x * kind.type(1 - group["lr"] * decay)
-                else:
-                    g = g + x * kind.type(decay)
+                g = g + x * kind.type(decay)
+            if shrink != 1:
+                x = x * kind.type(shrink)
             new = self.update(x, g, states[id(v)][1], group)
             if kind is not own:
                 new = new.astype(own)
@@ -318,7 +325,8 @@ class Optimizer:
         places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
         states = States()
         for i, state in state_dict["state"].items():
-            states[places[i]] = {k: restored(k, value, places[i]) for k, value in state.items()}
+            v = places[i]
+            states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
         self.param_groups[:], self.state = groups, states
 
     def __repr__(self) -> str:
@@ -334,6 +342,21 @@ class Optimizer:
         """The state for one variable."""
         return {}
 
+    def decay(self, group: Group) -> tuple[float, float]:
+        """(what of a variable is added to its gradient, what the variable is multiplied by before the update)."""
+        decay = group.get("weight_decay") or 0.0
+        if self.decoupled or group.get("decoupled_weight_decay"):
+            return 0.0, 1 - group["lr"] * decay
+        return decay, 1.0
+
+    def state_shape(self, name: str, v: Tensor) -> tuple[int, ...]:
+        """The shape of the arrays called `name` in the state of v."""
+        return v.array.shape
+
+    def single(self, x: Array, group: Group) -> bool:
+        """Whether `update` is for this variable, where a rule or a kernel is for the others."""
+        return False
+
     def kernel(self, group: Group) -> Kernel | None:
         """What does on a GPU, for many variables at once, what `init` and `update` do for one; None: nothing does."""
         return None
@@ -341,57 +364,3 @@ class Optimizer:
     def update(self, x: Array, g: Array, state: Any, group: Group) -> Array:
         """The new array of one variable."""
         raise TypeError(f"{type(self).__name__} has no update(array, gradient, state, group)")
-
-
-_INF = float("inf")
-
-
-def _groups(name: str, variables: Any) -> list[Group]:
-    """What the first argument of an optimizer says, as groups."""
-    if isinstance(variables, Tensor):
-        raise TypeError(
-            "params argument given to the optimizer should be an iterable of Tensors or dicts, but got one tensor; "
-            "write [v]"
-        )
-    if isinstance(variables, (str, dict)) or not hasattr(variables, "__iter__"):
-        raise TypeError(
-            f"{name}: the first argument is the variables to optimize, for example model.parameters(), not "
-            f"{variables!r:.40}; the learning rate is learning_rate="
-        )
-    given = list(variables)
-    if not given:
-        raise ValueError("optimizer got an empty parameter list")
-    return given if isinstance(given[0], dict) else [{"params": given}]
-
-
-def _fitting(todo: Todo) -> None:
-    """An error for a gradient that is not its variable's."""
-    for g, v, _ in todo:
-        if g.shape != v.array.shape:
-            name = getattr(v, "name", "a tensor")
-            raise ValueError(f"the gradient of {name!r} has shape {g.shape}, the variable {v.array.shape}")
-        if type(g) is not type(v.array) and device_of(g) != device_of(v.array):
-            raise TypeError(f"the gradient is on {device_of(g)} and its variable on {device_of(v.array)}")
-
-
-def root(v: Array, eps: float, inside: bool) -> Array:
-    """√v + eps, or √(v + eps)."""
-    small = v.dtype.type(eps)
-    return xp(v).sqrt(v + small) if inside else xp(v).sqrt(v) + small
-
-
-def refuse_complex(optimizer: str, x: Array) -> None:
-    """TypeError for a complex variable, whose g² is not |g|²."""
-    if x.dtype.kind == "c":
-        raise TypeError(
-            f"{optimizer}: complex variables are not supported; keep real and imaginary part in two, or use SGD"
-        )
-
-
-def number(name: str, value: Any, high: float = _INF) -> Any:
-    """`value`, if it is a number with 0 <= value < high.  ValueError otherwise, for NaN too."""
-    if isinstance(value, Tensor):
-        value = float(value)
-    if not isinstance(value, (int, float)) or not 0 <= value < high:
-        raise ValueError(f"Invalid {name}: {value!r}; it must be a number from 0 to below {high}")
-    return value

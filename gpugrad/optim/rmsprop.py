@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..array import Array
-from .optimizer import Group, Optimizer, option, refuse_complex, root
-from .state import kept
+from ..array import Array, xp
+from .checks import option
+from .elementwise import Elementwise, average, average_square, root
+from .state import Group
 
 
-class RMSprop(Optimizer):
+class RMSprop(Elementwise):
     """x ← x - lr g / (√v + eps), with v ← alpha v + (1 - alpha) g² (Hinton 2012, lecture 6).
 
     centered subtracts the square of the running mean of g from v; momentum gathers the steps; weight_decay adds
     weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    scratch = 1
     eps_inside = False  # √(v + eps), as Keras has it
     numbers = ("lr", "alpha", "eps", "weight_decay", "momentum")
     alpha, eps, momentum = option("alpha"), option("eps"), option("momentum")
@@ -39,24 +41,28 @@ class RMSprop(Optimizer):
         }  # fmt: skip
         super().__init__(variables, options, **clipping)
 
-    def init(self, x: Array, group: Group) -> dict[str, Any]:
-        refuse_complex("RMSprop", x)
-        return {}
+    def arrays(self, group: Group) -> dict[str, float]:
+        names = {"square_avg": True, "grad_avg": group["centered"], "momentum_buffer": group["momentum"]}
+        return {name: 0.0 for name, wanted in names.items() if wanted}
 
-    def update(self, x: Array, g: Array, state: dict[str, Array], group: Group) -> Array:
-        kind, rate, alpha = x.dtype.type, group["lr"], group["alpha"]
-        v = kept(state, "square_avg", x)
-        v *= kind(alpha)
-        v += g * g * kind(1 - alpha)
+    def rule(
+        self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]
+    ) -> None:
+        lib, (v, *more), (w,), alpha = xp(g), state, work, group["alpha"]
+        average_square(lib, v, g, alpha, w)
         if group["centered"]:
-            mean = kept(state, "grad_avg", x)
-            mean *= kind(alpha)
-            mean += g * kind(1 - alpha)
-            v = v - mean * mean
-        delta = g / root(v, group["eps"], self.eps_inside)
-        if group["momentum"]:
-            m = kept(state, "momentum_buffer", x)
-            m *= kind(group["momentum"])
-            m += delta * kind(rate) if self.eps_inside else delta
-            return x - m if self.eps_inside else x - m * kind(rate)
-        return x - delta * kind(rate)
+            mean = more.pop(0)
+            average(lib, mean, g, alpha, w)
+            lib.multiply(mean, mean, out=w)
+            v = lib.subtract(v, w, out=w)
+        root(lib, v, group["eps"], self.eps_inside, w)
+        g /= w
+        if not group["momentum"]:
+            g *= group["lr"]
+            return
+        (m,) = more
+        m *= group["momentum"]
+        if self.eps_inside:  # Keras gathers steps, the rate in them
+            g *= group["lr"]
+        m += g
+        lib.multiply(m, 1.0 if self.eps_inside else group["lr"], out=g)

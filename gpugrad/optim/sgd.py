@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 from .. import fused
 from ..array import Array, xp
+from .checks import option
+from .elementwise import Elementwise
 from .launches import Kernel
-from .optimizer import Group, Optimizer, option
+from .optimizer import Optimizer
+from .state import Group, Todo
+
+SMALL = 1 << 14  # elements
 
 
-class SGD(Optimizer):
+class SGD(Elementwise):
     """x ← x - lr v, with v the gradient, or its running sum v ← momentum v + g (Sutskever et al. 2013 for nesterov).
 
     weight_decay adds weight_decay x to the gradient; from the second step on, dampening makes g smaller in the sum;
     maximize goes uphill.  ValueError for a negative or NaN option, and for nesterov without momentum.
     """
 
+    counts: ClassVar[dict[str, float]] = {}
+    scratch = 1
     numbers = ("lr", "momentum", "dampening", "weight_decay")
     momentum, dampening, weight_decay = option("momentum"), option("dampening"), option("weight_decay")
 
@@ -45,16 +52,38 @@ class SGD(Optimizer):
                 "Nesterov momentum requires a momentum and zero dampening: write SGD(..., momentum=0.9, nesterov=True)"
             )
 
-    def update(self, x: Array, g: Array, state: dict[str, Array], group: Group) -> Array:
-        if momentum := group["momentum"]:
-            v = state.get("momentum_buffer")
-            if v is None:
-                v = state["momentum_buffer"] = xp(g).array(g)
-            else:
-                v *= v.dtype.type(momentum)
-                v += g * g.dtype.type(1 - group["dampening"]) if group["dampening"] else g
-            g = g + v * v.dtype.type(momentum) if group["nesterov"] else v
-        return x - g * g.dtype.type(group["lr"])
+    init = Optimizer.init  # complex variables are welcome; the sum starts as the first gradient
+
+    def arrays(self, group: Group) -> dict[str, float]:
+        return {"momentum_buffer": 0.0} if group["momentum"] else {}
+
+    def advance(self, counts: dict[str, Any], group: Group) -> dict[str, Any]:
+        return {}
+
+    def factor(self, group: Group) -> float:
+        return 1.0 if group["momentum"] else group["lr"]
+
+    def rule(
+        self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]
+    ) -> None:
+        if not (momentum := group["momentum"]):
+            return
+        lib, (v,), (w,) = xp(g), state, work
+        v *= momentum
+        v += lib.multiply(g, 1 - group["dampening"], out=w) if group["dampening"] and not counts["first"] else g
+        if group["nesterov"]:
+            g += lib.multiply(v, momentum, out=w)
+            g *= group["lr"]
+        else:
+            lib.multiply(v, group["lr"], out=g)
+
+    def blockwise(self, todo: Todo) -> bool:  # alone, a small variable takes two operations
+        return any([g["momentum"] for g in self.param_groups]) or any([v.array.size > SMALL for _, v, _ in todo])
+
+    def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
+        if group["momentum"]:
+            return super().update(x, g, state, group)
+        return x - g * x.dtype.type(group["lr"])
 
     def kernel(self, group: Group) -> Kernel | None:
         if group["dampening"]:

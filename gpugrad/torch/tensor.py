@@ -143,11 +143,6 @@ class Tensor(CoreTensor):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype=dtype)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        if _autograd.requires_grad(self):
-            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-        return CoreTensor.__dlpack__(self, **options)  # type: ignore[attr-defined]
-
     def is_floating_point(self) -> bool:
         """Whether the dtype is a real floating one."""
         return category(self.array.dtype) == 2

@@ -28,6 +28,8 @@ ROWS = [
     row("reshape", lambda x: gg.reshape(x, (2, -1)), lambda x: x.reshape(2, -1)),
     row("reshape flat", lambda x: gg.reshape(x, -1), np.ravel, empty=NONE),
     row("flatten", gg.flatten, np.ravel, empty=NONE),
+    row("flatten axes", lambda x: gg.flatten(x, 1), lambda x: x.reshape(len(x), -1), CUBE, empty=((0, 3, 2),)),
+    row("unflatten", lambda x: gg.unflatten(x, -1, (2, -1)), lambda x: x.reshape(*x.shape[:-1], 2, -1), (2, 4)),
     row("permute_dims", lambda x: gg.permute_dims(x, (2, 0, 1)), lambda x: x.transpose(2, 0, 1), CUBE, empty=((0, 3, 2),)),
     row("permute_dims negative", lambda x: gg.permute_dims(x, (-1, 0, 1)), lambda x: x.transpose(-1, 0, 1), CUBE),
     row("matrix_transpose", gg.matrix_transpose, lambda x: x.swapaxes(-1, -2), CUBE, empty=NONE),

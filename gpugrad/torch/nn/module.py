@@ -16,7 +16,10 @@ class Module(CoreModule):
         """(path, parameter), each once; tensors that require grad are none."""
         return iter(self._by_module([(k, v) for k, v in super().named_variables() if isinstance(v, Parameter)]))
 
-    named_parameters = named_variables  # frozen ones too
+    @staticmethod
+    def _counts(v: Any) -> bool:
+        """Frozen parameters are some, too."""
+        return True
 
     @staticmethod
     def _parameter(value: Any, name: str) -> Any:
@@ -26,9 +29,3 @@ class Module(CoreModule):
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed."""
         return ""
-
-    def __repr__(self) -> str:
-        lines = [f"({k}): {v!r}".replace("\n", "\n  ") for k, v in self.named_children()]
-        if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import optree
 
-from .core import Tensor, raw, wrap
-from .ops.casting import view
-from .origin import STATE, left, logs
-from .recording import lost
-from .tensor import tensor
+from ..core import Tensor, raw, wrap
+from ..ops.casting import view
+from ..origin import STATE, left, logs
+from ..recording import lost
+from ..tensor import tensor
 
 
 def _map(f: Callable[..., Any], *trees: Any) -> Any:
     return optree.tree_map(f, *trees, namespace="gpugrad")
 
 
-def detached(x: Any, kind: type[Tensor] = Tensor) -> Tensor:
+def detached(x: Any, kind: type[Tensor] = Tensor, device: Any = None) -> Tensor:
     """The values of x as a Tensor without history."""
-    return lost(wrap(view(raw(x if isinstance(x, Tensor) else tensor(x))), None, kind), "dataset", (x,), STATE)
+    own = x if isinstance(x, Tensor) and device is None else tensor(x, None, device)
+    return lost(wrap(view(raw(own)), None, kind), "dataset", (x,), STATE)
 
 
 class Dataset:

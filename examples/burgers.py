@@ -1,0 +1,105 @@
+"""Burgers' equation solved by a network: its derivatives by nested tapes, its error against the exact solution.
+
+u_t + u u_x = ν u_xx on -1 < x < 1, 0 < t < 1 with u(x, 0) = -sin πx and u(±1, t) = 0: a wave that steepens until viscosity
+stops it, at t ≈ 1/π.  No data is given: the network learns from the equation alone (Raissi et al. 2019).
+"""
+
+import math
+from time import perf_counter
+
+import numpy as np
+from common import figure, options
+
+import gpugrad as gg
+
+VISCOSITY = 0.02 / math.pi
+
+
+class Solution(gg.nn.Module):
+    """u(x, t), which has the right values at t = 0 and at x = ±1 whatever the network says."""
+
+    def __init__(self, width=32, depth=4):
+        sizes = [2, *[width] * depth]
+        hidden = [gg.nn.Linear(n, m, activation="tanh") for n, m in zip(sizes, sizes[1:])]
+        self.net = gg.nn.Sequential(*hidden, gg.nn.Linear(width, 1))
+
+    def forward(self, x, t):
+        return t * (1 - x * x) * self.net(gg.concat([x, t], axis=1)) - gg.sin(math.pi * x)
+
+
+def residual(u_of, x, t):
+    """By how much u misses the equation, at all points at once.
+
+    u of a point depends on that point only, so the gradient of the sum of all u (which is what a tape answers for a
+    target that is no scalar) holds each point's own derivative.  The outer tape records the inner one's walk back.
+    """
+    with gg.GradientTape() as outer:
+        outer.watch(x)
+        with gg.GradientTape() as inner:
+            inner.watch([x, t])
+            u = u_of(x, t)
+        u_x, u_t = inner.gradient(u, [x, t])
+    u_xx = outer.gradient(u_x, x)
+    return u_t + u * u_x - VISCOSITY * u_xx
+
+
+def exact(x, t):
+    """The solution by Cole's and Hopf's substitution, its integrals by Gauss's and Hermite's quadrature."""
+    nodes, weights = np.polynomial.hermite.hermgauss(100)
+    y = x[..., None] - np.sqrt(4 * VISCOSITY * t)[..., None] * nodes
+    f = weights * np.exp(-np.cos(np.pi * y) / (2 * np.pi * VISCOSITY))
+    return -(np.sin(np.pi * y) * f).sum(-1) / f.sum(-1)
+
+
+def points(n):
+    return gg.random.uniform((n, 1), -1.0, 1.0), gg.random.uniform((n, 1))
+
+
+def train(u_of, steps, n=512, peak=8e-3):
+    """Adam at points drawn anew for every step."""
+    variables = u_of.trainable_variables
+    optimizer = gg.optim.Adam(variables)
+    losses = []
+    for step in range(steps):
+        optimizer.learning_rate = peak * min(1, (step + 1) / 50) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
+        with gg.GradientTape() as tape:
+            loss = gg.mean(residual(u_of, *points(n)) ** 2)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        losses.append(float(loss))
+    return losses
+
+
+def main(arguments=None):
+    given = options(arguments, __doc__, "200 steps of Adam")
+    start = perf_counter()
+    u_of = Solution()
+    losses = train(u_of, 200 if given.short else 6000)
+
+    x, t = np.meshgrid(np.linspace(-1, 1, 201), np.linspace(0.005, 1, 200), indexing="ij")
+    truth = exact(x, t)
+    with gg.no_grad():
+        found = u_of(*[gg.tensor(a.reshape(-1, 1), "float32") for a in (x, t)]).numpy().reshape(x.shape)
+    error = np.linalg.norm(found - truth) / np.linalg.norm(truth)
+    print(f"relative L2 error {error:.3%} after {len(losses)} steps in {perf_counter() - start:.0f} s")
+
+    if given.output:
+        picture, axes = figure(14, 3.6, 1, 4)
+        for axis, values, title in zip(axes, (found, found - truth), ("u(x, t) by the network", "error")):
+            scale = np.abs(values).max()
+            image = axis.imshow(
+                values, extent=(0, 1, -1, 1), origin="lower", aspect="auto", cmap="RdBu_r", vmin=-scale, vmax=scale
+            )
+            axis.set(xlabel="t", ylabel="x", title=title)
+            picture.colorbar(image, ax=axis)
+        for i in (49, 99, 199):
+            axes[2].plot(x[:, i], found[:, i], label=f"t = {t[0, i]:.2f}")
+            axes[2].plot(x[:, i], truth[:, i], "k:", linewidth=1)
+        axes[2].set(xlabel="x", ylabel="u", title="network, and exact (dotted)")
+        axes[2].legend()
+        axes[3].semilogy(losses, linewidth=0.5)
+        axes[3].set(xlabel="step", ylabel="mean squared residual", title="Training")
+        picture.savefig(given.output, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""Floor 7: `autocast`, in which the listed functions take their operands in another dtype.
+
+A function that is listed is *armed* when a program first enters an autocast: its code becomes one that looks whether
+there is an autocast around it, and calls what it was.  The function stays the object that everybody holds, and a
+program without autocast runs the code that it always ran.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from threading import Lock
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
+from weakref import ref
+
+from numpy import generic
+
+from . import backprop
+from .array import library
+from .core import Tensor, tick, writes
+from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_inexact
+from .forward import promoted
+from .ops import (
+    activation,
+    attention,
+    batch_norm,
+    conv,
+    ctc,
+    distance,
+    distances,
+    divergence,
+    feed_forward,
+    group_norm,
+    linalg,
+    linear,
+    loss,
+    margin,
+    math,
+    norm,
+    normalization,
+    piecewise,
+    reduce,
+    scan,
+    scatter,
+    softmax,
+    special,
+)
+from .ops.casting import astype
+from .recording import active, scope, tracked
+from .repeat import carried
+
+# What runs in the dtype of the autocast: products, which half types make faster.  Ops are listed where all operands
+# reach them as they are; functions, where they look at dtypes themselves or have several steps.
+LOWER: dict[ModuleType, str] = {
+    linalg: "matmul tensordot einsum",
+    linear: "linear",
+    feed_forward: "feed_forward",
+    conv: "conv_op conv_transpose1d conv_transpose2d conv_transpose3d",
+    attention: "attention",
+    piecewise: "prelu",
+}
+# What runs in float32: what has a larger range than its input, sums of many, and losses.
+FLOAT32: dict[ModuleType, str] = {
+    math: "acos asin cosh exp exp2 expm1 float_power log log10 log1p log2 logaddexp logaddexp2 pow reciprocal rsqrt "
+    "sinh tan",
+    reduce: "logsumexp prod sum",
+    scan: "cumlogsumexp cumprod cumsum",
+    special: "erfinv",
+    activation: "softplus",
+    softmax: "log_softmax softmax softmax_xent",
+    batch_norm: "batch_norm batch_norm_inference",
+    group_norm: "_group_norm_op",
+    normalization: "norm",
+    linalg: "vector_norm",
+    norm: "l2_normalize normalize",
+    ctc: "ctc_loss",
+    distance: "cosine_similarity huber_loss l1_loss pairwise_distance smooth_l1_loss",
+    distances: "cdist",
+    divergence: "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss kl_div poisson_nll_loss",
+    loss: "absolute_rows binary_rows class_rows cross_entropy label_rows mse_loss nll_loss sigmoid_xent squared_error "
+    "squared_rows",
+    margin: "cosine_embedding_loss hinge_embedding_loss hinge_loss margin_ranking_loss multi_margin_loss "
+    "multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss triplet_margin_loss",
+}
+# What runs in the widest dtype of its operands, and without autocast in that of the first.  Everything that is on no
+# list runs in the dtype of its inputs; of two dtypes in the wider one, as it always does.
+WIDEST: dict[ModuleType, str] = {scatter: "index_add put_along_axis scatter"}
+# What has no autocast inside: a walk back runs in the dtypes of the way there.
+OUTSIDE: dict[ModuleType, str] = {backprop: "backprop"}
+
+_HALF = (float16, bfloat16)
+_CAST = (float32, float16, bfloat16)  # what is cast; a call with another floating dtype is left as it is
+
+
+class autocast:
+    """Inside, products of matrices run in `dtype`, and what half types cannot hold in float32.
+
+        with gg.autocast("bfloat16"):          @gg.autocast("bfloat16")
+            loss = loss_of(model(x), y)        def loss_of(x, y): ...
+
+    The lists are LOWER, FLOAT32 and WIDEST of `gpugrad.amp`, as PyTorch has them.  Operands are cast by recorded ops,
+    so gradients of float32 weights are float32, and what the tape keeps of a product is half as large.  A weight is
+    cast once for the outermost block, and again when it has changed.  Integers are not cast, and a call that has a
+    float64 or complex operand is left as it is.  The way back runs in the dtypes of the way there, wherever it is asked
+    for.
+
+    dtype     "bfloat16", or "float16", whose small gradients need a `GradScaler`; ValueError for another
+    enabled   False: as without, inside another autocast, too
+
+    A context manager and a decorator, re-entrant, for each thread or task its own; functions that a checkpoint runs
+    again run as they did.
+    """
+
+    def __init__(self, dtype: DTypeLike = "bfloat16", enabled: bool = True) -> None:
+        self.dtype, self.enabled = as_dtype(dtype), bool(enabled)
+        if self.dtype not in _HALF:
+            raise ValueError(f"autocast: dtype is 'bfloat16' or 'float16', not {str(self.dtype)!r}")
+
+    def __enter__(self) -> None:
+        _arm()
+        around = _entered.get()
+        weights = next((e.weights for e in around if e.weights is not None), None)
+        if self.enabled and weights is None:
+            weights = {}
+        _entered.set((*around, _Entry(self, self.dtype if self.enabled else None, weights)))
+
+    def __exit__(self, *exc: object) -> None:
+        around = _entered.get()
+        for i in reversed(range(len(around))):  # its own, wherever that is: blocks may end in any order
+            if around[i].owner is self:
+                left = (*around[:i], *around[i + 1 :])
+                _entered.set(left)
+                if not left and (weights := around[i].weights) is not None:
+                    weights.clear()
+                return
+
+    __call__ = scope.__call__
+    _steps = scope._steps
+
+
+class _Entry(NamedTuple):
+    """One autocast that has been entered.
+
+    dtype     what it casts to; None where it is not enabled
+    weights   the casts of leaves, by the id of the tensor and the dtype: one dict for all blocks in an outermost one
+    """
+
+    owner: autocast
+    dtype: Any
+    weights: dict[Any, _Weight] | None
+
+
+class _Weight(NamedTuple):
+    """A leaf that has been cast: what must still be so for the cast to stand for it."""
+
+    leaf: Any  # a weak reference to the tensor
+    array: Callable[[], Any]
+    age: int
+    open: tuple
+    landed: list
+    cast: Tensor
+
+
+_entered: ContextVar[tuple[_Entry, ...]] = ContextVar("gpugrad_autocast", default=())
+carried.append(_entered)
+
+
+# ---------------------------------------------------------------------------------------------- arming
+class _Armed(NamedTuple):
+    """What an armed function was, which list it is on, and what its code, which has the names of its module, calls."""
+
+    run: Callable[..., Any]
+    on: dict[ModuleType, str]
+    around: Callable[[], tuple[_Entry, ...]]
+    cast: Callable[..., Any]
+
+
+armed: dict[Callable[..., Any], Callable[..., Any]] = {}  # what each armed function was
+_arming = Lock()
+
+
+def _stand_in(*args: Any, _armed: Any = None, **more: Any) -> Any:
+    around = _armed.around()
+    if not around or around[-1].dtype is None:
+        return _armed.run(*args, **more)
+    return _armed.cast(_armed, around[-1], args, more)
+
+
+def _arm() -> None:
+    """Arm what is listed, once."""
+    with _arming:
+        for names in () if armed else (LOWER, FLOAT32, WIDEST, OUTSIDE):
+            for module, line in names.items():
+                for name in line.split():
+                    f = getattr(module, name)
+                    for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
+                        _replace(each, names)
+
+
+def _replace(f: Any, names: dict[ModuleType, str]) -> None:
+    """Let f be `_stand_in`, which calls what f was."""
+    if f in armed:
+        return
+    was = armed[f] = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    was.__kwdefaults__ = f.__kwdefaults__
+    f.__signature__ = inspect.signature(f)
+    f.__kwdefaults__ = {**(f.__kwdefaults__ or {}), "_armed": _Armed(was, names, _entered.get, _run)}
+    # A code object goes with as many free variables as the function has cells, whether it reads them or not.
+    f.__code__ = _stand_in.__code__.replace(co_freevars=f.__code__.co_freevars)
+    if hasattr(f, "spoken"):
+        spoken = was.spoken = f.spoken  # type: ignore[attr-defined]
+
+        def armed_too(own: Any, as_named: Any) -> Any:
+            g = spoken(own, as_named)
+            _replace(g, names)
+            return g
+
+        f.spoken = armed_too
+
+
+# ---------------------------------------------------------------------------------------------- casting
+def _run(what: _Armed, now: _Entry, args: tuple, more: dict[str, Any]) -> Any:
+    """One call of a listed function, with its operands cast and without autocast inside."""
+    token = _entered.set(())
+    try:
+        floats = [] if what.on is OUTSIDE else _floats([*args, *more.values()])
+        if floats and all([d in _CAST for d in floats]):
+            to = now.dtype if what.on is LOWER else float32 if what.on is FLOAT32 else promoted(*floats)
+            wanted = _HALF if what.on is FLOAT32 else _CAST
+            args = tuple([_cast(a, wanted, to, now.weights) for a in args])
+            more = {k: _cast(v, wanted, to, now.weights) if _holds(v) else v for k, v in more.items()}
+        return what.run(*args, **more)
+    finally:
+        _entered.reset(token)
+
+
+def _holds(v: Any) -> bool:
+    return isinstance(v, Tensor) or type(v) in (list, tuple)
+
+
+def _floats(values: Iterable[Any]) -> list[Any]:
+    """The dtypes of the Tensors among values, and in lists of them, but for integers."""
+    found = []
+    for v in values:
+        if isinstance(v, Tensor):
+            found += [v.array.dtype] if is_inexact(v.array.dtype) else []
+        elif type(v) in (list, tuple):
+            found += _floats(v)
+    return found
+
+
+def _cast(v: Any, wanted: tuple, to: Any, weights: Any) -> Any:
+    """`v`, or what is in a list, in dtype `to`, if it is of one of the dtypes `wanted`; arrays beside Tensors, too."""
+    if isinstance(v, Tensor):
+        d = v.array.dtype
+        if d == to or d not in wanted:
+            return v
+        n = v.node
+        return astype(v, to) if n is None or n.op is not None else _weight(v, to, weights)
+    if type(v) in (list, tuple):
+        return type(v)([_cast(a, wanted, to, weights) for a in v])
+    if isinstance(v, generic) or library(v) is None or v.dtype not in wanted:
+        return v
+    return astype(v, to)
+
+
+def _weight(t: Tensor, to: Any, weights: dict[Any, _Weight]) -> Tensor:
+    """A leaf in dtype `to`: the same cast for as long as its value, and the tapes that record, are the same."""
+    key, now, a = (id(t), to), active(), t.array
+    landed = tracked(now.tapes, [t.node])[1] if now.tapes else []
+    found = weights.get(key)
+    if (
+        found is not None
+        and found.array() is a
+        and found.open == now.open
+        and found.landed == landed
+        and not any([age > found.age for age in writes.of(a)])
+        and _whole(found.cast)
+    ):
+        return found.cast
+    cast = astype(t, to)
+    leaf = ref(t, lambda r: weights.pop(key) if key in weights and weights[key].leaf is r else None)
+    weights[key] = _Weight(leaf, writes.ask(a), tick(), now.open, landed, cast)
+    return cast
+
+
+def _whole(t: Tensor) -> bool:
+    """Whether no walk has freed a node of t."""
+    n = t.node
+    while n is not None:
+        if n.saved is None:
+            return False
+        n = n.next
+    return True

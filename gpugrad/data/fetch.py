@@ -1,0 +1,172 @@
+"""Batches made of a dataset's elements, by the program itself or by a worker, to the same bit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..array import CPU, asarray, library, xp
+from ..core import raw
+from ..generator import Generator, as_own, own
+
+END = object()  # what is answered when an iterable dataset has no more batches
+
+
+class Numbers(Generator):
+    """The random numbers of one element: the seed, the epoch, the batch and the place in it determine them.
+
+    Worked out when the first is drawn, as most datasets draw none.
+    """
+
+    def __init__(self, seed: int, *place: int) -> None:
+        super().__init__(seed)
+        self._root = Generator(seed)
+        self.at(*place)
+
+    def at(self, *place: int) -> None:
+        """Go to an element."""
+        self._place, self._draws = place, {}
+        self.__dict__.pop("_key", None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "_key" or "_place" not in vars(self):
+            raise AttributeError(name)
+        self._key = self._base = self._root.fork(*self._place).get_state()["key"]
+        return self._key
+
+
+def rng() -> np.random.Generator:
+    """A generator of NumPy's, seeded by the next random number of this thread's own generator.
+
+    In a dataset's `__getitem__` it is the same whatever the number of workers, and another for each element and epoch.
+    """
+    return np.random.default_rng(own().take(CPU))
+
+
+class Maker:
+    """Makes batches of a dataset: `maker((seed, epoch, number of the batch), what)` answers nested arrays.
+
+    what   numbers of elements; one number, of a loader of single elements; None, for the next of an iterable dataset
+    """
+
+    def __init__(
+        self, dataset: Any, collate: Callable[[list[Any]], Any] | None, size: int | None, drop_last: bool
+    ) -> None:
+        self.dataset, self.collate, self.size, self.drop_last = dataset, collate, size, drop_last
+        self.whole = collate is None and size is not None and hasattr(dataset, "__getbatch__")
+        self._rows: tuple[Any, Iterator[Any]] | None = None  # (where the next batch is, the elements)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_rows": None}
+
+    def __call__(self, where: tuple[int, int, int], what: Any) -> Any:
+        seed, *place = where
+        numbers = Numbers(seed, *place, 0)
+        with as_own(numbers):
+            if self.whole and what is not None:
+                return self.dataset.__getbatch__(np.asarray(what))
+            with _seeded(numbers):
+                if what is None:
+                    return self._next(where)
+                if self.size is None:
+                    return self._one(self.dataset[what])
+                if hasattr(self.dataset, "__getitems__"):
+                    return self._together(list(self.dataset.__getitems__(list(what))), what)
+                rows = []
+                for i, key in enumerate(what.tolist() if isinstance(what, np.ndarray) else what):
+                    numbers.at(*place, i)
+                    rows.append(self.dataset[key])
+                return self._together(rows, what)
+
+    def _next(self, where: tuple[int, int, int]) -> Any:
+        seed, epoch, number = where
+        size = 1 if self.size is None else self.size
+        if self._rows is None or self._rows[0] != where:
+            rows = iter(self.dataset)
+            for _ in islice(rows, number * size):  # those before were seen
+                pass
+        else:
+            rows = self._rows[1]
+        got = list(islice(rows, size))
+        self._rows = (seed, epoch, number + 1), rows
+        if not got or (self.drop_last and len(got) < size):
+            self._rows = None
+            return END
+        return (
+            self._one(got[0]) if self.size is None else self._together(got, range(number * size, number * size + size))
+        )
+
+    def _one(self, element: Any) -> Any:
+        return element if self.collate is None else self.collate(element)
+
+    def _together(self, rows: list[Any], numbers: Any) -> Any:
+        return default_collate(rows, numbers) if self.collate is None else self.collate(rows)
+
+
+@contextmanager
+def _seeded(numbers: Numbers) -> Iterator[None]:
+    """NumPy's and Python's own random numbers follow the seed inside, and are where they were afterwards."""
+    before = random.getstate(), np.random.get_state()
+    seed = numbers.take(CPU)[0]
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+
+
+def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:
+    """The elements put together: arrays and numbers are stacked, strings listed, in nested tuples, lists and dicts.
+
+    Python's floats become float32 and its integers int32, as elsewhere; arrays keep their dtype.  ValueError for an
+    element that differs in shape or structure, which is named; TypeError for what can't be stacked.
+    numbers   by which the elements are named in errors
+    """
+    names = range(len(batch)) if numbers is None else numbers
+    first, tree = optree.tree_flatten(batch[0], namespace="gpugrad")
+    columns: list[list[Any]] = [[leaf] for leaf in first]
+    for name, element in zip(names[1:], batch[1:]):
+        leaves, other = optree.tree_flatten(element, namespace="gpugrad")
+        if other != tree:
+            raise ValueError(
+                f"DataLoader: element {name} is {_structure(other)}, and element {names[0]} {_structure(tree)}; all "
+                "elements need the same structure, or pass collate_fn="
+            )
+        for column, leaf in zip(columns, leaves):
+            column.append(leaf)
+    return optree.tree_unflatten(tree, [_stacked([raw(x) for x in column], names) for column in columns])
+
+
+def _structure(tree: Any) -> str:
+    return str(tree).removeprefix("PyTreeSpec(").removesuffix(")").split(", namespace")[0]
+
+
+def _stacked(column: list[Any], names: Any) -> Any:
+    first = column[0]
+    if isinstance(first, (str, bytes)):
+        return column
+    if library(first) is None or isinstance(first, np.generic):
+        if not all([isinstance(x, (int, float, complex, np.generic)) for x in column]):
+            kinds = sorted({type(x).__name__ for x in column})
+            raise TypeError(
+                f"DataLoader can't put {', '.join(kinds)} together in a batch: it stacks arrays, tensors and numbers, "
+                "in nested tuples, lists and dicts; pass collate_fn="
+            )
+        return asarray(column, None, CPU)
+    for name, x in zip(names, column):
+        if getattr(x, "shape", None) != first.shape:
+            raise ValueError(
+                f"DataLoader: element {name} has shape {getattr(x, 'shape', ())} where element {names[0]} has "
+                f"{first.shape}; all elements of a batch need the same shape, or pass collate_fn="
+            )
+    if first.dtype.kind == "O":
+        raise TypeError("DataLoader: arrays of Python objects can't be tensors; give numbers, or pass collate_fn=")
+    return xp(first).stack(column)
