@@ -11,14 +11,14 @@ import gpugrad as gg
 from gpugrad.train import EarlyStopping, ResumeError
 
 EPOCHS, STEPS = 3, 27
-DATA = {"list": cases.batches, "loader": cases.Loader, "by gg.random": cases.Shuffled}
+DATA = {"list": cases.batches, "loader": cases.loader, "of one's own": cases.Loader, "by gg.random": cases.Shuffled}
 
 
 class Killed(BaseException):
     """What ends a run at once, without its doing anything more."""
 
 
-def run(folder, data=cases.Loader, kills=(), make=cases.everything, **options):
+def run(folder, data=cases.loader, kills=(), make=cases.everything, **options):
     """A run that dies in each life in the middle of the step that comes after so many."""
     options = {"save_every": 2, "early_stopping": EarlyStopping(9, monitor="loss"), **options}
     for kill in (*kills, None):
@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, whole, kind, ki
 @pytest.mark.parametrize("options", [{"accumulate": 4}, {"schedule_every": "step"}, {"save_every": None}], ids=str)
 def test_with_other_options(tmp_path, whole, options):
     folder, a = whole("loader", **options)
-    b = run(tmp_path / "run", cases.Loader, (5, 11), **options)
+    b = run(tmp_path / "run", cases.loader, (5, 11), **options)
     assert cases.outcome(a) == cases.outcome(b)
     same_files(folder, tmp_path / "run")
 
@@ -176,7 +176,7 @@ def test_only_the_last_checkpoints_are_kept(tmp_path):
             r"model last.weight: \[6, 2\] in the checkpoint, here missing",
         ),
         (lambda: cases.trainer(optimizer=gg.optim.Adam), "optimizer: SGD in the checkpoint, here Adam"),
-        (cases.everything, "ema: none in the checkpoint, here EMA\n  scaler: none in the checkpoint, here Scaler"),
+        (cases.everything, "ema: none in the checkpoint, here EMA\n  scaler: none in the checkpoint, here GradS"),
         (
             lambda: cases.trainer(optimizer=halves),
             r"optimizer: groups of \[6\] parameters in the checkpoint, here \[3",
@@ -206,7 +206,7 @@ def test_a_part_that_does_not_take_its_state_leaves_all_as_it_was(tmp_path):
 
     def refuse(state):
         load(state)
-        if state["at"] != 1024:
+        if state["scale"] != 65536:
             raise KeyError("scale")
 
     t.scaler.load_state_dict = refuse

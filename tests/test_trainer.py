@@ -4,6 +4,7 @@ import csv
 import errno
 import importlib
 import inspect
+import multiprocessing
 import os
 import signal
 import struct
@@ -27,7 +28,7 @@ def by_hand(epochs, data, schedule_every="epoch"):
     gg.random.seed(0)
     model = cases.Net()
     optimizer = gg.optim.SGD(model.parameters(), 0.1, 0.9)
-    schedule = cases.Schedule(optimizer)
+    schedule = gg.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
     losses = []
     for _ in range(epochs):
         total = 0.0
@@ -50,7 +51,7 @@ def by_hand(epochs, data, schedule_every="epoch"):
 def test_it_is_the_loop_that_one_would_write(every):
     model, losses = by_hand(2, cases.batches(), every)
     t = cases.trainer()
-    t.schedule, t.schedule_every = cases.Schedule(t.optimizer), every
+    t.schedule, t.schedule_every = gg.optim.lr_scheduler.ExponentialLR(t.optimizer, 0.9), every
     history = t.fit(cases.batches(), epochs=2)
     assert cases.plain(t.model.state_dict()) == cases.plain(model.state_dict())
     np.testing.assert_allclose(history["loss"], losses, rtol=1e-12)
@@ -108,42 +109,49 @@ def test_gradients_are_clipped_after_they_are_unscaled(monkeypatch):
     plain = cases.trainer(clip_norm=0.01)
     plain.fit(cases.batches(), epochs=1)
     before = lengths[:]
-    scaled = cases.trainer(clip_norm=0.01, scaler=cases.Scaler())
+    scaled = cases.trainer(clip_norm=0.01, scaler=gg.GradScaler())
     scaled.fit(cases.batches(), epochs=1)
     assert all(inside <= 0.0101 < outside for outside, inside in before)
     np.testing.assert_allclose(lengths[9:], before, rtol=1e-4)
-    assert scaled.scaler.calls == ["unscale_", "step", "update"] * 9
     np.testing.assert_allclose(scaled.history["loss"], plain.history["loss"], rtol=1e-5)
 
 
+def test_steps_that_a_scaler_skips_are_counted():
+    class Steep(gg.nn.Module):
+        def __init__(self):
+            self.layer = gg.nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    t = cases.trainer(model=Steep(), scaler=gg.GradScaler(init_scale=2.0**127, backoff_factor=2.0**-20))
+    with np.errstate(over="ignore", invalid="ignore"):
+        history = t.fit([(100 * x, y) for x, y in cases.batches()], epochs=2)  # whose scaled gradients overflow
+    assert history["skipped"] == [float(t.scaler.skipped)] * 2 and 0 < t.scaler.skipped < 9
+    assert t.optimizer.iterations == t.step - t.scaler.skipped
+
+
+@pytest.mark.devices
 def test_a_run_is_validated_by_the_means_of_its_weights():
-    t = cases.trainer()
-    t.ema = cases.EMA(t.model)
-    history = t.fit(cases.batches(), cases.batches(20), 2)
+    t = cases.trainer(log_every=100)
+    t.ema = gg.optim.EMA(t.model, 0.9)
+    history = t.fit(cases.batches(), cases.batches(20), 1)
     assert history["val_loss"][-1] != t.evaluate(cases.batches(20))["loss"]
     with t.ema.applied():
         assert history["val_loss"][-1] == t.evaluate(cases.batches(20))["loss"]
-    best = {name: np.asarray(a) for name, a in t.best().items()}
-    if history["val_loss"][1] < history["val_loss"][0]:
-        assert all(np.array_equal(a, t.ema.means[name]) for name, a in best.items())
+        weights = cases.plain(dict(t.model.named_parameters()))
+    best = cases.plain({name: np.asarray(a) for name, a in t.best().items()})
+    assert {name: best[name] for name in weights} == weights
 
 
 def test_autocast_is_around_each_step():
-    class Counting:
-        inside = entered = 0
-
-        def __enter__(self):
-            self.inside, self.entered = 1, self.entered + 1
-
-        def __exit__(self, *error):
-            self.inside = 0
-
-    counting = Counting()
-    t = cases.trainer(autocast=counting)
-    step = t.training_step
-    t.training_step = lambda batch: (step(batch), counting.inside)[0] if counting.inside else pytest.fail("outside")
+    seen = []
+    t = cases.trainer(autocast=gg.autocast("bfloat16"))
+    forward = t.model.last.forward
+    t.model.last.forward = lambda x: (out := forward(x), seen.append(str(out.dtype)))[0]
     t.fit(cases.batches(), cases.batches(20), 1)
-    assert counting.entered == 9 + 3
+    t.predict(cases.batches(20))
+    assert seen == ["bfloat16"] * (9 + 3 + 3) and t.model.last.weight.dtype == np.float32
 
 
 def test_steps_of_ones_own():
@@ -320,6 +328,28 @@ def test_a_full_disk_leaves_the_checkpoints_that_are_there(tmp_path, monkeypatch
     assert t.step == 9
 
 
+@pytest.mark.slow
+def test_a_worker_that_dies(tmp_path):
+    """Its error passes, and the run goes on with other workers."""
+    data = cases.loader(num_workers=2)
+    t = cases.trainer(tmp_path, save_every=1)
+    step, t.training_step = t.training_step, lambda batch: (kill(data, t.step), step(batch))[1]
+    with pytest.raises(gg.data.WorkerError):
+        t.fit(data, epochs=2)
+    t.training_step = step
+    t.fit(cases.loader(num_workers=1), epochs=2, resume=True)
+    whole = cases.trainer()
+    whole.fit(cases.loader(), epochs=2)
+    assert cases.outcome(t)["parts"] == cases.outcome(whole)["parts"] and t.history == whole.history
+    data.close()
+
+
+def kill(data, step):
+    if step == 5:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+
 # ---------------------------------------------------------------------------------------------- Ctrl-C
 def pressing(t, at, times=1):
     """The trainer's step, in which somebody presses Ctrl-C."""
@@ -444,14 +474,10 @@ def test_stopping_out_of_range():
 
 
 def test_a_schedule_that_takes_a_value_gets_the_one_that_is_monitored():
-    class Plateau(cases.Schedule):
-        def step(self, metrics, epoch=None):
-            self.seen = [*getattr(self, "seen", []), metrics]
-
     t = scripted(VALUES)
-    t.schedule = Plateau(t.optimizer)
-    t.fit(cases.batches(16), cases.batches(16), 4)
-    assert t.schedule.seen == VALUES[:4]
+    t.schedule = gg.optim.lr_scheduler.ReduceLROnPlateau(t.optimizer, patience=0, factor=0.5)
+    history = t.fit(cases.batches(16), cases.batches(16), 6)
+    assert history["lr"] == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]  # what an epoch was trained by
 
 
 def test_modules_are_as_they_were():
