@@ -94,6 +94,22 @@ def test_on_each_device(tmp_path, rule):
     assert cases.outcome(a) == cases.outcome(b) and a.optimizer.iterations == b.optimizer.iterations == STEPS
 
 
+@pytest.mark.parametrize("kill", [4, 9, 12])
+def test_validation_data_that_are_shuffled_go_on_too(tmp_path, kill):
+    def live(name, seed, kill):
+        t = cases.trainer(tmp_path / name, save_every=2)
+        t.training_step, t.validation_step = dying(t.training_step, kill), t.training_step
+        checks = gg.data.DataLoader(gg.data.ArrayDataset(*cases.arrays(30)), 7, shuffle=True, seed=seed)
+        try:
+            t.fit(cases.loader(), checks, EPOCHS, resume=True)
+        except Killed:
+            return None
+        return cases.outcome(t)
+
+    assert live("b", 5, kill) is None
+    assert live("a", 5, None) == live("b", 6, None)  # the seed is the checkpoint's
+
+
 def test_more_epochs_are_as_if_asked_for_at_once(tmp_path):
     at_once = cases.everything(tmp_path / "a")
     at_once.fit(cases.Loader(), None, 3)
@@ -147,11 +163,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
 
 def test_a_folder_of_another_run_is_not_written_over(tmp_path):
     cases.trainer(tmp_path).fit(cases.batches(), None, 1)
-    with pytest.raises(FileExistsError, match=r"step-000000009.safetensors: resume=True goes on with it; another"):
+    with pytest.raises(FileExistsError, match=r"step-000000009.safetensors: resume=True goes on with it; a run f"):
         cases.trainer(tmp_path).fit(cases.batches(), None, 1)
     t = cases.trainer(tmp_path)
     t.fit(cases.batches(), None, 2, resume=tmp_path / "step-000000009.safetensors")
     assert t.step == 18
+    with pytest.raises(FileExistsError, match=r"up to step-000000018.safetensors.*a run from step 9 on takes another"):
+        cases.trainer(tmp_path).fit(cases.batches(), None, 3, resume=tmp_path / "step-000000009.safetensors")
     with pytest.raises(ValueError, match="the Trainer has no directory; give one, or resume=path"):
         cases.trainer().fit(cases.batches(), None, 1, resume=True)
     with pytest.raises(FileNotFoundError):
@@ -217,8 +235,10 @@ def test_a_part_that_does_not_take_its_state_leaves_all_as_it_was(tmp_path):
 
 def test_states_of_another_kind_or_version(tmp_path):
     t = cases.trainer()
-    with pytest.raises(ResumeError, match=r"of version 2, and this gpugrad knows 1: update gpugrad"):
+    with pytest.raises(ResumeError, match=r"it is of version 2, and this gpugrad knows 1: update gpugrad"):
         t.load_state_dict({**t.state_dict(), "version": 2})
+    with pytest.raises(ResumeError, match="it lacks what a Trainer's state has"):
+        t.load_state_dict({"version": 1, "parts": {}})
     gg.save(tmp_path / "mine", {"weights": 1})
     with pytest.raises(ResumeError, match="mine: this is not a Trainer's state: gg.load reads it"):
         t.load(tmp_path / "mine")

@@ -274,6 +274,11 @@ def test_losses_that_are_not_finite_are_skipped_and_counted():
         cases.trainer(model=Bad(1), on_nan="skip").fit(cases.batches(8))
 
 
+def test_data_of_unknown_length():
+    dataset = gg.data.Dataset.from_generator(lambda: iter(cases.batches()))
+    assert cases.trainer().fit(dataset, dataset, 2) == cases.trainer().fit(cases.batches(), cases.batches(), 2)
+
+
 def test_data_without_batches():
     t = cases.trainer()
     with pytest.raises(ValueError, match=r"the training data have no batches: \[\]"):
@@ -417,6 +422,17 @@ def test_without_a_directory_and_in_another_thread(capsys):
     thread.start()
     thread.join()
     assert len(found[0]["loss"]) == 1
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        t = cases.trainer()
+        pressing(t, 3)
+        t.fit(cases.batches())
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not t.interrupted and t.step == 9
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ---------------------------------------------------------------------------------------------- the best epoch
