@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 from common import figure, options
+from tqdm import trange
 
 import gpugrad as gg
 
@@ -55,25 +56,34 @@ def points(n):
     return gg.random.uniform((n, 1), -1.0, 1.0), gg.random.uniform((n, 1))
 
 
-def train(u_of, steps, n=512, peak=8e-3):
-    """Adam at points drawn anew for every step."""
+def loss_of(u_of, x, t):
+    """The mean square of the residual, and its gradients."""
+    with gg.GradientTape() as tape:
+        loss = gg.mean(residual(u_of, x, t) ** 2)
+    return loss, tape.gradient(loss, u_of.trainable_variables)
+
+
+def train(u_of, steps, refinements, peak=8e-3):
+    """Adam at points drawn anew for every step, then L-BFGS at fixed ones."""
     variables = u_of.trainable_variables
-    optimizer = gg.optim.Adam(variables)
-    losses = []
-    for step in range(steps):
+    optimizer, losses = gg.optim.Adam(variables), []
+    for step in trange(steps, desc="Adam", disable=None):
         optimizer.learning_rate = peak * min(1, (step + 1) / 50) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
-        with gg.GradientTape() as tape:
-            loss = gg.mean(residual(u_of, *points(n)) ** 2)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        loss, grads = loss_of(u_of, *points(512))
+        optimizer.apply_gradients(zip(grads, variables))
         losses.append(float(loss))
+
+    optimizer, fixed = gg.optim.LBFGS(variables, max_iter=20, history_size=50, line_search_fn="strong_wolfe"), points(2048)
+    for _ in trange(refinements, desc="L-BFGS", unit="20 steps", disable=None):
+        losses.append(float(optimizer.step(lambda: loss_of(u_of, *fixed))))
     return losses
 
 
 def main(arguments=None):
-    given = options(arguments, __doc__, "200 steps of Adam")
+    given = options(arguments, __doc__, "few steps")
     start = perf_counter()
     u_of = Solution()
-    losses = train(u_of, 200 if given.short else 6000)
+    losses = train(u_of, *((150, 3) if given.short else (4000, 40)))
 
     x, t = np.meshgrid(np.linspace(-1, 1, 201), np.linspace(0.005, 1, 200), indexing="ij")
     truth = exact(x, t)
