@@ -6,6 +6,7 @@
 // gpugrad/fused/optimizer.py has the same
 enum { RATE, STEP, TICKET };                      // schedule: the learning rate, steps done, blocks done in this one
 enum { LOSS_SCALE, CLIP, SKIP, NORM, SKIPPED };   // scaling: what global_norm leaves, and how many steps were skipped
+enum { SCALE, GOOD, FOUND, MISSED, ROW };         // moving: a loss scale that update_scale moves
 enum { PARAMETER, UPDATED, GRADIENT, STATE, STATE2 };
 
 template <int N> struct Table {
@@ -13,6 +14,7 @@ template <int N> struct Table {
     long long size[N];
     int first[N + 1];  // block of the launch with which each begins, and the number of blocks
     int count;
+    int masters;  // whether the parameters are wide, and the updated ones those rounded
 };
 
 // Which array this block works on, and where in it.
@@ -49,6 +51,7 @@ template <typename T, int STATES, int N, typename F> DEVICE void update(const Ta
     constexpr int W = Pack<T>::size;
     Part own = part(table, chunk);
     const T* x = static_cast<const T*>(table.arrays[PARAMETER][own.k]);
+    C* master = table.masters ? static_cast<C*>(table.arrays[PARAMETER][own.k]) : nullptr;
     const T* g = static_cast<const T*>(table.arrays[GRADIENT][own.k]);
     T* out = static_cast<T*>(table.arrays[UPDATED][own.k]);
     C* s = static_cast<C*>(table.arrays[STATE][own.k]);
@@ -58,20 +61,23 @@ template <typename T, int STATES, int N, typename F> DEVICE void update(const Ta
     for (; i < own.end; i += blockDim.x * W) {
         C v[W], d[W], a[W] = {}, b[W] = {};
         if (fast && i + W <= own.end) {
-            load_many(x + i, v);
+            if (master) load_many(master + i, v);
+            else load_many(x + i, v);
             load_many(g + i, d);
             if (STATES > 0) load_many(s + i, a);
             if (STATES > 1) load_many(t + i, b);
 #pragma unroll
             for (int j = 0; j < W; j++) f(v[j], d[j], a[j], b[j]);
             store_many(out + i, v);
+            if (master) store_many(master + i, v);
             if (STATES > 0) store_many(s + i, a);
             if (STATES > 1) store_many(t + i, b);
         } else {
             for (long long j = i; j < i + W && j < own.end; j++) {
-                C y = C(x[j]), m = STATES > 0 ? s[j] : C(0), n = STATES > 1 ? t[j] : C(0);
+                C y = master ? master[j] : C(x[j]), m = STATES > 0 ? s[j] : C(0), n = STATES > 1 ? t[j] : C(0);
                 f(y, C(g[j]), m, n);
                 out[j] = T(y);
+                if (master) master[j] = y;
                 if (STATES > 0) s[j] = m;
                 if (STATES > 1) t[j] = n;
             }
@@ -82,8 +88,10 @@ template <typename T, int STATES, int N, typename F> DEVICE void update(const Ta
 template <typename T, int N> DEVICE void copy_parameters(const Table<N>& table, long long chunk) {
     Part own = part(table, chunk);
     const T* x = static_cast<const T*>(table.arrays[PARAMETER][own.k]);
+    const wide<T>* master = static_cast<const wide<T>*>(table.arrays[PARAMETER][own.k]);
     T* out = static_cast<T*>(table.arrays[UPDATED][own.k]);
-    for (long long i = own.begin + threadIdx.x; i < own.end; i += blockDim.x) out[i] = x[i];
+    for (long long i = own.begin + threadIdx.x; i < own.end; i += blockDim.x)
+        out[i] = table.masters ? T(master[i]) : x[i];
 }
 
 // Nobody asked for clipping or a loss scale where there is no scaling
@@ -150,11 +158,11 @@ __global__ void adam(const Table<N> __grid_constant__ table, double* schedule,
     });
 }
 
-// updated = the gradient times the factor that global_norm left
+// updated = the gradient over the loss scale, times the factor that global_norm left
 template <typename T, int N>
 __global__ void clipped(const Table<N> __grid_constant__ table, const double* __restrict__ scaling, long long chunk) {
     using C = wide<T>;
-    C clip = C(scaling[CLIP]);
+    C clip = C(scaling[CLIP] / scaling[LOSS_SCALE]);
     update<T, 0>(table, chunk, [&](C& x, C g, C&, C&) { x = g * clip; });
 }
 
@@ -181,19 +189,44 @@ __global__ void squares(const Table<N> __grid_constant__ table, double* __restri
 }
 
 // The length of all gradients together, and the factor that clips it to `limit`: NaN for a length that is NaN.
-// skips: the step is skipped if the length is not finite.  One block.
+// skips: the step is skipped if the length is not finite.  moving: that is where the loss scale is read, and a skip is
+// told; where it was told already (found), gradients have been divided by it, and the step is skipped if that is not 0.
+// One block.
 template <typename D>
-__global__ void global_norm(const D* __restrict__ partial, D* __restrict__ scaling, long long count, D limit, D eps,
-                            int skips) {
+__global__ void global_norm(const D* __restrict__ partial, D* __restrict__ scaling, D* __restrict__ moving_or_null,
+                            const D* __restrict__ found_or_null, long long count, D limit, D eps, int skips) {
     D sum = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) sum += partial[i];
     sum = reduce<256>(sum, Add());
     if (threadIdx.x == 0) {
+        if (moving_or_null) scaling[LOSS_SCALE] = found_or_null ? D(1) : moving_or_null[SCALE];
         D length = sqrt(sum) / scaling[LOSS_SCALE], clip = limit / (length + eps);
-        bool skip = skips && !(length < infinity<D>());
+        bool skip = skips && (!(length < infinity<D>()) || (found_or_null && *found_or_null != 0));
         scaling[NORM] = length;
         scaling[CLIP] = length + eps <= limit ? D(1) : clip;
         scaling[SKIP] = skip;
         scaling[SKIPPED] += skip;
+        if (moving_or_null && skip) moving_or_null[FOUND] = 1;
     }
+}
+
+// A loss scale after the steps that went by it: smaller if one was skipped, larger after `interval` that were not, as
+// long as float32 holds it.  One thread.
+template <typename D>
+__global__ void update_scale(D* __restrict__ moving, D growth, D backoff, long long interval) {
+    if (moving[FOUND] != 0) {
+        moving[SCALE] *= backoff;
+        moving[GOOD] = 0;
+        moving[MISSED] += 1;
+        moving[ROW] += 1;
+    } else {
+        moving[ROW] = 0;
+        moving[GOOD] += 1;
+        if (moving[GOOD] >= interval) {
+            D larger = moving[SCALE] * growth;
+            if (larger <= D(3.4e38)) moving[SCALE] = larger;
+            moving[GOOD] = 0;
+        }
+    }
+    moving[FOUND] = 0;
 }

@@ -134,7 +134,7 @@ def global_norm(rng, shape):
         gs[4][7] = 0.5
         length = math.sqrt(sum((g * g).sum() for g in gs)) / 2
         clip = 3 / (length + 1e-6)
-        return [[clip, 0, length], [1, 0, length], *[g * clip for g in gs]]
+        return [[clip, 0, length], [1, 0, length], *[g * clip / 2 for g in gs]]
 
     gs[4][7] = 0.5
     return gs, call, reference

@@ -16,6 +16,7 @@ from ..kernels import BLOCK, TABLES, ceil, place
 CHUNK = 16 * BLOCK  # elements of an array that a block takes; a multiple of every pack
 RATE, STEP, TICKET = range(3)  # places in a schedule, as in kernels/optimizer.cu
 LOSS_SCALE, CLIP, SKIP, NORM, SKIPPED = range(5)  # places in a scaling
+SCALE, GOOD, FOUND, MISSED, ROW = range(5)  # places in a moving loss scale
 PARAMETER, UPDATED, GRADIENT, STATE, STATE2 = range(5)  # columns of a table
 Arrays = Sequence[Array]
 
@@ -37,6 +38,15 @@ def scaling(like: Array, loss_scale: float = 1.0) -> Array:
     return _on_device(like, [loss_scale, 1.0, 0.0, 0.0, 0.0])
 
 
+def moving(like: Array, values: Sequence[float]) -> Array:
+    """A loss scale that `update_scale` moves, float64 on the device of `like`.
+
+    [loss scale, steps since it changed, whether one was skipped since the last update, how many were so far, and how
+    many of these in a row until now]
+    """
+    return _on_device(like, list(values))
+
+
 def _on_device(like: Array, values: list[float]) -> Array:
     p = place(like)
     with p.scope():
@@ -52,8 +62,8 @@ def entry(control: Array, i: int) -> Array:
 @cache
 def _layout(n: int) -> np.dtype:
     """struct Table<n> of kernels/optimizer.cu."""
-    fields = [("arrays", "u8", (5, n)), ("size", "i8", (n,)), ("first", "i4", (n + 1,)), ("count", "i4")]
-    return np.dtype(fields, align=True)
+    fields = [("arrays", "u8", (5, n)), ("size", "i8", (n,)), ("first", "i4", (n + 1,))]
+    return np.dtype([*fields, ("count", "i4"), ("masters", "i4")], align=True)
 
 
 class Table:
@@ -61,10 +71,11 @@ class Table:
 
     A kernel sees addresses only, so a column is checked as it is set; what stays is set once, for many steps.  States
     are wide.  A table holds the arrays it points to, those of one step until the launch.
+    masters: the parameters are wide, too, and written over; the updated ones are rounded.
     """
 
-    def __init__(self, like: Arrays) -> None:
-        self.place, self.dtype = place(*like), like[0].dtype
+    def __init__(self, like: Arrays, masters: bool = False) -> None:
+        self.place, self.dtype, self.masters = place(*like), like[0].dtype, masters
         self.sizes = [a.size for a in like]
         self.columns: dict[int, Arrays] = {}
         self._parts: list[tuple[np.ndarray, np.ndarray, int]] = []  # (struct, its rows of addresses, blocks)
@@ -74,7 +85,7 @@ class Table:
             struct = np.zeros((), _layout(next(t for t in TABLES if len(sizes) <= t)))
             blocks = np.cumsum([ceil(n, CHUNK) for n in sizes])
             struct["size"][: len(sizes)], struct["first"][1 : len(sizes) + 1] = sizes, blocks
-            struct["count"] = len(sizes)
+            struct["count"], struct["masters"] = len(sizes), masters
             self._parts.append((struct, struct["arrays"][:, : len(sizes)], int(blocks[-1])))
 
     def set(self, column: int, arrays: Arrays) -> None:
@@ -82,7 +93,8 @@ class Table:
 
         TypeError for another dtype, device or library; ValueError for other sizes and strided arrays to write to.
         """
-        lib, dtype, own = self.place.lib, self.dtype if column < STATE else wide(self.dtype), self.place.device.index
+        kept = column >= STATE or (column == PARAMETER and self.masters)
+        lib, dtype, own = self.place.lib, wide(self.dtype) if kept else self.dtype, self.place.device.index
         types, address, sign = lib.types, lib.address, lib.sign
         if len(arrays) != len(self.sizes):
             raise ValueError(f"{len(self.sizes)} arrays to update, {len(arrays)} beside them")
@@ -94,7 +106,7 @@ class Table:
             if a.size != size:
                 raise ValueError(f"an array of {size} elements is needed, given one of shape {a.shape}")
             if not about[-1]:
-                if column not in (PARAMETER, GRADIENT):
+                if kept or column == UPDATED:
                     raise ValueError(f"a contiguous, aligned array is needed, given one of strides {a.strides}")
                 with self.place.scope():
                     a = arrays[i] = self.place.whole(a)
@@ -105,10 +117,13 @@ class Table:
     def allocate(self, like: Arrays, over: Sequence[bool] = ()) -> list[Array]:
         """Arrays of the shapes of `like` for the results: new ones, or where `over` says so the parameters themselves.
 
-        A parameter that had to be copied is not written over.
+        A parameter that had to be copied is not written over.  Beside masters, `like` are the rounded parameters.
         """
         p, dtype, address = self.place, self.dtype, self.place.lib.address
-        own = [a is x and w for a, x, w in zip(like, self.columns[PARAMETER], over or [False] * len(like))]
+        if self.masters:
+            own = [w and p.lib.sign(a)[-1] for a, w in zip(like, over or [False] * len(like))]
+        else:
+            own = [a is x and w for a, x, w in zip(like, self.columns[PARAMETER], over or [False] * len(like))]
         with p.scope():
             outs = [a if w else p.empty(a.shape, dtype) for a, w in zip(like, own)]
         self._point(UPDATED, outs, [address(a) for a, n in zip(outs, self.sizes) if n])
@@ -196,12 +211,20 @@ def adam(
 
 
 def global_norm(
-    tables: Sequence[Table], scaling: Array, limit: float = math.inf, eps: float = 0.0, skips: bool = False
+    tables: Sequence[Table],
+    scaling: Array,
+    limit: float = math.inf,
+    eps: float = 0.0,
+    skips: bool = False,
+    moving: Array | None = None,
+    found: Array | None = None,
 ) -> None:
     """Leaves in `scaling` the length of all gradients together, over the loss scale, and the factor to clip it.
 
     The factor is min(1, limit / (length + eps)), NaN for a length that is NaN.  skips: a length that is not finite
     makes the steps after it leave everything as it is.  The tables may be of several dtypes.
+    moving: a moving loss scale, which is put into `scaling` and told of a skip.  found: a number, from when gradients
+    were divided by it, which is not 0 if the step is to be skipped.
     """
     p = place(scaling)
     with p.scope():
@@ -212,11 +235,18 @@ def global_norm(
             launch(sums, start, CHUNK)
             start += blocks
         run = p.get("optimizer", "global_norm", float64)
-        run((1,), (BLOCK,), sums, scaling, total, limit, eps, int(skips))
+        run((1,), (BLOCK,), sums, scaling, moving, found, total, limit, eps, int(skips))
+
+
+def update_scale(moving: Array, growth: float, backoff: float, interval: int) -> None:
+    """After a round of steps: the scale times `backoff` if one was skipped, times `growth` after `interval` others."""
+    p = place(moving)
+    with p.scope():
+        p.get("optimizer", "update_scale", float64)((1,), (1,), moving, growth, backoff, interval)
 
 
 def clipped(table: Table, scaling: Array) -> list[Array]:
-    """New arrays: the gradients of a table times the factor that `global_norm` left in `scaling`."""
+    """New arrays: the gradients of a table over the loss scale, times the factor that `global_norm` left."""
     gs = table.columns[GRADIENT]
     table.set(PARAMETER, gs)
     outs = table.allocate(gs)

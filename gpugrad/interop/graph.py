@@ -69,8 +69,11 @@ class Graph:
 
     def _add(self, kind: str, inputs: Sequence[str | None], outs: int, attributes: dict[str, Any]) -> Any:
         made = [self.free(kind.lower()) for _ in range(outs)]
-        given = {k: v for k, v in attributes.items() if v is not None}
-        self.nodes.append(self.onnx.helper.make_node(kind, [i or "" for i in inputs], made, name=made[0], **given))
+        given = [i or "" for i in inputs]
+        while not given[-1]:  # the last ones are left out, those between are called ""
+            given.pop()
+        attributes = {k: v for k, v in attributes.items() if v is not None}
+        self.nodes.append(self.onnx.helper.make_node(kind, given, made, name=made[0], **attributes))
         if self.place is not None:
             self.nodes[-1].doc_string = shown(self.place)
         return made[0] if outs == 1 else made
@@ -134,10 +137,11 @@ class Graph:
         if x.dtype == y.dtype and x.ndim == y.ndim and x.size and y.size:
             if (x == x.flat[0]).all() and (y == x.flat[0]).all():
                 return self.Expand(self.constant(x.flat[0]), self.dims(x.shape, y.shape))
-            if x.ndim == 1 and x.dtype.kind in "iu" and all([(a == np.arange(len(a))).all() for a in (x, y)]):
-                stop = self.Squeeze(self.size(len(x), len(y)))
+            if x.size == max(x.shape) and all([(a.reshape(-1) == np.arange(a.size)).all() for a in (x, y)]):
+                stop = self.Squeeze(self.size(x.size, y.size))
                 numbers = self.Range(self.constant(np.int64(0)), stop, self.constant(np.int64(1)))
-                return self.cast(numbers, np.dtype(np.int64), x.dtype)
+                line = self.cast(numbers, np.dtype(np.int64), x.dtype)
+                return line if x.ndim == 1 else self.Reshape(line, self.dims(x.shape, y.shape, free=True))
         raise self.error(
             f"reads an array of shape {x.shape} that has other values where a free size is another, {y.shape}. Make it "
             "by ops from gg.zeros, gg.ones or gg.arange, or once, as a buffer of the largest size, and slice it"

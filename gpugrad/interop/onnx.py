@@ -12,6 +12,7 @@ import numpy as np
 from ..array import device_of, to_host
 from ..autograd import no_grad
 from ..core import Tensor, raw
+from ..dtypes import is_float
 from ..nn.module import Module
 from ..origin import shown
 from ..replacing import replace
@@ -115,7 +116,7 @@ def _free(
 
 
 def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[list[Tensor], list[Tensor]]:
-    """The inputs of both runs: copies; and others, with the elements in another order and longer free axes."""
+    """The inputs of both runs: copies; and others: in another order, floats smaller, free axes longer."""
     lengths = list(dict.fromkeys([name for axes in free for name in axes.values()]))
     if len(lengths) > len(_GROWTH):
         raise ValueError(f"at most {len(_GROWTH)} different free lengths; given {lengths}")
@@ -133,7 +134,8 @@ def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[li
             b = np.concatenate([b] * _GROWTH[lengths.index(name)], axis)
         device = device_of(t.array)
         first.append(tensor(np.array(a), device=device))
-        second.append(tensor(np.flip(b).copy(), device=device))
+        b = np.flip(b)
+        second.append(tensor((b * b.dtype.type(0.75) if is_float(b.dtype) else b).copy(), device=device))
     return first, second
 
 

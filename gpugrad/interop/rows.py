@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import library
+from ..array import library, to_host
 from ..dtypes import float32, is_float, is_inexact, wide
 from .graph import Graph, Made
 
@@ -49,6 +49,7 @@ BITWISE = {
     "bitwise_xor": ("Xor", "BitwiseXor"),
 }  # fmt: skip
 FORMULAS: dict[str, Row] = {
+    "added": lambda g, c: g.Add(c[0], c[1]),
     "astype": lambda g, c: c[0],
     "at_least": lambda g, c: g.Max(c[0], c.number(c("least"))),
     "deg2rad": lambda g, c: g.Mul(c[0], c.number(math.pi / 180)),
@@ -189,7 +190,7 @@ def _attention(g: Graph, c: Made) -> Any:
 def _constant_rows(g: Graph, mask: Any) -> bool:
     """Whether the mask is a constant that leaves every row something to look at."""
     value = g.known(mask)
-    return value is not None and value.name in g.constants and bool((mask > -1e30).any(-1).all())
+    return value is not None and value.name in g.constants and bool((to_host(mask) > -1e30).any(-1).all())
 
 
 def _numbers(g: Graph, a: int, b: int) -> str:
@@ -202,7 +203,7 @@ def _numbers(g: Graph, a: int, b: int) -> str:
 # ---------------------------------------------------------------------------------------------- many to one
 REDUCED = {
     "logsumexp": "ReduceLogSumExp", "max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin", "prod": "ReduceProd",
-    "sum": "ReduceSum",
+    "sum": "ReduceSum", "vector_norm": "ReduceL2",
 }  # fmt: skip
 
 

@@ -138,6 +138,14 @@ from .normalization import (
     rms_norm as rms_norm,
 )
 from .order import OwnFirst as OwnFirst
+from .recurrent import (
+    GRU as GRU,
+    LSTM as LSTM,
+    RNN as RNN,
+    GRUCell as GRUCell,
+    LSTMCell as LSTMCell,
+    RNNCell as RNNCell,
+)
 from .transformer import (
     Transformer as Transformer,
     TransformerDecoder as TransformerDecoder,

@@ -234,7 +234,7 @@ def _number(value: Any) -> Any:
 
 
 def _gathered(b: Bucket, name: str, start: float, xs: list[Array]) -> list[Array]:
-    """The arrays called `name` of the states, in the wide dtype; those that are not yet views of one array become so."""
+    """The arrays called `name` of the states, wide; those that are not yet views of one array become so."""
     kind = wide(b.dtype)
     arrays = [
         np.asarray(kept(s, name, x if x.dtype == kind else x.astype(kind), start), kind) for s, x in zip(b.states, xs)

@@ -10,11 +10,12 @@ from .. import fused
 from ..array import Array, xp
 from ..core import Tensor, raw, wrap
 from ..dtypes import wide
-from ..fused.optimizer import GRADIENT, NORM
+from ..fused.optimizer import CLIP, GRADIENT, NORM
 from ..kernels import place, usable
 from ..ops.casting import astype
 from ..ops.linalg import vector_norm
 from ..tensor import tensor
+from .loss_scale import Moving, Scaled
 from .state import Todo
 
 
@@ -46,10 +47,13 @@ def _scaled(g: Array, limit: float, length: float) -> Any:
     return g if length <= limit else g * g.dtype.type(limit / length)
 
 
-def by_kernels(gs: Sequence[Array], limit: float, eps: float = 0.0) -> tuple[list[Array], Array] | None:
-    """(gradients times min(1, limit / (length + eps)), their length as a 0-d array), without waiting for the device.
+def by_kernels(
+    gs: Sequence[Array], limit: float = math.inf, eps: float = 0.0, moving: Moving | None = None
+) -> tuple[list[Array], Array] | None:
+    """(gradients times min(1, limit / (length + eps)), the `scaling` of that), without waiting for the device.
 
     Two launches for each dtype, and one.  None where kernels are not for all of them, or they are on several devices.
+    moving: divided by this loss scale instead, which is told if they are not finite.
     """
     if not all(usable(g) for g in gs) or len({place(g) for g in gs}) != 1:  # on the CPU the first one says no
         return None
@@ -58,22 +62,31 @@ def by_kernels(gs: Sequence[Array], limit: float, eps: float = 0.0) -> tuple[lis
     for table, part in zip(tables, parts):
         table.set(GRADIENT, [gs[i] for i in part])
     scaling, out = fused.scaling(gs[0]), list(gs)
-    fused.global_norm(tables, scaling, limit, eps)
+    fused.global_norm(tables, scaling, limit, eps, moving is not None, None if moving is None else moving.at(gs[0]))
+    if moving is not None:  # of a length that is NaN it would be NaN
+        with place(scaling).scope():
+            scaling[CLIP] = 1.0
     for table, part in zip(tables, parts):
         for i, g in zip(part, fused.clipped(table, scaling)):
             out[i] = g
-    return out, fused.entry(scaling, NORM)
+    return out, scaling
+
+
+def divided(gs: Sequence[Array], by: float) -> list[Array]:
+    """Gradients over a number, half types in float32."""
+    wider = [g.astype(wide(g.dtype), copy=False) for g in gs]
+    return wider if by == 1 else [g / g.dtype.type(by) for g in wider]
 
 
 _CLIPS = {"clipnorm": by_norm, "clipvalue": by_value, "global_clipnorm": by_global_norm}
 
 
-def limited(todo: Todo, limits: dict[str, float], loss_scale: float | None) -> Todo | None:
+def limited(todo: Todo, limits: dict[str, float], scaled: Scaled | None) -> Todo | None:
     """The gradients over the loss scale, within the limits.  None: with a loss scale, one is not finite."""
     gs = [g for g, _, _ in todo]
-    if loss_scale is not None:
-        gs = [g.astype(wide(g.dtype)) / wide(g.dtype).type(loss_scale) for g in gs]
-        if not math.isfinite(norm(gs)):
+    if scaled is not None:
+        gs = divided(gs, scaled.divisor(gs[0]))
+        if scaled.skips(math.isfinite(norm(gs))):
             return None
     for name, limit in limits.items():
         gs = _CLIPS[name](gs, limit)
@@ -94,11 +107,12 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: norm_type is 1, 2 or inf, not {norm_type!r}")
     arrays, limit = [g.array for g in grads], float(max_norm)
     if norm_type == 2 and (found := by_kernels(arrays, limit, 1e-6)):
+        total = fused.entry(found[1], NORM)
         if error_if_nonfinite:
-            _finite(float(found[1]), norm_type)
+            _finite(float(total), norm_type)
         for g, new in zip(grads, found[0]):
             g.array = new
-        return wrap(found[1].astype(arrays[0].dtype), None, grads[0].kind)
+        return wrap(total.astype(arrays[0].dtype), None, grads[0].kind)
     each = [float(raw(vector_norm(astype(g, wide(g.array.dtype)), ord=norm_type))) for g in grads]
     total = math.hypot(*each) if norm_type == 2 else sum(each) if norm_type == 1 else max(each, default=0.0)
     if error_if_nonfinite:

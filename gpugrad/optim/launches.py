@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,9 +17,10 @@ from .. import fused
 from ..array import Array, Library, library
 from ..core import Tensor, writes
 from ..dtypes import wide
-from ..fused.optimizer import GRADIENT, LOSS_SCALE, PARAMETER, RATE, SKIPPED, STATE, STEP
+from ..fused.optimizer import GRADIENT, PARAMETER, RATE, SKIPPED, STATE, STEP
 from ..kernels import Place, place, usable
 from . import clip
+from .masters import MASTER, half
 from .state import Group, States, Todo
 
 
@@ -51,8 +52,8 @@ class Schedule:
 class Bucket:
     """The variables of one launch, by their places in the list of what is to do."""
 
-    def __init__(self, group: Group, kernel: Kernel) -> None:
-        self.group, self.kernel = group, kernel
+    def __init__(self, group: Group, kernel: Kernel, masters: bool) -> None:
+        self.group, self.kernel, self.masters = group, kernel, masters
         self.at: list[int] = []
         self.variables: list[Tensor] = []
         self.states: list[dict[str, Any]] = []
@@ -64,22 +65,9 @@ class Bucket:
         lib = self.table.place.lib
         alone = [lib.alone(v.array) for v in self.variables]  # before the table holds them, too
         xs = [v.array for v in self.variables]
-        self.table.set(PARAMETER, xs)
+        self.table.set(PARAMETER, [s[MASTER] for s in self.states] if self.masters else xs)
         self.table.set(GRADIENT, [todo[i][0] for i in self.at])
         return self.table.allocate(xs, alone)
-
-
-class Scaling:
-    """What the global norm leaves on a device, and the loss scale that was written there."""
-
-    def __init__(self, like: Array, loss_scale: float) -> None:
-        self.array, self.loss_scale = fused.scaling(like, loss_scale), loss_scale
-        self.skips = False  # whether a step may have been skipped
-
-    def write(self, loss_scale: float) -> None:
-        if loss_scale != self.loss_scale:
-            _write(self.array, LOSS_SCALE, loss_scale)
-            self.loss_scale = loss_scale
 
 
 def _write(control: Array, i: int, value: Any) -> None:
@@ -92,14 +80,15 @@ class Launches:
 
     def __init__(self) -> None:
         self._key: list[Any] = []
+        self._masters = False  # whether half variables have float32 copies
         self._buckets: list[Bucket] = []
         self._rest: list[int] = []
         self._schedules: dict[int, Schedule] = {}  # by the id of their `step`
-        self._scalings: dict[Place, Scaling] = {}
+        self._scalings: dict[tuple[Place, bool], Array] = {}  # by the place, and whether there is a loss scale
 
     def skipped(self) -> int:
         """How many steps were skipped.  Waits for the device, which knows, if there was a loss scale."""
-        return sum([int(s.array[SKIPPED]) for s in self._scalings.values() if s.skips])
+        return sum([int(scaling[SKIPPED]) for (_, scales), scaling in self._scalings.items() if scales])
 
     def step(self, optimizer: Any, todo: Todo) -> Todo | None:
         """One step of the variables that there are kernels for; answers what is left.  None: it was skipped.
@@ -107,15 +96,16 @@ class Launches:
         After an error no variable has changed.
         """
         kernels = {id(group): optimizer.kernel(group) for group in optimizer.param_groups}
+        self._masters = optimizer.master_weights
         self._plan(optimizer.state, todo, kernels)
-        limits, loss_scale = optimizer.limits, optimizer.loss_scale
+        limits, scaled = optimizer.limits, optimizer.scaled
         scaling = None
-        if limits or loss_scale is not None:
+        if limits or scaled is not None:
             places = {b.table.place for b in self._buckets}
             if len(places) == 1 and not self._rest and limits.keys() <= {"global_clipnorm"}:
-                scaling = self._scaling(places.pop(), loss_scale)
+                scaling = self._scaling(places.pop(), scaled is not None)
             else:
-                within = clip.limited(todo, limits, loss_scale)
+                within = clip.limited(todo, limits, scaled)
                 if within is None:
                     return None
                 todo = within
@@ -125,12 +115,13 @@ class Launches:
             b.table.compile(b.kernel.run.__name__)
         if scaling is not None:
             limit = limits.get("global_clipnorm", math.inf)
-            tables = [b.table for b in self._buckets]
-            fused.global_norm(tables, scaling.array, limit, skips=loss_scale is not None)
+            tables, like = [b.table for b in self._buckets], self._buckets[0].variables[0].array
+            moving, found = (None, None) if scaled is None else (scaled.moving.at(like), scaled.found)
+            fused.global_norm(tables, scaling, limit, 0.0, scaled is not None, moving, found)
         for b in self._buckets:
             run, _, options = kernels[id(b.group)]
             b.schedule.write(b.group["lr"])
-            run(b.table, b.schedule.array, None if scaling is None else scaling.array, **options)
+            run(b.table, b.schedule.array, scaling, **options)
         for b, new in zip(self._buckets, outs):  # after the last launch: one that fails leaves every variable as it was
             for v, out in zip(b.variables, new):
                 if id(out) in writes.asked:
@@ -138,12 +129,10 @@ class Launches:
                 v.array = out
         return [todo[i] for i in self._rest]
 
-    def _scaling(self, place: Place, loss_scale: float | None) -> Scaling:
-        found, value = self._scalings.get(place), 1.0 if loss_scale is None else loss_scale
+    def _scaling(self, place: Place, scales: bool) -> Array:
+        found = self._scalings.get((place, scales))
         if found is None:
-            found = self._scalings[place] = Scaling(self._buckets[0].variables[0].array, value)
-        found.write(value)
-        found.skips |= loss_scale is not None
+            found = self._scalings[place, scales] = fused.scaling(self._buckets[0].variables[0].array)
         return found
 
     # ------------------------------------------------------------------------------------ planning
@@ -152,7 +141,7 @@ class Launches:
         if _key(states, todo, kernels) == self._key:
             return
         self._key = []  # if what follows raises, there is no plan
-        self._buckets, self._rest = _buckets(states, todo, kernels)
+        self._buckets, self._rest = _buckets(states, todo, kernels, self._masters)
         users = Counter([id(s["step"]) for _, s in states.items() if "step" in s])
         for b in self._buckets:
             b.schedule = self._schedule(b, users)
@@ -189,7 +178,9 @@ def _key(states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> list[
     return key
 
 
-def _buckets(states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> tuple[list[Bucket], list[int]]:
+def _buckets(
+    states: States, todo: Todo, kernels: dict[int, Kernel | None], masters: bool
+) -> tuple[list[Bucket], list[int]]:
     """(what goes in one launch each, what is left for array functions)."""
     lib, found, rest, seen = _compiler(todo), {}, [], set()
     for i, (g, v, group) in enumerate(todo):
@@ -198,17 +189,18 @@ def _buckets(states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> t
         seen.add(id(v))
         if lib is None or kernel is None or library(x) is not lib or not (usable(x, g) and x.size) or again:
             rest.append(i)
-        elif not _ready(lib, kernel, x, state):
+        elif not _ready(lib, (*kernel.states, MASTER) if masters and half(v) else kernel.states, x, state):
             rest.append(i)
         else:
             step = state.get("step")
             same = id(step) if isinstance(step, lib.types) else step if step is None else (int(step),)
-            b = found.setdefault((id(group), x.dtype, lib.index(x), same), Bucket(group, kernel))
+            new = Bucket(group, kernel, masters and half(v))
+            b = found.setdefault((id(group), x.dtype, lib.index(x), same), new)
             b.at.append(i)
             b.variables.append(v)
             b.states.append(state)
     for b in found.values():
-        b.table = fused.Table([v.array for v in b.variables])
+        b.table = fused.Table([v.array for v in b.variables], b.masters)
         for j, name in enumerate(b.kernel.states):
             b.table.set(STATE + j, [s[name] for s in b.states])
     return list(found.values()), rest
@@ -219,11 +211,11 @@ def _compiler(todo: Todo) -> Library | None:
     return lib if lib is not None and lib.compiles else None
 
 
-def _ready(lib: Library, kernel: Kernel, x: Array, state: dict[str, Any]) -> bool:
+def _ready(lib: Library, names: Iterable[str], x: Array, state: dict[str, Any]) -> bool:
     """Whether a variable's state is as a kernel takes it: wide, beside x, contiguous; made if it is not there."""
     p, dtype = place(x), wide(x.dtype)
     with p.scope():
-        for name in kernel.states:
+        for name in names:
             a = state.get(name)
             if a is None:
                 state[name] = lib.xp.zeros(x.shape, dtype)

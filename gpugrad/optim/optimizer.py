@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -14,10 +15,11 @@ from ..autograd import enable_grad, zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import wide
 from ..hooks import updating
-from . import clip
+from . import clip, masters
 from .blocks import Blocks, ruled
 from .checks import INF, NAMES, fitting, groups_of, number, option
 from .launches import Kernel, Launches, fusable
+from .loss_scale import Moving, Scaled
 from .state import Count, Group, States, Todo, restored, saved
 
 _SHORT = {"variables": "params", "learning_rate": "lr"}
@@ -33,7 +35,10 @@ class Optimizer:
     clipnorm, clipvalue, global_clipnorm   a limit for the length of each gradient, for each element, for the length
                of all gradients together; one of them
     loss_scale  a number that the loss was multiplied by: gradients are divided by it, and a step with one that is not
-               finite is skipped.  None: gradients are as they are.  May be changed between steps
+               finite is skipped.  None: gradients are as they are.  May be changed between steps.  One that moves is
+               a `GradScaler`
+    master_weights   update half variables as float32 copies, which the state has as "master_param"; each variable is
+               its copy, rounded
     `param_groups`, a list of such dicts, may be changed between steps, and so may options as attributes, which are
     those of all groups.
 
@@ -56,6 +61,7 @@ class Optimizer:
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         loss_scale: float | None = None,
+        master_weights: bool | float | None = False,
     ) -> None:
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         self.limits = {k: number(k, v) for k, v in limits.items() if v is not None}
@@ -64,7 +70,9 @@ class Optimizer:
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {self.limits}."
             )
         self.defaults, self._fixed, self.loss_scale = dict(defaults), variables is not None, loss_scale
+        self.master_weights = bool(master_weights)
         self._done, self._launches, self._blocks = 0, Launches(), Blocks()
+        self._rounded: masters.Known = {}
         self.param_groups: list[Group] = []
         self.state = States()
         self._checked: list[list[Any]] = []  # the options of the last step, which were in range
@@ -97,10 +105,11 @@ class Optimizer:
         if value is not None and not number("loss scale", value):
             raise ValueError("Invalid loss scale: 0; gradients are divided by it")
         self._loss_scale = None if value is None else float(value)
+        self.scaled = None if value is None else Scaled(Moving(value))
 
     def __getstate__(self) -> dict[str, Any]:
         done = int(self.iterations)
-        plans = {"_launches": Launches(), "_blocks": Blocks()}  # which are for these very arrays
+        plans = {"_launches": Launches(), "_blocks": Blocks(), "_rounded": {}}  # which are for these very arrays
         return {**self.__dict__, "_done": done, **plans}
 
     # ------------------------------------------------------------------------------------ groups
@@ -237,13 +246,23 @@ class Optimizer:
             if id(v) not in states or (made and not states[id(v)][1]):  # looked at, states[v] is empty
                 first = self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
                 self.state[v].update(first)
+        if self.master_weights:
+            masters.refresh(todo, self.state, self._rounded)
         rest: Todo | None = todo
         if type(todo[0][1].array) is not ndarray and fusable(type(self)):
             rest = self._launches.step(self, todo)
-        elif self.limits or self._loss_scale is not None:
-            rest = clip.limited(todo, self.limits, self._loss_scale)
+        elif self.limits or self.scaled is not None:
+            rest = clip.limited(todo, self.limits, self.scaled)
         if rest is None:  # skipped
             return
+        with masters.in_place_of(rest, self.state) if self.master_weights else nullcontext():
+            self._update(rest)
+        if self.master_weights:
+            masters.note(todo, self._rounded)
+
+    def _update(self, rest: Todo) -> None:
+        """The step of those that no kernel is for."""
+        states = self.state.by_id
         if rest and ruled(type(self)) and self.blockwise(rest):  # pyright: ignore[reportAttributeAccessIssue]
             rest = self._blocks.step(self, rest)
         self._done += 1
@@ -306,7 +325,8 @@ class Optimizer:
         places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
         states = States()
         for i, state in state_dict["state"].items():
-            states[places[i]] = {k: restored(k, value, places[i]) for k, value in state.items()}
+            v = places[i]
+            states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
         self.param_groups[:], self.state = groups, states
 
     def __repr__(self) -> str:
@@ -328,6 +348,10 @@ class Optimizer:
         if self.decoupled or group.get("decoupled_weight_decay"):
             return 0.0, 1 - group["lr"] * decay
         return decay, 1.0
+
+    def state_shape(self, name: str, v: Tensor) -> tuple[int, ...]:
+        """The shape of the arrays called `name` in the state of v."""
+        return v.array.shape
 
     def single(self, x: Array, group: Group) -> bool:
         """Whether `update` is for this variable, where a rule or a kernel is for the others."""

@@ -13,7 +13,6 @@ from .launches import Kernel
 from .optimizer import Optimizer
 from .state import Group, Todo
 
-
 SMALL = 1 << 14  # elements
 
 

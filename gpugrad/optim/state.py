@@ -16,6 +16,9 @@ Group = dict[str, Any]
 Todo = list[tuple[Array, Tensor, Group]]  # what a step is to do: (gradient, variable, its group)
 
 
+NUMBERS = ("step", "mu_product", "t", "ro", "H_diag", "prev_loss", "al")  # entries of states that are no arrays
+
+
 class Count(int):
     """A number of steps, which can also be asked as a variable is."""
 
@@ -67,24 +70,31 @@ def kept(state: dict[str, Array], name: str, x: Array, start: float = 0.0) -> Ar
 
 
 def plain(name: str, value: Any) -> Any:
-    """One entry of a state: the number of steps as a number, wherever it is counted."""
-    return int(value) if name == "step" else value
+    """One entry of a state: what is counted as a number, wherever that is."""
+    return int(value) if name == "step" else float(value) if name == "mu_product" else value
 
 
 def saved(name: str, value: Any, v: Tensor) -> Any:
     """One entry of the state of v, as a state_dict has it."""
+    if isinstance(value, list):
+        return [saved("", a, v) for a in value]
     value = plain(name, value)
     return wrap(value.view(), None, v.kind) if library(value) is not None else value
 
 
-def restored(name: str, value: Any, v: Tensor) -> Any:
-    """An entry of a state_dict, for v: an array of its own in v's shape, or a number.  ValueError if it has another."""
+def restored(name: str, value: Any, v: Tensor, shape: tuple[int, ...]) -> Any:
+    """An entry of a state_dict, for v: an array of its own of that shape, or a number.  ValueError for another shape.
+
+    Of a list, of each entry.
+    """
+    if isinstance(value, list):
+        return [restored(name, a, v, shape) for a in value]
     array = raw(value)
     if library(array) is None:
         return value
-    if name == "step":  # PyTorch's is a tensor
-        return int(array)
-    if array.shape != v.array.shape:
-        raise ValueError(f"loaded state dict has {name} of shape {array.shape} for a variable of {v.array.shape}")
+    if name in NUMBERS:  # PyTorch's are tensors
+        return int(array) if name == "step" else float(array)
+    if array.shape != shape:
+        raise ValueError(f"loaded state dict has {name} of shape {array.shape} for a variable of {shape}")
     own = raw(tensor(array, wide(v.array.dtype), v.device))
     return xp(own).array(own)
