@@ -1,7 +1,7 @@
 """Burgers' equation solved by a network: its derivatives by nested tapes, its error against the exact solution.
 
-u_t + u u_x = ν u_xx on -1 < x < 1, 0 < t < 1 with u(x, 0) = -sin πx and u(±1, t) = 0: a wave that steepens until viscosity
-stops it, at t ≈ 1/π.  No data is given: the network learns from the equation alone (Raissi et al. 2019).
+u_t + u u_x = ν u_xx on -1 < x < 1, 0 < t < 1 with u(x, 0) = -sin πx and u(±1, t) = 0: a wave that steepens until
+viscosity stops it, at t ≈ 1/π.  No data is given: the network learns from the equation alone (Raissi et al. 2019).
 """
 
 import math
@@ -20,8 +20,7 @@ class Solution(gg.nn.Module):
     """u(x, t), which has the right values at t = 0 and at x = ±1 whatever the network says."""
 
     def __init__(self, width=32, depth=4):
-        sizes = [2, *[width] * depth]
-        hidden = [gg.nn.Linear(n, m, activation="tanh") for n, m in zip(sizes, sizes[1:])]
+        hidden = [gg.nn.Linear(width if i else 2, width, activation="tanh") for i in range(depth)]
         self.net = gg.nn.Sequential(*hidden, gg.nn.Linear(width, 1))
 
     def forward(self, x, t):
@@ -73,7 +72,8 @@ def train(u_of, steps, refinements, peak=8e-3):
         optimizer.apply_gradients(zip(grads, variables))
         losses.append(float(loss))
 
-    optimizer, fixed = gg.optim.LBFGS(variables, max_iter=20, history_size=50, line_search_fn="strong_wolfe"), points(2048)
+    optimizer = gg.optim.LBFGS(variables, max_iter=20, history_size=50, line_search_fn="strong_wolfe")
+    fixed = points(2048)
     for _ in trange(refinements, desc="L-BFGS", unit="20 steps", disable=None):
         losses.append(float(optimizer.step(lambda: loss_of(u_of, *fixed))))
     return losses

@@ -1,7 +1,7 @@
 """Handwritten digits: a perceptron and a convolutional network, by Trainer and DataLoader.
 
-1,797 digits of 8 x 8 pixels; a fifth of each class is for testing (the split is the seed's).  The test digits choose nothing:
-they are looked at after each epoch for the picture, and the last network is the result.
+1,797 digits of 8 x 8 pixels; a fifth of each class is for testing (the split is the seed's).  The test digits choose
+nothing: they are looked at after each epoch for the picture, and the last network is the result.
 """
 
 from time import perf_counter
@@ -44,7 +44,7 @@ def accuracy(scores, labels):
     return gg.mean(gg.argmax(scores, axis=-1) == labels)
 
 
-def train(model, data, epochs, peak, progress):
+def train(model, data, epochs, peak=3e-3):
     """AdamW, its rate up and down in one cycle.  Answers the history: a number an epoch for each measure."""
     learn = gg.data.DataLoader(Shifted(data.train_x, data.train_y), batch_size=64, shuffle=True)
     test = gg.data.DataLoader(gg.data.ArrayDataset(data.test_x.reshape(-1, 1, 8, 8), data.test_y), batch_size=512)
@@ -54,7 +54,7 @@ def train(model, data, epochs, peak, progress):
     )
     trainer = gg.train.Trainer(
         model, optimizer, gg.nn.cross_entropy, metrics={"accuracy": accuracy}, schedule=schedule,
-        schedule_every="step", loggers=[], progress=progress,
+        schedule_every="step", loggers=[],
     )  # fmt: skip
     return trainer.fit(learn, test, epochs=epochs)
 
@@ -64,9 +64,9 @@ def main(arguments=None):
     data = load_digits(given.seed)
     print(f"{len(data.train_y):,} digits to learn from, {len(data.test_y)} to be tested on")
     histories = {}
-    for name, model, peak in (("perceptron", perceptron(), 3e-3), ("convnet", convnet(), 3e-3)):
+    for name, model in (("perceptron", perceptron()), ("convnet", convnet())):
         start = perf_counter()
-        histories[name] = found = train(model, data, 4 if given.short else 60, peak, True)
+        histories[name] = found = train(model, data, 4 if given.short else 60)
         wrong = round((1 - found["val_accuracy"][-1]) * len(data.test_y))
         print(f"{name}: test accuracy {found['val_accuracy'][-1]:.2%} ({wrong} wrong), {perf_counter() - start:.0f} s")
 
@@ -81,14 +81,15 @@ def main(arguments=None):
             left.semilogy(found["val_loss"], "--", label=f"{name}, test")
             rest[0].plot([100 * a for a in found["val_accuracy"]], label=name)
         left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
-        rest[0].set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(90, 100), title="Accuracy")
+        rest[0].set(xlabel="epoch", ylabel="test accuracy (%)", title="Accuracy")
         left.legend()
         rest[0].legend()
-        rest[1].imshow(np.pad(data.test_x[order].reshape(4, 4, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1))).transpose(0, 2, 1, 3).reshape(40, 40), cmap="gray_r")
+        tiles = np.pad(data.test_x[order].reshape(4, 4, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
+        rest[1].imshow(tiles.transpose(0, 2, 1, 3).reshape(40, 40), cmap="gray_r")
         rest[1].set(title="test digits, wrong ones first", xticks=[], yticks=[])
         for i, k in enumerate(order):
             color = "tab:green" if answers[k] == data.test_y[k] else "tab:red"
-            rest[1].text(10 * (i % 4) + 0.5, 10 * (i // 4) + 1.5, str(answers[k]), color=color)
+            rest[1].text(10 * (i % 4), 10 * (i // 4) + 2, str(answers[k]), color=color)
         picture.savefig(given.output, dpi=120)
 
 
