@@ -13,6 +13,7 @@ from ..array import device_of, to_host
 from ..autograd import no_grad
 from ..core import Tensor, raw, wrap
 from ..dtypes import is_float
+from ..nn.holder import waiting
 from ..nn.module import Module
 from ..origin import shown
 from ..replacing import replace
@@ -52,6 +53,8 @@ def export(
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
     first, second = _examples(examples, free)
+    if isinstance(model, Module) and any(map(waiting, model.modules())):
+        _run(model, first)  # which makes parameters, and would be seen to
     one = _run(model, first)
     try:
         two = _run(model, second)
