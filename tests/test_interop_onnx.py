@@ -154,6 +154,7 @@ FUNCTIONS = {
     "indices": lambda x: (x[0], x[-1], x[..., -1], x[:, 1:-1:2], x[:, ::-1], x[None, :, 2], x[:, [0, 2, 2]], gg.take(x, [1, 0], axis=1), gg.take_along_axis(x, gg.argmax(x, axis=1)[:, None], 1)),
     "free sizes": lambda x: (x.reshape(-1)[: x.shape[0] * 2], x.reshape(-1) + gg.zeros(x.size), gg.arange(x.shape[0]) * 2, x * x.reshape(x.shape[0] * 3, 2)[: x.shape[0], :1]),
     "numbers that are free sizes": lambda x: x.sum(0) / x.shape[0] + x.shape[0] * x,
+    "limits that are arrays": lambda x: gg.clip(x, np.zeros(6, "float32"), gg.tensor(np.arange(6) / 6).numpy().astype("float32")),
     "masks of free sizes": lambda x: gg.where(gg.tril(gg.ones((x.shape[0], x.shape[0]))) > 0, x @ x.T, 0.0),
     "attention": lambda x: (nn.scaled_dot_product_attention(x, x, x), nn.scaled_dot_product_attention(x, x, x, np.eye(2, dtype=bool)[0, 0] * np.ones((1, 1), bool)), nn.scaled_dot_product_attention(x, x, x, is_causal=True)),
     "a constant": lambda x: (x, gg.ones(3)),
@@ -325,6 +326,23 @@ def test_hostile_names(tmp_path):
     with pytest.raises(ValueError, match="has 2 axes, and no axis 2"):
         export(lambda a: a, X, tmp_path / "n.onnx", dynamic_axes={"input": {2: "n"}})
     assert not (tmp_path / "n.onnx").exists()
+
+
+def test_files_of_one_model_are_equal(tmp_path):
+    model = MODELS["transformer"]()
+    for name in "ab":
+        export(model, IDS, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_row_that_is_wrong(tmp_path):
+    ROWS["mine"] = lambda g, c: g.Nonsense(c[0])
+    try:
+        with pytest.raises(ExportError, match="a row made a node that is none"):
+            export(mine, X, tmp_path / "m.onnx")
+    finally:
+        del ROWS["mine"]
+    assert not os.listdir(tmp_path)
 
 
 def test_shared_parameters_are_one(tmp_path):

@@ -239,8 +239,11 @@ def _write(onnx: Any, graph: Any, path: str | os.PathLike[str]) -> None:
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR,
     )
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise ExportError(f"ONNX: a row made a node that is none: {e}") from None
     data = model.SerializeToString()
 
     def write(aside: str) -> None:
