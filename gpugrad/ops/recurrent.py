@@ -47,6 +47,11 @@ def _wide(*arrays: Any) -> list[Any]:
     return [None if a is None else a.astype(wide(a.dtype), copy=False) for a in arrays]
 
 
+def _plain(*arrays: Any) -> bool:
+    """Whether none is a Tensor."""
+    return not any([isinstance(a, Tensor) for a in arrays])
+
+
 def _inputs(xp: Any, x: Any, w: Any, b: Any) -> Any:
     """x wᵀ + b over all steps: one product."""
     z = _times(xp, x.reshape(-1, x.shape[-1]), w.swapaxes(0, 1)).reshape(*x.shape[:-1], w.shape[0])
@@ -143,7 +148,7 @@ def _lstm_gates(z: Any) -> Any:
 
 def _lstm_grad(g: Any, more: Any, gates: Any, c: Any, cell: Any, into: Any = None) -> tuple[Any, Any]:
     """The cotangents of the gates before their activation and of c, from those of out and cell; one may be None."""
-    if not isinstance(gates, Tensor) and usable(gates, c, cell, g, more):
+    if _plain(gates, c, cell, g, more) and usable(gates, c, cell, g, more):
         return fused.lstm_cell_grad(gates, c, cell, g, more)
     i, f, m, o = split(gates, 4, -1)
     if g is None:
@@ -157,7 +162,7 @@ def _lstm_grad(g: Any, more: Any, gates: Any, c: Any, cell: Any, into: Any = Non
 
 
 def _lstm_cell_pull(g: Parts, x: Any, back: Any, c: Any, cell: Any, gates: Any) -> tuple[Any, Any, Any]:
-    if isinstance(x, Tensor):
+    if isinstance(cell, Tensor):
         gates = _lstm_gates(add(x, back))
     dz, dc = _lstm_grad(g.get(0), g.get(1), gates, c, cell)
     return dz, dz, dc
@@ -168,12 +173,13 @@ lstm_cell = op(_lstm_any, name="lstm_cell", several=("y", "cell"), aux=("gates",
 
 # ---------------------------------------------------------------------------------------------- LSTM, all steps
 class _Lstm(NamedTuple):
-    """Cotangents: of the gates before their activation, of the outputs, of h and c; and what the steps start from."""
+    """Cotangents: of what goes into the gates, of the outputs, of h and c; the gates, and what the steps start from."""
 
-    gates: Any
+    inputs: Any
     outs: Any
     h: Any
     c: Any
+    gates: Any
     before: Any
 
 
@@ -202,27 +208,27 @@ def _lstm_back(
     g: Parts, x: Any, w: Any, u: Any, b: Any, h: Any, c: Any, r: Any, y: Any, cells: Any, gates: Any
 ) -> _Lstm:
     before, starts = _shifted(h, y), _shifted(c, cells)
-    if isinstance(x, Tensor):
+    if isinstance(y, Tensor):
         gates = _lstm_gates(add(_affine(x, w, b), matmul(before, matrix_transpose(u))))
     found, outs = _room(y, raw(gates).shape[-1]), [None] * raw(y).shape[0]
-    by_y, by_cell, starts, cells, gates = _each(g.get(0), g.get(1), starts, cells, gates)
+    by_y, by_cell, starts, cells, activated = _each(g.get(0), g.get(1), starts, cells, gates)
     dh = dc = None
     for t in reversed(range(len(outs))):
         outs[t], dc = _plus(dh, by_y, t), _plus(dc, by_cell, t)
         dh = outs[t] if r is None or outs[t] is None else matmul(outs[t], r)
-        dz, dc = _lstm_grad(dh, dc, gates[t], starts[t], cells[t], found[t])
+        dz, dc = _lstm_grad(dh, dc, activated[t], starts[t], cells[t], found[t])
         found[t], dh = dz, matmul(dz, u)
-    return _Lstm(_joined(found, raw(y).dtype), outs, dh, dc, before)
+    return _Lstm(_joined(found, raw(y).dtype), outs, dh, dc, gates, before)
 
 
 def _plus(d: Any, g: Any, t: int) -> Any:
     return d if g is None else g[t] if d is None else add(d, g[t])
 
 
-def _projection(p: _Lstm, gates: Any, cells: Any) -> Any:
+def _projection(p: _Lstm, cells: Any) -> Any:
     """The cotangent of r in (o tanh(cell)) rᵀ."""
     n = raw(cells).shape[-1]
-    return _weight(stack(p.outs), gates[..., 3 * n :] * tanh(cells))
+    return _weight(stack(p.outs), p.gates[..., 3 * n :] * tanh(cells))
 
 
 lstm = op(
@@ -232,13 +238,13 @@ lstm = op(
     several=("y", "cells"),
     aux=("gates",),
     via=lambda g, x, w, u, b, h, c, r, y, cells, gates: _lstm_back(g, x, w, u, b, h, c, r, y, cells, gates),
-    x=lambda p, w: matmul(p.gates, w),
-    w=lambda p, x: _weight(p.gates, x),
-    u=lambda p: _weight(p.gates, p.before),
-    b=lambda p: _sums(p.gates),
+    x=lambda p, w: matmul(p.inputs, w),
+    w=lambda p, x: _weight(p.inputs, x),
+    u=lambda p: _weight(p.inputs, p.before),
+    b=lambda p: _sums(p.inputs),
     h=lambda p: p.h,
     c=lambda p: p.c,
-    r=lambda p, gates, cells: _projection(p, gates, cells),
+    r=lambda p, cells: _projection(p, cells),
 )
 
 
@@ -277,7 +283,7 @@ def _gru_gates(x: Any, back: Any) -> Any:
 
 def _gru_grad(g: Any, gates: Any, h: Any, dx: Any = None, dback: Any = None) -> tuple[Any, Any, Any]:
     """The cotangents of x, of `back` and of h; the first two written into arrays, if they are given."""
-    if not isinstance(gates, Tensor) and usable(gates, h, g):
+    if _plain(gates, h, g) and usable(gates, h, g):
         return fused.gru_cell_grad(gates, h, g)
     r, z, m, mb = split(gates, 4, -1)
     dm = g * (1 - z) * (1 - m * m)
@@ -285,8 +291,8 @@ def _gru_grad(g: Any, gates: Any, h: Any, dx: Any = None, dback: Any = None) -> 
     return _beside([*two, dm], dx), _beside([*two, dm * r], dback), g * z
 
 
-def _gru_cell_pull(g: Any, x: Any, back: Any, h: Any, gates: Any) -> tuple[Any, Any, Any]:
-    return _gru_grad(g, _gru_gates(x, back) if isinstance(x, Tensor) else gates, h)
+def _gru_cell_pull(g: Any, x: Any, back: Any, h: Any, out: Any, gates: Any) -> tuple[Any, Any, Any]:
+    return _gru_grad(g, _gru_gates(x, back) if isinstance(out, Tensor) else gates, h)
 
 
 gru_cell = op(_gru_any, name="gru_cell", aux=("gates",), pull=_gru_cell_pull)
@@ -320,7 +326,7 @@ def _gru_forward(xp: Any, x: Any, w: Any, u: Any, b: Any, d: Any, h: Any) -> Any
 
 def _gru_back(g: Any, x: Any, w: Any, u: Any, b: Any, d: Any, h: Any, out: Any, gates: Any) -> _Steps:
     before = _shifted(h, out)
-    if isinstance(x, Tensor):
+    if isinstance(out, Tensor):
         gates = _gru_gates(_affine(x, w, b), _affine(before, u, d))
     n = raw(u).shape[0]
     inputs, back = _room(out, n), _room(out, n)
