@@ -146,6 +146,7 @@ def test_tapes_clipping_and_accumulation():
     found = scaler.unscale(a, [None, np.full(2, 3 * scaler.get_scale(), np.float32)])
     assert found[0] is None and found[1].tolist() == [3, 3]
     scaler.update()
+    a.accumulates = b.accumulates = True
     for _ in range(3):  # gradients add up under one scale
         scaler.scale(gg.sum(v * v)).backward()
         gg.sum(w * w).backward()
