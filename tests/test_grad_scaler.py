@@ -361,6 +361,17 @@ def test_master_weights_take_one_launch(host):
         assert i == 0 or host.launches == before + 1
 
 
+def test_copies_can_be_switched_off_and_on():
+    p, q = [gg.Parameter(np.ones(3), dtype="bfloat16") for _ in range(2)]
+    optimizer, other = gg.optim.SGD([p], 0.25, master_weights=True), gg.optim.SGD([q], 0.25)
+    for on in (True, False, False, True):
+        optimizer.master_weights = on
+        for o, v in ((optimizer, p), (other, q)):
+            o.apply_gradients([(gg.ones(3, dtype="bfloat16"), v)])
+        assert p.tolist() == q.tolist()
+    assert to_host(optimizer.state[p]["master_param"]).tolist() == [0, 0, 0]
+
+
 def test_values_that_are_assigned_count():
     """Not what the copy had: loaded weights, too; a saved state goes on where its variables are as they were."""
     p = gg.Parameter(np.ones(3), dtype="bfloat16")
