@@ -251,6 +251,8 @@ class Optimizer:
                 self.state[v].update(first)
         if self.master_weights:
             masters.refresh(todo, self.state, self._rounded)
+        elif self._rounded:  # copies that are switched off grow old
+            self._rounded.clear()
         rest: Todo | None = todo
         if type(todo[0][1].array) is not ndarray and fusable(type(self)):
             rest = self._launches.step(self, todo)
