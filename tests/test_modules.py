@@ -103,6 +103,8 @@ def test_all_that_does_not_fit_is_listed():
                   "size mismatch for 0.weight", "size mismatch for 0.bias", "1.weight: takes an array of numbers",
                   "1.bias: takes float32, which complex128 does not become"):  # fmt: skip
         assert words in str(e.value)
+    assert "call gpugrad.interop.torch" not in str(e.value).split("0.weight")[0]
+    assert "in current model is ([2, 3]). For weights of PyTorch's, call" in str(e.value)
     assert same(values(m), before)
     found = m.load_state_dict({"0.bias": np.ones(3), "more": 1}, strict=False)
     assert found.missing_keys == ["0.weight", "1.weight", "1.bias"] and found.unexpected_keys == ["more"]
