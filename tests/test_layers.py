@@ -253,8 +253,8 @@ def test_dropout_of_channels():
         whole = out.reshape(-1, int(np.prod(shape[2:])) if len(shape) != 4 or shape[0] == 50 else 8)
         assert (whole == whole[:, :1]).all() and set(np.unique(np.round(out, 5))) <= {0.0, np.float32(1.66667)}
         assert 0.45 < (out > 0).mean() < 0.75 or shape[0] == 40
-    with pytest.raises(ValueError, match="Dropout2d: takes"):
-        nn.Dropout2d()(gg.ones((2, 2)))
+    with pytest.raises(ValueError, match="Dropout2d: takes arrays of 4 axes"):
+        nn.Dropout2d()(gg.ones((2, 2, 2)))
 
 
 def test_alpha_dropout_keeps_mean_and_variance():
