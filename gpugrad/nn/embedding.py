@@ -60,7 +60,8 @@ class Embedding(Module):
         table = tensor(embeddings)
         if table.ndim != 2:
             raise ValueError(f"Embedding: the rows are (entries, columns), given an array of shape {table.shape}")
-        layer = cls(*table.shape, padding_idx, table.device, table.dtype)
+        entries, columns = table.shape
+        layer = cls(entries, columns, padding_idx, table.device, table.dtype)
         layer.weight.array = xp(table.array).array(table.array)
         return layer.requires_grad_(not freeze)
 
