@@ -239,3 +239,14 @@ def test_hooks_see_a_lazy_layer_after_it_was_made():
     layer(gg.ones((3, 4)))
     layer(gg.ones((1, 4)))
     assert seen == [(4, 2), (3, 2), (4, 2), (1, 2)]
+
+
+def test_hooks_outlive_a_load_that_fails():
+    layer, seen = nn.Linear(None, 2), []
+    handle = layer.register_forward_pre_hook(lambda m, args: seen.append(m.in_features))
+    with pytest.raises(RuntimeError, match="size mismatch for bias"):
+        layer.load_state_dict({"weight": np.zeros((3, 2)), "bias": np.zeros(5)})
+    layer(gg.ones((1, 4)))
+    handle.remove()
+    layer(gg.ones((1, 4)))
+    assert seen == [4]
