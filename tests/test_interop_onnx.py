@@ -58,6 +58,7 @@ LAYERS = {
     "Conv2d": (lambda: nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(1, 0), dilation=(2, 1), groups=2), IMAGE),
     "Conv2d same": (lambda: nn.Conv2d(4, 6, 4, padding="same", bias=False), IMAGE),
     "Conv3d": (lambda: nn.Conv3d(4, 2, 3, stride=2), CUBE),
+    **{f"Conv1d {a}": (lambda a=a: nn.Conv1d(4, 2, 3, activation=a), LINE) for a in ("relu", "gelu", "sigmoid", "tanh")},
     "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 3, 3, stride=2), LINE),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=(2, 3), padding=1, output_padding=1, groups=2), IMAGE),
     "ConvTranspose3d": (lambda: nn.ConvTranspose3d(4, 2, 2, bias=False), CUBE),

@@ -251,11 +251,13 @@ def _batched(f: Any, x: Any, n: int) -> Any:
     return f(x) if len(raw(x).shape) == n + 2 else squeeze(f(expand_dims(x, 0)), axis=0)
 
 
-def _conv_nd(n: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _conv_nd(
+    n: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, made: Any = conv_op
+) -> Any:
     name = f"conv{n}d"
     x, w, bias = _operands(name, n, x, w, bias, groups, 1)
     at, _ = place(name, raw(x).shape[-n:], raw(w).shape[2:], stride, padding, dilation, same=True)
-    return _batched(lambda x: conv_op(x, w, bias, at=at, groups=groups), x, n)
+    return _batched(lambda x: made(x, w, bias, at=at, groups=groups), x, n)
 
 
 def conv1d(
