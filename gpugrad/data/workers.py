@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.shared_memory import SharedMemory
@@ -52,6 +53,7 @@ class _Slot:
 # ---------------------------------------------------------------------------------------------- in the worker
 def serve(number: int, pipe: Connection, payload: bytes) -> None:
     """Make batches until the pipe ends, or the parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes, and is the parent's to answer
     Thread(target=_follow, daemon=True).start()
     set_default_device("cpu")  # a GPU is for the one process that trains
     made: dict[int, tuple[Any, list[Any]]] = {}  # batches that wait for larger memory
@@ -294,7 +296,8 @@ class Workers:
 def _started(context: Any, number: int, payload: bytes) -> _Worker:
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(number, there, payload), daemon=True)
-    # Ctrl-C goes to the whole group of processes: the workers are left to this one, from their first moment on.
+    resource_tracker.ensure_running()  # which lets SIGINT through again
+    # Until the worker ignores it, SIGINT is blocked there, as this thread blocks it while it starts the worker.
     block = getattr(signal, "pthread_sigmask", None)
     before = block(signal.SIG_BLOCK, {signal.SIGINT}) if block else None
     try:
