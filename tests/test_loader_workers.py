@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from loader_datasets import Misbehaving, Named, Rows, Shy, Stream, arrays, first_in_worker, growing, plain
+from loader_datasets import Misbehaving, Named, Rows, Shy, Stream, arrays, first_in_worker, growing, plain, wordy
 
 import gpugrad as gg
 from gpugrad.data import DataLoader, WorkerError
@@ -103,6 +103,12 @@ def test_arrays_streams_and_batches_that_grow():
             loader.load_state_dict({"seed": 1, "epoch": 1, "batch": 1})
             assert [plain(b) for b in loader] == [plain(b) for b in again][1:]
             assert (loader._workers is None) == (not loader.persistent_workers)
+
+
+def test_pipes_that_are_full_both_ways():
+    """What is asked and what comes back are both more than a pipe holds."""
+    with DataLoader(arrays(160_000), 40_000, True, seed=0, num_workers=1, collate_fn=wordy, timeout=300) as loader:
+        assert [len(b) for b in loader] == [40_000] * 4
 
 
 @pytest.mark.parametrize(
