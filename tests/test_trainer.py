@@ -212,6 +212,7 @@ def test_nothing_waits_for_the_device_between_logs(monkeypatch):
         gg.set_default_device("standin")
         reads = []
         t = cases.trainer(log_every=4)
+        t.schedule, t.schedule_every = gg.optim.lr_scheduler.ExponentialLR(t.optimizer, 0.9), "step"
         data = [(gg.tensor(x), gg.tensor(y)) for x, y in cases.batches()]
         plain = lambda batch: gg.mean(t.model.last(gg.nn.relu(t.model.first(batch[0]))) ** 2)
         t.training_step = lambda batch: {"loss": plain(batch), "other": gg.mean(batch[0])}
@@ -491,7 +492,8 @@ def test_stopping_out_of_range():
 
 def test_a_schedule_that_takes_a_value_gets_the_one_that_is_monitored():
     t = scripted(VALUES)
-    t.schedule = gg.optim.lr_scheduler.ReduceLROnPlateau(t.optimizer, patience=0, factor=0.5)
+    schedule = gg.optim.lr_scheduler.ReduceLROnPlateau(t.optimizer, patience=0, factor=0.5)
+    t = scripted(VALUES, optimizer=lambda ps: t.optimizer, model=t.model, schedule=schedule)
     history = t.fit(cases.batches(16), cases.batches(16), 6)
     assert history["lr"] == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]  # what an epoch was trained by
 
