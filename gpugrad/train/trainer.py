@@ -83,6 +83,7 @@ class Trainer(Run):
         step = {} if schedule is None else signature(schedule.step).parameters
         self._watches = any([p.default is Parameter.empty for p in step.values()])  # whether it takes a value
         self.autocast = nullcontext() if autocast is None else autocast
+        optimizer.accumulates |= accumulate > 1
         self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
         self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
         if loggers is None:
