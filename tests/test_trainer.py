@@ -4,6 +4,7 @@ import csv
 import errno
 import importlib
 import inspect
+import io
 import multiprocessing
 import os
 import signal
@@ -582,9 +583,19 @@ def test_without_tensorboardx(tmp_path, monkeypatch):
         TensorBoard(tmp_path)
 
 
-def test_the_bar_is_for_terminals(capsys):
-    cases.trainer(progress=True).fit(cases.batches())
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_bar_is_for_terminals(capsys, monkeypatch, progress):
+    cases.trainer(progress=progress).fit(cases.batches())
     assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    cases.trainer(progress=progress).fit(cases.batches(), epochs=2)
+    said = sys.stderr.getvalue()
+    assert ("epoch 1/2" in said and "epoch 2/2" in said and "loss=0." in said) == progress and bool(said) == progress
 
 
 def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
