@@ -9,7 +9,7 @@ from .. import random
 from ..core import raw
 from ..forward import as_float
 from ..ops.discrete import dropout as dropout
-from ..ops.logic import where
+from ..ops.logic import greater_equal, where
 from ..ops.math import add, multiply
 from ..tensor import ones
 from .module import Module
@@ -101,7 +101,7 @@ class RReLU(Module):
         if self.training:
             dtype = as_float(raw(x)).dtype
             slope = random.uniform(raw(x).shape, self.lower, self.upper, dtype=dtype, device=x.device)
-        return where(raw(x) >= 0, x, multiply(x, slope))
+        return where(greater_equal(raw(x), 0), x, multiply(x, slope))
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""
