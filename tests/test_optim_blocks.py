@@ -96,7 +96,7 @@ def test_other_variables_each_time_and_groups_that_come_later():
         vs = [*vs, more]
         step(optimizer, vs, 7)
         optimizer.param_groups[0]["lr"] = 0.2
-        optimizer.state[vs[1]]["exp_avg"] = optimizer.state[vs[1]]["exp_avg"] * 2  # one's own array
+        optimizer.state[vs[3]]["exp_avg"] = optimizer.state[vs[3]]["exp_avg"] * 2  # one's own array
         optimizer = copy.deepcopy(optimizer)
         vs = optimizer.variables
         step(optimizer, [*vs, vs[0]], 8)  # the first one twice
