@@ -12,6 +12,7 @@ the first steps must agree.  Libraries that are not installed are left out.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import math
@@ -46,6 +47,7 @@ class Session:
     def begin(self) -> dict[str, Any]:
         """The losses of the first steps, and the MB that the model and they take."""
         gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
         losses: list[float] = []
 
         def run() -> None:

@@ -26,8 +26,8 @@ MISSING = {
         tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
     "torch": """torch.autograd.forward_ad
         torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
-        torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.Conv2d torch.nn.BatchNorm1d
-        torch.nn.PReLU torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
+        torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.LazyLinear torch.nn.Bilinear
+        torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
 
@@ -40,7 +40,7 @@ DIFFERS = {
         "`Dataset`s are iterated in Python; `prefetch` and `cache` do nothing.",
         "`seed=` makes a sequence of its own, by that number and `set_seed`'s; the numbers are not TensorFlow's.",
         "Checkpoints are safetensors files (`ckpt-1.safetensors`), matched by the names of attributes; those that "
-        "TensorFlow wrote are not read. They need `pip install gpugrad[train]`.",
+        "TensorFlow wrote are not read.",
         "`tf.RegisterGradient` names TensorFlow's ops (`Mul`, `AddV2`) where there is a like one; only ops without a "
         "rule take the function.",
         "There is no functional API: `tf.keras.Input(...)` says the shape at the start of a `Sequential`, and is not "

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
-    data as data,
     fft as fft,
     interop as interop,
     linalg as linalg,
@@ -280,7 +279,7 @@ from .tensor import (
 from .variable import Parameter as Parameter, Variable as Variable
 
 if TYPE_CHECKING:
-    from . import train as train
+    from . import data as data, train as train
     from .state_files import load as load, save as save
     from .tensor_files import CheckpointError as CheckpointError
 
@@ -289,6 +288,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: JSON, hashes and progress bars take 15 ms."""
+    if name == "data":
+        return import_module("gpugrad.data")
     if name == "train":
         return import_module("gpugrad.train")
     if name in ("load", "save"):

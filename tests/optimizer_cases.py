@@ -9,10 +9,12 @@ from gpugrad import fused
 from gpugrad.array import library
 from gpugrad.fused.optimizer import (
     CLIP,
+    GOOD,
     GRADIENT,
     LOSS_SCALE,
     NORM,
     PARAMETER,
+    SCALE,
     SKIP,
     SKIPPED,
     STATE,
@@ -214,6 +216,67 @@ def rule(rng, shape):
         return out
 
     return [*xs, *gs, *[Wide(a) for s in states for a in s]], call, reference
+
+
+@case([(1,)])
+def masters(rng, shape):
+    """The parameter is wide and is changed; the result is it, rounded.  Of a skipped step, too."""
+    xs, gs, vs = parameters(rng), parameters(rng), parameters(rng)
+    n = len(xs)
+
+    def call(*arrays):
+        copies, gs, vs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
+        like = [x.astype(g.dtype) for x, g in zip(copies, gs)]
+        schedule, scaling, out = fused.schedule(gs[0], 0.1), fused.scaling(gs[0]), []
+        for skip in (0, 1):
+            scaling[SKIP] = skip
+            kept, moving, one = [x.copy() for x in copies], [v.copy() for v in vs], fused.Table(like, True)
+            for column, given in ((PARAMETER, kept), (GRADIENT, gs), (STATE, moving)):
+                one.set(column, given)
+            new = one.allocate(like)
+            fused.sgd(one, schedule, scaling, momentum=0.9)
+            out += [*new, *kept, *moving]
+        return out
+
+    def reference(*arrays):
+        xs, gs, vs = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
+        moving = [0.9 * v + g for v, g in zip(vs, gs)]
+        new = [x - 0.1 * v for x, v in zip(xs, moving)]
+        return [*new, *new, *moving, *xs, *xs, *vs]
+
+    return [*map(Wide, xs), *gs, *map(Wide, vs)], call, reference
+
+
+@case([(1,)])
+def moving_scale(rng, shape):
+    """A loss scale read, told of a skip, made smaller and larger."""
+    gs = parameters(rng)
+
+    def call(*gs):
+        scaling, moving, out = fused.scaling(gs[0]), fused.moving(gs[0], [8, 0, 0, 0, 0]), []
+        norm = lambda found: fused.global_norm([table(gs, gs)[0]], scaling, skips=True, moving=moving, found=found)
+        zero = fused.entry(fused.scaling(gs[0]), SKIP)
+        for bad, found in ((0, None), (0, None), (1, None), (0, zero), (0, zero + 1), (0, None)):
+            gs[4][7] = np.inf if bad else 0.5
+            norm(found)
+            out += [scaling[:3].copy(), moving.copy()]
+            fused.update_scale(moving, 4.0, 0.5, 2)
+            out.append(moving.copy())
+        gs[4][7] = 0.5
+        moving[SCALE], moving[GOOD] = 3e38, 1
+        fused.update_scale(moving, 2.0, 0.5, 2)
+        return [*out, moving]
+
+    def reference(*gs):
+        return [
+            [8, 1, 0], [8, 0, 0, 0, 0], [8, 1, 0, 0, 0], [8, 1, 0], [8, 1, 0, 0, 0], [32, 0, 0, 0, 0],
+            [32, 1, 1], [32, 0, 1, 0, 0], [16, 0, 0, 1, 1], [1, 1, 0], [16, 0, 0, 1, 1], [16, 1, 0, 1, 0],
+            [1, 1, 1], [16, 1, 1, 1, 0], [8, 0, 0, 2, 1], [8, 1, 0], [8, 0, 0, 2, 1], [8, 1, 0, 2, 0],
+            [3e38, 0, 0, 2, 0],
+        ]  # fmt: skip
+
+    gs[4][7] = 0.5
+    return gs, call, reference
 
 
 @case([(1,)])

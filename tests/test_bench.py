@@ -44,6 +44,14 @@ def test_ops_quick(tmp_path):
     assert run("bench/ops.py", "--only", "no such op").returncode == 2
 
 
+def test_train_quick(tmp_path):
+    done = run("bench/train.py", "--quick", "--only", "convnet", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(next(tmp_path.glob("*.json")).read_text())["rows"]
+    losses = found[0]["losses"]
+    assert found[0]["by"] == "gpugrad" and len(losses) == 5 and losses[-1] < losses[0]
+
+
 # ---------------------------------------------------------------------------------------------- bench/gpu.py
 def test_memory_quick(tmp_path):
     """Case a alone: the others take a minute."""

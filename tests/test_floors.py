@@ -37,16 +37,25 @@ FLOORS = {
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
 LATER = {  # imported when first asked for: they take 15 ms
     ("data/loader.py", "gpugrad.data.workers"),
+    ("optim/__init__.py", "gpugrad.optim.ema"),
+    ("optim/__init__.py", "gpugrad.optim.lr_scheduler"),
     ("profile/__init__.py", "gpugrad.profile.comparing"),
     ("profile/__init__.py", "gpugrad.profile.trace"),
+    ("__init__.py", "gpugrad.data"),
     ("__init__.py", "gpugrad.state_files"),
     ("__init__.py", "gpugrad.tensor_files"),
     ("__init__.py", "gpugrad.train"),
     ("interop/__init__.py", "gpugrad.interop.onnx"),
     ("interop/__init__.py", "gpugrad.interop.torch"),
     ("checkpoints.py", "gpugrad.tensor_files"),
+    ("train/__init__.py", "gpugrad.train.loggers"),
+    ("train/__init__.py", "gpugrad.train.run"),
+    ("train/__init__.py", "gpugrad.train.stopping"),
+    ("train/__init__.py", "gpugrad.train.trainer"),
 }
-OPTIONAL = {"cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx"}
+OPTIONAL = {
+    "cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx", "pyarrow",
+}  # fmt: skip
 
 
 def module_name(path: str) -> str:

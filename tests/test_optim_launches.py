@@ -344,7 +344,7 @@ def test_a_plan_lasts_while_nothing_changes(host, monkeypatch):
     made = []
     table = gg.fused.Table.__init__
     monkeypatch.setattr(
-        gg.fused.Table, "__init__", lambda self, like, *more: made.append(len(like)) or table(self, like, *more)
+        gg.fused.Table, "__init__", lambda self, like, *how: made.append(len(like)) or table(self, like, *how)
     )
     for i in range(4):
         optimizer.learning_rate = 0.1 / (i + 1)

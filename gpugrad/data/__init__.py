@@ -2,6 +2,7 @@
 
 from .dataset import Dataset as Dataset, Queue as Queue, detached as detached
 from .fetch import default_collate as default_collate, rng as rng
+from .files import csv as csv, npy as npy, parquet as parquet
 from .loader import DataLoader as DataLoader
 from .rows import (
     ArrayDataset as ArrayDataset,

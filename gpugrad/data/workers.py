@@ -2,11 +2,12 @@
 
 They are spawned, so threads and a GPU of this process do not matter to them.  What is asked goes to them, and short
 answers come back, through pipes; the arrays through shared memory, of which every segment is made, and removed, by this
-process: a worker that is killed leaves nothing behind.  A worker ends when its pipe does.
+process: a worker that is killed leaves nothing behind.  A worker ends when this process does.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -16,9 +17,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.shared_memory import SharedMemory
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -49,7 +53,10 @@ class _Slot:
 
 # ---------------------------------------------------------------------------------------------- in the worker
 def serve(number: int, pipe: Connection, payload: bytes) -> None:
-    """Make batches until the pipe ends."""
+    """Make batches until the pipe ends, as it does with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes, and is the parent's to answer
+    tasks: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_read, args=(pipe, tasks), daemon=True).start()
     set_default_device("cpu")  # a GPU is for the one process that trains
     made: dict[int, tuple[Any, list[Any]]] = {}  # batches that wait for larger memory
     try:
@@ -60,8 +67,8 @@ def serve(number: int, pipe: Connection, payload: bytes) -> None:
         except Exception as e:
             pipe.send(("failed", None, _parcel(e)))
             return
-        while (task := pipe.recv()) is not None:
-            ticket, where, what, memory = task
+        while True:
+            ticket, where, what, memory = tasks.get()
             if where is None:  # memory for what was made
                 batch, arrays = made.pop(ticket)
                 pipe.send(_placed(ticket, batch, arrays, memory))
@@ -77,14 +84,23 @@ def serve(number: int, pipe: Connection, payload: bytes) -> None:
             except Exception as e:
                 pipe.send(("error", ticket, _parcel(e)))
                 continue
-            need = _need(arrays)
-            if memory is None or memory[1] < need:
+            need = _after(arrays[-1][0]) if arrays else 0
+            if need and (memory is None or memory[1] < need):
                 made[ticket] = batch, arrays
                 pipe.send(("more", ticket, need))
             else:
                 pipe.send(_placed(ticket, batch, arrays, memory))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except (BrokenPipeError, ConnectionResetError):
         pass  # nobody is there any more
+
+
+def _read(pipe: Connection, tasks: SimpleQueue[Any]) -> None:
+    """Take what is asked at once, so that the parent never waits to ask; end with it, whatever the dataset does."""
+    try:
+        while True:
+            tasks.put(pipe.recv())
+    except (EOFError, ConnectionResetError):
+        os._exit(0)
 
 
 def _noted(x: Any, arrays: list[Any]) -> Any:
@@ -102,14 +118,8 @@ def _noted(x: Any, arrays: list[Any]) -> Any:
 
 
 def _after(slot: _Slot) -> int:
-    size = slot.dtype.itemsize
-    for n in slot.shape:
-        size *= n
+    size = slot.dtype.itemsize * math.prod(slot.shape) or 1  # what is empty has a place, too
     return -(-(slot.offset + size) // _ALIGNED) * _ALIGNED
-
-
-def _need(arrays: list[Any]) -> int:
-    return _after(arrays[-1][0]) if arrays else 0
 
 
 def _placed(ticket: int, batch: Any, arrays: list[Any], memory: tuple[str, int] | None) -> tuple[Any, ...]:
@@ -289,7 +299,8 @@ class Workers:
 def _started(context: Any, number: int, payload: bytes) -> _Worker:
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(number, there, payload), daemon=True)
-    # Ctrl-C goes to the whole group of processes: the workers are left to this one, from their first moment on.
+    resource_tracker.ensure_running()  # which lets SIGINT through again
+    # Until the worker ignores it, SIGINT is blocked there, as this thread blocks it while it starts the worker.
     block = getattr(signal, "pthread_sigmask", None)
     before = block(signal.SIG_BLOCK, {signal.SIGINT}) if block else None
     try:

@@ -38,6 +38,12 @@ from .optimizer import (
     update_scale as update_scale,
 )
 from .random import random_bits as random_bits
+from .recurrent import (
+    gru_cell as gru_cell,
+    gru_cell_grad as gru_cell_grad,
+    lstm_cell as lstm_cell,
+    lstm_cell_grad as lstm_cell_grad,
+)
 from .softmax import (
     softmax as softmax,
     softmax_grad as softmax_grad,

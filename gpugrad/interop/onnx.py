@@ -11,14 +11,16 @@ import numpy as np
 
 from ..array import device_of, to_host
 from ..autograd import no_grad
-from ..core import Tensor, raw
+from ..core import Tensor, raw, wrap
+from ..dtypes import is_float
+from ..nn.holder import waiting
 from ..nn.module import Module
 from ..origin import shown
 from ..replacing import replace
 from ..tensor import tensor
 from .calls import Run, run
 from .graph import TYPES, ExportError as ExportError, Graph
-from .shape_rows import ROWS as ROWS
+from .recurrent_rows import ROWS as ROWS
 
 OPSET, IR = 23, 10  # ONNX 1.18 of 2025; what onnxruntime 1.22 and later run
 _LIMIT = 2**31 - 1  # bytes of a protobuf file
@@ -47,24 +49,36 @@ def export(
     ExportError, a ValueError that names the op and the line, for what cannot be written.
     """
     onnx = _onnx()
-    examples = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    examples = inputs if isinstance(inputs, tuple) else (inputs,)
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
     first, second = _examples(examples, free)
-    one, two = [_run(model, run) for run in (first, second)]
+    if isinstance(model, Module) and any(map(waiting, model.modules())):
+        _run(model, first)  # which makes parameters, and would be seen to
+    one = _run(model, first)
+    try:
+        two = _run(model, second)
+    except Exception as e:
+        e.add_note(
+            "This was the second run of gpugrad's ONNX export: the example's values in another order, and longer free "
+            "axes. A model that takes one length only is exported with batch_axis=None."
+        )
+        raise
     g = Graph(onnx)
     given = [g.bind(g.free(name), a, b) for name, a, b in zip(names, map(raw, first), map(raw, second))]
+    wanted = _names("output", output_names, len(one.out))
+    if both := sorted(set(wanted) & set(names)):
+        raise ValueError(f"an input and an output are called {both[0]!r}; give them different names")
+    outputs = [g.free(name) for name in wanted]
     _parameters(g, model)
     g.add(one.calls, two.calls, ROWS)
-    g.place, g.op = None, "the model's output"
-    wanted = _names("output", output_names, len(one.out))
+    g.place, g.op, g.near = None, "the model's output", []
     made = [g.value(a, b) for a, b in zip(one.out, two.out)]
     if len(one.out) != len(two.out):
         raise ExportError(
             f"ONNX: the model has {len(one.out)} outputs in the first run, and {len(two.out)} in the second"
         )
     _warn(g, {v.name for v in given}, one)
-    outputs = [g.free(name) for name in wanted]
     for name, value in zip(outputs, made):
         g.nodes.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
     lengths = _Lengths(free, given)
@@ -115,11 +129,12 @@ def _free(
 
 
 def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[list[Tensor], list[Tensor]]:
-    """The inputs of both runs: copies; and others, with the elements in another order and longer free axes."""
+    """The inputs of both runs: copies; and others: in another order, floats smaller, free axes longer."""
     lengths = list(dict.fromkeys([name for axes in free for name in axes.values()]))
     if len(lengths) > len(_GROWTH):
         raise ValueError(f"at most {len(_GROWTH)} different free lengths; given {lengths}")
     first, second = [], []
+    seen: dict[str, int] = {}
     for x, axes in zip(examples, free):
         t = x if isinstance(x, Tensor) else tensor(x)
         a = b = np.array(to_host(t.array))
@@ -128,12 +143,14 @@ def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[li
         if not a.size:
             raise ValueError(f"an example input has the shape {a.shape}: it needs elements")
         for axis, name in axes.items():
+            if seen.setdefault(name, a.shape[axis]) != a.shape[axis]:
+                raise ValueError(f"the examples have two lengths called {name!r}: {seen[name]} and {a.shape[axis]}")
             if a.shape[axis] == 1:  # which would broadcast
                 a = b = a.repeat(2, axis)
             b = np.concatenate([b] * _GROWTH[lengths.index(name)], axis)
-        device = device_of(t.array)
-        first.append(tensor(np.array(a), device=device))
-        second.append(tensor(np.flip(b).copy(), device=device))
+        b = np.flip(b) * b.dtype.type(0.75) if is_float(b.dtype) else np.flip(b)
+        for values, out in ((a, first), (b, second)):
+            out.append(wrap(tensor(np.array(values), device=device_of(t.array)).array, None, t.kind))
     return first, second
 
 
@@ -148,11 +165,18 @@ def _run(model: Any, inputs: list[Tensor]) -> Run:
     finally:
         for m, mode in modes:
             m.training = mode
-    outs = list(out) if isinstance(out, (tuple, list)) else [out]
-    if not all([isinstance(o, Tensor) for o in outs]):
+    outs = _flat(out)
+    if not outs or not all([isinstance(o, Tensor) for o in outs]):
         kinds = ", ".join([type(o).__name__ for o in outs])
         raise ExportError(f"ONNX: a model answers a Tensor, or a tuple of Tensors; this one ({kinds})")
     return Run([raw(o) for o in outs], calls, left)
+
+
+def _flat(out: Any) -> list[Any]:
+    """The outputs in a nest of tuples, without None."""
+    if isinstance(out, (tuple, list)):
+        return [o for part in out for o in _flat(part)]
+    return [] if out is None else [out]
 
 
 def _parameters(g: Graph, model: Any) -> None:
@@ -215,8 +239,11 @@ def _write(onnx: Any, graph: Any, path: str | os.PathLike[str]) -> None:
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR,
     )
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise ExportError(f"ONNX: a row made a node that is none: {e}") from None
     data = model.SerializeToString()
 
     def write(aside: str) -> None:

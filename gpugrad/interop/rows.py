@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import library
+from ..array import library, to_host
 from ..dtypes import float32, is_float, is_inexact, wide
 from .graph import Graph, Made
 
@@ -49,6 +49,7 @@ BITWISE = {
     "bitwise_xor": ("Xor", "BitwiseXor"),
 }  # fmt: skip
 FORMULAS: dict[str, Row] = {
+    "added": lambda g, c: g.Add(c[0], c[1]),
     "astype": lambda g, c: c[0],
     "at_least": lambda g, c: g.Max(c[0], c.number(c("least"))),
     "deg2rad": lambda g, c: g.Mul(c[0], c.number(math.pi / 180)),
@@ -71,7 +72,6 @@ FORMULAS: dict[str, Row] = {
     "rad2deg": lambda g, c: g.Mul(c[0], c.number(180 / math.pi)),
     "rsqrt": lambda g, c: g.Reciprocal(g.Sqrt(c[0])),
     "silu": lambda g, c: g.Mul(c[0], g.Sigmoid(c[0])),
-    "softplus": lambda g, c: g.Div(g.Softplus(g.Mul(c[0], c.number(c("beta")))), c.number(c("beta"))),
     "softshrink": lambda g, c: g.Shrink(c[0], bias=float(c("lambd")), lambd=float(c("lambd"))),
     "square": lambda g, c: g.Mul(c[0], c[0]),
     "threshold": lambda g, c: g.Where(g.Greater(c[0], c.number(c("threshold"))), c[0], c.number(c("value"))),
@@ -102,6 +102,9 @@ for _name, _kinds in BITWISE.items():
 @row("clip")
 def _clip(g: Graph, c: Made) -> Any:
     low, high = c("min"), c("max")
+    if np.ndim(low) or np.ndim(high):
+        x = c[0] if low is None else g.Max(c[0], c.number(to_host(low)))
+        return x if high is None else g.Min(x, c.number(to_host(high)))
     return g.Clip(c[0], None if low is None else c.number(low), None if high is None else c.number(high))
 
 
@@ -120,8 +123,22 @@ def _glu(g: Graph, c: Made) -> Any:
     return g.Mul(one, g.Sigmoid(two))
 
 
+@row("softplus")
+def _softplus(g: Graph, c: Made) -> Any:
+    beta, threshold = c("beta"), c("threshold")
+    z = g.Mul(c[0], c.number(beta))
+    out = g.Div(g.Softplus(z), c.number(beta))
+    if threshold is None or threshold >= 20:  # where it is x within half a digit of float32
+        return out
+    return g.Where(g.Greater(z, c.number(threshold)), c[0], out)
+
+
 @row("softmax", "log_softmax")
 def _softmax(g: Graph, c: Made) -> Any:
+    if not isinstance(c("axis"), int):
+        total = reduce(g, "ReduceLogSumExp", c[0], axes_of(c), True)
+        out = g.Sub(c[0], total)
+        return g.Exp(out) if c.one.name == "softmax" else out
     return (g.Softmax if c.one.name == "softmax" else g.LogSoftmax)(c[0], axis=c("axis"))
 
 
@@ -137,18 +154,30 @@ def _divided(g: Graph, c: Made) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- products
-@row("linear", "linear_gelu", "linear_gelu_tanh", "linear_relu", "linear_sigmoid", "linear_silu", "linear_tanh")
+ACTIVATED: dict[str, Callable[[Graph, str], str]] = {
+    "gelu": lambda g, x: g.Gelu(x),
+    "gelu_tanh": lambda g, x: g.Gelu(x, approximate="tanh"),
+    "relu": lambda g, x: g.Relu(x),
+    "sigmoid": lambda g, x: g.Sigmoid(x),
+    "silu": lambda g, x: g.Mul(x, g.Sigmoid(x)),
+    "tanh": lambda g, x: g.Tanh(x),
+}
+
+
+@row("linear", *[f"linear_{name}" for name in ACTIVATED])
 def _linear(g: Graph, c: Made) -> Any:
     if len(c.shape) == 2 and len(c.value(2).shape) == 1:
         out = g.Gemm(c[0], c[1], c[2])
     else:
         out = g.Add(g.MatMul(c[0], c[1]), c[2])
-    kind = c.one.name.removeprefix("linear_")
-    if kind == "silu":
-        return g.Mul(out, g.Sigmoid(out))
-    if kind == "gelu_tanh":
-        return g.Gelu(out, approximate="tanh")
-    return out if kind == "linear" else getattr(g, SAME[kind])(out)
+    kind = c.one.name.removeprefix("linear").removeprefix("_")
+    return ACTIVATED[kind](g, out) if kind else out
+
+
+for _name, _f in ACTIVATED.items():
+    ROWS[f"feed_forward_{_name}"] = lambda g, c, f=_f: g.Add(
+        g.MatMul(f(g, g.Add(g.MatMul(c[0], c[1]), c[2])), c[3]), c[4]
+    )
 
 
 @row("embedding")
@@ -189,7 +218,7 @@ def _attention(g: Graph, c: Made) -> Any:
 def _constant_rows(g: Graph, mask: Any) -> bool:
     """Whether the mask is a constant that leaves every row something to look at."""
     value = g.known(mask)
-    return value is not None and value.name in g.constants and bool((mask > -1e30).any(-1).all())
+    return value is not None and value.name in g.constants and bool((to_host(mask) > -1e30).any(-1).all())
 
 
 def _numbers(g: Graph, a: int, b: int) -> str:
@@ -202,7 +231,7 @@ def _numbers(g: Graph, a: int, b: int) -> str:
 # ---------------------------------------------------------------------------------------------- many to one
 REDUCED = {
     "logsumexp": "ReduceLogSumExp", "max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin", "prod": "ReduceProd",
-    "sum": "ReduceSum",
+    "sum": "ReduceSum", "vector_norm": "ReduceL2",
 }  # fmt: skip
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..array import device_of, xp
+from ..array import library
 from ..checkpoints import load, save
 from ..core import Tensor
+from ..dlpack import from_dlpack
 from ..dtypes import is_float
-from ..nn.module import Module, _children
-from ..tensor import tensor, to_numpy
+from ..nn.holder import _children, all_names, joined
+from ..nn.module import Module
+from ..tensor import to_numpy
 
 Names = Mapping[str, str | None] | Callable[[str], str | None] | None
-_COUNTER, _MEAN = ".num_batches_tracked", ".running_mean"  # PyTorch counts batches always, BatchNorm here if it must
 
 
 def load_weights(
@@ -31,12 +32,12 @@ def load_weights(
 
     path     "x.safetensors", or "x.safetensors.index.json", which says what is in which of several files
     names    what the file's names are in the model: a dict of names, or of beginnings that end in a dot, the longest
-             of which counts ({"model.": "", "model.body.": "layers."}), or a function; None: a name to leave out
+             of which counts ({"model.": "", "model.body.": "layers."}; all names begin with ""), or a function;
+             None: a name to leave out
     strict   missing and unexpected names are an error
-    Floats are converted to the model's dtype, integers too where they fit.
-    RuntimeError, which lists all that is wrong, with nothing changed: for missing and unexpected names, other shapes,
-    dtypes that do not convert, floats beyond the model's dtype, tied weights that differ.  ValueError for a file of
-    another kind.
+    Floats are converted to the model's dtype.  Sizes that the model has not seen yet are those of the file.
+    RuntimeError, with nothing changed, which lists what is wrong: missing and unexpected names, other shapes, dtypes of
+    another kind, floats beyond the model's dtype, tied weights that differ.  ValueError for a file of another kind.
     """
     return load_state_dict(model, _read(os.fspath(path)), names, strict)
 
@@ -52,75 +53,63 @@ def save_weights(model: Module, path: str | os.PathLike[str], names: Names = Non
 
 def state_dict(model: Module, names: Names = None) -> dict[str, np.ndarray]:
     """name -> array, as the state_dict of the same model in PyTorch.  ValueError for two of one name."""
-    renamed = _renamed(names, [e.name for e in _entries(model)])
-    return {renamed[e.name]: e.turned(to_numpy(e.tensor)) for e in _entries(model) if e.name in renamed}
+    own = model.state()
+    first, turned = {id(v) for v in own.values()}, set(_turned(model))
+    every = {**{k: v for k, v in all_names(model) if id(v) in first}, **own}
+    renamed = _renamed(names, every)
+    host = {k: to_numpy(every[k]) for k in renamed}
+    return {new: host[k].T if k in turned else host[k] for k, new in renamed.items()}
 
 
 def load_state_dict(
     model: Module, arrays: Mapping[str, Any], names: Names = None, strict: bool = True
 ) -> tuple[list[str], list[str]]:
-    """`load_weights` from arrays, or PyTorch's tensors on the CPU, by name."""
-    entries = {e.name: e for e in _entries(model)}
-    given = {new: old for old, new in _renamed(names, arrays).items()}
-    host = {name: np.asarray(to_numpy(arrays[given[name]])) for name in given if name in entries}
-    found = {id(e.tensor) for name, e in entries.items() if name in host}
-    missing = [n for n, e in entries.items() if id(e.tensor) not in found and not _counter(n, host)]
-    unexpected = [n for n in given if n not in entries and not _counter(n, host)]
-    wrong = [f"missing: {n}" for n in missing if strict] + [f"unexpected: {n}" for n in unexpected if strict]
-    new: dict[int, tuple[Tensor, Any, str]] = {}
-    for name, a in host.items():
-        e = entries[name]
-        if problem := _misfit(a, e):
-            wrong.append(f"{name} {problem}")
-        elif id(e.tensor) not in new:
-            new[id(e.tensor)] = e.tensor, e.turned(a), name
-        elif not np.array_equal(new[id(e.tensor)][1], e.turned(a), equal_nan=a.dtype.kind in "fc"):
-            wrong.append(f"{name} differs from {new[id(e.tensor)][2]}, and in the model they are one")
-    if wrong:
+    """`load_weights` from arrays by name; PyTorch's tensors, too, which are on the CPU."""
+    turned = set(_turned(model))
+    host = {new: np.asarray(_host(arrays[old])) for old, new in _renamed(names, arrays).items()}
+    host = {k: a.T if k in turned else a for k, a in host.items()}
+    if wrong := _misfits(model, host):
         raise RuntimeError(f"these weights do not fit this {type(model).__name__}:\n  " + "\n  ".join(wrong))
-    made = [(t, tensor(a, t.array.dtype, device_of(t.array)).array) for t, a, _ in new.values()]
-    for t, a in made:  # all of them before the first change
-        t.array = xp(a).array(a)
+    missing, unexpected = model.load_state_dict(host, strict)
     return missing, unexpected
 
 
-# ---------------------------------------------------------------------------------------------- what a model has
-class _Entry(NamedTuple):
-    """A tensor under one of its names, and whether PyTorch has its transpose."""
-
-    name: str
-    tensor: Tensor
-    transposed: bool
-
-    def turned(self, a: Any) -> Any:
-        """An array of one layout in the other."""
-        return a.T if self.transposed else a
+def _host(x: Any) -> Any:
+    """The values of an array, or of another library's tensor, as NumPy's."""
+    return to_numpy(x if isinstance(x, Tensor) or library(x) is not None else from_dlpack(x))
 
 
-def _entries(model: Module) -> list[_Entry]:
-    return list(_walk(model, "", model, "", {id(v) for v in model.state().values()}, ()))
+def _misfits(model: Module, host: Mapping[str, np.ndarray]) -> list[str]:
+    """What `Module.load_state_dict` would take and should not."""
+    wrong = []
+    taken: dict[int, str] = {}
+    for name, v in [*all_names(model), *model.named_buffers()]:
+        if (a := host.get(name)) is None:
+            continue
+        old = v.array.dtype
+        if is_float(a.dtype) != is_float(old) and a.dtype != old:
+            wrong.append(f"{name} has dtype {a.dtype}, and the model's is {old}")
+        elif is_float(old):
+            with np.errstate(over="ignore"):
+                lost = np.isfinite(a) & ~np.isfinite(a.astype(old))
+            if lost.any():
+                wrong.append(f"{name} has numbers beyond the model's {old}, as {a[lost][0]}")
+        first = taken.setdefault(id(v), name)
+        if not np.array_equal(a, host[first]):
+            wrong.append(f"{name} differs from {first}, and in the model they are one tensor")
+    return wrong
 
 
-def _walk(x: Any, path: str, owner: Module, local: str, own: set[int], way: tuple[int, ...]) -> Iterator[_Entry]:
-    """The tensors of `own` in x, under each of their names; `local` is the name within the module `owner`."""
-    if isinstance(x, Tensor):
-        if id(x) in own:
-            yield _Entry(path, x, local in owner.transposed)
-        return
-    if id(x) in way:
-        return
-    for name, child in _children(x):
-        inside = isinstance(x, Module)
-        yield from _walk(
-            child,
-            f"{path}.{name}" if path else str(name),
-            x if inside else owner,
-            str(name) if inside or not local else f"{local}.{name}",
-            own,
-            (*way, id(x)),
-        )
+def _turned(x: Any, path: str = "", above: tuple[int, ...] = ()) -> Iterator[str]:
+    """All names of the parameters that PyTorch has transposed."""
+    if isinstance(x, Module):
+        yield from [joined(path, name) for name in x.transposed]
+    if id(x) not in above:
+        for name, child in _children(x):
+            yield from _turned(child, joined(path, name), (*above, id(x)))
 
 
+# ---------------------------------------------------------------------------------------------- names
 def _renamed(names: Names, given: Iterable[str]) -> dict[str, str]:
     """name -> its new name, without those that are left out.  ValueError for two of one name."""
     out: dict[str, str] = {}
@@ -146,27 +135,6 @@ def _new_name(names: Names, name: str) -> str | None:
     start = max((k for k in names if k.endswith(".") and name.startswith(k)), key=len, default="")
     new = names.get(start, "")
     return None if new is None else new + name.removeprefix(start)
-
-
-def _counter(name: str, host: Mapping[str, Any]) -> bool:
-    """Whether it is BatchNorm's count of batches, which either side may be without."""
-    return name.endswith(_COUNTER) and name.removesuffix(_COUNTER) + _MEAN in host
-
-
-def _misfit(a: np.ndarray, e: _Entry) -> str:
-    """Why `a` is no value for the tensor; "" if it is one."""
-    old, shape = e.tensor.array.dtype, e.tensor.array.shape[:: -1 if e.transposed else 1]
-    if a.shape != shape:
-        return f"has the shape {a.shape}; the model's is {shape}{', transposed' if e.transposed else ''}"
-    if a.dtype == old:
-        return ""
-    floats, same = is_float(a.dtype) and is_float(old), a.dtype.kind == old.kind
-    if not (floats or same or (a.dtype.kind in "iu" and old.kind in "iu")):
-        return f"has dtype {a.dtype}, which does not convert to the model's {old}"
-    with np.errstate(over="ignore"):
-        new = a.astype(old)
-    lost = np.isfinite(a) & ~np.isfinite(new) if floats or a.dtype.kind == "c" else new != a
-    return f"has values beyond the model's {old}" if lost.any() else ""
 
 
 # ---------------------------------------------------------------------------------------------- files

@@ -14,6 +14,7 @@ from ..forward import fit, placed
 from ..ops import attention as ops
 from ..ops.casting import astype
 from ..ops.linear import linear
+from ..ops.logic import logical_not, logical_or, pick
 from ..ops.math import add
 from ..ops.reduce import mean
 from ..ops.shape import matrix_transpose, permute_dims, reshape, split
@@ -174,8 +175,7 @@ class MultiheadAttention(Module):
         if not masks:
             return None
         if all([raw(m).dtype.kind == "b" for m in masks]):
-            hidden = raw(masks[0]) if len(masks) == 1 else raw(masks[0]) | raw(masks[1])
-            return ~hidden
+            return logical_not(masks[0] if len(masks) == 1 else logical_or(*masks))
         floats = [_added(m, like.dtype) for m in masks]
         return floats[0] if len(floats) == 1 else add(*floats)
 
@@ -185,4 +185,7 @@ MultiHeadAttention = MultiheadAttention
 
 def _added(mask: Any, dtype: np.dtype) -> Any:
     """A mask as floats that are added to the scores."""
-    return xp_of(raw(mask)).where(raw(mask), -math.inf, 0).astype(dtype) if raw(mask).dtype.kind == "b" else mask
+    if raw(mask).dtype.kind != "b":
+        return mask
+    hidden, seen = [xp_of(raw(mask)).asarray(v, dtype) for v in (-math.inf, 0)]
+    return pick(raw(mask), hidden, seen)

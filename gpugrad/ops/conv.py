@@ -21,11 +21,12 @@ from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..gemm.products import product
 from ..op import op
+from . import channels_last
 from .math import add
 from .reduce import sum
 from .shape import expand_dims, reshape, squeeze
 from .threads import in_threads
-from .windows import Windows, canvas, numbers, padded, pairs, place, spatial, windows
+from .windows import Room, Windows, canvas, numbers, padded, pairs, place, spatial, windows
 
 # How many bytes of columns are made at a time: a CPU has them in its second level cache when it multiplies, a GPU is
 # kept busy by large products.
@@ -46,18 +47,31 @@ def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> tuple[li
     return cut(images, many), cut(counts[0], part)
 
 
+def _parts(xp: Any, x: Any, at: Windows) -> list[tuple[slice, slice]]:
+    """The windows on x, cut into (images, rows of windows) that are gathered at a time."""
+    row = x.shape[1] * math.prod(at.kernel) * math.prod(at.counts[1:]) * x.itemsize
+    return list(itertools.product(*_blocks(xp, len(x), at.counts, row)))
+
+
 def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slice, slice]], Callable[..., Any]]:
-    """(blocks of windows, (images, rows) of one -> its columns (groups, elements of a window, windows))."""
+    """(blocks of windows, what makes for one thread (images, rows) of a block -> its columns).
+
+    Columns are (groups, elements of a window, windows); on the CPU a thread's are all in the same memory.
+    """
     n, depth = len(at.size), x.shape[1] * math.prod(at.kernel)
     view = windows(xp, padded(xp, x, at), at)
     view = view.transpose((*range(1, n + 2), 0, *range(n + 2, 2 * n + 2)))
 
-    def take(images: slice, rows: slice) -> Any:
-        part = view[(..., images, rows, *[slice(None)] * (n - 1))]
-        return part.reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+    def start() -> Callable[[slice, slice], Any]:
+        whole = Room().copy if xp is np else lambda a: a
 
-    blocks = _blocks(xp, len(x), at.counts, depth * math.prod(at.counts[1:]) * x.itemsize)
-    return list(itertools.product(*blocks)), take
+        def take(images: slice, rows: slice) -> Any:
+            part = view[(..., images, rows, *[slice(None)] * (n - 1))]
+            return whole(part).reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+
+        return take
+
+    return _parts(xp, x, at), start
 
 
 def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int) -> None:
@@ -81,14 +95,18 @@ def _by_group(x: Any, groups: int) -> Any:
     return x.transpose((1, 2, 0, *range(3, x.ndim)))
 
 
-def _correlate(xp: Any, x: Any, matrices: Any, at: Windows) -> Any:
-    """The products of `matrices` (groups, channels, elements of a window) with all windows of x."""
-    groups, channels, _ = matrices.shape
+def _correlate(xp: Any, x: Any, w: Any, at: Windows) -> Any:
+    """The products of w (groups, out, in, *kernel) with all windows of x."""
+    groups, channels = w.shape[:2]
+    if channels_last.suits(x, at, groups):
+        return channels_last.correlate(x, w[0], at, _parts(xp, x, at), _spread)
+    matrices = w.reshape(groups, channels, math.prod(w.shape[2:]))
     out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
     grouped = _by_group(out, groups)
-    blocks, take = _columns(xp, x, at, groups)
+    blocks, start = _columns(xp, x, at, groups)
 
     def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
+        take = start()
         for images, rows in parts:
             columns, part = take(images, rows), grouped[:, :, images, rows]
             part[...] = _product(xp, matrices, columns, most).reshape(part.shape)
@@ -118,7 +136,7 @@ def _both(x: Any, y: Any) -> tuple[Any, Any, Any]:
 def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
     """Each window of x times w, summed, plus bias."""
     x, w, dtype = _both(x, w)
-    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:])), at)
+    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, *w.shape[1:]), at)
     if bias is not None:
         dtype = np.result_type(dtype, as_float(bias).dtype)
         bias = bias.reshape(len(bias), *[1] * len(at.size))
@@ -134,8 +152,7 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
         back = w.swapaxes(1, 2)[(..., *[slice(None, None, -1)] * len(at.size))]
         before = tuple([r - 1 - b for r, b in zip(at.reach, at.before)])
         turned = at._replace(size=at.counts, before=before, counts=at.size)
-        matrices = back.reshape(groups, w.shape[2], w.shape[1] * math.prod(at.kernel))
-        return _correlate(xp, g, matrices, turned).astype(dtype, copy=False)
+        return _correlate(xp, g, back, turned).astype(dtype, copy=False)
     channels = w.shape[2]
     matrices = w.reshape(groups, w.shape[1], math.prod(w.shape[2:])).swapaxes(1, 2)
     whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
@@ -161,12 +178,14 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
 def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
+    if channels_last.suits(x, at, groups):
+        return channels_last.weight(g, x, at, _parts(xp, x, at), _spread).astype(dtype, copy=False)
     grouped = _by_group(g, groups)
     shape = (groups, x.shape[1] // groups * math.prod(at.kernel), grouped.shape[1])
-    (blocks, take), totals = _columns(xp, x, at, groups), {}
+    (blocks, start), totals = _columns(xp, x, at, groups), {}
 
     def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
-        total = xp.zeros(shape, g.dtype)
+        take, total = start(), xp.zeros(shape, g.dtype)
         for images, rows in parts:
             columns, part = take(images, rows), grouped[:, :, images, rows]
             part = part.reshape(groups, part.shape[1], math.prod(part.shape[2:]))
@@ -232,11 +251,13 @@ def _batched(f: Any, x: Any, n: int) -> Any:
     return f(x) if len(raw(x).shape) == n + 2 else squeeze(f(expand_dims(x, 0)), axis=0)
 
 
-def _conv_nd(n: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _conv_nd(
+    n: int, x: Any, w: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, made: Any = conv_op
+) -> Any:
     name = f"conv{n}d"
     x, w, bias = _operands(name, n, x, w, bias, groups, 1)
     at, _ = place(name, raw(x).shape[-n:], raw(w).shape[2:], stride, padding, dilation, same=True)
-    return _batched(lambda x: conv_op(x, w, bias, at=at, groups=groups), x, n)
+    return _batched(lambda x: made(x, w, bias, at=at, groups=groups), x, n)
 
 
 def conv1d(

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Lengths = tuple[int, ...]
 
 
@@ -43,8 +45,11 @@ class Windows(NamedTuple):
             ])  # fmt: skip
 
 
-def padded(xp: Any, x: Any, at: Windows, value: Any = 0) -> Any:
-    """x (..., *size) on the span of the windows, with `value` beside it; a view where there is nothing beside it."""
+def padded(xp: Any, x: Any, at: Windows, value: Any = 0, order: Lengths | None = None) -> Any:
+    """x (..., *size) on the span of the windows, with `value` beside it; a view where there is nothing beside it.
+
+    order: always a copy, whose axes lie in memory in this order.
+    """
     n = len(at.size)
     span, onto, of = at.span, [], []
     for size, length, before in zip(at.size, span, at.before):
@@ -52,9 +57,13 @@ def padded(xp: Any, x: Any, at: Windows, value: Any = 0) -> Any:
         onto.append(slice(max(before, 0), max(stop, before, 0)))
         of.append(slice(max(-before, 0), max(stop - before, -before, 0)))
     inner = x[(..., *of)]
-    if inner.shape[-n:] == span:
+    if order is not None:
+        shape = (*x.shape[:-n], *span)
+        out = xp.full([shape[i] for i in order], value, x.dtype).transpose([order.index(i) for i in range(x.ndim)])
+    elif inner.shape[-n:] == span:
         return inner
-    out = xp.full((*x.shape[:-n], *span), value, x.dtype)
+    else:
+        out = xp.full((*x.shape[:-n], *span), value, x.dtype)
     out[(..., *onto)] = inner
     return out
 
@@ -72,6 +81,21 @@ def canvas(xp: Any, lead: Lengths, at: Windows, dtype: Any) -> tuple[Any, Any]:
     """Zeros (*lead, *span) to add windows to, and the view (*lead, *size) of what does not fall into the padding."""
     out = xp.zeros((*lead, *[max(a, b + n) for a, b, n in zip(at.span, at.before, at.size)]), dtype)
     return out, out[(..., *[slice(b, b + n) for b, n in zip(at.before, at.size)])]
+
+
+class Room:
+    """Memory of NumPy's for one copy at a time: what is written over stays in the cache."""
+
+    def __init__(self) -> None:
+        self._whole = np.empty(0, np.uint8)
+
+    def copy(self, a: Any) -> Any:
+        """The elements of a, one after the other, until the next copy."""
+        if a.nbytes > self._whole.nbytes:
+            self._whole = np.empty(a.nbytes, np.uint8)
+        out = self._whole[: a.nbytes].view(a.dtype).reshape(a.shape)
+        out[...] = a
+        return out
 
 
 # ---------------------------------------------------------------------------------------------- arguments

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, wrap
+from ..core import Tensor, raw, wrap
 from ..dtypes import float16
 from ..fused.optimizer import FOUND, GOOD, MISSED, ROW, SCALE, SKIP, entry
 from ..ops.math import multiply
@@ -32,6 +32,7 @@ class GradScaler:
     A step divides the gradients by the scale, and changes nothing, the count of steps included, where one is not
     finite.  `update` makes the scale `backoff_factor` times as large after such a step, and `growth_factor` times after
     `growth_interval` steps without.  Scale and counts are where the gradients are: on a GPU none of these waits for it.
+    On the CPU NumPy warns of what overflows, unless `np.errstate(over="ignore")` is around `backward()`.
 
     max_skips, min_scale   after so many skipped rounds in a row, or below this scale, `update` raises
                NonFiniteGradients, since then it is not the scale; on a GPU it looks every `max_skips` rounds
@@ -93,7 +94,7 @@ class GradScaler:
         given = [g for g in gradients if g is not None]
         if not given:
             raise ValueError("unscale_: no variable of this optimizer has a gradient; call backward() first")
-        arrays = [g.array for g in given]
+        arrays = [raw(g) for g in given]
         if any([a.dtype == float16 for a in arrays]):
             raise ValueError(
                 "Attempting to unscale FP16 gradients: float16 does not hold them. step() divides them in float32; to "
@@ -106,7 +107,7 @@ class GradScaler:
             found = np.asarray(Scaled(self._moving).skips(bool(np.isfinite(norm(new)))))
             new = [n.astype(a.dtype, copy=False) for n, a in zip(new, arrays)]
         self._seen[id(optimizer)] = optimizer, found, False
-        back = iter([wrap(a, None, g.kind) for a, g in zip(new, given)])
+        back = iter([wrap(a, None, g.kind) if isinstance(g, Tensor) else a for a, g in zip(new, given)])
         return [None if g is None else next(back) for g in gradients]
 
     def step(self, optimizer: Optimizer, *args: Any, **kw: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Floor 7: the training loop: batches, epochs, means over the rows, a progress bar."""
+"""The training loop of models like Keras': batches, epochs, means over the rows, a progress bar."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import checkpoints, random
-from .core import Tensor, raw
-from .data import Dataset, detached
-from .dtypes import is_inexact
-from .ops.casting import astype
-from .tape import GradientTape
-from .tensor import tensor, to_numpy
+from .. import checkpoints, random
+from ..core import Tensor, raw
+from ..data import Dataset, detached
+from ..dtypes import is_inexact
+from ..ops.casting import astype
+from ..tape import GradientTape
+from ..tensor import tensor, to_numpy
 
 Batch = tuple[Any, ...]  # (inputs, targets), or with the weights of the rows
 Step = Callable[[Batch], dict[str, float]]  # of one batch: the loss, and each metric by name

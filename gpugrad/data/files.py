@@ -1,0 +1,279 @@
+"""Datasets in files: `.npy` mapped into memory; CSV and Parquet by pyarrow (the extra `data`)."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..generator import Generator
+from .rows import ArrayDataset, checked, taken
+from .samplers import shuffled
+
+Categories = Sequence[str] | Mapping[str, Sequence[Any]]
+
+
+# ---------------------------------------------------------------------------------------------- .npy
+def npy(*paths: Any, **named: Any) -> NpyDataset:
+    """The rows of `.npy` files, of which only what is asked for is read: (x[i], y[i], …), or {name: array[i]}.
+
+    What a worker gets is the paths.  FileNotFoundError and ValueError, which name the file, for one that is not there,
+    is none, or is cut off; ValueError for files of different lengths.
+    """
+    return NpyDataset(*paths, **named)
+
+
+class NpyDataset(ArrayDataset):
+    """What `npy` answers."""
+
+    def __init__(self, *paths: Any, **named: Any) -> None:
+        self._paths = [os.fspath(p) for p in paths], {k: os.fspath(p) for k, p in named.items()}
+        super().__init__(*map(_mapped, self._paths[0]), **{k: _mapped(p) for k, p in self._paths[1].items()})
+
+    def __reduce__(self) -> Any:
+        return _npy_again, self._paths
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._made([np.array(a[i]) for a in self.arrays.values()])
+
+    def __getbatch__(self, indices: np.ndarray) -> Any:
+        rows = checked(indices, len(self))
+        order = np.argsort(rows, kind="stable")  # as they are in the file
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return self._made([taken(np.asarray(a[rows[order]]), back) for a in self.arrays.values()])
+
+
+def _npy_again(paths: list[str], named: dict[str, str]) -> NpyDataset:
+    return NpyDataset(*paths, **named)
+
+
+def _mapped(path: str) -> np.memmap:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError as e:
+        raise ValueError(f"{path} can't be read as a .npy file of numbers: {e}") from None
+
+
+# ---------------------------------------------------------------------------------------------- tables
+class _Reader:
+    """How columns become arrays: which, with which numbers for their texts, and what an element is made of.
+
+    columns     their names in order; None: all of the file
+    target      the column that is y: elements are (x, y), x being the others side by side in their common dtype
+    categories  columns of texts as numbers: {name: [texts]}, numbered in that order, or names, of which each text that
+                is found gets a number, in the order of the alphabet
+    """
+
+    def __init__(self, path: str, schema: Any, columns: Any, target: str | None, categories: Categories | None) -> None:
+        there = list(schema.names)
+        names = there if columns is None else [*columns]
+        if target is not None and target not in names:
+            names.append(target)
+        coded = {} if categories is None else dict(categories) if isinstance(categories, Mapping) else categories
+        for what in (*names, *coded):
+            if what not in there:
+                raise ValueError(f"{path} has no column {what!r}; it has {there}")
+        if not names or names == [target] or len(set(names)) < len(names):
+            raise ValueError(f"{path}: columns={columns!r} with target={target!r} leaves no column, or has one twice")
+        self.path, self.names, self.target = path, names, target
+        self.codes = {k: None if not isinstance(coded, dict) else _numbered(path, k, coded[k]) for k in coded}
+
+    @property
+    def categories(self) -> dict[str, list[Any]]:
+        """The texts of each column that is numbered, in the order of their numbers."""
+        return {k: list(code or ()) for k, code in self.codes.items()}
+
+    def learn(self, name: str, values: Sequence[Any]) -> None:
+        """Number the texts of a column."""
+        self.codes[name] = _numbered(self.path, name, sorted({v for v in values if v is not None}))
+
+    def array(self, name: str, column: Any) -> np.ndarray:
+        """One column as an array.  ValueError for a null, TypeError for what is neither a number nor numbered."""
+        if column.null_count:
+            raise ValueError(
+                f"{self.path}: column {name!r} has {column.null_count} nulls among {len(column)} values; leave the "
+                "column out, or fill them in the file"
+            )
+        if (code := self.codes.get(name)) is not None:
+            values = column.to_pylist()
+            if unknown := {v for v in values if v not in code}:
+                raise ValueError(
+                    f"{self.path}: column {name!r} has {sorted(map(repr, unknown))[:3]}, not in categories"
+                )
+            return np.array([code[v] for v in values], np.int32)
+        kind, width = str(column.type), ()
+        if kind.startswith("fixed_size_list"):  # a row of numbers in each place
+            width = (column.type.list_size,)
+            column = column.combine_chunks()
+            column = column.flatten()
+            if column.null_count:
+                raise ValueError(f"{self.path}: column {name!r} has nulls in its lists")
+            kind = str(column.type)
+        if kind not in _NUMBERS:
+            hint = f'; write categories=["{name}"] to number its texts' if kind in _TEXTS else ""
+            raise TypeError(f"{self.path}: column {name!r} has values of type {kind}, which is no number{hint}")
+        return column.to_numpy(zero_copy_only=False).reshape(-1, *width) if width else np.asarray(column)
+
+    def element(self, arrays: dict[str, np.ndarray]) -> Any:
+        """What is answered for the rows of these arrays."""
+        if self.target is None:
+            return {k: arrays[k] for k in self.names}
+        xs = [arrays[k] for k in self.names if k != self.target]
+        return np.concatenate([x if x.ndim == 2 else x[:, None] for x in xs], 1), arrays[self.target]
+
+
+_NUMBERS = {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)} | {"halffloat", "float", "double", "bool"}
+_TEXTS = {"string", "large_string", "string_view"}
+
+
+def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
+    code = {text: i for i, text in enumerate(texts)}
+    if len(code) != len(texts):
+        raise ValueError(f"{path}: categories of {name!r} has the same text twice: {list(texts)!r:.80}")
+    return code
+
+
+def csv(
+    path: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
+    delimiter: str = ",",
+) -> ArrayDataset:  # fmt: skip
+    """A CSV file with a first line of names, as a dataset in memory; pyarrow finds the types of its columns.
+
+    columns     the names of those to read; None: all
+    target      the column that is y: elements are (x, y), x being the others side by side; None: {name: value}
+    categories  columns of texts to number: their names, or {name: [texts]}
+    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
+    """
+    path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
+    try:
+        table = reader.read_csv(path, parse_options=reader.ParseOptions(delimiter=delimiter))
+    except pyarrow.ArrowInvalid as e:
+        raise ValueError(f"{path} can't be read as CSV: {e}") from None
+    rows = _Reader(path, table.schema, columns, target, categories)
+    for name, code in rows.codes.items():
+        if code is None:
+            rows.learn(name, table.column(name).unique().to_pylist())
+    made = rows.element({k: rows.array(k, table.column(k)) for k in rows.names})
+    out = ArrayDataset(**made) if target is None else ArrayDataset(*made)
+    out.categories = rows.categories  # type: ignore[attr-defined]
+    return out
+
+
+def parquet(
+    paths: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
+    groups: int = 4,
+) -> ParquetDataset:  # fmt: skip
+    """Parquet files one after the other, read by row groups as rows are asked for; columns that are not, never.
+
+    paths       one path or a list
+    columns, target, categories   as in `csv`
+    groups      shuffled, row groups come in random order, and rows are mixed among so many at a time, so that each is
+                read about once an epoch; twice as many are kept
+    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
+    """
+    return ParquetDataset(paths, columns, target, categories, groups)
+
+
+class ParquetDataset:
+    """What `parquet` answers."""
+
+    def __init__(
+        self, paths: Any, columns: Sequence[str] | None, target: str | None, categories: Categories | None, groups: int
+    ) -> None:
+        self._given = paths, columns, target, categories, groups
+        listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        if not listed or groups < 1:
+            raise ValueError(f"parquet: no files, or groups={groups}, which is a number from 1 on")
+        self._files = [_opened(os.fspath(p)) for p in listed]
+        self._readers: list[_Reader] = []
+        self._groups = groups
+        self._kept: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
+        first = _Reader(os.fspath(listed[0]), self._files[0].schema_arrow, columns, target, categories)
+        for name, code in first.codes.items():
+            if code is None:  # one column, a row group at a time
+                texts: set[Any] = set()
+                for f in self._files:
+                    for g in range(f.num_row_groups):
+                        texts.update(f.read_row_group(g, [name]).column(0).unique().to_pylist())
+                first.learn(name, list(texts))
+        self.categories = first.categories
+        for p, f in zip(listed, self._files):
+            self._readers.append(_Reader(os.fspath(p), f.schema_arrow, first.names, target, self.categories))
+        self._homes = [(i, g) for i, f in enumerate(self._files) for g in range(f.num_row_groups)]
+        sizes = [self._files[i].metadata.row_group(g).num_rows for i, g in self._homes]
+        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+    def __reduce__(self) -> Any:
+        return ParquetDataset, (*self._given[:3], self.categories or None, self._groups)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, i: int) -> Any:
+        batch = self.__getbatch__(np.asarray([i]))
+        return {k: v[0] for k, v in batch.items()} if isinstance(batch, dict) else tuple([v[0] for v in batch])
+
+    def __getbatch__(self, indices: np.ndarray) -> Any:
+        rows = checked(indices, len(self))
+        groups = np.searchsorted(self._starts, rows, side="right") - 1
+        found: dict[str, np.ndarray] = {}
+        for g in np.unique(groups) if len(rows) else [0]:
+            at = np.flatnonzero(groups == g)
+            for name, a in self._group(int(g)).items():
+                part = taken(a, rows[at] - self._starts[g])
+                if name not in found:
+                    found[name] = np.empty((len(rows), *part.shape[1:]), part.dtype)
+                elif part.dtype != found[name].dtype or part.shape[1:] != found[name].shape[1:]:
+                    raise TypeError(f"parquet: column {name!r} has {part.dtype} here and {found[name].dtype} elsewhere")
+                found[name][at] = part
+        return self._readers[0].element(found)
+
+    def _group(self, g: int) -> dict[str, np.ndarray]:
+        """The columns of a row group, of which the last few are kept."""
+        if g in self._kept:
+            self._kept.move_to_end(g)
+            return self._kept[g]
+        i, number = self._homes[g]
+        reader = self._readers[i]
+        try:
+            table = self._files[i].read_row_group(number, reader.names)
+        except OSError as e:
+            raise OSError(f"{reader.path}: row group {number} can't be read: {e}") from None
+        self._kept[g] = {k: reader.array(k, table.column(k)) for k in reader.names}
+        if len(self._kept) > 2 * self._groups:
+            self._kept.popitem(last=False)
+        return self._kept[g]
+
+    def shuffled(self, generator: Generator) -> np.ndarray:
+        """The numbers of all rows in random order: row groups, and rows among a few groups that follow each other."""
+        order = shuffled(len(self._homes), generator)
+        parts = []
+        for first in range(0, len(order), self._groups):
+            chosen = order[first : first + self._groups].tolist()
+            some = [np.arange(int(self._starts[g]), int(self._starts[g + 1])) for g in chosen]
+            rows = np.concatenate(some)
+            parts.append(rows[shuffled(len(rows), generator)])
+        return np.concatenate(parts) if parts else np.arange(0)
+
+
+def _pyarrow(part: str) -> tuple[Any, Any]:
+    """(pyarrow, its module for these files).  ImportError that says which extra has it."""
+    try:
+        import pyarrow
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError as e:
+        raise ImportError(f"gg.data.{part} needs pyarrow: pip install 'gpugrad[data]' ({e})") from None
+    return pyarrow, getattr(pyarrow, part)
+
+
+def _opened(path: str) -> Any:
+    pyarrow, parquet = _pyarrow("parquet")
+    try:
+        return parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as e:
+        raise ValueError(f"{path} can't be read as Parquet: {e}") from None

@@ -1,0 +1,369 @@
+"""RNN, LSTM and GRU, and their cells, under PyTorch's names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..array import to_host, xp as xp_of
+from ..core import Tensor, raw
+from ..dtypes import is_float
+from ..forward import boxed, placed
+from ..ops import recurrent as ops
+from ..ops.activation import relu
+from ..ops.index import getitem
+from ..ops.linear import linear
+from ..ops.logic import where
+from ..ops.math import add, tanh
+from ..ops.shape import concat, expand_dims, flip, matrix_transpose, squeeze, stack, swapaxes, unstack
+from .dropout import dropout
+from .module import Module
+
+_SQUASH = {"tanh": tanh, "relu": relu}
+
+
+def _sizes(name: str, **sizes: int) -> None:
+    for what, n in sizes.items():
+        if not hasattr(n, "__index__") or n < 1:
+            raise ValueError(f"{name}: {what} is a positive integer, not {n!r}")
+
+
+def _squash(name: str, nonlinearity: str) -> str:
+    if nonlinearity not in _SQUASH:
+        raise ValueError(f"{name}: nonlinearity is 'tanh' or 'relu', not {nonlinearity!r}")
+    return nonlinearity
+
+
+class _Gated(Module):
+    """Weights and biases of `gates` blocks of rows, from U(-1/√hidden_size, 1/√hidden_size)."""
+
+    gates = 1
+    hidden_size: int
+
+    def _make(self, suffix: str, inputs: int, bias: bool, proj: int, device: Any, dtype: Any) -> None:
+        n, bound = self.gates * self.hidden_size, 1 / math.sqrt(self.hidden_size)
+        back = proj or self.hidden_size
+        shapes: dict[str, Any] = {"weight_ih": (n, inputs), "weight_hh": (n, back)}
+        shapes |= {"bias_ih": (n,), "bias_hh": (n,)} if bias else {}
+        shapes |= {"weight_hr": (proj, self.hidden_size)} if proj else {}
+        for name, shape in shapes.items():
+            value = random.uniform(shape, -bound, bound, dtype=dtype, device=device)
+            setattr(self, name + suffix, self._parameter(value, name + suffix))
+
+    def _of(self, suffix: str) -> list[Any]:
+        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, each or None."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        return [getattr(self, name + suffix, None) for name in names]
+
+    def _zeros(self, like: Any, *shape: int) -> Any:
+        return xp_of(raw(like)).zeros_like(raw(like), shape=shape)
+
+
+# ---------------------------------------------------------------------------------------------- sequences
+class _Recurrent(_Gated):
+    """Layers over sequences, each over the outputs of the one before it; with `bidirectional`, both ways."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        name = type(self).__name__
+        _sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"{name}: dropout is a probability, from 0 to 1, not {dropout!r}")
+        if not 0 <= proj_size < hidden_size:
+            raise ValueError(f"{name}: proj_size is smaller than hidden_size {hidden_size}, or 0; not {proj_size!r}")
+        self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
+        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
+        self.proj_size = proj_size
+        for layer in range(num_layers):
+            inputs = input_size if layer == 0 else self._width() * self._ways()
+            for way in ("", "_reverse")[: self._ways()]:
+                self._make(f"_l{layer}{way}", inputs, bias, proj_size, device, dtype)
+
+    def _width(self) -> int:
+        """Of the output, one way."""
+        return self.proj_size or self.hidden_size
+
+    def _ways(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
+        """Outputs, and what else a state has, of all steps over x (length, batch, features)."""
+        raise NotImplementedError
+
+    def _widths(self) -> list[int]:
+        """Of the arrays of a state."""
+        return [self._width()]
+
+    def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Any, Any]:
+        """(the last layer's outputs, the state after the last step).
+
+        input    (length, batch, input_size), with batch_first (batch, length, input_size); (length, input_size) is one
+        hx       the state before the first step: (layers, batch, hidden_size), of an LSTM a pair, h with proj_size
+                 columns if that is not 0, and c; twice as many layers if bidirectional; None: zeros.  Without batch,
+                 (layers, hidden_size)
+        lengths  (batch,) integers: how many steps of each sequence count.  Outputs behind them are 0, the state is that
+                 after the last one that counts, and the way back starts there
+
+        The outputs are (length, batch, width), or as batch_first says, both ways side by side.  TypeError, ValueError
+        for what does not fit.
+        """
+        name = type(self).__name__
+        x = boxed(input, name)
+        shape = raw(x).shape
+        if not is_float(raw(x).dtype):
+            raise TypeError(f"{name}: input is floating, given {raw(x).dtype}")
+        form = "(batch, length, {})" if self.batch_first else "(length, batch, {})"
+        if len(shape) not in (2, 3) or shape[-1] != self.input_size:
+            raise ValueError(f"{name}: input is {form.format(self.input_size)}, or one without batch, given {shape}")
+        batched = len(shape) == 3
+        x = expand_dims(x, 1) if not batched else swapaxes(x, 0, 1) if self.batch_first else x
+        steps, rows, _ = raw(x).shape
+        if not steps:
+            raise ValueError(f"{name}: a sequence has at least one step, given the shape {shape}")
+        counted = None if lengths is None else _Lengths(name, lengths, x)
+        if counted is not None:
+            x = counted.cut(x)
+        states = self._states(hx, x, batched, rows)
+        last: list[list[Any]] = [[] for _ in states]
+        for layer in range(self.num_layers):
+            outs = []
+            for k in range(self._ways()):
+                given = [s[layer * self._ways() + k] for s in states]
+                turn = (lambda a: flip(a, axis=0)) if counted is None else counted.turned
+                found = self._steps(turn(x) if k else x, given, f"_l{layer}" + k * "_reverse")
+                for kept, a in zip(last, found):
+                    kept.append(a[-1] if counted is None else counted.last(a))
+                out = found[0] if counted is None else counted.cut(found[0])
+                outs.append(turn(out) if k else out)
+            x = outs[0] if len(outs) == 1 else concat(outs, -1)
+            if self.training and self.dropout and layer < self.num_layers - 1:
+                x = dropout(x, self.dropout) if self.dropout < 1 else x * 0.0
+        final = [stack(a) for a in last]
+        if not batched:
+            x, final = squeeze(x, axis=1), [squeeze(a, axis=1) for a in final]
+        elif self.batch_first:
+            x = swapaxes(x, 0, 1)
+        return x, final[0] if len(final) == 1 else tuple(final)
+
+    def _states(self, hx: Any, x: Any, batched: bool, rows: int) -> list[list[Any]]:
+        """The arrays of the first state, by layer and way."""
+        count, widths = self.num_layers * self._ways(), self._widths()
+        if hx is None:
+            return [[self._zeros(x, rows, n)] * count for n in widths]
+        name = type(self).__name__
+        given = hx if isinstance(hx, (tuple, list)) else [hx]
+        if len(given) != len(widths):
+            raise ValueError(f"{name}: hx is {'a pair (h, c)' if len(widths) > 1 else 'one array'}, given {len(given)}")
+        found = []
+        for a, n in zip(given, widths):
+            a, shape = boxed(a, name), (count, rows, n) if batched else (count, n)
+            if raw(a).shape != shape:
+                raise ValueError(f"{name}: a state is {shape} here, given {raw(a).shape}")
+            found.append(unstack(a if batched else expand_dims(a, 1)))
+        return found
+
+
+class _Lengths:
+    """How many steps of each sequence of x (length, batch, features) count."""
+
+    def __init__(self, name: str, lengths: Any, x: Any) -> None:
+        steps, rows, _ = raw(x).shape
+        given = np.asarray(to_host(raw(lengths)) if isinstance(lengths, Tensor) else lengths)
+        if given.shape != (rows,) or given.dtype.kind not in "iu":
+            raise ValueError(f"{name}: lengths are {rows} integers, one a sequence, given {given.dtype} {given.shape}")
+        if rows and not 1 <= given.min() <= given.max() <= steps:
+            raise ValueError(f"{name}: lengths are from 1 to {steps}, given {given.min()} to {given.max()}")
+        step, row = np.arange(steps)[:, None], np.arange(rows)
+        put = lambda a: placed(a, raw(x))
+        self.counts = put((step < given)[..., None])
+        self.at = put(np.where(step < given, given - 1 - step, step)), put(np.broadcast_to(row, (steps, rows)))
+        self.ends = put(given - 1), put(row)
+
+    def cut(self, a: Any) -> Any:
+        """0 in the place of what does not count."""
+        return where(self.counts, a, 0)
+
+    def turned(self, a: Any) -> Any:
+        """The steps that count in the other order."""
+        return getitem(a, self.at)
+
+    def last(self, a: Any) -> Any:
+        """What there is at the last step that counts."""
+        return getitem(a, self.ends)
+
+
+class RNN(_Recurrent):
+    """h' = tanh(weight_ih x + bias_ih + weight_hh h + bias_hh), or relu, over sequences (Elman 1990)."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self.nonlinearity = _squash("RNN", nonlinearity)
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
+        )
+
+    def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
+        w, u, b, d, _ = self._of(suffix)
+        return [ops.rnn(x, w, u, None if b is None else add(b, d), *states, relu=self.nonlinearity == "relu")]
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory over sequences (Hochreiter & Schmidhuber 1997): `LSTMCell` at every step.
+
+    proj_size   the columns of h, which is then weight_hr (o tanh(c')); 0: hidden_size, without weight_hr
+    """
+
+    gates = 4
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size=proj_size,
+            device=device, dtype=dtype,
+        )  # fmt: skip
+
+    def _widths(self) -> list[int]:
+        return [self._width(), self.hidden_size]
+
+    def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
+        w, u, b, d, r = self._of(suffix)
+        return list(ops.lstm(x, w, u, None if b is None else add(b, d), *states, r))
+
+
+class GRU(_Recurrent):
+    """Gated recurrent units over sequences (Cho et al. 2014): `GRUCell` at every step."""
+
+    gates = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
+        )
+
+    def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
+        w, u, b, d, _ = self._of(suffix)
+        return [ops.gru(x, w, u, b, d, *states)]
+
+
+# ---------------------------------------------------------------------------------------------- single steps
+class _Cell(_Gated):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
+        _sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self._make("", input_size, bias, 0, device, dtype)
+
+    def _gates(self, input: Any, hx: Any, count: int) -> tuple[Any, Any, list[Any]]:
+        """What the input and what the last output give to the gates; and the state, zeros where hx is None."""
+        name = type(self).__name__
+        x = boxed(input, name)
+        shape = raw(x).shape
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
+            raise ValueError(f"{name}: input is (batch, {self.input_size}), or one without batch, given {shape}")
+        wanted = (*shape[:-1], self.hidden_size)
+        given = [self._zeros(x, *wanted)] * count if hx is None else [hx] if count == 1 else list(hx)
+        states = [boxed(a, name) for a in given]
+        if [raw(a).shape for a in states] != [wanted] * count:
+            raise ValueError(f"{name}: a state is {count} x {wanted} here, given {[raw(a).shape for a in states]}")
+        w, u, b, d, _ = self._of("")
+        return linear(x, matrix_transpose(w), b), linear(states[0], matrix_transpose(u), d), states
+
+
+class RNNCell(_Cell):
+    """h' = tanh(weight_ih x + bias_ih + weight_hh h + bias_hh), or relu: a step of `RNN`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self.nonlinearity = _squash("RNNCell", nonlinearity)
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """h' (batch, hidden_size), of input (batch, input_size) and h, or zeros; or all without batch."""
+        x, back, _ = self._gates(input, hx, 1)
+        return _SQUASH[self.nonlinearity](add(x, back))
+
+
+class LSTMCell(_Cell):
+    """c' = f c + i m and h' = o tanh(c'): a step of `LSTM`.
+
+    The gates are blocks of rows of weight_ih x + bias_ih + weight_hh h + bias_hh, in the order i, f, m, o: sigmoids, of
+    m the tanh.
+    """
+
+    gates = 4
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        """(h', c'), each (batch, hidden_size), of input (batch, input_size) and (h, c), or zeros; or without batch."""
+        x, back, states = self._gates(input, hx, 2)
+        return ops.lstm_cell(x, back, states[1])
+
+
+class GRUCell(_Cell):
+    """h' = (1 - z) m + z h: a step of `GRU`.
+
+    With blocks of rows in the order r, z, m: r, z = sigmoid(weight_ih x + bias_ih + weight_hh h + bias_hh) and
+    m = tanh(weight_ih x + bias_ih + r (weight_hh h + bias_hh)).
+    """
+
+    gates = 3
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """h' (batch, hidden_size), of input (batch, input_size) and h, or zeros; or all without batch."""
+        x, back, states = self._gates(input, hx, 1)
+        return ops.gru_cell(x, back, states[0])

@@ -1,0 +1,58 @@
+"""Batches: nests of arrays, and the model that is given them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..array import library
+from ..core import Tensor, raw
+from ..tensor import tensor
+
+
+def pair(batch: Any) -> Any:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise ValueError(f"a batch is (x, y), not {batch!r:.60}; override training_step(batch) for another form")
+    return batch
+
+
+def tensors(x: Any) -> Any:
+    """A nest whose arrays are Tensors on the default device."""
+    if isinstance(x, (tuple, list)):
+        return type(x)([tensors(v) for v in x]) if not hasattr(x, "_fields") else type(x)(*map(tensors, x))
+    if isinstance(x, dict):
+        return {k: tensors(v) for k, v in x.items()}
+    return x if isinstance(x, Tensor) or library(x) is None else tensor(x)
+
+
+def rows(x: Any) -> int:
+    """The length of the first array of a nest; 1 where there is none."""
+    while isinstance(x, (tuple, list, dict)) and x:
+        x = next(iter(x.values() if isinstance(x, dict) else x))
+    return raw(x).shape[0] if isinstance(x, Tensor) and raw(x).ndim else 1
+
+
+def length(data: Any) -> int | None:
+    """How many batches there are, where that is known."""
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
+def measured(found: Any) -> Mapping[str, Any]:
+    """What a step has answered, by name."""
+    return found if isinstance(found, Mapping) else {"loss": found}
+
+
+@contextmanager
+def mode(model: Any, training: bool) -> Iterator[None]:
+    """The model in training or not; at the end each of its modules is as it was."""
+    before = [(m, m.training) for m in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for m, was in before:
+            m.training = was

@@ -1,0 +1,238 @@
+"""A run: what training has come to, and checkpoints of it from which it goes on to the bit."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from copy import deepcopy
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from .. import checkpoints as arrays, random
+from ..core import raw
+from ..state_files import load, save
+from ..tensor import to_numpy
+from ..tensor_files import CheckpointError
+from .running import Means
+from .stopping import EarlyStopping
+
+VERSION = 1  # of what a Trainer's checkpoints hold
+_BEST = "best.safetensors"
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss is NaN or infinite."""
+
+
+class ResumeError(ValueError):
+    """A checkpoint is not of this model, optimizer or trainer; nothing has changed."""
+
+
+class Run:
+    """Objects by name that training changes, where it is, its means, and the folder of its checkpoints."""
+
+    def __init__(
+        self, parts: Mapping[str, Any], directory: str | os.PathLike[str] | None, keep: int, stopping: EarlyStopping
+    ) -> None:
+        self._parts = dict(parts)
+        self.model, self.optimizer, self.ema = parts["model"], parts["optimizer"], parts.get("ema")
+        self.directory = None if directory is None else os.fspath(directory)
+        self.keep, self.early_stopping = keep, stopping
+        self.step, self.epoch, self.skipped = 0, 0, 0
+        self.history: dict[str, list[float]] = {}
+        self._batch, self._trained = 0, False  # the batches done of this epoch; whether they are all
+        self._seen = 0  # the last step whose loss is known to be finite
+        self._window, self._whole = Means(), Means()  # of the epoch: since the last log; before that
+        self._random = random.get_state()  # as it was when the epoch began
+        self._loaders: dict[str, Any] = {}  # what the data come from: training, validation
+        self._positions: dict[str, Any] = {}  # their states, where they are to go on
+        self._best: Any = None  # the best model's weights, where there is no directory
+
+    def _look(self) -> None:
+        """Wait for the device, and see whether the losses so far were finite."""
+        value = float(self._window.totals.get("loss", 0.0))
+        if not isfinite(value):
+            raise self._not_finite(self._seen + 1, self.step, value)
+        self._seen = self.step
+
+    def _not_finite(self, first: int, last: int, value: float) -> NonFiniteLossError:
+        where = f"at step {last}" if first == last else f"at a step from {first} to {last}"
+        return NonFiniteLossError(
+            f"the loss is {value} {where}, in epoch {self.epoch + 1}; no checkpoint was written since. What may help: "
+            "a smaller learning rate, clip_norm=1.0, or on_nan='skip'; gg.detect_anomaly() around a step names the op."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run depends on; tensors share the memory of what they are of."""
+        own = "step", "epoch", "skipped", "history", "_batch", "_trained", "_seen"
+        return {
+            "version": VERSION,
+            "kinds": {name: type(part).__name__ for name, part in self._parts.items()},
+            "parts": {name: state_of(part) for name, part in self._parts.items()},
+            "updates": getattr(self.optimizer, "iterations", None),
+            "random": random.get_state(),
+            "random_of_epoch": self._random,
+            "loaders": {name: state_of(data) for name, data in self._loaders.items()} | self._positions,
+            "means": [self._window.state_dict(), self._whole.state_dict()],
+            "early_stopping": self.early_stopping.state_dict(),
+            "loop": {name: getattr(self, name) for name in own},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there.  ResumeError, with nothing changed, for the state of something else."""
+        before = self.state_dict()
+        if not isinstance(state_dict, Mapping) or type(version := state_dict.get("version")) is not int:
+            raise ResumeError("this is not a Trainer's state: gg.load reads it")
+        if version > VERSION:
+            raise ResumeError(f"it is of version {version}, and this gpugrad knows {VERSION}: update gpugrad")
+        if state_dict.keys() != before.keys() or state_dict["loop"].keys() != before["loop"].keys():
+            raise ResumeError("it lacks what a Trainer's state has, or has more")
+        saved = state_dict["parts"]
+        if wrong := _differences(before["kinds"], state_dict["kinds"], before["parts"], saved):
+            raise ResumeError("it is of something else:\n  " + "\n  ".join(wrong))
+        at = ""
+        try:
+            for at, part in self._parts.items():
+                _load(part, saved[at])
+        except Exception as e:
+            for name, part in self._parts.items():
+                _load(part, before["parts"][name])
+            raise ResumeError(f"{at} does not take what was saved: {e}") from e
+        if state_dict["updates"] is not None:
+            self.optimizer.iterations = state_dict["updates"]
+        random.set_state(state_dict["random"])
+        self._random, self._positions = state_dict["random_of_epoch"], dict(state_dict["loaders"])
+        for means, sums in zip((self._window, self._whole), state_dict["means"]):
+            means.load_state_dict(sums)
+        self.early_stopping.load_state_dict(state_dict["early_stopping"])
+        vars(self).update(deepcopy(state_dict["loop"]))
+
+    def save(self) -> str:
+        """Write a checkpoint into the directory, and delete the oldest.  Answers its path.
+
+        NonFiniteLossError, with nothing written, where a loss since the last one was not finite.
+        """
+        if self.directory is None:
+            raise ValueError("Trainer: give a directory for the checkpoints")
+        self._look()
+        os.makedirs(self.directory, exist_ok=True)
+        path = _path(self.directory, self.step)
+        save(path, self.state_dict())
+        _prune(self.directory, self.keep, path)
+        return path
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint.  CheckpointError, ResumeError, FileNotFoundError: nothing has changed."""
+        state = load(path, "cpu")
+        try:
+            self.load_state_dict(state)
+        except ResumeError as e:
+            raise ResumeError(f"{os.fspath(path)}: {e}") from e.__cause__
+
+    def _begin(self, resume: Any) -> None:
+        """Load what `resume` says.  FileExistsError where the directory has checkpoints of steps that come later."""
+        if resume is True and self.directory is None:
+            raise ValueError("fit(resume=True): the Trainer has no directory; give one, or resume=path")
+        there = _paths(self.directory) if self.directory else []
+        if resume is True:
+            return self._load_newest(there)
+        if resume is not False:
+            self.load(resume)
+        if later := [p for p in there if _step(p) > self.step]:
+            raise FileExistsError(
+                f"{self.directory} has checkpoints of a run, up to {os.path.basename(later[-1])}: resume=True goes on "
+                f"with it; a run from step {self.step} on takes another directory"
+            )
+
+    def _load_newest(self, there: list[str]) -> None:
+        for path in reversed(there):
+            try:
+                return self.load(path)
+            except CheckpointError as e:
+                if path == there[0]:
+                    raise
+                warnings.warn(f"{e}; going on from the checkpoint before it", stacklevel=4)
+
+    def _keep_best(self, values: Mapping[str, float]) -> None:
+        with nullcontext() if self.ema is None else self.ema.applied():
+            state = {"model": self.model.state_dict(), "epoch": self.epoch, "step": self.step, "values": dict(values)}
+            if self.directory:
+                os.makedirs(self.directory, exist_ok=True)
+                save(os.path.join(self.directory, _BEST), state)
+            else:
+                self._best = {name: np.array(to_numpy(t)) for name, t in state["model"].items()}
+
+    def best(self) -> dict[str, Any]:
+        """The best model's weights, by `early_stopping`: a state_dict.  ValueError before the first epoch has ended."""
+        path = os.path.join(self.directory or "", _BEST)
+        if self._best is None and not (self.directory and os.path.exists(path)):
+            raise ValueError("there is no best model yet: fit ends an epoch first")
+        return self._best or load(path, "cpu")["model"]
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the best model's weights into a plain safetensors file, which `checkpoints.load` and others read."""
+        arrays.save(path, self.best())
+
+
+# ---------------------------------------------------------------------------------------------- what has a state
+def state_of(part: Any) -> Any:
+    """The state of an object; None where it has none."""
+    get = getattr(part, "state_dict", None) or getattr(part, "get_state", None)
+    return None if get is None else get()
+
+
+def _load(part: Any, state: Any) -> None:
+    (getattr(part, "load_state_dict", None) or part.set_state)(state)
+
+
+# ---------------------------------------------------------------------------------------------- files, differences
+def _path(folder: str, step: int) -> str:
+    """Where the checkpoint of a step is."""
+    return os.path.join(folder, f"step-{step:09d}.safetensors")
+
+
+def _paths(folder: str) -> list[str]:
+    """The paths of a run's checkpoints, oldest first; none where there is no such folder."""
+    with suppress(FileNotFoundError):
+        names = [n for n in os.listdir(folder) if re.fullmatch(r"step-\d{9,}\.safetensors", n)]
+        return [os.path.join(folder, n) for n in sorted(names, key=_step)]
+    return []
+
+
+def _step(path: str) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(os.path.basename(path)[5:-12])
+
+
+def _prune(folder: str, keep: int, last: str) -> None:
+    """Delete all but the newest `keep` checkpoints; never the one that was written last."""
+    for path in _paths(folder)[:-keep]:
+        if path != last:
+            with suppress(FileNotFoundError):  # somebody may have tidied up
+                os.remove(path)
+
+
+def _differences(kinds: Mapping[str, str], saved_kinds: Mapping[str, str], own: Any, saved: Any) -> list[str]:
+    """What of a checkpoint does not fit: parts (the class of each, by name), weights, groups of parameters."""
+    found = []
+    for name in sorted({*kinds, *saved_kinds}):
+        there, here = saved_kinds.get(name, "none"), kinds.get(name, "none")
+        if there != here and (name != "model" or "none" in (there, here)):  # a model's class may have a new name
+            found.append(f"{name}: {there} in the checkpoint, here {here}")
+    if found:
+        return found
+    theirs, ours = saved["model"], own["model"]
+    for name in sorted({*theirs, *ours}):
+        shapes = [list(np.shape(raw(d[name]))) if name in d else None for d in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            there, here = ["missing" if s is None else str(s) for s in shapes]
+            found.append(f"model {name}: {there} in the checkpoint, here {here}")
+    sizes = [[len(g["params"]) for g in d["optimizer"]["param_groups"]] for d in (saved, own)]
+    if sizes[0] != sizes[1]:
+        found.append(f"optimizer: groups of {sizes[0]} parameters in the checkpoint, here {sizes[1]}")
+    return found

@@ -1,0 +1,306 @@
+"""Trainer: the loop: updates, what is measured, validation, and when a run is saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from inspect import Parameter, signature
+from itertools import islice
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .. import random
+from ..array import library
+from ..autograd import no_grad
+from ..core import Tensor
+from ..optim.clip import clip_grad_norm_
+from ..tensor import to_numpy
+from .batch import length, measured, mode, pair, rows, tensors
+from .interrupts import waiting
+from .loggers import Console, CSVFile, Logger
+from .run import ResumeError, Run, state_of
+from .running import Means, number
+from .stopping import EarlyStopping
+
+
+class Trainer(Run):
+    """Trains a model on batches (x, y), measures, writes checkpoints, and goes on from them to the bit.
+
+        trainer = gg.train.Trainer(
+            model, gg.optim.Adam(model.parameters(), 1e-3), gg.nn.cross_entropy,
+            metrics={"accuracy": lambda out, y: (out.argmax(-1) == y).mean()}, directory="runs/first",
+        )
+        history = trainer.fit(batches, validation_batches, epochs=10, resume=True)
+
+    loss            loss(output, y), a mean over the rows; metrics: functions like it, of one number each
+    schedule        stepped every "epoch" or "step" (`schedule_every`); one whose step() takes a value gets the one that
+                    `early_stopping` monitors
+    scaler, ema     a GradScaler; an EMA, by whose weights a run is validated and its best model kept
+    autocast        a context for the forward pass: gg.autocast("bfloat16")
+    accumulate      batches for one update, weighted by their rows; clip_norm: a limit for the length of all gradients
+    directory       where checkpoints go: every `save_every` updates and after each epoch, the last `keep` of them, and
+                    the best model
+    early_stopping  an EarlyStopping, which also says what "best" is
+    loggers         None: the console and, in the directory, metrics.csv; `log_every` updates, until which nothing
+                    waits for a GPU
+    on_nan          "raise", or "skip": leave out the update (waits for a GPU at each step)
+    also            other objects by name that are saved: with state_dict and load_state_dict, or generators
+    progress        whether there is a bar, in a terminal or a notebook
+
+    `step` counts updates, `epoch` those done, `history` has a list of one number an epoch for each name, `skipped` the
+    updates left out, and `interrupted` whether Ctrl-C ended the last fit.  Override `training_step(batch)` for another
+    loss, `validation_step(batch)` for other figures: a dict with "loss".
+    """
+
+    def __init__(
+        self, model: Any, optimizer: Any, loss: Callable[[Any, Any], Any] | None = None, *,
+        metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None, schedule: Any = None,
+        schedule_every: str = "epoch", scaler: Any = None, ema: Any = None, autocast: Any = None, accumulate: int = 1,
+        clip_norm: float | None = None, directory: str | os.PathLike[str] | None = None,
+        save_every: int | None = None, keep: int = 3, early_stopping: EarlyStopping | None = None,
+        loggers: Sequence[Logger] | None = None, log_every: int = 50, on_nan: str = "raise",
+        also: Mapping[str, Any] | None = None, progress: bool = True,
+    ) -> None:  # fmt: skip
+        numbers = {"accumulate": accumulate, "save_every": save_every, "keep": keep, "log_every": log_every}
+        for name, n in numbers.items():
+            if n is not None and (not isinstance(n, int) or n < 1):
+                raise ValueError(f"Trainer: {name} is an integer from 1 on, not {n!r}")
+        words = {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")}
+        for name, (value, *allowed) in words.items():
+            if value not in allowed:
+                raise ValueError(f"Trainer: {name} is {allowed[0]!r} or {allowed[1]!r}, not {value!r}")
+        if save_every is not None and directory is None:
+            raise ValueError("Trainer: save_every needs a directory for the checkpoints")
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema}
+        parts = {name: part for name, part in parts.items() if part is not None} | dict(also or {})
+        super().__init__(parts, directory, keep, early_stopping or EarlyStopping())
+        self.loss, self.metrics = loss, dict(metrics or {})
+        self.schedule, self.schedule_every, self.scaler = schedule, schedule_every, scaler
+        self.autocast = nullcontext() if autocast is None else autocast
+        optimizer.accumulates |= accumulate > 1
+        self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
+        self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
+        if loggers is None:
+            loggers = [Console(), *([CSVFile(os.path.join(self.directory, "metrics.csv"))] if self.directory else [])]
+        self.loggers = list(loggers)
+
+    # ------------------------------------------------------------------------------------ to override
+    def training_step(self, batch: Any) -> Any:
+        """The loss of a batch; or a dict with "loss", and what else is to be measured: one number each."""
+        x, y = pair(batch)
+        out = self.model(x)
+        if self.loss is None:
+            raise ValueError("Trainer: give a loss, or override training_step(batch)")
+        loss = self.loss(out, y)
+        with no_grad():
+            return {"loss": loss, **{name: f(out, y) for name, f in self.metrics.items()}}
+
+    def validation_step(self, batch: Any) -> Any:
+        """The same for a batch of other data."""
+        return self.training_step(batch)
+
+    # ------------------------------------------------------------------------------------ fitting
+    def fit(
+        self, train: Iterable[Any], validation: Iterable[Any] | None = None, epochs: int = 1,
+        resume: bool | str | os.PathLike[str] = False,
+    ) -> dict[str, list[float]]:  # fmt: skip
+        """Train until `epochs` are done, those before included.  Answers the history.
+
+        resume   True: go on from the directory's newest checkpoint, if there is one; or the path of one; False: from
+                 where this trainer is
+        `train` can be gone through again and again: a DataLoader, a list.  A run goes on in the middle of an epoch by
+        the loader's state_dict; without one, by going through the same batches again.  Ctrl-C ends the step, saves and
+        returns; again, it stops at once.
+        ValueError for data without batches, ResumeError for a checkpoint of something else, FileExistsError where a
+        directory has checkpoints and this run would begin anew, NonFiniteLossError, and whatever a step raises: the
+        last checkpoint stays as it is.
+        """
+        self._loaders = {"training": train} if validation is None else {"training": train, "validation": validation}
+        for name, data in self._loaders.items():
+            if length(data) == 0:
+                raise ValueError(f"the {name} data have no batches: {data!r:.60}")
+        self._begin(resume)
+        self.interrupted = False
+        self._place("validation")
+        with ExitStack() as stack:
+            stack.enter_context(mode(self.model, True))
+            asked = stack.enter_context(waiting())
+            for logger in self.loggers:
+                logger.start(self.step, self.epoch)
+                stack.callback(logger.close)
+            while self.epoch < epochs and not self.early_stopping.over and not self.interrupted:
+                self.interrupted = not (self._train(train, epochs, asked) and self._finish(validation, asked))
+            if self.interrupted:
+                self._positions = {"training": state_of(train)} | self._positions
+                saved = f"saved {self.save()}; resume=True goes on" if self.directory else "not saved: no directory"
+                tqdm.write(f"interrupted in epoch {self.epoch + 1} after step {self.step}: {saved}")
+        if self.early_stopping.restore_best and not self.interrupted:
+            self.model.load_state_dict(self.best())
+        return self.history
+
+    def _train(self, train: Any, epochs: int, asked: list[int]) -> bool:
+        """What is left of an epoch's batches.  False if it was interrupted."""
+        batches = self._rest(train)
+        with tqdm(
+            total=length(train), initial=self._batch, unit="batch", leave=False,
+            desc=f"epoch {self.epoch + 1}/{epochs}", disable=None if self.progress else True,
+        ) as bar:  # fmt: skip
+            while group := list(islice(batches, self.accumulate)):
+                self._update(group)
+                self.step, self._batch = self.step + 1, self._batch + len(group)
+                bar.update(len(group))
+                if self.step % self.log_every == 0:
+                    bar.set_postfix({k: f"{v:.4g}" for k, v in self._log().items()})
+                if self.save_every and self.step % self.save_every == 0:
+                    self.save()
+                if asked:
+                    return False
+        self._trained = True
+        return True
+
+    def _rest(self, train: Any) -> Iterator[Any]:
+        """The batches of this epoch that have not been trained on."""
+        if self._batch == 0:
+            self._random = random.get_state()
+        if hasattr(train, "set_epoch"):
+            train.set_epoch(self.epoch)
+        if self._place("training"):
+            return map(tensors, () if self._trained else train)
+        now = random.get_state()
+        random.set_state(self._random)  # by which the batches may be shuffled
+        batches = iter(train)
+        if len(list(islice(batches, self._batch))) < self._batch:
+            raise ResumeError(f"the training data end before batch {self._batch}, after which this run goes on")
+        random.set_state(now)
+        return map(tensors, batches)
+
+    def _place(self, name: str) -> bool:
+        """Let data go on where they are to.  Whether they can and have to."""
+        data, position = self._loaders.get(name), self._positions.pop(name, None)
+        if position is None or not hasattr(data, "load_state_dict"):
+            return False
+        data.load_state_dict(position)  # type: ignore[union-attr]
+        return True
+
+    def _update(self, group: list[Any]) -> None:
+        """One update from the batches of a group, each of which weighs as much as it has rows."""
+        self.optimizer.zero_grad()
+        sizes = [rows(batch) for batch in group]
+        for batch, n in zip(group, sizes):
+            with self.autocast:
+                values = measured(self.training_step(batch))
+            if not self._passes(values.get("loss")):
+                self.optimizer.zero_grad()
+                self.skipped += 1
+                return
+            self._window.add(values, n)
+            loss = values["loss"] if len(group) == 1 else values["loss"] * (n / sum(sizes))
+            (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        if self.clip_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.optimizer.variables, self.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if self.ema is not None:
+            self.ema.update()
+        if self.schedule is not None and self.schedule_every == "step":
+            self._advance(float(values["loss"]))
+
+    def _passes(self, loss: Any) -> bool:
+        """Whether a loss may be trained on.  On a GPU that is seen later, in `_look`, unless it is to be skipped."""
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"training_step answers the loss, or a dict with 'loss', a Tensor; not {loss!r:.60}")
+        value = number("loss", loss)
+        if self.on_nan == "skip":
+            return isfinite(value)
+        if isinstance(value, float) and not isfinite(value):
+            raise self._not_finite(self.step + 1, self.step + 1, value)
+        return True
+
+    def _advance(self, value: float) -> None:
+        """One step of the schedule, which is given the value if it takes one."""
+        takes = [p for p in signature(self.schedule.step).parameters.values() if p.default is Parameter.empty]
+        self.schedule.step(*[value] * (len(takes) > 0))
+
+    def _log(self) -> dict[str, float]:
+        """Tell the loggers of the steps since the last time."""
+        self._look()
+        values = {**self._window.read(), **self._settings()}
+        self._window.empty_into(self._whole)
+        for logger in self.loggers:
+            logger.log("step", self.step, self.epoch + 1, values)
+        return values
+
+    def _settings(self) -> dict[str, float]:
+        found = {"lr": float(self.optimizer.learning_rate)}
+        if self.scaler is not None or self.on_nan == "skip":
+            found["skipped"] = float(self.skipped + getattr(self.scaler, "skipped", 0))
+        return found
+
+    def _finish(self, validation: Any, asked: list[int]) -> bool:
+        """Validate, count the epoch and save.  False if it was interrupted."""
+        self._look()
+        self._window.empty_into(self._whole)
+        if not self._whole.rows:
+            raise ValueError(
+                f"epoch {self.epoch + 1} had no batches, or every loss was skipped. Give data that can be gone through "
+                "again and again, a DataLoader or a list, no generator"
+            )
+        values = self._whole.read()
+        if validation is not None:
+            self._positions["validation"] = state_of(validation)  # if this is cut off, it begins again
+            with nullcontext() if self.ema is None else self.ema.applied():
+                found = self._measure(validation, asked)
+            if asked:
+                return False
+            del self._positions["validation"]
+            values |= {f"val_{name}": value for name, value in found.items()}
+        values |= self._settings()
+        better = self.early_stopping.better(values)
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+        if self.schedule is not None and self.schedule_every == "epoch":
+            self._advance(self.early_stopping.monitored(values))
+        self.epoch, self._batch, self._trained, self._whole = self.epoch + 1, 0, False, Means()
+        if better:
+            self._keep_best(values)
+        for logger in self.loggers:
+            logger.log("epoch", self.step, self.epoch, values)
+        if self.directory:
+            self.save()
+        return True
+
+    # ------------------------------------------------------------------------------------ without training
+    def evaluate(self, data: Iterable[Any]) -> dict[str, float]:
+        """The means over all rows of what `validation_step` answers.  ValueError if there are no batches."""
+        return self._measure(data, [])
+
+    def _measure(self, data: Iterable[Any], asked: list[int]) -> dict[str, float]:
+        means = Means()
+        with mode(self.model, False), no_grad():
+            for batch in map(tensors, data):
+                with self.autocast:
+                    means.add(measured(self.validation_step(batch)), rows(batch))
+                if asked:
+                    return {}
+        if not means.rows:
+            raise ValueError(f"the data have no batches: {data!r:.60}")
+        return means.read()
+
+    def predict(self, data: Any) -> np.ndarray:
+        """The outputs for all inputs, as one NumPy array: for batches x or (x, y), or for one array."""
+        found = []
+        with mode(self.model, False), no_grad(), self.autocast:
+            for batch in map(tensors, [data] if isinstance(data, Tensor) or library(data) is not None else data):
+                found.append(to_numpy(self.model(batch[0] if isinstance(batch, (tuple, list)) else batch)))
+        if not found:
+            raise ValueError(f"the data have no batches: {data!r:.60}")
+        return np.concatenate(found)
