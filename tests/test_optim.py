@@ -149,3 +149,19 @@ def test_more_losses_have_their_gradients():
     for f in (lambda: gg.nn.huber_loss(z, z, delta=0), lambda: gg.nn.smooth_l1_loss(z, z, beta=-1)):
         with pytest.raises(ValueError, match="does not support"):
             f()
+
+
+def test_norms_of_all_kinds_clip():
+    for kind in (0.5, 1, 2, 3, float("inf")):
+        vs = [gg.nn.Parameter(x) for x in ([3.0, -4.0], [12.0], [0.0])]
+        for v in vs:
+            v.grad = v.detach() * 1.0
+        flat = np.array([3.0, 4.0, 12.0])
+        expected = flat.max() if kind == float("inf") else (flat**kind).sum() ** (1 / kind)
+        assert_close(gg.optim.clip_grad_norm_(vs, 1.0, kind), expected, rtol=1e-5)
+        assert_close(vs[1].grad, [12 / expected], rtol=1e-5)
+    for bad in (0, -1, float("nan"), "inf"):
+        with pytest.raises(ValueError, match="norm_type is a number above 0"):
+            gg.optim.clip_grad_norm_(vs, 1.0, bad)
+    gg.optim.clip_grad_value_(vs, 0.25)
+    assert max(float(abs(v.grad.numpy()).max()) for v in vs) == 0.25

@@ -44,7 +44,9 @@ ROWS = {
     "rmsprop momentum": (gg.optim.RMSprop, {"momentum": 0.5, "weight_decay": 0.1, "maximize": True}, 1),
     "rmsprop all": (gg.optim.RMSprop, {"momentum": 0.5, "centered": True, "eps": 1e-2}, 1),
     "keras rmsprop": (
-        lambda vs, **options: tf.keras.optimizers.RMSprop(**options), {"momentum": 0.5, "epsilon": 1e-3}, 1
+        lambda vs, **options: tf.keras.optimizers.RMSprop(**options),
+        {"momentum": 0.5, "epsilon": 1e-3},
+        1,
     ),
     "lion": (gg.optim.Lion, {"learning_rate": 0.01, "weight_decay": 0.1}, 1),
     "lamb": (gg.optim.LAMB, {"learning_rate": 0.01, "weight_decay": 0.1}, 0),

@@ -135,7 +135,7 @@ def muon(x, g, s, o):
 
 PAPERS = {
     "Lion": (lion, [{}, {"learning_rate": 0.01, "weight_decay": 0.3, "betas": (0.8, 0.7), "maximize": True}]),
-    "LAMB": (lamb, [{}, {"maximize": True}, {"learning_rate": 0.1, "weight_decay": 0.3, "betas": (0.8, 0.7), "eps": 1e-3}]),
+    "LAMB": (lamb, [{"maximize": True}, {"learning_rate": 0.1, "weight_decay": 0.3, "betas": (0.8, 0.7), "eps": 1e-3}]),
     "Muon": (muon, [{}, {"learning_rate": 0.1, "nesterov": False}, {"adjust_lr_fn": "match_rms_adamw", "ns_steps": 3}]),
 }  # fmt: skip
 

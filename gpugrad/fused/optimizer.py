@@ -24,9 +24,9 @@ Arrays = Sequence[Array]
 
 # ---------------------------------------------------------------------------------------------- read on the device
 def schedule(like: Array, rate: float, done: float = 0, product: float = 1.0) -> Array:
-    """What a step reads when it runs, float64 on the device of `like`: [learning rate, steps done, 0, NAdam's product].
+    """What a step reads when it runs, float64 on the device of `like`: [rate, steps done, 0, NAdam's product].
 
-    `adam` and `rule` count the steps themselves.  Write to it between steps; a step captured in a CUDA graph stays as it is.
+    `adam` and `rule` count the steps themselves.  Write to it between steps; a step captured in a CUDA graph stays.
     """
     return _on_device(like, [rate, done, 0.0, product])
 

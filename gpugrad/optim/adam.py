@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import fused
 from ..array import Array, xp
-from .checks import option, by_letters, pair_of_betas
+from .checks import by_letters, option, pair_of_betas
 from .elementwise import Elementwise
 from .launches import Kernel
 from .state import Group

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..array import Array, xp
-from .checks import option, by_letters, pair_of_betas
+from .checks import by_letters, option, pair_of_betas
 from .elementwise import Elementwise, average
 from .state import Group
 

@@ -133,8 +133,9 @@ class Blocks:
                 _all(lanes)
         for b, now in zip(self._buckets, counts):
             b.counts, b.first = {k: now[k] for k in b.counts}, False
-            for state in b.states:
-                state.update(b.counts)
+            for k, n in b.counts.items():
+                for state in b.states:
+                    state[k] = n
         return outs
 
     def _prepare(self, optimizer: Any, gs: Any, vs: Any, groups: Any, xs: list[Array]) -> None:
@@ -239,7 +240,9 @@ def _gathered(b: Bucket, name: str, start: float, xs: list[Array]) -> list[Array
     arrays = [
         np.asarray(kept(s, name, x if x.dtype == kind else x.astype(kind), start), kind) for s, x in zip(b.states, xs)
     ]
-    loose = [j for j, a in enumerate(arrays) if a.base is None or not a.flags.c_contiguous]
+    loose = [
+        j for j, a in enumerate(arrays) if not (a.flags.c_contiguous and a.flags.writeable and _plain(a.base, kind))
+    ]
     if loose:
         flat = np.concatenate([arrays[j] for j in loose], axis=None)
         ends = list(accumulate([arrays[j].size for j in loose]))
@@ -248,6 +251,10 @@ def _gathered(b: Bucket, name: str, start: float, xs: list[Array]) -> list[Array
     for state, a in zip(b.states, arrays):
         state[name] = a
     return arrays
+
+
+def _plain(base: Any, kind: np.dtype) -> bool:
+    return type(base) is np.ndarray and base.dtype == kind and base.flags.c_contiguous
 
 
 def _address(a: Array) -> int:

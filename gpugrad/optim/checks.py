@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from ..array import Array, device_of
@@ -9,6 +10,7 @@ from ..core import Tensor
 from .state import Group, Todo
 
 INF = float("inf")
+_array, _shape = attrgetter("array"), attrgetter("shape")
 NAMES = {"lr": "learning rate", "eps": "epsilon value"}
 
 
@@ -47,6 +49,10 @@ def groups_of(name: str, variables: Any) -> list[Group]:
 
 def fitting(todo: Todo) -> None:
     """An error for a gradient that is not its variable's."""
+    gs, vs, _ = zip(*todo) if todo else ((), (), ())
+    xs = list(map(_array, vs))
+    if list(map(_shape, gs)) == list(map(_shape, xs)) and len({*map(type, gs), *map(type, xs)}) == 1:
+        return  # as a rule, and many of them at once
     for g, v, _ in todo:
         if g.shape != v.array.shape:
             name = getattr(v, "name", "a tensor")

@@ -99,12 +99,12 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the `.grad` of all parameters so that their common norm is at most max_norm; the answer is what it was.
 
-    RuntimeError with `error_if_nonfinite` where that is NaN or infinite; ValueError for a norm that is not 1, 2 or inf.
+    RuntimeError with `error_if_nonfinite` where that is NaN or infinite; ValueError for a norm not above 0 (or inf).
     With norm 2, and without `error_if_nonfinite`, it does not wait for a GPU.
     """
     grads = _grads(parameters)
-    if norm_type not in (1, 2, math.inf):
-        raise ValueError(f"clip_grad_norm_: norm_type is 1, 2 or inf, not {norm_type!r}")
+    if not isinstance(norm_type, (int, float)) or not norm_type > 0:
+        raise ValueError(f"clip_grad_norm_: norm_type is a number above 0, or inf, not {norm_type!r}")
     arrays, limit = [g.array for g in grads], float(max_norm)
     if norm_type == 2 and (found := by_kernels(arrays, limit, 1e-6)):
         total = fused.entry(found[1], NORM)
@@ -114,13 +114,21 @@ def clip_grad_norm_(
             g.array = new
         return wrap(total.astype(arrays[0].dtype), None, grads[0].kind)
     each = [float(raw(vector_norm(astype(g, wide(g.array.dtype)), ord=norm_type))) for g in grads]
-    total = math.hypot(*each) if norm_type == 2 else sum(each) if norm_type == 1 else max(each, default=0.0)
+    total = math.hypot(*each) if norm_type == 2 else _together(each, norm_type)
     if error_if_nonfinite:
         _finite(total, norm_type)
     scale = min(1.0, limit / (total + 1e-6)) if total == total else total
     for g in grads:
         g.array = g.array * g.array.dtype.type(scale)
     return tensor(total) if not grads else wrap(raw(tensor(total, grads[0].array.dtype)), None, grads[0].kind)
+
+
+def _together(each: list[float], p: float) -> float:
+    """The p-norm of p-norms."""
+    most = max(each, default=0.0)
+    if p == math.inf or most == 0.0 or not all(map(math.isfinite, each)):
+        return sum(each) if any([e != e for e in each]) else most
+    return most * sum([(e / most) ** p for e in each]) ** (1 / p)
 
 
 def _finite(total: float, norm_type: float) -> None:

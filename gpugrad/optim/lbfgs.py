@@ -28,7 +28,7 @@ class LBFGS(Optimizer):
               (loss, gradients of the variables)
     One `step` takes up to max_iter steps of the algorithm, with up to max_eval calls of the closure (None: 5/4 as
     many).  line_search_fn "strong_wolfe" chooses how far each of them goes; None: learning_rate as far.  It ends where
-    no element of the gradient is above tolerance_grad, or the loss or no variable changes by more than tolerance_change.
+    no element of the gradient is above tolerance_grad, or loss or variables change by no more than tolerance_change.
 
     One group, all variables on one device; the state is of the flat vector of all, in that of the first variable.  Each
     step waits for a GPU.  ValueError for an option out of range; after an error in the closure the variables are what

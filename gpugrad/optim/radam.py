@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..array import Array, xp
-from .checks import option, by_letters, pair_of_betas
+from .checks import by_letters, option, pair_of_betas
 from .elementwise import Elementwise, average, average_square
 from .state import Group
 
@@ -17,8 +17,9 @@ class RAdam(Elementwise):
 
     With rho = 2 / (1 - beta2) - 1 and rho_t = rho - 2 t beta2^t / (1 - beta2^t), above rho_t = 5:
     x ← x - lr m̂ r / (√v̂ + eps'), r² = (rho_t - 4)(rho_t - 2) rho / ((rho - 4)(rho - 2) rho_t), eps' beside
-    the uncorrected root, as PyTorch has it; else x ← x - lr m̂.  weight_decay adds weight_decay x to the gradient, or with
-    decoupled_weight_decay shrinks x by lr weight_decay x; maximize goes uphill.  ValueError for an option out of range.
+    the uncorrected root, as PyTorch has it; else x ← x - lr m̂.  weight_decay adds weight_decay x to the gradient, or
+    with decoupled_weight_decay shrinks x by lr weight_decay x; maximize goes uphill.  ValueError for an option out of
+    range.
     """
 
     numbers = ("lr", "eps", "weight_decay")

@@ -48,8 +48,8 @@ class RMSprop(Elementwise):
 
     def values(self, group: Group) -> dict[str, Any]:
         return {
-            "a": group["alpha"], "b": 0.0 if group["centered"] else 1.0, "eps": group["eps"], "extra": group["momentum"],
-            "option": self.eps_inside,
+            "a": group["alpha"], "b": 0.0 if group["centered"] else 1.0, "eps": group["eps"],
+            "extra": group["momentum"], "option": self.eps_inside,
         }  # fmt: skip
 
     def rule(
