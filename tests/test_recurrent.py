@@ -167,6 +167,25 @@ def test_cells_are_steps_of_the_sequence():
             assert_close(a[0], b)
 
 
+def test_the_first_input_tells_the_size():
+    x = wave((5, 2, 3), 0.7).astype(np.float32)
+    for kind in STEPS:
+        layers = [(getattr(nn, kind)(n, 4, 2, bidirectional=True), x) for n in (None, 3)]
+        cells = [(getattr(nn, kind + "Cell")(n, 4), x[0]) for n in (None, 3)]
+        for (later, given), (now, _) in (layers, cells):
+            with pytest.raises(ValueError, match="input_size is None, which the first input tells"):
+                list(later.parameters())
+            later(gg.tensor(given))
+            assert {k: v.shape for k, v in later.state_dict().items()} == {
+                k: v.shape for k, v in now.state_dict().items()
+            }
+            loaded = type(now)(None, 4, **({"num_layers": 2, "bidirectional": True} if given is x else {}))
+            loaded.load_state_dict(now.state_dict())
+            for a, b in zip(loaded.parameters(), now.parameters(), strict=True):
+                np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert repr(nn.LSTM(3, 4, 2, dropout=0.5)) == "LSTM(3, 4, num_layers=2, dropout=0.5)"
+
+
 def test_bad_input_is_told():
     model, x = nn.LSTM(3, 4), gg.ones((5, 2, 3))
     state = gg.zeros((1, 2, 4))

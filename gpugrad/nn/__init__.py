@@ -86,6 +86,13 @@ from ..ops.pool import (
     max_pool2d as max_pool2d,
     max_pool3d as max_pool3d,
 )
+from ..ops.recurrent import (
+    gru as gru,
+    gru_cell as gru_cell,
+    lstm as lstm,
+    lstm_cell as lstm_cell,
+    rnn as rnn,
+)
 from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
 from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter

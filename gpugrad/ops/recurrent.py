@@ -127,9 +127,9 @@ def _lstm(xp: Any, z: Any, c: Any) -> tuple[Any, Any]:
 
 
 def _lstm_any(xp: Any, x: Any, back: Any, c: Any) -> Any:
-    """(o tanh(c'), c' = f c + i m), with the gates i, f, m, o = sigmoid(x + back), of m the tanh.
+    """(o tanh(c'), c' = f c + i m), a step of an LSTM (Hochreiter & Schmidhuber 1997).
 
-    x and back have the columns of the four gates side by side, c, c' and the output those of one.
+    The gates i, f, m, o are sigmoid(x + back), of m the tanh: x and back (..., 4 n), c, c' and the output (..., n).
     """
     if xp is not np and usable(x, back, c):
         out, cell, gates = fused.lstm_cell(x, back, c)
@@ -184,6 +184,12 @@ class _Lstm(NamedTuple):
 
 
 def _lstm_forward(xp: Any, x: Any, w: Any, u: Any, b: Any, h: Any, c: Any, r: Any) -> Any:
+    """(outputs, cells) of all steps of an LSTM: `lstm_cell(x[t] wᵀ + b, h uᵀ, c)`, each output the h of the next step.
+
+    x (steps, rows, inputs), w (4 n, inputs), u (4 n, m), b (4 n,) or None, h (rows, m), c (rows, n); r (m, n), by whose
+    transpose outputs are multiplied, or None: then m is n.  Kept are the activated gates; the way back is a product for
+    each step and one for each weight.
+    """
     dtype = x.dtype
     if xp is np:
         x, w, u, b, h, c, r = _wide(x, w, u, b, h, c, r)
@@ -267,7 +273,10 @@ def _gru(xp: Any, x: Any, back: Any, h: Any) -> Any:
 
 
 def _gru_any(xp: Any, x: Any, back: Any, h: Any) -> Any:
-    """m + z (h - m), with r, z = sigmoid(x + back) and m = tanh(x + r back), of a third of the columns each."""
+    """m + z (h - m), a step of a GRU (Cho et al. 2014); with r, z = sigmoid(x + back) and m = tanh(x + r back).
+
+    A third of the columns of x and back (..., 3 n) is for each of r, z, m; h and the output are (..., n).
+    """
     if xp is not np and usable(x, back, h):
         return fused.gru_cell(x, back, h)
     out, gates = _gru(xp, *_wide(x, back, h))
@@ -309,6 +318,10 @@ class _Steps(NamedTuple):
 
 
 def _gru_forward(xp: Any, x: Any, w: Any, u: Any, b: Any, d: Any, h: Any) -> Any:
+    """The outputs of all steps of a GRU: `gru_cell(x[t] wᵀ + b, h uᵀ + d, h)`, each output the h of the next step.
+
+    x (steps, rows, inputs), w (3 n, inputs), u (3 n, n), b and d (3 n,) or None, h (rows, n).
+    """
     dtype = x.dtype
     if xp is np:
         x, w, u, b, d, h = _wide(x, w, u, b, d, h)
@@ -358,7 +371,12 @@ gru = op(
 
 
 # ---------------------------------------------------------------------------------------------- tanh or relu, all steps
-def _rnn_forward(xp: Any, x: Any, w: Any, u: Any, b: Any, h: Any, *, relu: bool) -> Any:
+def _rnn_forward(xp: Any, x: Any, w: Any, u: Any, b: Any, h: Any, *, relu: bool = False) -> Any:
+    """The outputs of all steps, tanh(x[t] wᵀ + b + h uᵀ), or relu of that; each is the h of the next step.
+
+    x (steps, rows, inputs), w (n, inputs), u (n, n), b (n,) or None, h (rows, n).
+    Kink: of relu, 0 at 0.
+    """
     dtype = x.dtype
     if xp is np:
         x, w, u, b, h = _wide(x, w, u, b, h)
