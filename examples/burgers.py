@@ -1,7 +1,7 @@
 """Burgers' equation solved by a network: its derivatives by nested tapes, its error against the exact solution.
 
-u_t + u u_x = ν u_xx on -1 < x < 1, 0 < t < 1 with u(x, 0) = -sin πx and u(±1, t) = 0: a wave that steepens until viscosity
-stops it, at t ≈ 1/π.  No data is given: the network learns from the equation alone (Raissi et al. 2019).
+u_t + u u_x = ν u_xx on -1 < x < 1, 0 < t < 1 with u(x, 0) = -sin πx and u(±1, t) = 0: a wave that steepens until
+viscosity stops it, at t ≈ 1/π.  No data is given: the network learns from the equation alone (Raissi et al. 2019).
 """
 
 import math
@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 from common import figure, options
+from tqdm import trange
 
 import gpugrad as gg
 
@@ -19,8 +20,7 @@ class Solution(gg.nn.Module):
     """u(x, t), which has the right values at t = 0 and at x = ±1 whatever the network says."""
 
     def __init__(self, width=32, depth=4):
-        sizes = [2, *[width] * depth]
-        hidden = [gg.nn.Linear(n, m, activation="tanh") for n, m in zip(sizes, sizes[1:])]
+        hidden = [gg.nn.Linear(width if i else 2, width, activation="tanh") for i in range(depth)]
         self.net = gg.nn.Sequential(*hidden, gg.nn.Linear(width, 1))
 
     def forward(self, x, t):
@@ -55,25 +55,35 @@ def points(n):
     return gg.random.uniform((n, 1), -1.0, 1.0), gg.random.uniform((n, 1))
 
 
-def train(u_of, steps, n=512, peak=8e-3):
-    """Adam at points drawn anew for every step."""
+def loss_of(u_of, x, t):
+    """The mean square of the residual, and its gradients."""
+    with gg.GradientTape() as tape:
+        loss = gg.mean(residual(u_of, x, t) ** 2)
+    return loss, tape.gradient(loss, u_of.trainable_variables)
+
+
+def train(u_of, steps, refinements, peak=8e-3):
+    """Adam at points drawn anew for every step, then L-BFGS at fixed ones."""
     variables = u_of.trainable_variables
-    optimizer = gg.optim.Adam(variables)
-    losses = []
-    for step in range(steps):
+    optimizer, losses = gg.optim.Adam(variables), []
+    for step in trange(steps, desc="Adam", disable=None):
         optimizer.learning_rate = peak * min(1, (step + 1) / 50) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
-        with gg.GradientTape() as tape:
-            loss = gg.mean(residual(u_of, *points(n)) ** 2)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        loss, grads = loss_of(u_of, *points(512))
+        optimizer.apply_gradients(zip(grads, variables))
         losses.append(float(loss))
+
+    optimizer = gg.optim.LBFGS(variables, max_iter=20, history_size=50, line_search_fn="strong_wolfe")
+    fixed = points(2048)
+    for _ in trange(refinements, desc="L-BFGS", unit="20 steps", disable=None):
+        losses.append(float(optimizer.step(lambda: loss_of(u_of, *fixed))))
     return losses
 
 
 def main(arguments=None):
-    given = options(arguments, __doc__, "200 steps of Adam")
+    given = options(arguments, __doc__, "few steps")
     start = perf_counter()
     u_of = Solution()
-    losses = train(u_of, 200 if given.short else 6000)
+    losses = train(u_of, *((150, 3) if given.short else (4000, 40)))
 
     x, t = np.meshgrid(np.linspace(-1, 1, 201), np.linspace(0.005, 1, 200), indexing="ij")
     truth = exact(x, t)

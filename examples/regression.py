@@ -1,6 +1,7 @@
 """Linear regression as the tutorials have it, three ways: TensorFlow's tape, PyTorch's backward, gpugrad's own names.
 
-The data are the tutorial's: y = 2x + 1 with noise.  One engine stands behind the three, so they go through the same numbers.
+The data are the tutorial's, y = 2x + 1 with noise.  One engine stands behind the three, so they go through the same
+numbers.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ def tensorflow_way(x_data, y_data, epochs, learning_rate=0.1):
     w = tf.Variable(0.0)
     b = tf.Variable(0.0)
     losses = []
-    for epoch in range(epochs):
+    for _ in range(epochs):
         with tf.GradientTape() as tape:
             predictions = w * x_data + b
             loss = tf.reduce_mean((predictions - y_data) ** 2)
@@ -35,7 +36,7 @@ def torch_way(x_data, y_data, epochs, learning_rate=0.1):
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     criterion = torch.nn.MSELoss()
     losses = []
-    for epoch in range(epochs):
+    for _ in range(epochs):
         optimizer.zero_grad()
         output = model(x)
         loss = criterion(output, target)
@@ -50,7 +51,7 @@ def gpugrad_way(x_data, y_data, epochs, learning_rate=0.1):
     w, b = gg.Variable(0.0), gg.Variable(0.0)
     optimizer = gg.optim.SGD([w, b], learning_rate=learning_rate)
     losses = []
-    for epoch in range(epochs):
+    for _ in range(epochs):
         with gg.GradientTape() as tape:
             loss = gg.nn.mse_loss(w * x + b, y)
         optimizer.apply_gradients(zip(tape.gradient(loss, [w, b]), [w, b]))

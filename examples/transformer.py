@@ -55,7 +55,9 @@ class NGrams:
             discount = discounts.clip(0)[np.minimum(count, 3)]
             contexts, where = np.unique(seen // V, return_inverse=True)
             total = np.bincount(where, count)
-            self.tables.append((seen, (count - discount) / total[where], contexts, np.bincount(where, discount) / total))
+            self.tables.append(
+                (seen, (count - discount) / total[where], contexts, np.bincount(where, discount) / total)
+            )
 
     def probabilities(self, text):
         """That of each character of the text given those before it: each order mixed with the next shorter one."""
@@ -73,28 +75,39 @@ class NGrams:
 
 # ---------------------------------------------------------------------------------------------- the transformer
 class Transformer(gg.nn.Module):
-    """Layers that look back only, over the embeddings of each character and of the three before it, added up."""
+    """Layers that look back only.
+
+    Their input at each place is a sum of embeddings: of the character, of each of the three before it, of the last two
+    together and of the last three.  So what often follows what need not be learnt by the layers, and one layer of
+    attention can find where the last characters stood before.
+    """
+
+    TRIPLES = 16_381  # of V³: those that fall together share an embedding
 
     def __init__(self, length, width, heads, depth):
         self.length = length
-        self.characters = [gg.nn.Embedding(V, width) for _ in range(4)]
-        self.places = gg.Parameter(0.1 * gg.random.normal((length, width)))
-        self.layers = [
+        sizes = [V, V, V, V, V**2, self.TRIPLES]
+        self.embeddings = [gg.nn.Embedding(n, width) for n in sizes]
+        for n, table in zip(sizes, self.embeddings):
+            table.weight.assign(table.weight * (0.1 if n == V else 0.0))
+        self.layers = gg.nn.ModuleList(
             gg.nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
             )
             for _ in range(depth)
-        ]
+        )
+        for layer in self.layers:  # which begin as the identity
+            for last in (layer.self_attn.out_proj, layer.linear2):
+                last.weight.assign(gg.zeros_like(last.weight))
         self.norm = gg.nn.LayerNorm(width)
         self.scores = gg.nn.Linear(width, V)
-        for table in self.characters:
-            table.weight.assign(0.1 * table.weight)
 
     def forward(self, ids):
         length = ids.shape[1]
-        x = self.places[:length]
-        for back, embedding in enumerate(self.characters):
-            x = x + embedding(gg.pad(ids, ((0, 0), (back, 0)))[:, :length])
+        last, *_ = seen = [gg.pad(ids, ((0, 0), (back, 0)))[:, :length] for back in range(4)]
+        pairs = last + V * seen[1]
+        triples = (pairs + V**2 * seen[2]) % self.TRIPLES
+        x = sum(table(n) for table, n in zip(self.embeddings, [*seen, pairs, triples]))
         for layer in self.layers:
             x = layer(x, is_causal=True)
         return self.scores(self.norm(x))
@@ -104,16 +117,14 @@ def loss_of(scores, targets):
     return gg.nn.cross_entropy(scores.reshape(-1, V), targets.reshape(-1))
 
 
-def train(model, text, steps, batch, rng, peak=3e-3):
-    """AdamW, which decays matrices only; the rate rises over the first tenth of the steps and falls as a cosine."""
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if p.ndim != 2]
-    optimizer = gg.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
-        learning_rate=peak, betas=(0.9, 0.98),
-    )  # fmt: skip
+def train(model, text, steps, batch, rng):
+    """Muon for the layers' matrices, AdamW for the rest; rates rise over a tenth of the steps and fall as a cosine."""
+    matrices = [p for p in model.layers.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if all(p is not m for m in matrices)]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0, "use_muon": False}]
+    optimizer, peaks = gg.optim.Muon(groups, betas=(0.9, 0.98)), [0.02, 3e-3]
     schedule = gg.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak, total_steps=steps, pct_start=0.1, final_div_factor=100, cycle_momentum=False
+        optimizer, peaks, total_steps=steps, pct_start=0.1, final_div_factor=100, cycle_momentum=False
     )
     windows = np.lib.stride_tricks.sliding_window_view(text, model.length + 1)
     losses = []
@@ -160,8 +171,8 @@ def main(arguments=None):
     small = given.short
     learn, held = library_text(given.seed, *((30_000, 5_000) if small else (1_000_000, 100_000)))
     rng, start = np.random.default_rng(given.seed), perf_counter()
-    model = Transformer(*((32, 32, 2, 1) if small else (128, 128, 4, 3)))
-    losses = train(model, learn, *((40, 8) if small else (500, 16)), rng)
+    model = Transformer(*((32, 32, 2, 1) if small else (256, 128, 4, 3)))
+    losses = train(model, learn, *((40, 8) if small else (1000, 8)), rng)
     loss, n = held_out_loss(model, held)
     print(f"{sum(p.size for p in model.parameters()):,} parameters, {perf_counter() - start:.0f} s")
 

@@ -1,8 +1,8 @@
 """Seeing with echoes: the medium that waves went through, recovered from what microphones at its edge heard.
 
-A handwritten digit slows waves down.  Sources knock around it, one a shot, and microphones record.  Each time step of the
-simulation is a CUDA kernel, made an op by `gg.kernel_op`; the gradient of the misfit goes back through all steps to the
-speed in every cell.  On a CPU the kernel's reference runs, in NumPy.
+A handwritten digit slows waves down.  Sources knock around it, one a shot, and microphones record.  Each time step of
+the simulation is a CUDA kernel, made an op by `gg.kernel_op`; the gradient of the misfit goes back through all steps to
+the speed in every cell.  On a CPU the kernel's reference runs, in NumPy.
 """
 
 from pathlib import Path
@@ -88,7 +88,7 @@ wave = gg.kernel_op(
 
 
 class Survey:
-    """Sources and microphones on a ring, in a square whose edge swallows waves; unknown is what lies inside the ring."""
+    """Sources and microphones on a ring, in a square whose edge swallows waves.  Unknown is what lies inside."""
 
     def __init__(self, size, edge, shots, steps, period):
         self.steps, self.shape = steps, (shots, size, size)
@@ -113,7 +113,7 @@ class Survey:
         return u, before, gg.stack(heard)
 
     def record(self, speed, every=25):
-        """What all microphones hear.  Fields are kept every 25 steps; those between are computed again on the way back."""
+        """What all microphones hear.  Fields are kept every 25 steps, and those between made again on the way back."""
         segment, heard = gg.checkpoint(self.march), []
         u = before = gg.zeros(self.shape)
         for start in range(0, self.steps, every):

@@ -13,7 +13,7 @@ import gpugrad as gg
 from gpugrad.testing import check_kernel
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ("burgers", "regression", "transformer", "waves")
+NAMES = ("burgers", "digits", "regression", "transformer", "waves")
 
 
 def ran(name: str, *arguments: str) -> str:
@@ -44,6 +44,9 @@ def learnt(name: str, text: str) -> None:
     """AssertionError unless the short form reached what it can reach."""
     if name == "burgers":
         assert number(r"L2 error ([\d.]+)%", text) < 60
+    if name == "digits":
+        assert number(r"perceptron: test accuracy ([\d.]+)%", text) > 75
+        assert number(r"convnet: test accuracy ([\d.]+)%", text) > 80
     if name == "regression":
         assert number(r"largest difference .*: ([\d.e+-]+)", text) < 1e-6
         slopes = [float(w) for w in re.findall(r"w = ([\d.]+)", text)]
@@ -105,7 +108,7 @@ def test_burgers_exact_solution_solves_the_equation(monkeypatch):
 
 
 def test_the_5_gram_model_is_a_distribution(monkeypatch):
-    """After every context, seen or not, the probabilities of all characters add up to 1; and likely is what was seen."""
+    """After every context, seen or not, the probabilities of all characters add up to 1."""
     transformer = loaded("transformer", monkeypatch)
     rng = np.random.default_rng(0)
     text = rng.choice(transformer.V, 3000, p=rng.dirichlet(np.full(transformer.V, 0.05)))

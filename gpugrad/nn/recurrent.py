@@ -13,7 +13,7 @@ from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import is_float
 from ..forward import boxed, placed
-from ..ops import recurrent as ops
+from ..ops import recurrent as ops, recurrent_step as steps
 from ..ops.activation import relu
 from ..ops.index import getitem
 from ..ops.linear import linear
@@ -382,7 +382,7 @@ class LSTMCell(_Cell):
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """(h', c'), each (batch, hidden_size), of input (batch, input_size) and (h, c), or zeros; or without batch."""
         x, back, states = self._gates(input, hx, 2)
-        return ops.lstm_cell(x, back, states[1])
+        return steps.lstm_cell(x, back, states[1])
 
 
 class GRUCell(_Cell):
@@ -397,4 +397,4 @@ class GRUCell(_Cell):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """h' (batch, hidden_size), of input (batch, input_size) and h, or zeros; or all without batch."""
         x, back, states = self._gates(input, hx, 1)
-        return ops.gru_cell(x, back, states[0])
+        return steps.gru_cell(x, back, states[0])

@@ -1,0 +1,97 @@
+"""Handwritten digits: a perceptron and a convolutional network, by Trainer and DataLoader.
+
+1,797 digits of 8 x 8 pixels; a fifth of each class is for testing (the split is the seed's).  The test digits choose
+nothing: they are looked at after each epoch for the picture, and the last network is the result.
+"""
+
+from time import perf_counter
+
+import numpy as np
+from common import figure, options
+
+import gpugrad as gg
+from gpugrad.demo import load_digits
+
+
+class Shifted:
+    """Images (1, 8, 8) with their labels, each moved by up to a pixel each time: a digit beside itself is the same."""
+
+    def __init__(self, images, labels):
+        self.padded, self.labels = np.pad(images.reshape(-1, 1, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1))), labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        y, x = gg.data.rng().integers(0, 3, 2)
+        return self.padded[i, :, y : y + 8, x : x + 8], self.labels[i]
+
+
+def perceptron():
+    linear = lambda n, m: gg.nn.Linear(n, m, activation="relu")
+    return gg.nn.Sequential(gg.nn.Flatten(), linear(64, 256), linear(256, 256), gg.nn.Linear(256, 10))
+
+
+def convnet():
+    conv = lambda n, m: gg.nn.Conv2d(n, m, 3, padding="same", activation="relu")
+    return gg.nn.Sequential(
+        conv(1, 32), conv(32, 32), gg.nn.MaxPool2d(2), conv(32, 64), gg.nn.MaxPool2d(2),
+        gg.nn.Flatten(), gg.nn.Dropout(0.3), gg.nn.Linear(256, 10),
+    )  # fmt: skip
+
+
+def accuracy(scores, labels):
+    return gg.mean(gg.argmax(scores, axis=-1) == labels)
+
+
+def train(model, data, epochs, peak=3e-3):
+    """AdamW, its rate up and down in one cycle.  Answers the history: a number an epoch for each measure."""
+    learn = gg.data.DataLoader(Shifted(data.train_x, data.train_y), batch_size=64, shuffle=True)
+    test = gg.data.DataLoader(gg.data.ArrayDataset(data.test_x.reshape(-1, 1, 8, 8), data.test_y), batch_size=512)
+    optimizer = gg.optim.AdamW(model.parameters(), learning_rate=peak, weight_decay=0.01)
+    schedule = gg.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak, total_steps=epochs * len(learn), pct_start=0.1, cycle_momentum=False
+    )
+    trainer = gg.train.Trainer(
+        model, optimizer, gg.nn.cross_entropy, metrics={"accuracy": accuracy}, schedule=schedule,
+        schedule_every="step", loggers=[],
+    )  # fmt: skip
+    return trainer.fit(learn, test, epochs=epochs)
+
+
+def main(arguments=None):
+    given = options(arguments, __doc__, "4 epochs instead of 60")
+    data = load_digits(given.seed)
+    print(f"{len(data.train_y):,} digits to learn from, {len(data.test_y)} to be tested on")
+    histories = {}
+    for name, model in (("perceptron", perceptron()), ("convnet", convnet())):
+        start = perf_counter()
+        histories[name] = found = train(model, data, 4 if given.short else 60)
+        wrong = round((1 - found["val_accuracy"][-1]) * len(data.test_y))
+        print(f"{name}: test accuracy {found['val_accuracy'][-1]:.2%} ({wrong} wrong), {perf_counter() - start:.0f} s")
+
+    if given.output:
+        model.eval()
+        with gg.no_grad():
+            answers = model(gg.tensor(data.test_x.reshape(-1, 1, 8, 8))).numpy().argmax(-1)
+        order = np.argsort(answers == data.test_y, kind="stable")[:16]  # wrong ones first
+        picture, (left, *rest) = figure(12, 4, 1, 3, width_ratios=[3, 3, 2])
+        for name, found in histories.items():
+            left.semilogy(found["loss"], label=f"{name}, training")
+            left.semilogy(found["val_loss"], "--", label=f"{name}, test")
+            rest[0].plot([100 * a for a in found["val_accuracy"]], label=name)
+        left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+        rest[0].set(xlabel="epoch", ylabel="test accuracy (%)", title="Accuracy")
+        left.legend()
+        rest[0].legend()
+        tiles = np.pad(data.test_x[order].reshape(4, 4, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
+        rest[1].imshow(tiles.transpose(0, 2, 1, 3).reshape(40, 40), cmap="gray_r")
+        rest[1].set(title="test digits, wrong ones first", xticks=[], yticks=[])
+        for i, k in enumerate(order):
+            color = "tab:green" if answers[k] == data.test_y[k] else "tab:red"
+            rest[1].text(10 * (i % 4), 10 * (i // 4) + 2, str(answers[k]), color=color)
+        picture.savefig(given.output, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
