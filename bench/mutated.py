@@ -202,8 +202,10 @@ def outcome(path: str, whole: Any) -> str:
     return "as written" if same(found, whole) else "data" if plain(found) else "objects"
 
 
-def count(files: int, seed: int, mutations: list[Callable[[bytes, random.Random], bytes]], folder: str) -> Counter[str]:
-    """How often each outcome came, of so many mutated files."""
+def count(
+    files: int, seed: int, mutations: list[Callable[[bytes, random.Random], bytes]], folder: str, seconds: int = 0
+) -> Counter[str]:  # fmt: skip
+    """How often each outcome came, of so many mutated files; the process dies of one that takes longer (0: as long)."""
     whole, path, r = state(), os.path.join(folder, "mutated.safetensors"), random.Random(seed)
     gg.save(path, whole)
     data = Path(path).read_bytes()
@@ -212,7 +214,7 @@ def count(files: int, seed: int, mutations: list[Callable[[bytes, random.Random]
         mutate = mutations[i % len(mutations)]
         changed = mutate(data, r)
         Path(path).write_bytes(changed)
-        signal.alarm(20)
+        signal.alarm(seconds)
         found = outcome(path, whole)
         signal.alarm(0)
         counts[found if found in ("error", "as written", "data") else f"{mutate.__name__} {i}: {found}"] += 1
@@ -229,8 +231,8 @@ def main() -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 10**9, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as folder:
-        mutated = count(args.files, args.seed, MUTATIONS, folder)
-        forgeries = count(args.files // 5, args.seed, [forged], folder)
+        mutated = count(args.files, args.seed, MUTATIONS, folder, 20)
+        forgeries = count(args.files // 5, args.seed, [forged], folder, 20)
     fine = mutated["error"] + mutated["as written"]
     lines = [
         f"# Mutated checkpoint files, {date.today()}", "", f"seed {args.seed}; nobody crashed, and none took 20 s", "",

@@ -28,6 +28,7 @@ from .ops import (
     attention,
     batch_norm,
     conv,
+    conv_activation,
     ctc,
     distance,
     distances,
@@ -59,6 +60,7 @@ LOWER: dict[ModuleType, str] = {
     linalg: "matmul tensordot einsum",
     linear: "linear",
     feed_forward: "feed_forward",
+    conv_activation: "conv_relu conv_sigmoid conv_tanh",
     conv: "conv_op conv_transpose1d conv_transpose2d conv_transpose3d",
     attention: "attention",
     recurrent: "gru gru_cell lstm lstm_cell rnn",
@@ -292,8 +294,7 @@ def _weight(t: Tensor, to: Any, weights: dict[Any, _Weight]) -> Tensor:
         and found.array() is a
         and found.open == now.open
         and found.landed == landed
-        and not any([age > found.age for age in writes.of(a)])
-        and _whole(found.cast)
+        and _untouched(found, a)
     ):
         return found.cast
     cast = astype(t, to)
@@ -302,9 +303,11 @@ def _weight(t: Tensor, to: Any, weights: dict[Any, _Weight]) -> Tensor:
     return cast
 
 
-def _whole(t: Tensor) -> bool:
-    """Whether no walk has freed a node of t."""
-    n = t.node
+def _untouched(found: _Weight, a: Any) -> bool:
+    """Whether nobody has written to the memory of the leaf or of its cast, and no walk has freed a node of that."""
+    if writes.ages and any([age > found.age for b in (a, found.cast.array) for age in writes.of(b)]):
+        return False
+    n = found.cast.node
     while n is not None:
         if n.saved is None:
             return False

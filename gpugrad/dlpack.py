@@ -48,7 +48,7 @@ def from_dlpack(x: Any, device: str | Device | None = None, copy: bool | None = 
     source = _Source(x)
     try:
         a = made(source)
-    except RuntimeError as e:  # NumPy's, of a dtype
+    except (RuntimeError, TypeError) as e:  # NumPy's and CuPy's, of a dtype
         raise BufferError(f"from_dlpack: {e}") from None
     t = wrap(a.view(bfloat16) if source.bfloat else a)
     if device is not None and (to := _array.device(device)) != _array.device_of(t.array):

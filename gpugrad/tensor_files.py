@@ -29,7 +29,7 @@ DTYPES = {
 }  # fmt: skip
 NAMES = {np.dtype(d): name for name, d in DTYPES.items()}
 _NOTES = "__metadata__"
-_LONGEST = 100_000_000  # bytes of a header, the format's own limit
+_LONGEST = 2**25  # bytes of a header: some 90,000 arrays.  Parsed, they may take twenty times as many
 
 
 class CheckpointError(ValueError):

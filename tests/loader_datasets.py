@@ -102,6 +102,11 @@ def growing(rows):
     return np.ones((n * 100, 10)), {"empty": np.ones((0, 3)), "n": n}
 
 
+def wordy(rows):
+    """A batch that goes through the pipe."""
+    return ["x" * 100 for _ in rows]
+
+
 def first_in_worker(number):
     os.environ["GPUGRAD_TEST_WORKER"] = str(number)
 

@@ -407,6 +407,16 @@ def test_a_weight_is_cast_once_while_it_is_the_same(monkeypatch):
     assert w.grad.dtype == np.float32 and found.count("bfloat16") == 5
 
 
+def test_a_cast_that_its_user_writes_to_is_not_used_again():
+    w = torch.nn.Parameter(torch.ones(2, 2))
+    with gg.autocast(), torch.no_grad():
+        y = torch.einsum("ij->ij", w)
+        y += 1
+        assert (torch.eye(2) @ w).tolist() == [[1, 1], [1, 1]] and w.tolist() == [[1, 1], [1, 1]]
+        w += 1
+        assert (torch.eye(2) @ w).tolist() == [[2, 2], [2, 2]]
+
+
 def test_casts_go_with_their_block_and_with_their_weights():
     w = gg.Parameter(np.eye(3, dtype=np.float32))
     gc.disable()

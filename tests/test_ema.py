@@ -167,3 +167,17 @@ def test_what_an_accumulator_refuses():
     total.add([None, gg.ones(1)])
     a, b = total.mean()
     assert a.tolist() == [0.5, 0.5] and b.tolist() == [0.5]
+
+
+@pytest.mark.numpy("the host build of the kernels")
+def test_an_update_is_one_launch(host):
+    vs = [gg.Variable(np.ones(s), dtype="float32", device="standin") for s in [(3, 5), (), (7,), (4000,)]]
+    ema = EMA(vs, None)
+    for n in range(4):
+        before = host.launches
+        ema.update()
+        assert host.launches == before + (n > 0)
+        for v in vs:
+            v.assign_add(np.float32(1))
+    for a in ema.averages.values():
+        np.testing.assert_allclose(HOST(a), 2.5)

@@ -37,6 +37,8 @@ FLOORS = {
 STRANGERS = {("optim", "nn")}  # on one floor, and still not to be imported: an optimizer takes variables, not layers
 LATER = {  # imported when first asked for: they take 15 ms
     ("data/loader.py", "gpugrad.data.workers"),
+    ("optim/__init__.py", "gpugrad.optim.ema"),
+    ("optim/__init__.py", "gpugrad.optim.lr_scheduler"),
     ("profile/__init__.py", "gpugrad.profile.comparing"),
     ("profile/__init__.py", "gpugrad.profile.trace"),
     ("__init__.py", "gpugrad.data"),

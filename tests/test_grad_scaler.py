@@ -57,10 +57,17 @@ def expected_scales(rounds, scale, growth, backoff, interval):
 # ---------------------------------------------------------------------------------------------- rounds
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 @pytest.mark.parametrize("unscaled", [False, True])
-def test_steps_are_those_without_a_scale_and_bad_ones_are_skipped(bad, unscaled):
-    """Parameters, state and counts stay as they are in a skipped step; the others are as if it had not been."""
-    ps, qs = parameters(), parameters()
-    a, b = gg.optim.Adam(ps, 0.1), gg.optim.Adam(qs, 0.1)
+@pytest.mark.parametrize(
+    "make", [gg.optim.Adam, lambda ps, lr: gg.optim.Adam(ps, lr, clipvalue=0.5), lambda ps, lr: gg.optim.Muon(ps, lr)]
+)
+def test_steps_are_those_without_a_scale_and_bad_ones_are_skipped(bad, unscaled, make):
+    """Parameters, state and counts stay as they are in a skipped step; the others are as if it had not been.
+
+    By kernels, by array functions after the gradients were looked at, and by those alone.
+    """
+    sizes = [(3, 4), (5, 2)]
+    ps, qs = parameters(sizes=sizes), parameters(sizes=sizes)
+    a, b = make(ps, 0.1), make(qs, 0.1)
     scaler = gg.GradScaler(init_scale=64.0, growth_factor=4.0, backoff_factor=0.25, growth_interval=2)
     scales = expected_scales(BAD, 64.0, 4.0, 0.25, 2)
     scale = 64.0
@@ -82,7 +89,7 @@ def test_steps_are_those_without_a_scale_and_bad_ones_are_skipped(bad, unscaled)
         for p, q in zip(ps, qs):
             np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-6, atol=1e-6)
     assert scaler.skipped == sum(BAD) and a.iterations == b.iterations == len(BAD) - sum(BAD)
-    assert {int(a.state[p]["step"]) for p in ps} == {len(BAD) - sum(BAD)}
+    assert {int(a.state[p].get("step", 12)) for p in ps} == {len(BAD) - sum(BAD)}
 
 
 def state(optimizer, p):
@@ -136,6 +143,10 @@ def test_tapes_clipping_and_accumulation():
         gs = tape.gradient(loss, [w])
         b.apply_gradients(zip(gg.clip_by_global_norm(gs, 1.0)[0] if clipped else gs, [w]))
         np.testing.assert_allclose(v.numpy(), w.numpy(), rtol=1e-6)
+    found = scaler.unscale(a, [None, np.full(2, 3 * scaler.get_scale(), np.float32)])
+    assert found[0] is None and found[1].tolist() == [3, 3]
+    scaler.update()
+    a.accumulates = b.accumulates = True
     for _ in range(3):  # gradients add up under one scale
         scaler.scale(gg.sum(v * v)).backward()
         gg.sum(w * w).backward()
@@ -348,6 +359,17 @@ def test_master_weights_take_one_launch(host):
         before = host.launches
         optimizer.apply_gradients([(gg.ones(p.shape, dtype=p.dtype, device="standin"), p) for p in ps])
         assert i == 0 or host.launches == before + 1
+
+
+def test_copies_can_be_switched_off_and_on():
+    p, q = [gg.Parameter(np.ones(3), dtype="bfloat16") for _ in range(2)]
+    optimizer, other = gg.optim.SGD([p], 0.25, master_weights=True), gg.optim.SGD([q], 0.25)
+    for on in (True, False, False, True):
+        optimizer.master_weights = on
+        for o, v in ((optimizer, p), (other, q)):
+            o.apply_gradients([(gg.ones(3, dtype="bfloat16"), v)])
+        assert p.tolist() == q.tolist()
+    assert to_host(optimizer.state[p]["master_param"]).tolist() == [0, 0, 0]
 
 
 def test_values_that_are_assigned_count():

@@ -58,6 +58,7 @@ LAYERS = {
     "Conv2d": (lambda: nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(1, 0), dilation=(2, 1), groups=2), IMAGE),
     "Conv2d same": (lambda: nn.Conv2d(4, 6, 4, padding="same", bias=False), IMAGE),
     "Conv3d": (lambda: nn.Conv3d(4, 2, 3, stride=2), CUBE),
+    **{f"Conv1d {a}": (lambda a=a: nn.Conv1d(4, 2, 3, activation=a), LINE) for a in ("relu", "gelu", "sigmoid", "tanh")},
     "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 3, 3, stride=2), LINE),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=(2, 3), padding=1, output_padding=1, groups=2), IMAGE),
     "ConvTranspose3d": (lambda: nn.ConvTranspose3d(4, 2, 2, bias=False), CUBE),
@@ -104,6 +105,12 @@ LAYERS = {
     "CircularPad1d": (lambda: nn.CircularPad1d(2), LINE),
     "Upsample nearest": (lambda: nn.Upsample(scale_factor=2), IMAGE),
     "UpsamplingBilinear2d": (lambda: nn.UpsamplingBilinear2d(scale_factor=2), IMAGE),
+    "RReLU": (lambda: nn.RReLU(), X),
+    "sizes not seen yet": (lambda: nn.Sequential(nn.Conv2d(None, 3, 3), nn.Flatten(), nn.Linear(None, 2)), IMAGE),
+    "Transformer": (lambda: Two(lambda f, x, y: f(x, y), nn.Transformer(16, 4, 1, 1, 32, batch_first=True)), (WORDS, WORDS[:, :3])),
+    "positions": (lambda: Two(lambda e, p, i: e(i) + p(gg.arange(i.shape[1])), nn.Embedding(20, 8), nn.Embedding(50, 8)), IDS),
+    "one_hot": (lambda: Two(lambda i: gg.one_hot(i, 20)), IDS),
+    "topk and sort": (lambda: Two(lambda x: (*gg.topk(x, 3), gg.sort(x, descending=True))), X),
     "PReLU": (lambda: nn.PReLU(4), IMAGE),
     "CosineSimilarity": (lambda: Two(lambda f, x, y: f(x, y), nn.CosineSimilarity()), (X, X[::-1].copy())),
     "MultiheadAttention": (lambda: Two(lambda f, x: f(x, x, x), attend()), WORDS),
@@ -148,6 +155,7 @@ FUNCTIONS = {
     "indices": lambda x: (x[0], x[-1], x[..., -1], x[:, 1:-1:2], x[:, ::-1], x[None, :, 2], x[:, [0, 2, 2]], gg.take(x, [1, 0], axis=1), gg.take_along_axis(x, gg.argmax(x, axis=1)[:, None], 1)),
     "free sizes": lambda x: (x.reshape(-1)[: x.shape[0] * 2], x.reshape(-1) + gg.zeros(x.size), gg.arange(x.shape[0]) * 2, x * x.reshape(x.shape[0] * 3, 2)[: x.shape[0], :1]),
     "numbers that are free sizes": lambda x: x.sum(0) / x.shape[0] + x.shape[0] * x,
+    "limits that are arrays": lambda x: gg.clip(x, np.zeros(6, "float32"), gg.tensor(np.arange(6) / 6).numpy().astype("float32")),
     "masks of free sizes": lambda x: gg.where(gg.tril(gg.ones((x.shape[0], x.shape[0]))) > 0, x @ x.T, 0.0),
     "attention": lambda x: (nn.scaled_dot_product_attention(x, x, x), nn.scaled_dot_product_attention(x, x, x, np.eye(2, dtype=bool)[0, 0] * np.ones((1, 1), bool)), nn.scaled_dot_product_attention(x, x, x, is_causal=True)),
     "a constant": lambda x: (x, gg.ones(3)),
@@ -199,7 +207,7 @@ def test_functions(name, tmp_path):
 def test_a_row_of_the_op_table_is_written_right_or_not_at_all(tmp_path):
     path, right, wrong = tmp_path / "m.onnx", 0, []
     for row in TABLE:
-        xs = drawn(row, np.float32)
+        xs = tuple(drawn(row, np.float32))
         if not xs or any(x.size == 0 for x in xs):
             continue
         try:
@@ -312,11 +320,30 @@ def test_hostile_names(tmp_path):
     agree(Hostile(), (X,), tmp_path / "m.onnx", atol=1e-4)
     with pytest.raises(ValueError, match="2 different names, that are not empty"):
         export(lambda a, b: a + b, (X, X), tmp_path / "n.onnx", input_names=["a", "a"])
+    with pytest.raises(ValueError, match="an input and an output are called 'a'"):
+        export(lambda a: a + 1, X, tmp_path / "n.onnx", input_names="a", output_names="a")
     with pytest.raises(ValueError, match="'z' is none of the inputs"):
         export(lambda a: a, X, tmp_path / "n.onnx", dynamic_axes={"z": {0: "n"}})
     with pytest.raises(ValueError, match="has 2 axes, and no axis 2"):
         export(lambda a: a, X, tmp_path / "n.onnx", dynamic_axes={"input": {2: "n"}})
     assert not (tmp_path / "n.onnx").exists()
+
+
+def test_files_of_one_model_are_equal(tmp_path):
+    model = MODELS["transformer"]()
+    for name in "ab":
+        export(model, IDS, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_row_that_is_wrong(tmp_path):
+    ROWS["mine"] = lambda g, c: g.Nonsense(c[0])
+    try:
+        with pytest.raises(ExportError, match="a row made a node that is none"):
+            export(mine, X, tmp_path / "m.onnx")
+    finally:
+        del ROWS["mine"]
+    assert not os.listdir(tmp_path)
 
 
 def test_shared_parameters_are_one(tmp_path):
@@ -477,6 +504,12 @@ def test_the_documentation_runs(tmp_path, monkeypatch):
     np.testing.assert_allclose(answers("mlp.onnx", (X,))[0], names["model"](gg.tensor(X)).numpy(), atol=1e-5)
     np.testing.assert_allclose(answers("cube.onnx", (X,))[0], X**3, rtol=1e-5)
     del ROWS["cube"]
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r'pip install "gpugrad\[onnx\]"'):
+        export(lambda x: x, X, tmp_path / "m.onnx")
 
 
 def test_what_is_no_model(tmp_path):

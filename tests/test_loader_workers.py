@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from loader_datasets import Misbehaving, Named, Rows, Shy, Stream, arrays, first_in_worker, growing, plain
+from hypothesis import given, settings, strategies as st
+from loader_datasets import Misbehaving, Named, Rows, Shy, Stream, arrays, first_in_worker, growing, plain, wordy
 
 import gpugrad as gg
 from gpugrad.data import DataLoader, WorkerError
@@ -35,27 +36,55 @@ def segments(loader):
     return [SHARED / name.lstrip("/") for name in loader._workers._all]
 
 
-def test_the_number_of_workers_changes_nothing():
-    """Batches, their order, random numbers of three kinds; resumed anywhere; iterations left early, and two at once."""
-    alone = DataLoader(Rows(13), 3, True, seed=4)
-    expected = [[plain(b) for b in alone] for _ in range(3)]
-    loader = DataLoader(Rows(13), 3, True, seed=4, num_workers=2)
-    assert [[plain(b) for b in loader] for _ in range(2)] == expected[:2]
-    for epoch, batch in [(0, 0), (0, 3), (1, 4), (2, 5)]:
-        loader.load_state_dict({"seed": 4, "epoch": epoch, "batch": batch})
-        assert [plain(b) for b in loader] == expected[epoch][batch:]
-    loader.load_state_dict({"seed": 4, "epoch": 0, "batch": 0})
+@pytest.fixture(scope="module")
+def loaders():
+    """By the number of workers, which live as long as the module."""
+    made = {n: DataLoader(Rows(13), 3, True, seed=4, num_workers=n) for n in (0, 1, 3)}
+    yield made
+    for loader in made.values():
+        loader.close()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from([1, 3]), st.integers(0, 2**63), st.integers(0, 5), st.integers(0, 5), st.sampled_from([None, 0, 2])
+)
+def test_the_number_of_workers_changes_nothing(loaders, workers, seed, epoch, batch, leave):
+    """Batches, their order, random numbers of three kinds; resumed anywhere; after an epoch that was left early."""
+    one, two = loaders[0], loaders[workers]
+    if leave is not None:
+        two.load_state_dict({"seed": seed + 1, "epoch": 0, "batch": 0})
+        for i, _ in enumerate(two):
+            if i == leave:
+                break
+        assert two.state_dict() == {"seed": seed + 1, "epoch": 0, "batch": leave + 1}  # handed out, not fetched
+    for loader in (one, two):
+        loader.load_state_dict({"seed": seed, "epoch": epoch, "batch": batch})
+    for _ in range(2):
+        assert [plain(b) for b in two] == [plain(b) for b in one]
+    assert one.state_dict() == two.state_dict() == {"seed": seed, "epoch": epoch + 2, "batch": 0}
+
+
+def test_two_iterations_at_once_and_a_team_that_was_ended(loaders):
+    start = {"seed": 4, "epoch": 0, "batch": 0}
+    for loader in loaders.values():
+        loader.load_state_dict(start)
+    expected = [[plain(b) for b in loaders[0]] for _ in range(3)]
+    loader = loaders[1]
     one = iter(loader)
     assert plain(next(one)) == expected[0][0]
-    assert loader.state_dict() == {"seed": 4, "epoch": 0, "batch": 1}  # handed out, not fetched
     two = iter(loader)
     for a, b in zip(expected[0][1:], expected[1]):
         assert plain(next(one)) == a and plain(next(two)) == b
     del one, two
     assert [plain(b) for b in loader] == expected[2]
     team = loader._workers
+    it = iter(loader)
+    next(it)
     loader.close()
     assert team.closed and not team._all
+    with pytest.raises(RuntimeError, match="closed"):
+        next(it)
     with pytest.raises(RuntimeError, match="ended"):
         next(team.run(iter([((0, 0, 0), [1])])))
 
@@ -74,6 +103,12 @@ def test_arrays_streams_and_batches_that_grow():
             loader.load_state_dict({"seed": 1, "epoch": 1, "batch": 1})
             assert [plain(b) for b in loader] == [plain(b) for b in again][1:]
             assert (loader._workers is None) == (not loader.persistent_workers)
+
+
+def test_pipes_that_are_full_both_ways():
+    """What is asked and what comes back are both more than a pipe holds."""
+    with DataLoader(arrays(160_000), 40_000, True, seed=0, num_workers=1, collate_fn=wordy, timeout=300) as loader:
+        assert [len(b) for b in loader] == [40_000] * 4
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import warnings
 import lr_cases
 import numpy as np
 import pytest
+import standin
 
 import gpugrad as gg
+from gpugrad.fused.optimizer import RATE
 from gpugrad.optim import lr_scheduler as lr
 
 RESULTS = json.loads(lr_cases.RESULTS.read_text())
@@ -162,3 +164,40 @@ def test_a_schedule_of_ones_own():
     o.step()
     s.step()
     assert s.get_last_lr() == [0.05, 0.25] and s.state_dict()["last_epoch"] == 1
+
+
+# ---------------------------------------------------------------------------------------------- on a GPU
+WAITS = ("__float__", "__int__", "__bool__", "__index__", "item", "tolist")
+
+
+@pytest.mark.parametrize("name", ["warmup, cosine", "one cycle", "plateau", "chained"])
+@pytest.mark.parametrize("kind", [gg.optim.Adam, lambda *a, **k: gg.optim.SGD(*a, momentum=0.9, **k)])
+def test_a_schedule_neither_waits_nor_compiles(host, monkeypatch, name, kind):
+    """The rates are written to where the first step has put them: a captured step would read them there, too."""
+    runs, rng = [], np.random.default_rng(0)
+    start, gs = rng.standard_normal(300), rng.standard_normal((20, 2, 300))
+    for device in ("cpu", "standin"):
+        vs = [gg.Variable(start, dtype="float32", device=device) for _ in range(2)]
+        o = kind([{"params": vs[:1], "lr": 0.1}, {"params": vs[1:]}], learning_rate=0.5)
+        s = lr_cases.CASES[name](lr, o)
+        step = lambda t, o=o, vs=vs, d=device: o.apply_gradients(
+            [(gg.tensor(g, dtype="float32", device=d), v) for g, v in zip(gs[t], vs)]
+        )
+        step(0)
+        runs.append((o, s, vs, step))
+    o, s, vs, step = runs[1]
+    rates = [b.schedule.array for b in o._launches._buckets]
+    assert len(rates) == 2
+    with monkeypatch.context() as m:
+        m.setattr(host, "compile", lambda *args: pytest.fail("a kernel was compiled"))
+        for wait in WAITS:
+            m.setattr(standin.Array, wait, lambda *args: pytest.fail("a value was read from the device"))
+        for t in range(1, 20):
+            for _, s, _, step in runs:
+                s.step(*[lr_cases.measures(t)] * isinstance(s, lr.ReduceLROnPlateau))
+                step(t)
+    o, _, vs, _ = runs[1]
+    assert [b.schedule.array for b in o._launches._buckets] == rates  # by identity, as arrays are not compared
+    assert [r.host[RATE] for r in rates] == [g["lr"] for g in o.param_groups] != [0.1, 0.5]
+    for a, b in zip(runs[0][2], vs):
+        np.testing.assert_allclose(b.array.host, a.numpy(), rtol=2e-5, atol=2e-5)

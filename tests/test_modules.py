@@ -103,6 +103,8 @@ def test_all_that_does_not_fit_is_listed():
                   "size mismatch for 0.weight", "size mismatch for 0.bias", "1.weight: takes an array of numbers",
                   "1.bias: takes float32, which complex128 does not become"):  # fmt: skip
         assert words in str(e.value)
+    assert "call gpugrad.interop.torch" not in str(e.value).split("0.weight")[0]
+    assert "in current model is ([2, 3]). For weights of PyTorch's, call" in str(e.value)
     assert same(values(m), before)
     found = m.load_state_dict({"0.bias": np.ones(3), "more": 1}, strict=False)
     assert found.missing_keys == ["0.weight", "1.weight", "1.bias"] and found.unexpected_keys == ["more"]
@@ -237,3 +239,14 @@ def test_hooks_see_a_lazy_layer_after_it_was_made():
     layer(gg.ones((3, 4)))
     layer(gg.ones((1, 4)))
     assert seen == [(4, 2), (3, 2), (4, 2), (1, 2)]
+
+
+def test_hooks_outlive_a_load_that_fails():
+    layer, seen = nn.Linear(None, 2), []
+    handle = layer.register_forward_pre_hook(lambda m, args: seen.append(m.in_features))
+    with pytest.raises(RuntimeError, match="size mismatch for bias"):
+        layer.load_state_dict({"weight": np.zeros((3, 2)), "bias": np.zeros(5)})
+    layer(gg.ones((1, 4)))
+    handle.remove()
+    layer(gg.ones((1, 4)))
+    assert seen == [4]

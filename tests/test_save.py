@@ -148,6 +148,15 @@ def test_mutated_files(mutated, tmp_path):
     assert counts.keys() <= {"error", "as written", "data"} and counts["data"], counts
 
 
+@pytest.mark.parametrize("files", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_bench_counts_them(tmp_path, files):
+    command = [sys.executable, "bench/mutated.py", "--files", str(files), "--seed", "7", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{files} of {files} mutated files gave a clear error or loaded what was written." in done.stdout
+    assert len(list(tmp_path.glob("mutated-*.md"))) == 1
+
+
 def test_a_thousand_mutated_files_of_arrays(mutated, tmp_path):
     """A plain file has no hashes: its arrays may be others, but they are arrays, as many bytes as the file has."""
     path, r = tmp_path / "a", mutated.random.Random(2)
@@ -371,6 +380,18 @@ def test_reading_takes_the_memory_of_the_file(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
+
+
+def test_headers_have_a_limit(tmp_path):
+    with open(tmp_path / "a", "wb") as f:
+        f.write((10**8).to_bytes(8, "little") + b"{")
+        f.truncate(2 * 10**8)  # of which the disk holds a page
+    with pytest.raises(gg.CheckpointError, match="its header would have 100000000 bytes.* 33554432 is the most"):
+        gg.load(tmp_path / "a")
+    gg.save(tmp_path / "b", 1)
+    with pytest.raises(ValueError, match="a header has at most 33554432"):
+        gg.save(tmp_path / "b", "x" * 2**25)
+    assert gg.load(tmp_path / "b") == 1
 
 
 def test_numbers_that_json_lacks(tmp_path):

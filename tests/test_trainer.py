@@ -4,6 +4,7 @@ import csv
 import errno
 import importlib
 import inspect
+import io
 import multiprocessing
 import os
 import signal
@@ -212,6 +213,7 @@ def test_nothing_waits_for_the_device_between_logs(monkeypatch):
         gg.set_default_device("standin")
         reads = []
         t = cases.trainer(log_every=4)
+        t.schedule, t.schedule_every = gg.optim.lr_scheduler.ExponentialLR(t.optimizer, 0.9), "step"
         data = [(gg.tensor(x), gg.tensor(y)) for x, y in cases.batches()]
         plain = lambda batch: gg.mean(t.model.last(gg.nn.relu(t.model.first(batch[0]))) ** 2)
         t.training_step = lambda batch: {"loss": plain(batch), "other": gg.mean(batch[0])}
@@ -491,7 +493,8 @@ def test_stopping_out_of_range():
 
 def test_a_schedule_that_takes_a_value_gets_the_one_that_is_monitored():
     t = scripted(VALUES)
-    t.schedule = gg.optim.lr_scheduler.ReduceLROnPlateau(t.optimizer, patience=0, factor=0.5)
+    schedule = gg.optim.lr_scheduler.ReduceLROnPlateau(t.optimizer, patience=0, factor=0.5)
+    t = scripted(VALUES, optimizer=lambda ps: t.optimizer, model=t.model, schedule=schedule)
     history = t.fit(cases.batches(16), cases.batches(16), 6)
     assert history["lr"] == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]  # what an epoch was trained by
 
@@ -580,9 +583,19 @@ def test_without_tensorboardx(tmp_path, monkeypatch):
         TensorBoard(tmp_path)
 
 
-def test_the_bar_is_for_terminals(capsys):
-    cases.trainer(progress=True).fit(cases.batches())
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_bar_is_for_terminals(capsys, monkeypatch, progress):
+    cases.trainer(progress=progress).fit(cases.batches())
     assert capsys.readouterr().err == ""  # no terminal
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    cases.trainer(progress=progress).fit(cases.batches(), epochs=2)
+    said = sys.stderr.getvalue()
+    assert ("epoch 1/2" in said and "epoch 2/2" in said and "loss=0." in said) == progress and bool(said) == progress
 
 
 def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):

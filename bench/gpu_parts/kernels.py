@@ -161,6 +161,12 @@ def _adam(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list
     return out
 
 
+def _nadam(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list[Any]:
+    out = _updated(table, xs, gs)
+    fused.rule(table, schedule, kind="nadam", states=2, a=0.9, b=0.999, eps=1e-8, extra=4e-3)
+    return out
+
+
 def _global_norm(gs: Any, scaling: Any, table: Any) -> None:
     table.set(GRADIENT, gs)
     fused.global_norm([table], scaling, 1.0)
@@ -387,6 +393,7 @@ ROWS = [
         "sgd with momentum", lambda m: _step(m, 1), _sgd, "xs gs ms schedule", "outs ms", "outs", partly="table",
     ),
     Row("adam", lambda m: _step(m, 2), _adam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
+    Row("rule, nadam", lambda m: _step(m, 2), _nadam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
     Row("global_norm", _gradients, _global_norm, "gs scaling", "scaling", "", partly="table"),
     Row(
         "update_scale",

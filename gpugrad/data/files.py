@@ -149,9 +149,8 @@ def csv(
     FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
     """
     path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
-    options = reader.ConvertOptions(include_columns=None, strings_can_be_null=False)
     try:
-        table = reader.read_csv(path, parse_options=reader.ParseOptions(delimiter=delimiter), convert_options=options)
+        table = reader.read_csv(path, parse_options=reader.ParseOptions(delimiter=delimiter))
     except pyarrow.ArrowInvalid as e:
         raise ValueError(f"{path} can't be read as CSV: {e}") from None
     rows = _Reader(path, table.schema, columns, target, categories)

@@ -17,9 +17,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.shared_memory import SharedMemory
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -51,8 +53,10 @@ class _Slot:
 
 # ---------------------------------------------------------------------------------------------- in the worker
 def serve(number: int, pipe: Connection, payload: bytes) -> None:
-    """Make batches until the pipe ends, or the parent does."""
-    Thread(target=_follow, daemon=True).start()
+    """Make batches until the pipe ends, as it does with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes, and is the parent's to answer
+    tasks: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_read, args=(pipe, tasks), daemon=True).start()
     set_default_device("cpu")  # a GPU is for the one process that trains
     made: dict[int, tuple[Any, list[Any]]] = {}  # batches that wait for larger memory
     try:
@@ -63,8 +67,8 @@ def serve(number: int, pipe: Connection, payload: bytes) -> None:
         except Exception as e:
             pipe.send(("failed", None, _parcel(e)))
             return
-        while (task := pipe.recv()) is not None:
-            ticket, where, what, memory = task
+        while True:
+            ticket, where, what, memory = tasks.get()
             if where is None:  # memory for what was made
                 batch, arrays = made.pop(ticket)
                 pipe.send(_placed(ticket, batch, arrays, memory))
@@ -86,16 +90,17 @@ def serve(number: int, pipe: Connection, payload: bytes) -> None:
                 pipe.send(("more", ticket, need))
             else:
                 pipe.send(_placed(ticket, batch, arrays, memory))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except (BrokenPipeError, ConnectionResetError):
         pass  # nobody is there any more
 
 
-def _follow() -> None:
-    """End with the parent, whatever the dataset is doing then."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _read(pipe: Connection, tasks: SimpleQueue[Any]) -> None:
+    """Take what is asked at once, so that the parent never waits to ask; end with it, whatever the dataset does."""
+    try:
+        while True:
+            tasks.put(pipe.recv())
+    except (EOFError, ConnectionResetError):
+        os._exit(0)
 
 
 def _noted(x: Any, arrays: list[Any]) -> Any:
@@ -294,7 +299,8 @@ class Workers:
 def _started(context: Any, number: int, payload: bytes) -> _Worker:
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(number, there, payload), daemon=True)
-    # Ctrl-C goes to the whole group of processes: the workers are left to this one, from their first moment on.
+    resource_tracker.ensure_running()  # which lets SIGINT through again
+    # Until the worker ignores it, SIGINT is blocked there, as this thread blocks it while it starts the worker.
     block = getattr(signal, "pthread_sigmask", None)
     before = block(signal.SIG_BLOCK, {signal.SIGINT}) if block else None
     try:

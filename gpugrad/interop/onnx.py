@@ -13,6 +13,7 @@ from ..array import device_of, to_host
 from ..autograd import no_grad
 from ..core import Tensor, raw, wrap
 from ..dtypes import is_float
+from ..nn.holder import waiting
 from ..nn.module import Module
 from ..origin import shown
 from ..replacing import replace
@@ -48,10 +49,12 @@ def export(
     ExportError, a ValueError that names the op and the line, for what cannot be written.
     """
     onnx = _onnx()
-    examples = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    examples = inputs if isinstance(inputs, tuple) else (inputs,)
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
     first, second = _examples(examples, free)
+    if isinstance(model, Module) and any(map(waiting, model.modules())):
+        _run(model, first)  # which makes parameters, and would be seen to
     one = _run(model, first)
     try:
         two = _run(model, second)
@@ -63,17 +66,19 @@ def export(
         raise
     g = Graph(onnx)
     given = [g.bind(g.free(name), a, b) for name, a, b in zip(names, map(raw, first), map(raw, second))]
+    wanted = _names("output", output_names, len(one.out))
+    if both := sorted(set(wanted) & set(names)):
+        raise ValueError(f"an input and an output are called {both[0]!r}; give them different names")
+    outputs = [g.free(name) for name in wanted]
     _parameters(g, model)
     g.add(one.calls, two.calls, ROWS)
     g.place, g.op, g.near = None, "the model's output", []
-    wanted = _names("output", output_names, len(one.out))
     made = [g.value(a, b) for a, b in zip(one.out, two.out)]
     if len(one.out) != len(two.out):
         raise ExportError(
             f"ONNX: the model has {len(one.out)} outputs in the first run, and {len(two.out)} in the second"
         )
     _warn(g, {v.name for v in given}, one)
-    outputs = [g.free(name) for name in wanted]
     for name, value in zip(outputs, made):
         g.nodes.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
     lengths = _Lengths(free, given)
@@ -234,8 +239,11 @@ def _write(onnx: Any, graph: Any, path: str | os.PathLike[str]) -> None:
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR,
     )
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+        raise ExportError(f"ONNX: a row made a node that is none: {e}") from None
     data = model.SerializeToString()
 
     def write(aside: str) -> None:

@@ -102,6 +102,9 @@ for _name, _kinds in BITWISE.items():
 @row("clip")
 def _clip(g: Graph, c: Made) -> Any:
     low, high = c("min"), c("max")
+    if np.ndim(low) or np.ndim(high):
+        x = c[0] if low is None else g.Max(c[0], c.number(to_host(low)))
+        return x if high is None else g.Min(x, c.number(to_host(high)))
     return g.Clip(c[0], None if low is None else c.number(low), None if high is None else c.number(high))
 
 

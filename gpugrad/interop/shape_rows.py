@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ops.places import parts
 from .graph import Graph, Made
-from .rows import INT64, ROWS as ROWS, axes_of, reduce, row
+from .rows import INT64, ROWS as ROWS, SAME, axes_of, reduce, row
 
 _END = 2**62  # where a slice that goes to the end ends
 
@@ -93,9 +93,11 @@ def _windowed(g: Graph, c: Made) -> dict[str, Any]:
     return {"kernel_shape": kernel, "strides": strides, "dilations": dilations}
 
 
-@row("conv")
+@row("conv", "conv_relu", "conv_sigmoid", "conv_tanh")
 def _conv(g: Graph, c: Made) -> Any:
-    return g.Conv(c[0], c[1], c[2], pads=_pads(g, c), group=c("groups"), **_windowed(g, c))
+    out = g.Conv(c[0], c[1], c[2], pads=_pads(g, c), group=c("groups"), **_windowed(g, c))
+    kind = c.one.name.removeprefix("conv_")
+    return out if kind == "conv" else getattr(g, SAME[kind])(out)
 
 
 @row("conv_input")

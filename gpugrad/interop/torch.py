@@ -32,7 +32,8 @@ def load_weights(
 
     path     "x.safetensors", or "x.safetensors.index.json", which says what is in which of several files
     names    what the file's names are in the model: a dict of names, or of beginnings that end in a dot, the longest
-             of which counts ({"model.": "", "model.body.": "layers."}), or a function; None: a name to leave out
+             of which counts ({"model.": "", "model.body.": "layers."}; all names begin with ""), or a function;
+             None: a name to leave out
     strict   missing and unexpected names are an error
     Floats are converted to the model's dtype.  Sizes that the model has not seen yet are those of the file.
     RuntimeError, with nothing changed, which lists what is wrong: missing and unexpected names, other shapes, dtypes of

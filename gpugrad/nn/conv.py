@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from .. import random
 from ..core import raw
 from ..ops import conv as ops
+from ..ops.conv_activation import conv
 from ..ops.linear import ACTIVATIONS
 from ..ops.pad import pad
 from ..ops.windows import Lengths, numbers, pairs, place, spatial
@@ -24,7 +25,6 @@ class _Convolution(Sized):
     in_channels: Any  # None until the first input has come
     _axes: ClassVar[int]
     _modes: ClassVar[tuple[str, ...]] = tuple(_MODES)
-    _function: ClassVar[Any]
 
     def _set(
         self, in_channels: Any, out_channels: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
@@ -88,7 +88,7 @@ class _Convolution(Sized):
         if not self._with_bias:
             given["bias"] = False
         sizes = {"kernel_size": self.kernel_size, "stride": self.stride}
-        words = [f"{k}={v!r}" for k, v in {**sizes, **given}.items()]
+        words = [f"{k}={v}" for k, v in {**sizes, **given}.items()]
         return ", ".join([str(self.in_channels), str(self.out_channels), *words])
 
 
@@ -118,8 +118,7 @@ class _Conv(_Convolution):
         padding = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._padded(x), 0
-        y = self._function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return y if self.activation is None else ACTIVATIONS[self.activation](y)
+        return conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, self.activation)
 
     def _padded(self, x: Any) -> Any:
         """x with the elements around it that the mode says."""
@@ -132,6 +131,7 @@ class _Conv(_Convolution):
 
 class _ConvTranspose(_Convolution):
     _modes = ("zeros",)
+    _function: ClassVar[Any]
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class _ConvTranspose(_Convolution):
 class Conv1d(_Conv):
     """`conv1d` of x (batch, in_channels, length) with a weight of its own: see `Conv2d`."""
 
-    _axes, _function = 1, staticmethod(ops.conv1d)
+    _axes = 1
 
 
 class Conv2d(_Conv):
@@ -203,13 +203,13 @@ class Conv2d(_Conv):
     ValueError for arguments out of range, and for an input of other channels.
     """
 
-    _axes, _function = 2, staticmethod(ops.conv2d)
+    _axes = 2
 
 
 class Conv3d(_Conv):
     """`conv3d` of x (batch, in_channels, depth, height, width) with a weight of its own: see `Conv2d`."""
 
-    _axes, _function = 3, staticmethod(ops.conv3d)
+    _axes = 3
 
 
 class ConvTranspose1d(_ConvTranspose):

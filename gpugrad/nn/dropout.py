@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import random
 from ..core import raw
 from ..forward import as_float
 from ..ops.discrete import dropout as dropout
-from ..ops.logic import where
+from ..ops.logic import greater_equal, where
 from ..ops.math import add, multiply
 from ..tensor import ones
 from .module import Module
@@ -37,35 +37,37 @@ class Dropout(Module):
 
 
 class _ChannelDropout(Dropout):
-    """In training, each channel of x (batch, channels, ...) is zero with probability p, the others larger."""
-
-    _axes = 1
+    _axes: ClassVar[int]
+    _ranks: ClassVar[tuple[int, ...]]
 
     def _dropped(self, x: Any) -> Any:
-        a, n = raw(x), self._axes
-        if a.ndim not in (n + 1, n + 2):
-            raise ValueError(
-                f"{type(self).__name__}: takes (batch, channels, *{n} axes) or (channels, *{n} axes), given an array "
-                f"of shape {a.shape}"
-            )
-        lead = a.shape[: a.ndim - n]
-        return multiply(x, dropout(ones((*lead, *[1] * n), as_float(a).dtype, x.device), self.p))
+        a = raw(x)
+        if a.ndim not in self._ranks:
+            ranks = " or ".join(map(str, self._ranks))
+            raise ValueError(f"{type(self).__name__}: takes arrays of {ranks} axes, given one of shape {a.shape}")
+        lead = a.shape[: a.ndim - self._axes]
+        return multiply(x, dropout(ones((*lead, *[1] * self._axes), as_float(a).dtype, x.device), self.p))
 
 
 class Dropout1d(_ChannelDropout):
-    """In training, each channel of x (batch, channels, length) is zero with probability p (Tompson et al. 2015)."""
+    """In training, each channel of x ((batch,) channels, length) is zero with probability p (Tompson et al. 2015)."""
+
+    _axes, _ranks = 1, (2, 3)
 
 
 class Dropout2d(_ChannelDropout):
-    """In training, each channel of x (batch, channels, height, width) is zero with probability p: see `Dropout1d`."""
+    """In training, each channel of x (batch, channels, height, width) is zero with probability p: see `Dropout1d`.
 
-    _axes = 2
+    ValueError for three axes, which may be an image or a batch of lines.
+    """
+
+    _axes, _ranks = 2, (4,)
 
 
 class Dropout3d(_ChannelDropout):
-    """In training, each channel of x (batch, channels, depth, height, width) is zero: see `Dropout1d`."""
+    """In training, each channel of x ((batch,) channels, depth, height, width) is zero: see `Dropout1d`."""
 
-    _axes = 3
+    _axes, _ranks = 3, (4, 5)
 
 
 class AlphaDropout(Dropout):
@@ -101,7 +103,7 @@ class RReLU(Module):
         if self.training:
             dtype = as_float(raw(x)).dtype
             slope = random.uniform(raw(x).shape, self.lower, self.upper, dtype=dtype, device=x.device)
-        return where(raw(x) >= 0, x, multiply(x, slope))
+        return where(greater_equal(raw(x), 0), x, multiply(x, slope))
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .. import random
-from ..array import NUMPY, library
+from ..array import NUMPY, library, xp
 from ..core import raw
 from ..forward import indices, placed
 from ..ops import embedding as ops
+from ..tensor import tensor
 from .module import Module
 
 
@@ -52,6 +53,17 @@ class Embedding(Module):
         if padding_idx is not None:
             weight.array[padding_idx] = 0
         self.weight = self._parameter(weight, "weight")
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None) -> Any:
+        """A layer of these rows, (entries, columns), which are not trained unless freeze is False."""
+        table = tensor(embeddings)
+        if table.ndim != 2:
+            raise ValueError(f"Embedding: the rows are (entries, columns), given an array of shape {table.shape}")
+        entries, columns = table.shape
+        layer = cls(entries, columns, padding_idx, table.device, table.dtype)
+        layer.weight.array = xp(table.array).array(table.array)
+        return layer.requires_grad_(not freeze)
 
     def forward(self, index: Any) -> Any:
         return embedding(index, self.weight, self.padding_idx)

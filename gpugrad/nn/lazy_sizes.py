@@ -50,7 +50,8 @@ class Sized(Module):
             self._make(dtype, device)
             return
         own = self._mine()
-        own.waiting, own.before = Waiting(dtype, device, []), {_FIRST: _first}
+        own.waiting = Waiting(dtype, device, [])
+        own.before[_FIRST] = _first
 
     def _arrived(self, size: Any) -> None:
         """Make the parameters for this size.  Nothing changes if that fails."""
@@ -82,7 +83,9 @@ class Sized(Module):
         own, waiting, attributes, own.buffers = before
         vars(self).clear()
         vars(self).update(attributes)
-        own.waiting, own.before = waiting, {_FIRST: _first, **own.before}
+        own.waiting, others = waiting, {k: f for k, f in own.before.items() if k != _FIRST}
+        own.before.clear()  # the same dict: handles of the users' hooks know it
+        own.before.update({_FIRST: _first, **others})
 
 
 _FIRST = -1  # the key of the hook that makes the parameters, before all others

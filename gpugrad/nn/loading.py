@@ -118,10 +118,14 @@ def _compared(
             wrong.append(f"{k}: takes an array of numbers: {e}")
             continue
         if a.shape != v.array.shape:
-            prefix = "torch.Size" if v.prefix == "torch." else ""
+            door = v.prefix == "torch."
+            prefix = "torch.Size" if door else ""
+            turned = not door and a.ndim == 2 and a.shape == v.array.shape[::-1]
             wrong.append(
                 f"size mismatch for {k}: copying a param with shape {prefix}({list(a.shape)}) from checkpoint, the "
                 f"shape in current model is {prefix}({list(v.array.shape)})."
+                + " For weights of PyTorch's, call gpugrad.interop.torch.load_state_dict."
+                * turned
             )
         new[k] = a
     if wrong:

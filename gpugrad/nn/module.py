@@ -57,6 +57,7 @@ class Module(Called):
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """(path, variable) for the trainable variables; with recurse=False, for those of no module inside this one.
 
+        Frozen ones are left out, as of optimizers; `requires_grad_()` of the module thaws them.
         ValueError for a layer that has none yet, because a size of it is None and no input has come.
         """
         inner = set() if recurse else {id(v) for m in self.submodules for v in m.variables}

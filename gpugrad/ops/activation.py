@@ -283,7 +283,7 @@ _FLAT = 40.0  # beyond ±40 both forms are x or 0 in float64, too; powers of x w
 @pointwise
 def _gelu(xp: Any, x: Any) -> Any:
     z = _wide(x)
-    if xp is np and z.dtype == float32:
+    if xp is np and z.ndim and z.dtype == float32:
         return _narrow(normal.gelu(z), x)
     return _narrow(z * special(z).ndtr(z), x)
 
@@ -292,7 +292,7 @@ def _gelu(xp: Any, x: Any) -> Any:
 def _gelu_grad(xp: Any, g: Any, x: Any) -> Any:
     """g (Φ(x) + x φ(x))."""
     z = _wide(x)
-    if xp is np and z.dtype == float32:
+    if xp is np and z.ndim and z.dtype == float32:
         return _narrow(g * normal.gelu_slope(z), g)
     slope = z * z
     slope *= -0.5

@@ -22,9 +22,9 @@ from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
 from .casting import astype
-from .logic import where
+from .logic import equal, where
 from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
-from .shape import broadcast_to, common, expand_dims, reshape
+from .shape import broadcast_to, common, expand_dims, moveaxis, reshape
 
 
 # ---------------------------------------------------------------------------------------------- by an index
@@ -338,8 +338,8 @@ def one_hot(
     if num_classes < 0:
         raise ValueError(f"one_hot: num_classes is a number from 0 on, not {num_classes}")
     xp = xp_of(i)
-    hot = i[..., None] == xp.arange(num_classes)
+    hot = equal(expand_dims(i, -1), xp.arange(num_classes))
     hot = hot if on is None and off is None else xp.where(hot, 1 if on is None else on, off or 0)
-    out = hot.astype(default_float() if dtype is None else as_dtype(dtype))
-    out = out if axis is None else xp.moveaxis(out, -1, axis)
+    out = astype(hot, default_float() if dtype is None else as_dtype(dtype))
+    out = out if axis is None else moveaxis(out, -1, axis)
     return lost(wrap(out, None, indices.kind), "one_hot", (indices,), CONSTANT) if isinstance(indices, Tensor) else out

@@ -38,6 +38,11 @@ _OVER: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+def over_output(activation: str, z: Any) -> Any:
+    """The activation of NumPy's z, in its memory where that can be."""
+    return (_OVER.get(activation) or ACTIVATIONS[activation])(z)
+
+
 def _rows(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
@@ -51,7 +56,7 @@ def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 def _steps(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any]:
     """(out, what the activation was given) by array functions; that may be written over by the output."""
     z = _affine(xp, x, weight, bias)
-    return _OVER[activation](z) if xp is np and activation in _OVER else ACTIVATIONS[activation](z), z
+    return over_output(activation, z) if xp is np else ACTIVATIONS[activation](z), z
 
 
 def _gpu(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, wrap
+from ..core import Tensor, raw, wrap
 from ..dtypes import float16
 from ..fused.optimizer import FOUND, GOOD, MISSED, ROW, SCALE, SKIP, entry
 from ..ops.math import multiply
@@ -94,7 +94,7 @@ class GradScaler:
         given = [g for g in gradients if g is not None]
         if not given:
             raise ValueError("unscale_: no variable of this optimizer has a gradient; call backward() first")
-        arrays = [g.array for g in given]
+        arrays = [raw(g) for g in given]
         if any([a.dtype == float16 for a in arrays]):
             raise ValueError(
                 "Attempting to unscale FP16 gradients: float16 does not hold them. step() divides them in float32; to "
@@ -107,7 +107,7 @@ class GradScaler:
             found = np.asarray(Scaled(self._moving).skips(bool(np.isfinite(norm(new)))))
             new = [n.astype(a.dtype, copy=False) for n, a in zip(new, arrays)]
         self._seen[id(optimizer)] = optimizer, found, False
-        back = iter([wrap(a, None, g.kind) for a, g in zip(new, given)])
+        back = iter([wrap(a, None, g.kind) if isinstance(g, Tensor) else a for a, g in zip(new, given)])
         return [None if g is None else next(back) for g in gradients]
 
     def step(self, optimizer: Optimizer, *args: Any, **kw: Any) -> Any:

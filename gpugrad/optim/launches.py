@@ -103,7 +103,8 @@ class Launches:
         After an error no variable has changed.
         """
         kernels = {id(group): optimizer.kernel(group) for group in optimizer.param_groups}
-        self._masters = optimizer.master_weights
+        if self._masters is not optimizer.master_weights:
+            self._masters, self._key = optimizer.master_weights, []
         self._plan(optimizer, todo, kernels)
         limits, scaled = optimizer.limits, optimizer.scaled
         scaling = None

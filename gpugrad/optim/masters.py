@@ -51,7 +51,7 @@ def note(todo: Todo, known: Known) -> None:
 
 @contextmanager
 def in_place_of(todo: Todo, states: States) -> Iterator[None]:
-    """Inside, half variables have their copies for arrays; at the end those rounded, and what became of them is kept."""
+    """Inside, half variables have their copies for arrays; at the end those rounded, and the copies are kept."""
     swapped = [(v, v.array.dtype) for v in {id(v): v for _, v, _ in todo}.values() if half(v)]
     for v, _ in swapped:
         v.array = states[v].pop(MASTER)

@@ -40,6 +40,7 @@ class Optimizer:
                a `GradScaler`
     master_weights   update half variables as float32 copies, which the state has as "master_param"; each variable is
                its copy, rounded
+    accumulates  True, as an attribute: several backward() before a step are wanted; otherwise `step` warns of it once
     `param_groups`, a list of such dicts, may be changed between steps, and so may options as attributes, which are
     those of all groups.
 
@@ -51,7 +52,7 @@ class Optimizer:
     arrays that nobody else holds.
     """
 
-    accumulates: bool = False  # whether several backward() before a step are wanted (`added.py`)
+    accumulates: bool = False
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
     numbers: ClassVar[tuple[str, ...]] = ()  # the options that are numbers from 0
 
@@ -251,6 +252,8 @@ class Optimizer:
                 self.state[v].update(first)
         if self.master_weights:
             masters.refresh(todo, self.state, self._rounded)
+        elif self._rounded:  # copies that are switched off grow old
+            self._rounded.clear()
         rest: Todo | None = todo
         if type(todo[0][1].array) is not ndarray and fusable(type(self)):
             rest = self._launches.step(self, todo)

@@ -80,6 +80,8 @@ class Trainer(Run):
         super().__init__(parts, directory, keep, early_stopping or EarlyStopping())
         self.loss, self.metrics = loss, dict(metrics or {})
         self.schedule, self.schedule_every, self.scaler = schedule, schedule_every, scaler
+        step = {} if schedule is None else signature(schedule.step).parameters
+        self._watches = any([p.default is Parameter.empty for p in step.values()])  # whether it takes a value
         self.autocast = nullcontext() if autocast is None else autocast
         optimizer.accumulates |= accumulate > 1
         self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
@@ -115,9 +117,9 @@ class Trainer(Run):
         `train` can be gone through again and again: a DataLoader, a list.  A run goes on in the middle of an epoch by
         the loader's state_dict; without one, by going through the same batches again.  Ctrl-C ends the step, saves and
         returns; again, it stops at once.
-        ValueError for data without batches, ResumeError for a checkpoint of something else, FileExistsError where a
-        directory has checkpoints and this run would begin anew, NonFiniteLossError, and whatever a step raises: the
-        last checkpoint stays as it is.
+        ValueError for data without batches, ResumeError for a checkpoint of something else, FileExistsError where the
+        directory has checkpoints of steps that this run has still before it, NonFiniteLossError, and whatever a step
+        raises: the last checkpoint stays as it is.
         """
         self._loaders = {"training": train} if validation is None else {"training": train, "validation": validation}
         for name, data in self._loaders.items():
@@ -212,7 +214,7 @@ class Trainer(Run):
         if self.ema is not None:
             self.ema.update()
         if self.schedule is not None and self.schedule_every == "step":
-            self._advance(float(values["loss"]))
+            self._advance(values["loss"])
 
     def _passes(self, loss: Any) -> bool:
         """Whether a loss may be trained on.  On a GPU that is seen later, in `_look`, unless it is to be skipped."""
@@ -225,10 +227,12 @@ class Trainer(Run):
             raise self._not_finite(self.step + 1, self.step + 1, value)
         return True
 
-    def _advance(self, value: float) -> None:
+    def _advance(self, value: Any) -> None:
         """One step of the schedule, which is given the value if it takes one."""
-        takes = [p for p in signature(self.schedule.step).parameters.values() if p.default is Parameter.empty]
-        self.schedule.step(*[value] * (len(takes) > 0))
+        if self._watches:
+            self.schedule.step(float(value))
+        else:
+            self.schedule.step()
 
     def _log(self) -> dict[str, float]:
         """Tell the loggers of the steps since the last time."""

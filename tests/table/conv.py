@@ -3,8 +3,10 @@
 import itertools
 
 import numpy as np
+from scipy.special import ndtr
 
 from gpugrad import nn
+from gpugrad.ops.conv_activation import conv as fused
 
 from .row import row
 
@@ -96,6 +98,14 @@ ROWS = [
         (2, 4, 5, 4), (6, 2, 2, 2), (6,), complex=True),
     row("conv2d depthwise", lambda x, w: nn.conv2d(x, w, padding=1, groups=3), lambda x, w: conv(x, w, padding=1, groups=3),
         (2, 3, 3, 3), (3, 1, 3, 3)),
+    row("conv2d relu", lambda x, w, b: fused(x, w, b, padding=1, activation="relu"),
+        lambda x, w, b: np.maximum(conv(x, w, b, padding=1), 0), (2, 2, 4, 3), (3, 2, 2, 3), (3,), apart=0.1),
+    row("conv1d tanh", lambda x, w, b: fused(x, w, b, 2, activation="tanh"),
+        lambda x, w, b: np.tanh(conv(x, w, b, stride=2)), (2, 2, 5), (3, 2, 2), (3,)),
+    row("conv3d sigmoid", lambda x, w: fused(x, w, activation="sigmoid"),
+        lambda x, w: 1 / (1 + np.exp(-conv(x, w))), (1, 2, 3, 2, 3), (2, 2, 2, 2, 2)),
+    row("conv2d gelu", lambda x, w, b: fused(x, w, b, groups=2, activation="gelu"),
+        lambda x, w, b: (z := conv(x, w, b, groups=2)) * ndtr(z), (1, 2, 3, 3), (2, 1, 2, 2), (2,)),
     row("conv3d", lambda x, w: nn.conv3d(x, w, stride=(1, 2, 1), padding=(0, 1, 0)),
         lambda x, w: conv(x, w, stride=(1, 2, 1), padding=(0, 1, 0)), (1, 2, 3, 2, 3), (2, 2, 2, 2, 2)),
     row("conv_transpose1d", lambda x, w, b: nn.conv_transpose1d(x, w, b, stride=2, padding=1, output_padding=1),

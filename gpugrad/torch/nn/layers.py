@@ -16,6 +16,7 @@ class Linear(core.Linear, Module):
 
     transposed = ()  # as PyTorch has it
 
+    transposed = ()
     __init__ = adapted(core.Linear.__init__, "self, in_features, out_features, bias=True, device=None, dtype=None")
 
     def _shape(self) -> tuple[int, int]:
