@@ -369,3 +369,56 @@ def embedding(rng, shape):
         return [table[index], total, total]
 
     return [table, g, Fixed(index.astype(np.int32 if cols % 2 else np.int64))], call, reference
+
+
+# ---------------------------------------------------------------------------------------------- recurrent steps
+STATES = [(n, c) for n in (0, 1, 5) for c in (1, 31, 255)] + [(3, 0), (2, 3, 16), (7,), (2, 4104)]
+logistic = lambda z: 1 / (1 + np.exp(-z))
+
+
+@case(STATES)
+def lstm_cell(rng, shape):
+    wide = (*shape[:-1], 4 * shape[-1])
+    x, back, c, g, more = [rng.standard_normal(s) for s in (wide, wide, shape, shape, shape)]
+    gates = np.concatenate([np.tanh(abs(x[..., :k])) for k in [shape[-1]] * 4], -1)  # stands for a step's
+
+    def call(x, back, c, g, more, gates):
+        pulled = [fused.lstm_cell_grad(gates, c, more, *two) for two in ((g, more), (g, None), (None, more))]
+        return [*fused.lstm_cell(x, back, c), *[d for two in pulled for d in two]]
+
+    def reference(x, back, c, g, more, gates):
+        i, f, m, o = np.split(x + back, 4, -1)
+        acts = logistic(i), logistic(f), np.tanh(m), logistic(o)
+        cell = acts[1] * c + acts[0] * acts[2]
+        outs = [acts[3] * np.tanh(cell), cell, np.concatenate(acts, -1)]
+        i, f, m, o = np.split(gates, 4, -1)
+        t = np.tanh(more)
+        for a, b in ((g, more), (g, 0), (0 * g, more)):
+            total = a * o * (1 - t * t) + b
+            parts = total * m * i * (1 - i), total * c * f * (1 - f), total * i * (1 - m * m), a * t * o * (1 - o)
+            outs += [np.concatenate(parts, -1), total * f]
+        return outs
+
+    return [x, back, c, g, more, gates], call, reference
+
+
+@case(STATES)
+def gru_cell(rng, shape):
+    wide = (*shape[:-1], 3 * shape[-1])
+    x, back, h, g = [rng.standard_normal(s) for s in (wide, wide, shape, shape)]
+    gates = np.concatenate([np.tanh(abs(x)), back[..., : shape[-1]]], -1)  # stands for a step's
+
+    def call(x, back, h, g, gates):
+        return [*fused.gru_cell(x, back, h), *fused.gru_cell_grad(gates, h, g)]
+
+    def reference(x, back, h, g, gates):
+        (r, z, m), (rb, zb, mb) = np.split(x, 3, -1), np.split(back, 3, -1)
+        r, z = logistic(r + rb), logistic(z + zb)
+        m = np.tanh(m + r * mb)
+        outs = [m + z * (h - m), np.concatenate([r, z, m, mb], -1)]
+        r, z, m, mb = np.split(gates, 4, -1)
+        dm = g * (1 - z) * (1 - m * m)
+        two = [dm * mb * r * (1 - r), g * (h - m) * z * (1 - z)]
+        return [*outs, np.concatenate([*two, dm], -1), np.concatenate([*two, dm * r], -1), g * z]
+
+    return [x, back, h, g, gates], call, reference

@@ -9,7 +9,6 @@ from sequence_cases import wave
 import gpugrad as gg
 from gpugrad import nn
 from gpugrad.dtypes import bfloat16, float16
-from gpugrad.ops import recurrent as ops
 from gpugrad.testing import assert_close, check_grads
 
 pytestmark = pytest.mark.devices
@@ -81,21 +80,21 @@ H, C, R = wave((2, 2), 1.9), wave((2, 2), 0.4), wave((2, 2), 0.6)
 
 def test_derivatives_of_both_orders():
     together = lambda f: lambda *xs: (lambda y, c: (y * y).sum() + c.sum())(*f(*xs))
-    check_grads(together(lambda *a: ops.lstm(*a, None)), [X, *W, B, H, C])
-    check_grads(together(lambda x, w, u, h, c, r: ops.lstm(x, w, u, None, h, c, r)), [X, *W, H, C, R])
-    check_grads(lambda *a: ops.lstm(*a, None)[1], [X, *W, B, H, C])
+    check_grads(together(lambda *a: nn.lstm(*a, None)), [X, *W, B, H, C])
+    check_grads(together(lambda x, w, u, h, c, r: nn.lstm(x, w, u, None, h, c, r)), [X, *W, H, C, R])
+    check_grads(lambda *a: nn.lstm(*a, None)[1], [X, *W, B, H, C])
     known = gg.tensor(X)  # without a gradient
-    check_grads(lambda u, c: ops.lstm(known, gg.tensor(W[0]), u, None, gg.tensor(H), c, None)[0], [W[1], C])
-    check_grads(lambda c: ops.lstm_cell(gg.tensor(X[0] @ W[0].T), gg.tensor(X[1] @ W[0].T), c)[0], [C])
+    check_grads(lambda u, c: nn.lstm(known, gg.tensor(W[0]), u, None, gg.tensor(H), c, None)[0], [W[1], C])
+    check_grads(lambda c: nn.lstm_cell(gg.tensor(X[0] @ W[0].T), gg.tensor(X[1] @ W[0].T), c)[0], [C])
     six = [a[:6] for a in W]
-    check_grads(lambda u: ops.gru(known, gg.tensor(six[0]), u, None, None, gg.tensor(H)), six[1:])
-    check_grads(lambda h: ops.gru_cell(gg.tensor(X[0] @ six[0].T), gg.tensor(X[1] @ six[0].T), h), [H])
-    check_grads(lambda x, w, u, b, h: ops.gru(x, w, u, b, b * 2, h), [X, *six, B[:6], H])
-    check_grads(lambda x, w, u, h: ops.gru(x, w, u, None, None, h), [X, *six, H])
+    check_grads(lambda u: nn.gru(known, gg.tensor(six[0]), u, None, None, gg.tensor(H)), six[1:])
+    check_grads(lambda h: nn.gru_cell(gg.tensor(X[0] @ six[0].T), gg.tensor(X[1] @ six[0].T), h), [H])
+    check_grads(lambda x, w, u, b, h: nn.gru(x, w, u, b, b * 2, h), [X, *six, B[:6], H])
+    check_grads(lambda x, w, u, h: nn.gru(x, w, u, None, None, h), [X, *six, H])
     two = [a[:2] for a in W]
     for relu in (False, True):
-        check_grads(lambda x, w, u, b, h, relu=relu: ops.rnn(x, w, u, b, h, relu=relu), [X, *two, B[:2], H])
-    check_grads(lambda x, b, c: ops.lstm_cell(x, b, c)[1], [wave((2, 8), 0.3), wave((2, 8), 0.8), C])
+        check_grads(lambda x, w, u, b, h, relu=relu: nn.rnn(x, w, u, b, h, relu=relu), [X, *two, B[:2], H])
+    check_grads(lambda x, b, c: nn.lstm_cell(x, b, c)[1], [wave((2, 8), 0.3), wave((2, 8), 0.8), C])
 
 
 @pytest.mark.parametrize("dtype", [float16, bfloat16])
@@ -165,6 +164,25 @@ def test_cells_are_steps_of_the_sequence():
             state = cell(x[t], state)
         for a, b in zip(last if kind == "LSTM" else [last], state if kind == "LSTM" else [state], strict=True):
             assert_close(a[0], b)
+
+
+def test_the_first_input_tells_the_size():
+    x = wave((5, 2, 3), 0.7).astype(np.float32)
+    for kind in STEPS:
+        layers = [(getattr(nn, kind)(n, 4, 2, bidirectional=True), x) for n in (None, 3)]
+        cells = [(getattr(nn, kind + "Cell")(n, 4), x[0]) for n in (None, 3)]
+        for (later, given), (now, _) in (layers, cells):
+            with pytest.raises(ValueError, match="input_size is None, which the first input tells"):
+                list(later.parameters())
+            later(gg.tensor(given))
+            assert {k: v.shape for k, v in later.state_dict().items()} == {
+                k: v.shape for k, v in now.state_dict().items()
+            }
+            loaded = type(now)(None, 4, **({"num_layers": 2, "bidirectional": True} if given is x else {}))
+            loaded.load_state_dict(now.state_dict())
+            for a, b in zip(loaded.parameters(), now.parameters(), strict=True):
+                np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert repr(nn.LSTM(3, 4, 2, dropout=0.5)) == "LSTM(3, 4, num_layers=2, dropout=0.5)"
 
 
 def test_bad_input_is_told():

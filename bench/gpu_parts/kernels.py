@@ -182,6 +182,23 @@ def _gradients(m: Make) -> Inputs:
     return {"gs": gs, "scaling": fused.scaling(gs[0]), "table": fused.Table(gs)}
 
 
+def _cell(m: Make, gates: int) -> Inputs:
+    """What goes into the gates of a step, and the state: together about one matrix and a half."""
+    rows = max(1, m.rows // gates)
+    return {"x": m.normal(rows, gates * m.cols), "back": m.normal(rows, gates * m.cols), "h": m.normal(rows, m.cols)}
+
+
+def _lstm_grad(m: Make) -> Inputs:
+    a = _cell(m, 4)
+    _, cell, gates = fused.lstm_cell(a["x"], a["back"], a["h"])
+    return {"gates": gates, "c": a["h"], "cell": cell, "g": m.normal(*cell.shape), "more": cell + 1}
+
+
+def _gru_grad(m: Make) -> Inputs:
+    a = _cell(m, 3)
+    return {"gates": fused.gru_cell(**a)[1], "h": a["h"], "g": m.normal(*a["h"].shape)}
+
+
 def _update_scale(moving: Any) -> None:
     fused.update_scale(moving, 2.0, 0.5, 2000)
 
@@ -335,6 +352,11 @@ ROWS = [
         )
         for n, of in POSITIONS
     ],
+    Row("lstm_cell", lambda m: _cell(m, 4), lambda x, back, h: fused.lstm_cell(x, back, h), "x back h",
+        "out cell gates", "out cell gates"),
+    Row("lstm_cell_grad", _lstm_grad, fused.lstm_cell_grad, "gates c cell g more", "dx dc", "dx dc"),
+    Row("gru_cell", lambda m: _cell(m, 3), fused.gru_cell, "x back h", "out gates", "out gates"),
+    Row("gru_cell_grad", _gru_grad, fused.gru_cell_grad, "gates h g", "dx dback dh", "dx dback dh"),
     Row("random_bits", X, lambda x: fused.random_bits(device_of(x), x.size, 1, 0), "", "out", partly="x"),
     Row("dropout", X, lambda x: fused.dropout(x, 0.1, 1, 0), "x", "out"),
     Row(

@@ -91,6 +91,8 @@ from ..ops.pool import (
     max_pool2d as max_pool2d,
     max_pool3d as max_pool3d,
 )
+from ..ops.recurrent import gru as gru, lstm as lstm, rnn as rnn
+from ..ops.recurrent_step import gru_cell as gru_cell, lstm_cell as lstm_cell
 from ..ops.softmax import log_softmax as log_softmax, softmax as softmax, softmin as softmin
 from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter

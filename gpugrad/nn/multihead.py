@@ -70,7 +70,7 @@ class MultiheadAttention(Module):
         self.in_proj_bias = made(zeros((3 * embed_dim,)), "in_proj_bias") if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype, device=device)
         if self.out_proj.bias is not None:
-            self.out_proj.bias.assign(zeros((embed_dim,)))
+            self.out_proj.bias = made(zeros((embed_dim,)), "bias")
 
     def forward(
         self,

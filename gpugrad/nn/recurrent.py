@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import is_float
 from ..forward import boxed, placed
-from ..ops import recurrent as ops
+from ..ops import recurrent as ops, recurrent_step as steps
 from ..ops.activation import relu
 from ..ops.index import getitem
 from ..ops.linear import linear
@@ -20,14 +21,16 @@ from ..ops.logic import where
 from ..ops.math import add, tanh
 from ..ops.shape import concat, expand_dims, flip, matrix_transpose, squeeze, stack, swapaxes, unstack
 from .dropout import dropout
-from .module import Module
+from .lazy_sizes import Sized
 
 _SQUASH = {"tanh": tanh, "relu": relu}
 
 
-def _sizes(name: str, **sizes: int) -> None:
+def _sizes(name: str, **sizes: int | None) -> None:
     for what, n in sizes.items():
-        if not hasattr(n, "__index__") or n < 1:
+        if n is None and what == "input_size":
+            continue
+        if n is None or not hasattr(n, "__index__") or n < 1:
             raise ValueError(f"{name}: {what} is a positive integer, not {n!r}")
 
 
@@ -37,17 +40,30 @@ def _squash(name: str, nonlinearity: str) -> str:
     return nonlinearity
 
 
-class _Gated(Module):
+class _Gated(Sized):
     """Weights and biases of `gates` blocks of rows, from U(-1/√hidden_size, 1/√hidden_size)."""
 
+    _size = "input_size"
     gates = 1
+    input_size: Any  # None until the first input has come
     hidden_size: int
+    bias: bool
+    suffix = ""  # of the names of the first weights
 
-    def _make(self, suffix: str, inputs: int, bias: bool, proj: int, device: Any, dtype: Any) -> None:
+    def _seen(self, x: Any) -> int:
+        shape = np.shape(raw(x))
+        if not shape or not shape[-1]:
+            raise ValueError(f"{type(self).__name__}: input is (..., input_size), given an array of shape {shape}")
+        return shape[-1]
+
+    def _told(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        return shapes[name][1] if (name := f"weight_ih{self.suffix}") in shapes else None
+
+    def _draw(self, suffix: str, inputs: int, dtype: Any, device: Any, proj: int = 0) -> None:
+        """The parameters of one layer, one way."""
         n, bound = self.gates * self.hidden_size, 1 / math.sqrt(self.hidden_size)
-        back = proj or self.hidden_size
-        shapes: dict[str, Any] = {"weight_ih": (n, inputs), "weight_hh": (n, back)}
-        shapes |= {"bias_ih": (n,), "bias_hh": (n,)} if bias else {}
+        shapes: dict[str, Any] = {"weight_ih": (n, inputs), "weight_hh": (n, proj or self.hidden_size)}
+        shapes |= {"bias_ih": (n,), "bias_hh": (n,)} if self.bias else {}
         shapes |= {"weight_hr": (proj, self.hidden_size)} if proj else {}
         for name, shape in shapes.items():
             value = random.uniform(shape, -bound, bound, dtype=dtype, device=device)
@@ -66,9 +82,11 @@ class _Gated(Module):
 class _Recurrent(_Gated):
     """Layers over sequences, each over the outputs of the one before it; with `bidirectional`, both ways."""
 
+    suffix = "_l0"
+
     def __init__(
         self,
-        input_size: int,
+        input_size: int | None,
         hidden_size: int,
         num_layers: int = 1,
         bias: bool = True,
@@ -89,10 +107,20 @@ class _Recurrent(_Gated):
         self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
         self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
         self.proj_size = proj_size
-        for layer in range(num_layers):
-            inputs = input_size if layer == 0 else self._width() * self._ways()
+        self._sized(dtype, device)
+
+    def _make(self, dtype: Any, device: Any) -> None:
+        for layer in range(self.num_layers):
+            inputs = self.input_size if layer == 0 else self._width() * self._ways()
             for way in ("", "_reverse")[: self._ways()]:
-                self._make(f"_l{layer}{way}", inputs, bias, proj_size, device, dtype)
+                self._draw(f"_l{layer}{way}", inputs, dtype, device, self.proj_size)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets when it is printed, as PyTorch has it."""
+        given = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        given |= {"proj_size": 0}
+        rest = [f"{k}={getattr(self, k)}" for k, usual in given.items() if getattr(self, k) != usual]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *rest])
 
     def _width(self) -> int:
         """Of the output, one way."""
@@ -212,7 +240,7 @@ class RNN(_Recurrent):
 
     def __init__(
         self,
-        input_size: int,
+        input_size: int | None,
         hidden_size: int,
         num_layers: int = 1,
         nonlinearity: str = "tanh",
@@ -243,7 +271,7 @@ class LSTM(_Recurrent):
 
     def __init__(
         self,
-        input_size: int,
+        input_size: int | None,
         hidden_size: int,
         num_layers: int = 1,
         bias: bool = True,
@@ -274,7 +302,7 @@ class GRU(_Recurrent):
 
     def __init__(
         self,
-        input_size: int,
+        input_size: int | None,
         hidden_size: int,
         num_layers: int = 1,
         bias: bool = True,
@@ -296,11 +324,14 @@ class GRU(_Recurrent):
 # ---------------------------------------------------------------------------------------------- single steps
 class _Cell(_Gated):
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+        self, input_size: int | None, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         _sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._make("", input_size, bias, 0, device, dtype)
+        self._sized(dtype, device)
+
+    def _make(self, dtype: Any, device: Any) -> None:
+        self._draw("", self.input_size, dtype, device)
 
     def _gates(self, input: Any, hx: Any, count: int) -> tuple[Any, Any, list[Any]]:
         """What the input and what the last output give to the gates; and the state, zeros where hx is None."""
@@ -323,7 +354,7 @@ class RNNCell(_Cell):
 
     def __init__(
         self,
-        input_size: int,
+        input_size: int | None,
         hidden_size: int,
         bias: bool = True,
         nonlinearity: str = "tanh",
@@ -351,7 +382,7 @@ class LSTMCell(_Cell):
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """(h', c'), each (batch, hidden_size), of input (batch, input_size) and (h, c), or zeros; or without batch."""
         x, back, states = self._gates(input, hx, 2)
-        return ops.lstm_cell(x, back, states[1])
+        return steps.lstm_cell(x, back, states[1])
 
 
 class GRUCell(_Cell):
@@ -366,4 +397,4 @@ class GRUCell(_Cell):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """h' (batch, hidden_size), of input (batch, input_size) and h, or zeros; or all without batch."""
         x, back, states = self._gates(input, hx, 1)
-        return ops.gru_cell(x, back, states[0])
+        return steps.gru_cell(x, back, states[0])
