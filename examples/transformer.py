@@ -82,11 +82,9 @@ class Transformer(gg.nn.Module):
     attention can find where the last characters stood before.
     """
 
-    TRIPLES = 16_381  # of V³: those that fall together share an embedding
-
-    def __init__(self, length, width, heads, depth):
-        self.length = length
-        sizes = [V, V, V, V, V**2, self.TRIPLES]
+    def __init__(self, length, width, heads, depth, triples):
+        self.length, self.triples = length, triples  # fewer than V³: those that fall together share an embedding
+        sizes = [V, V, V, V, V**2, triples]
         self.embeddings = [gg.nn.Embedding(n, width) for n in sizes]
         for n, table in zip(sizes, self.embeddings):
             table.weight.assign(table.weight * (0.1 if n == V else 0.0))
@@ -106,7 +104,7 @@ class Transformer(gg.nn.Module):
         length = ids.shape[1]
         last, *_ = seen = [gg.pad(ids, ((0, 0), (back, 0)))[:, :length] for back in range(4)]
         pairs = last + V * seen[1]
-        triples = (pairs + V**2 * seen[2]) % self.TRIPLES
+        triples = (pairs + V**2 * seen[2]) % self.triples
         x = sum(table(n) for table, n in zip(self.embeddings, [*seen, pairs, triples]))
         for layer in self.layers:
             x = layer(x, is_causal=True)
@@ -171,8 +169,8 @@ def main(arguments=None):
     small = given.short
     learn, held = library_text(given.seed, *((30_000, 5_000) if small else (1_000_000, 100_000)))
     rng, start = np.random.default_rng(given.seed), perf_counter()
-    model = Transformer(*((32, 32, 2, 1) if small else (256, 128, 4, 3)))
-    losses = train(model, learn, *((40, 8) if small else (1000, 8)), rng)
+    model = Transformer(*((32, 32, 2, 1, 509) if small else (256, 128, 4, 3, 16_381)))
+    losses = train(model, learn, *((30, 8) if small else (1000, 8)), rng)
     loss, n = held_out_loss(model, held)
     print(f"{sum(p.size for p in model.parameters()):,} parameters, {perf_counter() - start:.0f} s")
 
