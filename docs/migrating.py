@@ -26,8 +26,8 @@ MISSING = {
         tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
     "torch": """torch.autograd.forward_ad
         torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
-        torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.Conv2d torch.nn.BatchNorm1d
-        torch.nn.PReLU torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
+        torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.LazyLinear torch.nn.Bilinear
+        torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
 

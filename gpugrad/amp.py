@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import cache
 from threading import Lock
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -41,6 +42,7 @@ from .ops import (
     norm,
     normalization,
     piecewise,
+    recurrent,
     reduce,
     scan,
     scatter,
@@ -59,6 +61,7 @@ LOWER: dict[ModuleType, str] = {
     feed_forward: "feed_forward",
     conv: "conv_op conv_transpose1d conv_transpose2d conv_transpose3d",
     attention: "attention",
+    recurrent: "gru gru_cell lstm lstm_cell rnn",
     piecewise: "prelu",
 }
 # What runs in float32: what has a larger range than its input, sums of many, and losses.
@@ -181,11 +184,25 @@ armed: dict[Callable[..., Any], Callable[..., Any]] = {}  # what each armed func
 _arming = Lock()
 
 
-def _stand_in(*args: Any, _armed: Any = None, **more: Any) -> Any:
-    around = _armed.around()
-    if not around or around[-1].dtype is None:
-        return _armed.run(*args, **more)
-    return _armed.cast(_armed, around[-1], args, more)
+@cache
+def _stand_in(free: tuple[str, ...]) -> CodeType:
+    """The code of an armed function with these free variables: a function keeps its cells, and as many names for them.
+
+    It reads none of them, and finds all else in `_armed`: its globals are those of the function's module.
+    """
+    source = f"""
+def make({", ".join(free)}):
+    def stand_in(*_args, _armed=None, **_more):
+        _around = _armed.around()
+        if not _around or _around[-1].dtype is None:
+            return _armed.run(*_args, **_more)
+        return _armed.cast(_armed, _around[-1], _args, _more)
+        {", ".join(free)}
+    return stand_in
+"""
+    made: dict[str, Any] = {}
+    exec(compile(source, __file__, "exec"), made)
+    return made["make"](*free).__code__
 
 
 def _arm() -> None:
@@ -200,15 +217,14 @@ def _arm() -> None:
 
 
 def _replace(f: Any, names: dict[ModuleType, str]) -> None:
-    """Let f be `_stand_in`, which calls what f was."""
+    """Let f have the code of `_stand_in`, which calls what f was."""
     if f in armed:
         return
     was = armed[f] = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
     was.__kwdefaults__ = f.__kwdefaults__
     f.__signature__ = inspect.signature(f)
     f.__kwdefaults__ = {**(f.__kwdefaults__ or {}), "_armed": _Armed(was, names, _entered.get, _run)}
-    # A code object goes with as many free variables as the function has cells, whether it reads them or not.
-    f.__code__ = _stand_in.__code__.replace(co_freevars=f.__code__.co_freevars)
+    f.__code__ = _stand_in(f.__code__.co_freevars)
     if hasattr(f, "spoken"):
         spoken = was.spoken = f.spoken  # type: ignore[attr-defined]
 

@@ -135,13 +135,14 @@ def set_grad(t: Tensor, g: Any) -> None:
         if g is not None:
             raise RuntimeError("this tensor does not require grad; call .requires_grad_() before giving it a .grad")
     elif g is not None or t.node.grad is not DROP:
-        t.node.grad = g
+        t.node.grad, t.node.deposits = g, 0
 
 
 def zero_grad(ts: Iterable[Tensor], set_to_none: bool = True) -> None:
     """Set `.grad` of every trainable tensor to None, or what is there to zeros."""
     for t in ts:
         if trainable(t) and (g := t.node.grad) is not None:  # type: ignore[union-attr]
+            t.node.deposits = 0  # type: ignore[union-attr]
             t.node.grad = None if set_to_none else wrap(xp(g.array).zeros_like(g.array), None, t.kind)  # type: ignore[union-attr]
 
 

@@ -320,6 +320,7 @@ def _since_watched(v: Any) -> Any:
 def deposit(n: Node, g: Any, shared: bool = True) -> None:
     """Add to `.grad`, in an array of its own: users change gradients in place.  The Tensor there stays the same."""
     with _deposit_lock:
+        n.deposits = 1 if n.grad is None else _deposits(n) + 1
         if isinstance(g, Tensor):
             n.grad = positive(g) if n.grad is None else n.grad + g
         elif n.grad is None:
@@ -330,6 +331,11 @@ def deposit(n: Node, g: Any, shared: bool = True) -> None:
             n.grad.array = n.grad.array + g
         else:
             total += g
+
+
+def _deposits(n: Node) -> int:
+    """How many backward() made the `.grad` that is there; 0 where somebody else has written to it."""
+    return 0 if writes.ages and writes.of(n.grad.array) else getattr(n, "deposits", 0)
 
 
 def _kept(n: Node) -> Any:
@@ -351,4 +357,7 @@ def _added(n: Node, add: Any, g: Any, s: tuple) -> bool:
     """Whether the only cotangent of leaf n has been added to its `.grad`, at once, so that nobody sees it halfway."""
     with _deposit_lock:
         total = None if deposited.by_node else _kept(n)
-        return total is not None and add(g, s, total) is not None
+        if total is None or add(g, s, total) is None:
+            return False
+        n.deposits = _deposits(n) + 1
+        return True

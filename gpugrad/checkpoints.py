@@ -16,6 +16,7 @@ import numpy as np
 from .array import device_of, library, xp
 from .core import Tensor, trainable
 from .dtypes import wide
+from .nn.loading import from_older
 from .nn.module import Module, _children
 from .optim.optimizer import Optimizer
 from .optim.state import Count, plain
@@ -246,7 +247,8 @@ class Checkpoint(Module):
                 f"Error when restoring from checkpoint or SavedModel at {path}: there is no file {path + _SUFFIX}. You "
                 "may be missing the checkpoint suffix (e.g. the '-1' in 'path/to/ckpt-1')."
             )
-        return Status(self, load(path + _SUFFIX))
+        variables, optimizers = _found(self)
+        return Status(self, from_older(variables, load(path + _SUFFIX), [f"{o}.state." for o in optimizers]))
 
     def restore(self, save_path: Any, options: Any = None) -> Status:
         """`read`; of None, as `latest_checkpoint` answers where there is none, nothing."""

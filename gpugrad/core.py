@@ -15,6 +15,7 @@ import numpy as np
 
 tick = count().__next__  # the age of a node: backward order without a topological sort
 DROP: Any = object()  # Node.grad: backward() leaves nothing here
+STEPPED = 1 << 30  # Node.deposits: an optimizer's step has used the gradient; more than anybody adds up
 
 
 class Writes:
@@ -70,9 +71,10 @@ class Node:
     seq     age
     next    the same op on an outer tape, sharing `saved` and `edges`; the last of the chain is the tensor's identity
     grad    DROP, or the gradient that backward() has left here so far
+    deposits   of a leaf with a gradient: how many backward() have added to it; STEPPED and more, since a step used it
     """
 
-    __slots__ = ("__weakref__", "dtype", "edges", "grad", "next", "op", "saved", "seq", "shape", "tape")
+    __slots__ = ("__weakref__", "deposits", "dtype", "edges", "grad", "next", "op", "saved", "seq", "shape", "tape")
 
     tape: Tape | None
     op: Any
@@ -83,6 +85,7 @@ class Node:
     seq: int
     next: Node | None
     grad: Any
+    deposits: int  # not there, as a rule
 
     def free(self) -> None:
         self.saved, self.edges = None, ()

@@ -22,13 +22,14 @@ from .files import resource
 CTYPES = {float32: "float", float64: "double", float16: "__half", bfloat16: "__nv_bfloat16"}
 BLOCK, MAX_GRID = 256, 4096
 HELD = 16  # values of a row that a thread keeps in registers (kernels/row.cuh)
-TABLES = (72, 600)  # arrays in one launch: within 4 KB of arguments; within the 32 KB that CUDA 12.1 and later take
+TABLES = (64, 512)  # arrays in one launch: within 4 KB of arguments; within the 32 KB that CUDA 12.1 and later take
 VALUES: dict[str, tuple[Any, ...]] = {
     "T": tuple(CTYPES),
     "I": (np.dtype("int32"), np.dtype("int64")),
     "TEAM": (32, BLOCK),  # threads that share a row: a warp, a block
     "ACT": tuple(range(7)),  # kernels/activation.cuh
     "N": TABLES,
+    "RULE": tuple(range(9)),  # kernels/optimizer.cu
     "D": (float64,),
 }
 # Scalars as a kernel gets them.  CuPy hands over a Python int as 8 bytes, a Python float as a double.

@@ -43,4 +43,13 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.encoder(self.embed(ids))))
 
 
-MODELS = {"mlp": mlp, "conv": Conv, "transformer": Transformer}
+class Recurrent(nn.Module):
+    def __init__(self):
+        self.lstm = nn.LSTM(5, 8, num_layers=2, bidirectional=True, batch_first=True)
+        self.gru = nn.GRU(16, 6, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(self.lstm(x)[0])[0]
+
+
+MODELS = {"mlp": mlp, "conv": Conv, "transformer": Transformer, "recurrent": Recurrent}

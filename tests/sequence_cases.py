@@ -39,6 +39,14 @@ def layer(kind: str, shapes: list[tuple[int, ...]], call: dict[str, Any], **opti
     return f"Transformer{kind}Layer", (8, 2), options, shapes, call
 
 
+def recurrent(kind: str, call: dict[str, Any], states: int = 0, rows: int = 2, **options: Any) -> tuple:
+    """Over 5 steps of 3 sequences; the last `states` inputs are the first state, of so many `rows` of layers."""
+    x = (3, 5, 4) if options.get("batch_first") else (5, 3, 4)
+    widths = (options.get("proj_size", 6), 6)[:states]
+    return kind, (4, 6), options, [x, *[(rows, 3, n) for n in widths]], call
+
+
+LENGTHS = {"lengths": [5, 2, 3]}
 FIRST, MEM = (3, 5, 8), (3, 7, 8)
 CASES: dict[str, tuple] = {
     "attention self": mha([(5, 3, 8)], NO),
@@ -71,6 +79,25 @@ CASES: dict[str, tuple] = {
     "decoder causal no bias": layer("Decoder", CROSS[:2], {"tgt_mask": LATER, "tgt_is_causal": True}, bias=False),
     "transformer": ("Transformer", (8, 2, 2, 1, 6, 0.0), {"batch_first": True}, [FIRST, (3, 5, 8)],
                     {"tgt_mask": LATER, "src_key_padding_mask": PADDED, "memory_key_padding_mask": PADDED}),
+    "rnn": recurrent("RNN", {}),
+    "rnn relu": recurrent("RNN", {}, 1, nonlinearity="relu", num_layers=2, bias=False),
+    "rnn lengths": recurrent("RNN", LENGTHS, 1, bidirectional=True, batch_first=True),
+    "lstm": recurrent("LSTM", {}),
+    "lstm state": recurrent("LSTM", {}, 2, num_layers=2),
+    "lstm both ways": recurrent("LSTM", {}, 2, 4, num_layers=2, bidirectional=True, batch_first=True),
+    "lstm projected": recurrent("LSTM", {}, 2, 4, num_layers=2, bidirectional=True, proj_size=2),
+    "lstm lengths": recurrent("LSTM", LENGTHS, 2, 4, num_layers=2, bidirectional=True),
+    "lstm lengths projected": recurrent("LSTM", LENGTHS, proj_size=2, bias=False, batch_first=True),
+    "lstm alone": ("LSTM", (4, 6), {}, [(5, 4), (1, 6), (1, 6)], {}),
+    "gru": recurrent("GRU", {}),
+    "gru state no bias": recurrent("GRU", {}, 1, num_layers=2, bias=False),
+    "gru both ways": recurrent("GRU", {}, 1, 4, num_layers=2, bidirectional=True, batch_first=True),
+    "gru lengths": recurrent("GRU", LENGTHS, 1, bidirectional=True),
+    "gru alone": ("GRU", (4, 6), {"bidirectional": True}, [(5, 4)], {}),
+    "rnn cell": ("RNNCell", (4, 6), {"nonlinearity": "relu"}, [(3, 4), (3, 6)], {}),
+    "lstm cell": ("LSTMCell", (4, 6), {}, [(3, 4), (3, 6), (3, 6)], {}),
+    "lstm cell first": ("LSTMCell", (4, 6), {"bias": False}, [(4,)], {}),
+    "gru cell": ("GRUCell", (4, 6), {}, [(3, 4), (3, 6)], {}),
 }  # fmt: skip
 
 
@@ -83,9 +110,11 @@ def given(case: tuple) -> list[np.ndarray]:
 
 
 def arguments(case: tuple, xs: list[Any]) -> list[Any]:
-    """The inputs of the call: attention to itself takes one three times, to a memory another twice."""
+    """The inputs of the call: attention to itself takes one three times, to a memory another twice; a state is one."""
     if case[0] == "MultiheadAttention":
         return [*xs, *[xs[-1]] * (3 - len(xs))]
+    if case[1] == (4, 6) and len(xs) > 1:
+        return [xs[0], tuple(xs[1:]) if "LSTM" in case[0] else xs[1]]
     return xs
 
 
@@ -115,7 +144,15 @@ def answers() -> dict[str, Any]:
         )
         xs = [torch.tensor(x, requires_grad=True) for x in given(case)]
         call = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in call.items()}
-        outs = [y for y in flat(model(*arguments(case, xs), **call)) if y is not None]
+        x, *rest = arguments(case, xs)
+        if "lengths" in call:
+            first, lengths = {"batch_first": options.get("batch_first", False)}, torch.tensor(call["lengths"])
+            packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False, **first)
+            y, *states = model(packed, *rest)
+            answer = torch.nn.utils.rnn.pad_packed_sequence(y, **first)[0], *states
+        else:
+            answer = model(x, *rest, **call)
+        outs = [y for y in flat(answer) if y is not None]
         total = sum((y * torch.tensor(wave(tuple(y.shape), 0.3))).sum() for y in outs)
         total.backward()
         found[name] = {

@@ -254,6 +254,21 @@ def test_functions_stay_the_objects_that_they_were():
         gg.sum(gg.ones(2), axes=0)
 
 
+def test_errors_are_told_as_they_were_and_debuggers_see_the_frames():
+    x = gg.ones((2, 3))
+    for run in (lambda: x @ x, lambda: gg.logaddexp(x, gg.ones(4)), lambda: gg.einsum("ij,jk", x, x)):
+        told = []
+        for entered in (False, True):
+            with gg.autocast(enabled=entered), pytest.raises(ValueError) as e:
+                run()
+            told.append(str(e.value).replace("bfloat16", "float32"))
+            frame = e.tb
+            while frame is not None:
+                assert frame.tb_frame.f_locals is not None and frame.tb_frame.f_code.co_freevars is not None
+                frame = frame.tb_next
+        assert told[0] == told[1]
+
+
 # ---------------------------------------------------------------------------------------------- gradients
 def test_backward_runs_in_the_dtypes_of_forward_wherever_it_is_asked_for():
     """To the second order: the walk casts nothing, inside a block or not."""

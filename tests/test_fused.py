@@ -321,7 +321,7 @@ def test_more_arrays_than_a_launch_takes(host):
     one, outs = optimizer_cases.table(xs, xs, xs, xs)
     schedule = fused.schedule(xs[0], 0.5, 4)
     fused.adam(one, schedule)
-    assert host.launches == before + 4 and schedule.tolist() == [0.5, 5, 0]  # one step
+    assert host.launches == before + 4 and schedule.tolist() == [0.5, 5, 0, 1]  # one step
     scaling = fused.scaling(xs[0])
     one.set(GRADIENT, outs)
     fused.global_norm([one], scaling)
@@ -360,7 +360,7 @@ def test_launches_of_a_step_can_be_repeated_as_they_are(host_library):
             now = g * step * min(1, 2 / np.linalg.norm(g * step))
             x, m, v = optimizer_cases.adam_step(x, now, m, v, rate=rate, step=step)
             np.testing.assert_allclose(to_host(xs[0]), x, rtol=1e-12, atol=1e-12)
-        assert schedule.tolist() == [0.05, 5, 0]
+        assert schedule.tolist() == [0.05, 5, 0, 1]
     finally:
         unregister("standin")
 

@@ -4,12 +4,16 @@ The batch of the example is 2; the files are run with 1, 2 and 5.
 """
 
 import os
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from interop_models import MODELS
+from table import ROWS as TABLE
+from table.row import inputs as drawn
 
 import gpugrad as gg
 from gpugrad import nn
@@ -19,7 +23,7 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 RANDOM = np.random.default_rng(3)
-RNN = {n: getattr(nn, n) for n in ("LSTM", "GRU", "RNN") if hasattr(nn, n)}
+RNN = {n: getattr(nn, n) for n in ("LSTM", "GRU", "RNN")}
 
 
 def normal(*shape, dtype="float32"):
@@ -70,6 +74,10 @@ LAYERS = {
     "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d((3, 4)), IMAGE),
     "AdaptiveAvgPool2d overlapping": (lambda: nn.AdaptiveAvgPool2d((2, 3)), IMAGE),
     "AdaptiveAvgPool2d of one": (lambda: nn.AdaptiveAvgPool2d(1), IMAGE),
+    "AdaptiveMaxPool1d": (lambda: nn.AdaptiveMaxPool1d(4), LINE),
+    "AdaptiveMaxPool2d": (lambda: nn.AdaptiveMaxPool2d((3, 4)), IMAGE),
+    "AdaptiveMaxPool3d": (lambda: nn.AdaptiveMaxPool3d(2), CUBE),
+    "GlobalMaxPool": (lambda: nn.GlobalMaxPool(), IMAGE),
     "GlobalAvgPool": (lambda: nn.GlobalAvgPool(), IMAGE),
     "BatchNorm1d": (lambda: nn.BatchNorm1d(6), X),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
@@ -109,9 +117,14 @@ LAYERS = {
     "TransformerEncoderLayer norm_first gelu": (lambda: encoder(norm_first=True, activation="gelu"), WORDS),
     "TransformerDecoderLayer": (lambda: Two(lambda f, x, y: f(x, y), decoder()), (WORDS, WORDS[:, :5])),
     "TransformerEncoder": (lambda: nn.TransformerEncoder(encoder(), 2, norm=nn.LayerNorm(16)), WORDS),
-    **{f"model {name}": (make, {"mlp": X, "conv": normal(2, 2, 12, 12), "transformer": IDS}[name]) for name, make in MODELS.items()},
+    **{f"model {name}": (make, {"mlp": X, "conv": normal(2, 2, 12, 12), "transformer": IDS, "recurrent": normal(2, 4, 5)}[name]) for name, make in MODELS.items()},
     **{n: (lambda f=f: f(16, 5, batch_first=True), WORDS) for n, f in RNN.items()},
     **{f"{n} of two layers": (lambda f=f: f(16, 5, 2, batch_first=True, bidirectional=True), WORDS) for n, f in RNN.items()},
+    **{f"{n} from a state": (lambda f=f, n=n: Two(lambda m, x, h: m(x, (h[None], h[None]) if n == "LSTM" else h[None]), f(16, 5, bias=False, batch_first=True)), (WORDS, normal(2, 5))) for n, f in RNN.items()},
+    "RNN relu": (lambda: nn.RNN(16, 5, nonlinearity="relu", batch_first=True), WORDS),
+    "LSTMCell": (lambda: Two(lambda m, x: m(x), nn.LSTMCell(6, 4)), X),
+    "GRUCell": (lambda: Two(lambda m, x: m(x, x[:, :4]), nn.GRUCell(6, 4)), X),
+    "RNNCell": (lambda: Two(lambda m, x: m(x), nn.RNNCell(6, 4)), X),
 }  # fmt: skip
 
 ACTIVATIONS = [
@@ -134,6 +147,7 @@ FUNCTIONS = {
     "shapes": lambda x: (x.reshape(-1), x.reshape(x.shape[0], 2, -1), x.T, x[:, None], gg.concat([x, x], 1), gg.stack([x, x]), *gg.split(x, 3, 1), gg.flip(x, axis=1), gg.pad(x, ((0, 0), (1, 2))), gg.broadcast_to(x[:, None], (x.shape[0], 4, 6)), gg.tile(x, (2, 1)), gg.squeeze(x[:, None], axis=1), gg.swapaxes(x, 0, 1), gg.repeat(x, 2, axis=1), gg.tril(x)),
     "indices": lambda x: (x[0], x[-1], x[..., -1], x[:, 1:-1:2], x[:, ::-1], x[None, :, 2], x[:, [0, 2, 2]], gg.take(x, [1, 0], axis=1), gg.take_along_axis(x, gg.argmax(x, axis=1)[:, None], 1)),
     "free sizes": lambda x: (x.reshape(-1)[: x.shape[0] * 2], x.reshape(-1) + gg.zeros(x.size), gg.arange(x.shape[0]) * 2, x * x.reshape(x.shape[0] * 3, 2)[: x.shape[0], :1]),
+    "numbers that are free sizes": lambda x: x.sum(0) / x.shape[0] + x.shape[0] * x,
     "masks of free sizes": lambda x: gg.where(gg.tril(gg.ones((x.shape[0], x.shape[0]))) > 0, x @ x.T, 0.0),
     "attention": lambda x: (nn.scaled_dot_product_attention(x, x, x), nn.scaled_dot_product_attention(x, x, x, np.eye(2, dtype=bool)[0, 0] * np.ones((1, 1), bool)), nn.scaled_dot_product_attention(x, x, x, is_causal=True)),
     "a constant": lambda x: (x, gg.ones(3)),
@@ -143,7 +157,9 @@ FUNCTIONS = {
 
 
 def answers(path, inputs):
-    session = ort.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, {i.name: x for i, x in zip(session.get_inputs(), inputs)})
 
 
@@ -156,10 +172,13 @@ def agree(model, inputs, path, batches=(1, 2, 5), atol=1e-5, **options):
         some = [np.concatenate([x, x[::-1], x])[:n] for x in inputs]
         with gg.no_grad():
             wanted = model(*map(gg.tensor, some))
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        for w, got in zip(wanted, answers(path, some), strict=True):
+        for w, got in zip(flat(wanted), answers(path, some), strict=True):
             assert (got.shape, got.dtype) == (w.shape, w.dtype)
             np.testing.assert_allclose(got, w.numpy(), rtol=1e-5, atol=atol)
+
+
+def flat(x):
+    return [y for part in x for y in flat(part)] if isinstance(x, tuple) else [] if x is None else [x]
 
 
 def tuple_of(x):
@@ -175,6 +194,28 @@ def test_layers(name, tmp_path):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions(name, tmp_path):
     agree(FUNCTIONS[name], (X,), tmp_path / "m.onnx", batches=(2, 5) if name == "free sizes" else (1, 2, 5))
+
+
+def test_a_row_of_the_op_table_is_written_right_or_not_at_all(tmp_path):
+    path, right, wrong = tmp_path / "m.onnx", 0, []
+    for row in TABLE:
+        xs = drawn(row, np.float32)
+        if not xs or any(x.size == 0 for x in xs):
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of losses, for shapes that broadcast
+                export(row.f, xs, path, batch_axis=None)
+                wanted = row.f(*map(gg.tensor, xs)).numpy()
+        except ExportError:
+            continue
+        (got,) = answers(path, xs)
+        same = (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
+        if same and np.allclose(got, wanted, rtol=1e-4, atol=2e-5, equal_nan=True):
+            right += 1
+        else:
+            wrong.append(row.name)
+    assert not wrong and right >= 560, (wrong, right)
 
 
 # ---------------------------------------------------------------------------------------------- what is in the file
@@ -218,6 +259,22 @@ def test_fixed_sizes_and_several_free_ones(tmp_path):
     for size in ((1, 4, 9, 8), (3, 4, 16, 21)):
         x = normal(*size)
         np.testing.assert_allclose(answers(path, (x,))[0], images(gg.tensor(x)).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_length_that_another_equals_in_both_runs(tmp_path):
+    """Six tokens before the seven given are as many as six batches, in the example and the second run alone."""
+    prefix = gg.Parameter(normal(1, 6, 4))
+
+    def f(x):
+        wide = gg.broadcast_to(x[:, :1, :1], (x.shape[0], 6, 1)).reshape(-1)  # of 6 batch elements
+        whole = gg.concat([gg.broadcast_to(prefix, (x.shape[0], 6, 4)), x], 1)
+        return whole.reshape(whole.shape[0], whole.shape[1], 2, 2), wide
+
+    export(f, normal(2, 6, 4), tmp_path / "m.onnx", dynamic_axes={"input": {1: "time"}})
+    for shape in ((1, 2, 4), (3, 9, 4)):
+        x = normal(*shape)
+        for wanted, got in zip(f(gg.tensor(x)), answers(tmp_path / "m.onnx", (x,)), strict=True):
+            assert np.array_equal(wanted.numpy(), got)
 
 
 def test_several_inputs_of_one_free_length(tmp_path):
@@ -357,31 +414,88 @@ def test_a_branch_that_goes_by_values_is_told(tmp_path):
         export(lambda x: x * float(gg.ones(1).sum()), X, tmp_path / "m.onnx")
 
 
+def test_masks(tmp_path):
+    for mask in (np.tri(7, dtype=bool), np.where(np.tri(7), 0, -np.inf).astype("float32")):
+        for weights in (False, True):
+            hide = ~mask if mask.dtype == bool else mask
+            f = Two(lambda f, x, hide=hide, weights=weights: f(x, x, x, attn_mask=hide, need_weights=weights), attend())
+            agree(f, (WORDS,), tmp_path / "m.onnx")
+    f = Two(lambda f, x, m: f(x, x, x, m, need_weights=True, is_causal=True), attend())
+    hidden = RANDOM.random((2, 7)) < 0.5
+    hidden[0] = True
+    agree(f, (WORDS, hidden), tmp_path / "m.onnx")
+    agree(f, (WORDS, np.where(hidden, -np.inf, 0.5).astype("float32")), tmp_path / "m.onnx")
+
+
 @pytest.mark.devices
 def test_on_a_device(tmp_path):
-    model = nn.Sequential(
-        nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(126, 5), nn.Softmax(-1)
-    )
-    export(model, gg.tensor(IMAGE, device=gg.default_device()), tmp_path / "m.onnx")
-    (got,) = answers(tmp_path / "m.onnx", (IMAGE,))
-    wanted = model.eval()(gg.tensor(IMAGE, device=gg.default_device()))
-    np.testing.assert_allclose(got, wanted.numpy(), rtol=1e-5, atol=1e-5)
-    mask = gg.tensor(np.tri(7, dtype=bool), device=gg.default_device())
-    layer = Two(lambda f, x: f(x, ~mask), nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)).eval()
-    export(layer, gg.tensor(WORDS, device=gg.default_device()), tmp_path / "m.onnx")
-    (got,) = answers(tmp_path / "m.onnx", (WORDS,))
-    wanted = layer(gg.tensor(WORDS, device=gg.default_device()))
-    np.testing.assert_allclose(got, wanted.numpy(), rtol=1e-5, atol=1e-5)
+    device = gg.default_device()
+    w, b = gg.Parameter(normal(6, 3), device=device), gg.tensor(normal(3), device=device)
+    export(lambda x: gg.where(x @ w > b, x @ w, 0.5)[:, 1:], gg.tensor(X, device=device), tmp_path / "m.onnx")
+    (got,) = answers(tmp_path / "m.onnx", (X,))
+    wanted = X @ w.numpy()
+    np.testing.assert_allclose(got, np.where(wanted > b.numpy(), wanted, 0.5)[:, 1:], rtol=1e-5, atol=1e-5)
+
+
+def of_two(x):
+    assert len(x) == 2
+    return x
+
+
+def test_models_of_the_front_doors(tmp_path):
+    from gpugrad import tensorflow as tf, torch
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(6, 4)
+
+        def forward(self, x):
+            return torch.relu(self.fc(x)).view(x.size(0), 2, -1).sum(dim=1).transpose(0, 1)
+
+    class Model(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(X[:, :3].T @ X)
+
+        def __call__(self, x):
+            return tf.nn.softmax(tf.matmul(x, self.w, transpose_b=True) + tf.reduce_sum(x, axis=1, keepdims=True))
+
+    for model, x in ((Net(), torch.tensor(X)), (Model(), tf.constant(X))):
+        export(model, x, tmp_path / "m.onnx")
+        with gg.no_grad():
+            wanted = model(x).numpy()
+        np.testing.assert_allclose(answers(tmp_path / "m.onnx", (X,))[0], wanted, rtol=1e-5, atol=1e-6)
+        names = [t.name for t in proto(tmp_path / "m.onnx").graph.initializer]
+        assert {"fc.weight", "fc.bias"} <= set(names) or "w" in names
+
+
+def test_the_documentation_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, names = Path(__file__).resolve().parent.parent / "docs" / "interop.md", {"__name__": "page"}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    np.testing.assert_allclose(answers("mlp.onnx", (X,))[0], names["model"](gg.tensor(X)).numpy(), atol=1e-5)
+    np.testing.assert_allclose(answers("cube.onnx", (X,))[0], X**3, rtol=1e-5)
+    del ROWS["cube"]
 
 
 def test_what_is_no_model(tmp_path):
     for f in (lambda x: {"y": x}, lambda x: x.numpy(), lambda x: (x, 3)):
-        with pytest.raises(ExportError, match="a model answers a Tensor, or a tuple of Tensors"):
+        with (
+            pytest.raises(ExportError, match="a model answers a Tensor, or a tuple of Tensors"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
             export(f, X, tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="it needs elements"):
         export(lambda x: x, X[:0], tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="complex64, which ONNX does not have"):
         export(lambda x: x, X.astype("complex64"), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="two lengths called 'batch': 2 and 3"):
+        export(lambda x, y: x, (X, normal(3, 6)), tmp_path / "m.onnx")
+    with pytest.raises(AssertionError) as e:
+        export(of_two, X, tmp_path / "m.onnx")
+    assert "exported with batch_axis=None" in e.value.__notes__[0]
     with pytest.raises(ZeroDivisionError):
         export(lambda x: 1 / 0, X, tmp_path / "m.onnx")
     assert sys.getprofile() is None and not os.listdir(tmp_path)

@@ -66,7 +66,8 @@ def test_pytorch_takes_what_is_saved(tmp_path):
     load_file = pytest.importorskip("safetensors.torch").load_file
     fixtures = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fixtures)
-    for name, theirs in {"mlp": fixtures.mlp(), "conv": fixtures.Conv(), "transformer": fixtures.Transformer()}.items():
+    makes = {"mlp": fixtures.mlp, **{n: getattr(fixtures, n.capitalize()) for n in MODELS if n != "mlp"}}
+    for name, theirs in {n: make() for n, make in makes.items()}.items():
         ours = MODELS[name]().eval()
         save_weights(ours, tmp_path / "w.safetensors")
         theirs.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=True)

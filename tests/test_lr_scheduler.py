@@ -130,7 +130,7 @@ def test_momentum_of_one_cycle():
         (lambda o: lr.OneCycleLR(o, 0.1), ValueError, "total_steps, or epochs"),
         (lambda o: lr.OneCycleLR(o, 0.1, 5, anneal_strategy="x"), ValueError, "'cos' or 'linear'"),
         (lambda o: lr.ReduceLROnPlateau(o, factor=1.0), ValueError, "Factor should be < 1.0"),
-        (lambda o: lr.ReduceLROnPlateau(o, "best"), ValueError, "mode: 'min' or 'max'"),
+        (lambda o: lr.ReduceLROnPlateau(o, "best"), ValueError, "mode is 'min' or 'max'"),
         (lambda o: lr.SequentialLR(o, [], []), ValueError, "at least one scheduler"),
         (lambda o: lr.SequentialLR(o, [lr.StepLR(o, 1)], [3]), ValueError, "need 0 milestones"),
         (lambda o: lr.SequentialLR(o, [lr.StepLR(optimizer(), 1)], []), ValueError, "same optimizer"),

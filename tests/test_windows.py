@@ -5,7 +5,7 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.ops import conv
+from gpugrad.ops import channels_last, conv, windows
 from gpugrad.testing import assert_close
 
 pytestmark = pytest.mark.devices
@@ -183,3 +183,30 @@ def test_running_statistics_are_floating_arrays_of_any_kind():
     for f in (nn.instance_norm, lambda *a: nn.batch_norm(*a, training=True), nn.batch_norm):
         with pytest.raises(TypeError, match="(batch|instance)_norm: running_mean is floating, given int32"):
             f(x, whole, var)
+
+
+@pytest.mark.numpy("the way of NumPy's arrays")
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(9,), (5, 4), (3, 4, 3)])
+def test_channels_last_makes_no_difference(monkeypatch, size, stride, dilation):
+    """Many channels on few elements are gathered in another order: the same convolution and gradients."""
+    n = len(size)
+    at, _ = windows.place("conv", size, (2,) * n, stride, 1, dilation)
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 40, *size)), rng.standard_normal((5, 40, *[2] * n))
+    g = rng.standard_normal((3, 5, *at.counts))
+    assert channels_last.suits(np.zeros((1, 64, 4, 4)), at._replace(counts=(4,) * n, stride=(1,) * n), 1)
+
+    def both(choose):
+        monkeypatch.setattr(channels_last, "suits", choose)
+        return [
+            conv.conv_op(x, w, None, at=at, groups=1), conv.conv_input(g, w, at=at, groups=1),
+            conv.conv_weight(g, x, at=at, groups=1),
+        ]  # fmt: skip
+
+    monkeypatch.setattr(conv, "HOST_BLOCK", 2000)
+    as_columns = both(lambda *args: False)
+    as_rows = both(lambda *args: True)
+    for a, b in zip(as_columns, as_rows, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Runs for the tests of the Trainer: a model with everything that has a state, data that are shuffled, fakes."""
+"""Runs for the tests of the Trainer: a model with everything that has a state, and data that are shuffled."""
 
 import numpy as np
 
@@ -44,6 +44,11 @@ class Loader:
         self.epoch, self.batch = state["epoch"], state["batch"]
 
 
+def loader(rows=ROWS, size=SIZE, **options):
+    """The package's own."""
+    return gg.data.DataLoader(gg.data.ArrayDataset(*arrays(rows)), size, shuffle=True, seed=3, **options)
+
+
 class Shuffled:
     """Batches in an order that comes from gg.random, and no state of its own."""
 
@@ -52,88 +57,6 @@ class Shuffled:
         order = to_host(gg.random.permutation(len(x), "cpu").array)
         for i in range(0, len(x), SIZE):
             yield x[order[i : i + SIZE]], y[order[i : i + SIZE]]
-
-
-class Schedule:
-    """A rate that falls, PyTorch's way."""
-
-    def __init__(self, optimizer, gamma=0.9):
-        self.optimizer, self.gamma, self.t = optimizer, gamma, 0
-
-    def step(self):
-        self.t += 1
-        self.optimizer.learning_rate = self.optimizer.learning_rate * self.gamma
-
-    def state_dict(self):
-        return {"t": self.t}
-
-    def load_state_dict(self, state):
-        self.t = state["t"]
-
-
-class EMA:
-    """The mean of the weights, and of the buffers the last."""
-
-    def __init__(self, model):
-        self.model = model
-        self.means = {name: np.array(to_host(t.array)) for name, t in model.state().items()}
-
-    def update(self):
-        for name, t in self.model.state().items():
-            self.means[name] = np.asarray(0.5 * self.means[name] + 0.5 * to_host(t.array)).astype(t.array.dtype)
-
-    def applied(self):
-        return _Applied(self)
-
-    def state_dict(self):
-        return {"means": dict(self.means)}
-
-    def load_state_dict(self, state):
-        self.means = dict(state["means"])
-
-
-class _Applied:
-    def __init__(self, ema):
-        self.ema = ema
-
-    def __enter__(self):
-        self.own = self.ema.model.state_dict()
-        self.ema.model.load_state_dict(self.ema.means)
-
-    def __exit__(self, *error):
-        self.ema.model.load_state_dict(self.own)
-
-
-class Scaler:
-    """A loss scale that falls at each overflow, PyTorch's way, on the host."""
-
-    def __init__(self):
-        self.at, self.skipped, self.calls = 2.0**10, 0, []
-
-    def scale(self, loss):
-        return loss * self.at
-
-    def unscale_(self, optimizer):
-        self.calls.append("unscale_")
-        for v in optimizer.variables:
-            if v.grad is not None:
-                v.grad.array = v.grad.array / np.float32(self.at)
-
-    def step(self, optimizer):
-        if "unscale_" not in self.calls[-1:]:
-            self.unscale_(optimizer)
-        self.calls.append("step")
-        optimizer.step()
-
-    def update(self):
-        self.calls.append("update")
-        self.at *= 0.5 if self.at > 2 else 1.0
-
-    def state_dict(self):
-        return {"at": self.at, "skipped": self.skipped}
-
-    def load_state_dict(self, state):
-        self.at, self.skipped = state["at"], state["skipped"]
 
 
 class Net(gg.nn.Module):
@@ -161,11 +84,12 @@ def trainer(directory=None, *, model=None, seed=0, optimizer=None, cls=Trainer, 
 
 
 def everything(directory=None, **options):
-    """A trainer with a schedule, a scaler and an EMA, too."""
+    """A trainer with a schedule, a scaler and an average of the weights, too."""
     t = trainer(directory, **options)
-    again = {"schedule": Schedule(t.optimizer), "scaler": Scaler(), "ema": EMA(t.model), "clip_norm": 1.0}
-    made = lambda ps: t.optimizer
-    return trainer(directory, model=t.model, optimizer=made, **{**again, **options})
+    return trainer(directory, model=t.model, optimizer=lambda ps: t.optimizer, **{
+        "schedule": gg.optim.lr_scheduler.ExponentialLR(t.optimizer, 0.9), "ema": gg.optim.EMA(t.model, 0.9),
+        "scaler": gg.GradScaler(growth_interval=5), "clip_norm": 1.0, **options,
+    })  # fmt: skip
 
 
 def outcome(t):

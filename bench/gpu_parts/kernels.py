@@ -176,6 +176,10 @@ def _gradients(m: Make) -> Inputs:
     return {"gs": gs, "scaling": fused.scaling(gs[0]), "table": fused.Table(gs)}
 
 
+def _update_scale(moving: Any) -> None:
+    fused.update_scale(moving, 2.0, 0.5, 2000)
+
+
 X = lambda m: {"x": m.matrix()}
 COPY = Row("copy, device to device", X, lambda x: x.copy(), "x", "out")
 ROWS = [
@@ -362,6 +366,15 @@ ROWS = [
     ),
     Row("adam", lambda m: _step(m, 2), _adam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
     Row("global_norm", _gradients, _global_norm, "gs scaling", "scaling", "", partly="table"),
+    Row(
+        "update_scale",
+        lambda m: {"moving": fused.moving(m.matrix(), [65536, 0, 0, 0, 0])},
+        _update_scale,
+        "moving",
+        "moving",
+        "",
+        figure=False,
+    ),
     Row("clipped", _gradients, _clipped, "gs scaling", "outs", "outs", partly="table"),
 ]  # fmt: skip
 

@@ -37,7 +37,7 @@ def model(case: str, p: dict[str, Any], x: Any) -> Any:
     if case == "convnet":
         x = pool(relu(conv(p, "2.", relu(conv(p, "0.", x)))))
         x = pool(relu(conv(p, "5.", x)))
-        return linear(p, "11.", relu(linear(p, "9.", x.reshape(len(x), -1))))
+        return linear(p, "9.", x.reshape(len(x), -1))
     n, rows, width = x.shape
     for i in range(LAYERS):
         at = f"layers.{i}."

@@ -30,26 +30,29 @@ def model(case: str) -> Any:
         return Transformer()
     if case == "mlp":
         a, b, c, d = MLP
-        return nn.Sequential(
-            nn.Linear(a, b, activation="relu"), nn.Identity(), nn.Linear(b, c, activation="relu"), nn.Identity(),
-            nn.Linear(c, d),
-        )  # fmt: skip
+        dense = lambda into, out: nn.Linear(into, out, activation="relu")
+        return nn.Sequential(dense(a, b), dense(b, c), nn.Linear(c, d))
     a, b, c, d = CHANNELS
-    conv = lambda into, out: nn.Conv2d(into, out, 3, padding=1)
+    conv = lambda into, out: nn.Conv2d(into, out, 3, padding="same", activation="relu")
     return nn.Sequential(
-        conv(a, b), nn.ReLU(), conv(b, c), nn.ReLU(), nn.MaxPool2d(2), conv(c, d), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(DENSE[0], DENSE[1]), nn.ReLU(), nn.Linear(DENSE[1], DENSE[2]),
-    )  # fmt: skip
+        conv(a, b), conv(b, c), nn.MaxPool2d(2), conv(c, d), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(*DENSE)
+    )
+
+
+def load(net: Any, given: dict[str, Any]) -> None:
+    """Weights in PyTorch's layouts and order."""
+    own = dict(zip(net.state_dict(), given.values(), strict=True))
+    for path, m in net.named_modules():
+        for name in m.transposed:
+            full = f"{path}.{name}"
+            own[full] = own[full].T
+    net.load_state_dict(own)
 
 
 def training(case: str, way: str, small: bool = False) -> Callable[[], float]:
     """A step, which answers the loss."""
     net = model(case)
-    given = weights(case)
-    for path, m in net.named_modules():
-        if isinstance(m, nn.Linear) and f"{path}.weight" in given:  # (in, out) here, (out, in) in PyTorch
-            given[f"{path}.weight"] = given[f"{path}.weight"].T
-    net.load_state_dict(given)
+    load(net, weights(case))
     x, y = map(gg.tensor, batch(case, small))
     loss_of = nn.mse_loss if case == "transformer" else nn.cross_entropy
     optimizer = gg.optim.Adam(net.parameters(), RATE)

@@ -40,7 +40,7 @@ def model(case: str) -> Any:
     conv = lambda into, out: nn.Conv2d(into, out, 3, padding=1)
     return nn.Sequential(
         conv(a, b), nn.ReLU(), conv(b, c), nn.ReLU(), nn.MaxPool2d(2), conv(c, d), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(DENSE[0], DENSE[1]), nn.ReLU(), nn.Linear(DENSE[1], DENSE[2]),
+        nn.Flatten(), nn.Linear(*DENSE),
     )  # fmt: skip
 
 

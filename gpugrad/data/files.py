@@ -80,7 +80,7 @@ class _Reader:
         if not names or names == [target] or len(set(names)) < len(names):
             raise ValueError(f"{path}: columns={columns!r} with target={target!r} leaves no column, or has one twice")
         self.path, self.names, self.target = path, names, target
-        self.codes = {k: None if not isinstance(coded, dict) else _numbered(k, coded[k]) for k in coded}
+        self.codes = {k: None if not isinstance(coded, dict) else _numbered(path, k, coded[k]) for k in coded}
 
     @property
     def categories(self) -> dict[str, list[Any]]:
@@ -89,7 +89,7 @@ class _Reader:
 
     def learn(self, name: str, values: Sequence[Any]) -> None:
         """Number the texts of a column."""
-        self.codes[name] = _numbered(name, sorted({v for v in values if v is not None}))
+        self.codes[name] = _numbered(self.path, name, sorted({v for v in values if v is not None}))
 
     def array(self, name: str, column: Any) -> np.ndarray:
         """One column as an array.  ValueError for a null, TypeError for what is neither a number nor numbered."""
@@ -130,10 +130,10 @@ _NUMBERS = {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)} | {"halffl
 _TEXTS = {"string", "large_string", "string_view"}
 
 
-def _numbered(name: str, texts: Sequence[Any]) -> dict[Any, int]:
+def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
     code = {text: i for i, text in enumerate(texts)}
     if len(code) != len(texts):
-        raise ValueError(f"categories of {name!r} has the same text twice: {list(texts)!r:.80}")
+        raise ValueError(f"{path}: categories of {name!r} has the same text twice: {list(texts)!r:.80}")
     return code
 
 

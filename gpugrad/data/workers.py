@@ -2,11 +2,12 @@
 
 They are spawned, so threads and a GPU of this process do not matter to them.  What is asked goes to them, and short
 answers come back, through pipes; the arrays through shared memory, of which every segment is made, and removed, by this
-process: a worker that is killed leaves nothing behind.  A worker ends when its pipe does.
+process: a worker that is killed leaves nothing behind.  A worker ends when this process does.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -19,6 +20,7 @@ from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.shared_memory import SharedMemory
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,8 @@ class _Slot:
 
 # ---------------------------------------------------------------------------------------------- in the worker
 def serve(number: int, pipe: Connection, payload: bytes) -> None:
-    """Make batches until the pipe ends."""
+    """Make batches until the pipe ends, or the parent does."""
+    Thread(target=_follow, daemon=True).start()
     set_default_device("cpu")  # a GPU is for the one process that trains
     made: dict[int, tuple[Any, list[Any]]] = {}  # batches that wait for larger memory
     try:
@@ -77,14 +80,22 @@ def serve(number: int, pipe: Connection, payload: bytes) -> None:
             except Exception as e:
                 pipe.send(("error", ticket, _parcel(e)))
                 continue
-            need = _need(arrays)
-            if memory is None or memory[1] < need:
+            need = _after(arrays[-1][0]) if arrays else 0
+            if need and (memory is None or memory[1] < need):
                 made[ticket] = batch, arrays
                 pipe.send(("more", ticket, need))
             else:
                 pipe.send(_placed(ticket, batch, arrays, memory))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # nobody is there any more
+
+
+def _follow() -> None:
+    """End with the parent, whatever the dataset is doing then."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _noted(x: Any, arrays: list[Any]) -> Any:
@@ -102,14 +113,8 @@ def _noted(x: Any, arrays: list[Any]) -> Any:
 
 
 def _after(slot: _Slot) -> int:
-    size = slot.dtype.itemsize
-    for n in slot.shape:
-        size *= n
+    size = slot.dtype.itemsize * math.prod(slot.shape) or 1  # what is empty has a place, too
     return -(-(slot.offset + size) // _ALIGNED) * _ALIGNED
-
-
-def _need(arrays: list[Any]) -> int:
-    return _after(arrays[-1][0]) if arrays else 0
 
 
 def _placed(ticket: int, batch: Any, arrays: list[Any], memory: tuple[str, int] | None) -> tuple[Any, ...]:

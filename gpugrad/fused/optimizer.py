@@ -1,4 +1,4 @@
-"""Optimizer steps and the global norm: one launch for up to 600 arrays of a dtype."""
+"""Optimizer steps and the global norm: one launch for up to 512 arrays of a dtype."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from ..dtypes import float64, wide
 from ..kernels import BLOCK, TABLES, ceil, place
 
 CHUNK = 16 * BLOCK  # elements of an array that a block takes; a multiple of every pack
-RATE, STEP, TICKET = range(3)  # places in a schedule, as in kernels/optimizer.cu
+RATE, STEP, TICKET, PRODUCT = range(4)  # places in a schedule, as in kernels/optimizer.cu
 LOSS_SCALE, CLIP, SKIP, NORM, SKIPPED = range(5)  # places in a scaling
 SCALE, GOOD, FOUND, MISSED, ROW = range(5)  # places in a moving loss scale
-PARAMETER, UPDATED, GRADIENT, STATE, STATE2 = range(5)  # columns of a table
+PARAMETER, UPDATED, GRADIENT, STATE, STATE2, STATE3 = range(6)  # columns of a table
+RULES = ("amsgrad", "nadam", "radam", "adamax", "adadelta", "adagrad", "rmsprop", "lion", "dampened")
 Arrays = Sequence[Array]
 
 
 # ---------------------------------------------------------------------------------------------- read on the device
-def schedule(like: Array, rate: float, done: float = 0) -> Array:
-    """What a step reads when it runs, float64 on the device of `like`: [learning rate, steps done, 0].
+def schedule(like: Array, rate: float, done: float = 0, product: float = 1.0) -> Array:
+    """What a step reads when it runs, float64 on the device of `like`: [learning rate, steps done, 0, NAdam's product].
 
-    `adam` counts the steps itself.  Write to it between steps; a step captured in a CUDA graph stays as it is.
+    `adam` and `rule` count the steps themselves.  Write to it between steps; a step captured in a CUDA graph stays as it is.
     """
-    return _on_device(like, [rate, done, 0.0])
+    return _on_device(like, [rate, done, 0.0, product])
 
 
 def scaling(like: Array, loss_scale: float = 1.0) -> Array:
@@ -62,7 +63,7 @@ def entry(control: Array, i: int) -> Array:
 @cache
 def _layout(n: int) -> np.dtype:
     """struct Table<n> of kernels/optimizer.cu."""
-    fields = [("arrays", "u8", (5, n)), ("size", "i8", (n,)), ("first", "i4", (n + 1,))]
+    fields = [("arrays", "u8", (6, n)), ("size", "i8", (n,)), ("first", "i4", (n + 1,))]
     return np.dtype([*fields, ("count", "i4"), ("masters", "i4")], align=True)
 
 
@@ -137,7 +138,7 @@ class Table:
             at = end
         self.columns[column] = arrays
 
-    def launches(self, kernel: str, columns: Sequence[int]) -> Iterator[tuple[Callable[..., None], int]]:
+    def launches(self, kernel: str, columns: Sequence[int], *values: Any) -> Iterator[tuple[Callable[..., None], int]]:
         """(what launches a part of the table with the kernel's other arguments, how many blocks that has).
 
         ValueError for a column that is not set: its addresses are of arrays that may be gone.
@@ -145,13 +146,13 @@ class Table:
         if missing := [c for c in columns if c not in self.columns]:
             raise ValueError(f"{kernel} needs the columns {list(columns)} of its table; {missing} are not set")
         for struct, _, blocks in self._parts:
-            run = self.place.get("optimizer", kernel, self.dtype, struct.dtype["size"].shape[0])
+            run = self.place.get("optimizer", kernel, self.dtype, *values, struct.dtype["size"].shape[0])
             yield partial(run, (blocks,), (BLOCK,), struct), blocks
 
-    def compile(self, kernel: str) -> None:
+    def compile(self, kernel: str, *values: Any) -> None:
         """Make what `launches` of this kernel needs, so that an error comes before the first launch of a step."""
         for struct, _, _ in self._parts:
-            self.place.get("optimizer", kernel, self.dtype, struct.dtype["size"].shape[0])
+            self.place.get("optimizer", kernel, self.dtype, *values, struct.dtype["size"].shape[0])
 
     def forget(self) -> None:
         """Let go of the arrays of one step."""
@@ -207,6 +208,36 @@ def adam(
         launches = [launch for launch, _ in table.launches("adam", columns)]
         for launch in launches:
             launch(schedule, scaling, CHUNK, *options, int(launch is launches[-1]))
+    table.forget()
+
+
+def rule(
+    table: Table,
+    schedule: Array,
+    scaling: Array | None = None,
+    *,
+    kind: str,
+    states: int,
+    counts: bool = True,
+    a: float = 0.0,
+    b: float = 0.0,
+    eps: float = 0.0,
+    decay: float = 0.0,
+    extra: float = 0.0,
+    decoupled: bool = False,
+    option: bool = False,
+    maximize: bool = False,
+) -> None:
+    """A step of one of `RULES`, with so many states; what a, b, extra and option are is its own (kernels/optimizer.cu).
+
+    counts: the step is counted in the schedule.
+    """
+    columns = (PARAMETER, UPDATED, GRADIENT, STATE, STATE2, STATE3)[: 3 + states]
+    options = [a, b, eps, decay, extra, int(decoupled), int(option), int(maximize)]
+    with table.place.scope():
+        launches = [launch for launch, _ in table.launches("rule", columns, RULES.index(kind))]
+        for launch in launches:
+            launch(schedule, scaling, CHUNK, *options, int(counts and launch is launches[-1]))
     table.forget()
 
 

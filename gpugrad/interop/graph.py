@@ -13,7 +13,7 @@ import numpy as np
 
 from ..array import library, to_host
 from ..dtypes import bfloat16
-from ..origin import Place, shown
+from ..origin import shown
 from .calls import Call, where
 
 # TensorProto.DataType
@@ -46,12 +46,17 @@ class Graph:
         self.onnx = onnx
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}  # by name, TensorProtos
-        self.place: Place | None = None  # of the call that nodes are added for
+        self.op, self.place = "the model", None  # the call that nodes are added for
+        self.near: list[Value] = []  # what it reads
+        self.lasts: dict[str, str] = {}  # by the names of what ONNX has no tensor for, that of its last element
         self._names: set[str] = {""}
         self._count: dict[str, int] = {}
         self._known: tuple[dict[Any, Value], dict[Any, Value]] = {}, {}  # of either run, by where the array is
         self._equal: dict[Any, str] = {}  # constants by what they hold
-        self._sizes: dict[tuple[int, int], str] = {}  # of either run -> what holds it, one element
+        self._sizes: dict[
+            tuple[int, int], tuple[str, int]
+        ] = {}  # of either run -> the tensor and axis that had it first
+        self._read: dict[tuple[str, int], str] = {}  # the lengths of axes that have been read
 
     # ------------------------------------------------------------------------------------------ names and nodes
     def free(self, wish: str) -> str:
@@ -107,8 +112,8 @@ class Graph:
         value = Value(name, np.dtype(a.dtype), tuple(a.shape), tuple(b.shape))
         self._known[0][where(a)] = self._known[1][where(b)] = value
         for axis, pair in enumerate(zip(value.shape, value.other)):
-            if pair[0] != pair[1] and pair not in self._sizes:
-                self._sizes[pair] = f"{name}\0{axis}"  # read when it is needed
+            if pair[0] != pair[1]:
+                self._sizes.setdefault(pair, (name, axis))
         return value
 
     def known(self, a: Any) -> Value | None:
@@ -119,6 +124,8 @@ class Graph:
         """The value that the arrays of both runs are; a constant where they are equal.  ExportError elsewhere."""
         found, other = self.known(a), self._known[1].get(where(b))
         if found is not None and found == other:
+            if found.name in self.lasts:
+                raise self.error("reads the cells of all steps of an LSTM; of those ONNX has the last, cells[-1]")
             return found
         if found is not None or other is not None:
             raise self.error("reads another tensor in the second run")
@@ -147,30 +154,33 @@ class Graph:
             "by ops from gg.zeros, gg.ones or gg.arange, or once, as a buffer of the largest size, and slice it"
         )
 
+    def has(self, a: int, b: int) -> bool:
+        """Whether an axis has had the length a in the first run and b in the second."""
+        return (a, b) in self._sizes
+
     def size(self, a: int, b: int) -> str:
         """A vector of one int64: the size that is a in the first run and b in the second.  ExportError if unknown."""
         if a == b:
             return self.ints(a)
-        found = self._sizes.get((a, b)) or self._product(a, b)
-        if found is None:
-            raise self.error(f"needs a size, {a} in the first run and {b} in the second, that no tensor before has")
-        if "\0" in found:
-            name, _, axis = found.rpartition("\0")
-            found = self.Shape(name, start=int(axis), end=int(axis) + 1)
-        self._sizes[a, b] = found
-        return found
+        own = [(v.name, i) for v in self.near for i, pair in enumerate(zip(v.shape, v.other)) if pair == (a, b)]
+        at = own[0] if own else self._sizes.get((a, b))
+        if at is None:
+            return self._product(a, b)
+        if at not in self._read:
+            self._read[at] = self.Shape(at[0], start=at[1], end=at[1] + 1)
+        return self._read[at]
 
-    def _product(self, a: int, b: int) -> str | None:
+    def _product(self, a: int, b: int) -> str:
         """The size as a known one times, or over, a number, or times another known one."""
-        for p, q in list(self._sizes):
+        for p, q in self._sizes:
             if a * q == b * p and a % p == 0:
                 return self.Mul(self.size(p, q), self.ints(a // p))
             if a * q == b * p and p % a == 0:
                 return self.Div(self.size(p, q), self.ints(p // a))
-        for p, q in list(self._sizes):
-            if p and q and a % p == 0 and b % q == 0 and (a // p, b // q) in self._sizes:
+        for p, q in self._sizes:
+            if a % p == 0 and b % q == 0 and (a // p, b // q) in self._sizes:
                 return self.Mul(self.size(p, q), self.size(a // p, b // q))
-        return None
+        raise self.error(f"needs a size, {a} in the first run and {b} in the second, that no tensor before has")
 
     def dims(self, shape: Sequence[int], other: Sequence[int], free: bool = False) -> str:
         """A shape as a vector.  free: the only size that differs may be -1, as Reshape takes it."""
@@ -189,12 +199,10 @@ class Graph:
         return name if old == new else self.Cast(name, to=TYPES[new])
 
     # ------------------------------------------------------------------------------------------ calls
-    def error(self, what: str, name: str = "") -> ExportError:
+    def error(self, what: str) -> ExportError:
         """What is wrong with the call that is being added."""
         place = f" at {shown(self.place)}" if self.place is not None else ""
-        return ExportError(f"ONNX: {name or self.op}{place} {what}")
-
-    op = "the model"
+        return ExportError(f"ONNX: {self.op}{place} {what}")
 
     def add(self, one: Sequence[Call], two: Sequence[Call], rows: dict[str, Callable[..., Any]]) -> None:
         """Add the calls of both runs, by the rows for their names; those without one by the calls inside them."""
@@ -218,6 +226,7 @@ class Graph:
                 "has no row for ONNX. Write it with ops that have one, or give it one: "
                 f"gpugrad.interop.onnx.ROWS[{a.name!r}] = lambda graph, call: name of the output"
             )
+        self.near = [v for x in arrays if (v := self.known(x)) is not None]
         made = row(self, Made(self, a, b))
         made = [made] if isinstance(made, str) else made
         for name, x, y in zip(made, a.outs, b.outs):
@@ -245,11 +254,12 @@ class Made:
         if x is None:
             return None
         if library(x) is None:
-            if x != y:
-                raise self.graph.error(
-                    f"is given {x!r} in the first run and {y!r} in the second: a number from the inputs"
-                )
-            return self.number(x, dtype or self.dtype)
+            if _same(x, y):
+                return self.number(x, dtype or self.dtype)
+            if isinstance(x, int) and self.graph.has(x, y):
+                size = self.graph.Squeeze(self.graph.size(x, y))
+                return self.graph.cast(size, np.dtype(np.int64), dtype or self.dtype)
+            raise self.graph.error(f"is given {x!r} in the first run and {y!r} in the second: a number from the inputs")
         value = self.graph.value(x, y)
         return self.graph.cast(value.name, value.dtype, dtype or value.dtype)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..array import device_of, to_host
 from ..autograd import no_grad
-from ..core import Tensor, raw
+from ..core import Tensor, raw, wrap
 from ..dtypes import is_float
 from ..nn.module import Module
 from ..origin import shown
@@ -19,7 +19,7 @@ from ..replacing import replace
 from ..tensor import tensor
 from .calls import Run, run
 from .graph import TYPES, ExportError as ExportError, Graph
-from .shape_rows import ROWS as ROWS
+from .recurrent_rows import ROWS as ROWS
 
 OPSET, IR = 23, 10  # ONNX 1.18 of 2025; what onnxruntime 1.22 and later run
 _LIMIT = 2**31 - 1  # bytes of a protobuf file
@@ -52,12 +52,20 @@ def export(
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
     first, second = _examples(examples, free)
-    one, two = [_run(model, run) for run in (first, second)]
+    one = _run(model, first)
+    try:
+        two = _run(model, second)
+    except Exception as e:
+        e.add_note(
+            "This was the second run of gpugrad's ONNX export: the example's values in another order, and longer free "
+            "axes. A model that takes one length only is exported with batch_axis=None."
+        )
+        raise
     g = Graph(onnx)
     given = [g.bind(g.free(name), a, b) for name, a, b in zip(names, map(raw, first), map(raw, second))]
     _parameters(g, model)
     g.add(one.calls, two.calls, ROWS)
-    g.place, g.op = None, "the model's output"
+    g.place, g.op, g.near = None, "the model's output", []
     wanted = _names("output", output_names, len(one.out))
     made = [g.value(a, b) for a, b in zip(one.out, two.out)]
     if len(one.out) != len(two.out):
@@ -121,6 +129,7 @@ def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[li
     if len(lengths) > len(_GROWTH):
         raise ValueError(f"at most {len(_GROWTH)} different free lengths; given {lengths}")
     first, second = [], []
+    seen: dict[str, int] = {}
     for x, axes in zip(examples, free):
         t = x if isinstance(x, Tensor) else tensor(x)
         a = b = np.array(to_host(t.array))
@@ -129,13 +138,14 @@ def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[li
         if not a.size:
             raise ValueError(f"an example input has the shape {a.shape}: it needs elements")
         for axis, name in axes.items():
+            if seen.setdefault(name, a.shape[axis]) != a.shape[axis]:
+                raise ValueError(f"the examples have two lengths called {name!r}: {seen[name]} and {a.shape[axis]}")
             if a.shape[axis] == 1:  # which would broadcast
                 a = b = a.repeat(2, axis)
             b = np.concatenate([b] * _GROWTH[lengths.index(name)], axis)
-        device = device_of(t.array)
-        first.append(tensor(np.array(a), device=device))
-        b = np.flip(b)
-        second.append(tensor((b * b.dtype.type(0.75) if is_float(b.dtype) else b).copy(), device=device))
+        b = np.flip(b) * b.dtype.type(0.75) if is_float(b.dtype) else np.flip(b)
+        for values, out in ((a, first), (b, second)):
+            out.append(wrap(tensor(np.array(values), device=device_of(t.array)).array, None, t.kind))
     return first, second
 
 
@@ -150,11 +160,18 @@ def _run(model: Any, inputs: list[Tensor]) -> Run:
     finally:
         for m, mode in modes:
             m.training = mode
-    outs = list(out) if isinstance(out, (tuple, list)) else [out]
-    if not all([isinstance(o, Tensor) for o in outs]):
+    outs = _flat(out)
+    if not outs or not all([isinstance(o, Tensor) for o in outs]):
         kinds = ", ".join([type(o).__name__ for o in outs])
         raise ExportError(f"ONNX: a model answers a Tensor, or a tuple of Tensors; this one ({kinds})")
     return Run([raw(o) for o in outs], calls, left)
+
+
+def _flat(out: Any) -> list[Any]:
+    """The outputs in a nest of tuples, without None."""
+    if isinstance(out, (tuple, list)):
+        return [o for part in out for o in _flat(part)]
+    return [] if out is None else [out]
 
 
 def _parameters(g: Graph, model: Any) -> None:

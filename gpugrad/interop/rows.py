@@ -72,7 +72,6 @@ FORMULAS: dict[str, Row] = {
     "rad2deg": lambda g, c: g.Mul(c[0], c.number(180 / math.pi)),
     "rsqrt": lambda g, c: g.Reciprocal(g.Sqrt(c[0])),
     "silu": lambda g, c: g.Mul(c[0], g.Sigmoid(c[0])),
-    "softplus": lambda g, c: g.Div(g.Softplus(g.Mul(c[0], c.number(c("beta")))), c.number(c("beta"))),
     "softshrink": lambda g, c: g.Shrink(c[0], bias=float(c("lambd")), lambd=float(c("lambd"))),
     "square": lambda g, c: g.Mul(c[0], c[0]),
     "threshold": lambda g, c: g.Where(g.Greater(c[0], c.number(c("threshold"))), c[0], c.number(c("value"))),
@@ -121,8 +120,22 @@ def _glu(g: Graph, c: Made) -> Any:
     return g.Mul(one, g.Sigmoid(two))
 
 
+@row("softplus")
+def _softplus(g: Graph, c: Made) -> Any:
+    beta, threshold = c("beta"), c("threshold")
+    z = g.Mul(c[0], c.number(beta))
+    out = g.Div(g.Softplus(z), c.number(beta))
+    if threshold is None or threshold >= 20:  # where it is x within half a digit of float32
+        return out
+    return g.Where(g.Greater(z, c.number(threshold)), c[0], out)
+
+
 @row("softmax", "log_softmax")
 def _softmax(g: Graph, c: Made) -> Any:
+    if not isinstance(c("axis"), int):
+        total = reduce(g, "ReduceLogSumExp", c[0], axes_of(c), True)
+        out = g.Sub(c[0], total)
+        return g.Exp(out) if c.one.name == "softmax" else out
     return (g.Softmax if c.one.name == "softmax" else g.LogSoftmax)(c[0], axis=c("axis"))
 
 
@@ -138,18 +151,30 @@ def _divided(g: Graph, c: Made) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- products
-@row("linear", "linear_gelu", "linear_gelu_tanh", "linear_relu", "linear_sigmoid", "linear_silu", "linear_tanh")
+ACTIVATED: dict[str, Callable[[Graph, str], str]] = {
+    "gelu": lambda g, x: g.Gelu(x),
+    "gelu_tanh": lambda g, x: g.Gelu(x, approximate="tanh"),
+    "relu": lambda g, x: g.Relu(x),
+    "sigmoid": lambda g, x: g.Sigmoid(x),
+    "silu": lambda g, x: g.Mul(x, g.Sigmoid(x)),
+    "tanh": lambda g, x: g.Tanh(x),
+}
+
+
+@row("linear", *[f"linear_{name}" for name in ACTIVATED])
 def _linear(g: Graph, c: Made) -> Any:
     if len(c.shape) == 2 and len(c.value(2).shape) == 1:
         out = g.Gemm(c[0], c[1], c[2])
     else:
         out = g.Add(g.MatMul(c[0], c[1]), c[2])
-    kind = c.one.name.removeprefix("linear_")
-    if kind == "silu":
-        return g.Mul(out, g.Sigmoid(out))
-    if kind == "gelu_tanh":
-        return g.Gelu(out, approximate="tanh")
-    return out if kind == "linear" else getattr(g, SAME[kind])(out)
+    kind = c.one.name.removeprefix("linear").removeprefix("_")
+    return ACTIVATED[kind](g, out) if kind else out
+
+
+for _name, _f in ACTIVATED.items():
+    ROWS[f"feed_forward_{_name}"] = lambda g, c, f=_f: g.Add(
+        g.MatMul(f(g, g.Add(g.MatMul(c[0], c[1]), c[2])), c[3]), c[4]
+    )
 
 
 @row("embedding")

@@ -102,26 +102,58 @@ def _conv(g: Graph, c: Made) -> Any:
 def _conv_transpose(g: Graph, c: Made) -> Any:
     before = c("at", lambda at: at.before)
     rest = c("at", lambda at: tuple([s - b - n for s, b, n in zip(at.span, at.before, at.size)]))
-    return g.ConvTranspose(
-        c[0], c[1], pads=[*before, *[max(r, 0) for r in rest]], output_padding=[max(-r, 0) for r in rest],
-        group=c("groups"), **_windowed(g, c),
-    )  # fmt: skip
+    pads = [*before, *[max(r, 0) for r in rest]]
+    out = g.ConvTranspose(c[0], c[1], pads=pads, group=c("groups"), **_windowed(g, c))
+    more = [0] * (4 + len(before)) + [max(-r, 0) for r in rest]  # beyond the last window there is nothing
+    return g.Pad(out, g.ints(*more)) if any(more) else out
+
+
+def _pooled(g: Graph, c: Made, kind: str, **options: Any) -> str:
+    """Pooling, of arrays without a batch, too."""
+    batched = len(c.shape) == len(c("at", lambda at: at.kernel)) + 2
+    x = c[0] if batched else g.Unsqueeze(c[0], g.ints(0))
+    out = getattr(g, kind)(x, pads=_pads(g, c), **_windowed(g, c), **options)
+    return out if batched else g.Squeeze(out, g.ints(0))
 
 
 @row("max_pool")
 def _max_pool(g: Graph, c: Made) -> Any:
     if len(c.one.outs) > 1:
         raise g.error("with the places of the largest has no row")
-    return g.MaxPool(c[0], pads=_pads(g, c), **_windowed(g, c))
+    return _pooled(g, c, "MaxPool")
 
 
 @row("mean_pool")
 def _mean_pool(g: Graph, c: Made) -> Any:
     """The mean of whole windows, times what each window's share is of that."""
-    share, attributes = c("share"), _windowed(g, c)
-    mean = g.AveragePool(c[0], pads=_pads(g, c), count_include_pad=1, **attributes)
-    times = np.asarray(share) * math.prod(attributes["kernel_shape"])
+    times = np.asarray(c("share")) * math.prod(c("at", lambda at: at.kernel))
+    mean = _pooled(g, c, "AveragePool", count_include_pad=1)
     return mean if np.all(times == 1) else g.Mul(mean, c.number(times))
+
+
+@row("_places")
+def _largest_places(g: Graph, c: Made) -> Any:
+    """Where the largest of the windows of adaptive max pooling are: counted in the flattened last axes."""
+    size = c("size")
+    n, lead = len(size), len(c.shape) - len(size)
+    x, lengths, wide = c.input(0), c.value(0).shape[lead:], []
+    if lengths != c.value(0).other[lead:]:
+        raise g.error("over an axis of a free size has no row")
+    for i, (length, count) in enumerate(zip(lengths, size)):
+        start = np.arange(count) * length // count
+        many = -(-(np.arange(count) + 1) * length // count) - start
+        index = start[:, None] + np.minimum(np.arange(many.max()), many[:, None] - 1)  # the last one again
+        x = g.Gather(x, g.constant(index), axis=lead + 2 * i)
+        wide.append((start, int(many.max())))
+    x = g.Transpose(x, perm=[*range(lead), *range(lead, lead + 2 * n, 2), *range(lead + 1, lead + 2 * n, 2)])
+    flat = g.Concat(g.dims(c.shape, c.other), g.ints(math.prod([m for _, m in wide])), axis=0)
+    rest, out, step = g.ArgMax(g.Reshape(x, flat), axis=-1, keepdims=0), g.ints(0), 1
+    for i in reversed(range(n)):
+        start, many = wide[i]
+        at = g.Add(g.Mod(rest, g.ints(many)), g.constant(start.reshape(-1, *[1] * (n - 1 - i))))
+        out, rest = g.Add(out, g.Mul(at, g.ints(step))), g.Div(rest, g.ints(many))
+        step *= lengths[i]
+    return g.cast(out, INT64, c.dtype)
 
 
 # ---------------------------------------------------------------------------------------------- shapes
@@ -158,6 +190,38 @@ def _split(g: Graph, c: Made) -> Any:
     return [made] if isinstance(made, str) else made
 
 
+@row("roll")
+def _roll(g: Graph, c: Made) -> Any:
+    shift, axis = c("shift"), c("axis")
+    if axis is None or not isinstance(axis, int) or not isinstance(shift, int):
+        raise g.error("along several axes, or none, has no row: roll one axis after the other")
+    x = c.input(0)
+    cut = lambda start, stop: g.Slice(x, g.ints(start), g.ints(stop), g.ints(axis))
+    if c.shape[axis] != c.other[axis] or not 0 < abs(shift) < c.shape[axis]:
+        raise g.error("of an axis of a free size, or by more than its length, has no row")
+    return g.Concat(cut(-shift, _END), cut(0, -shift), axis=axis)
+
+
+@row("diff")
+def _diff(g: Graph, c: Made) -> Any:
+    x, axis = c[0], g.ints(c("axis"))
+    return g.Sub(g.Slice(x, g.ints(1), g.ints(_END), axis), g.Slice(x, g.ints(0), g.ints(-1), axis))
+
+
+@row("argsort", "topk_places")
+def _order(g: Graph, c: Made) -> Any:
+    """By TopK, which of equal elements takes the first, as a stable sort."""
+    axis, given = c("axis"), c.value(0)
+    if c.one.name == "argsort":
+        if given.shape[axis] != given.other[axis]:
+            raise g.error("of an axis of a free size has no row")
+        count, largest = given.shape[axis], c("descending")
+    else:
+        count, largest = c("k"), c("largest")
+    places = g.TopK(given.name, g.ints(count), outs=2, axis=axis, largest=int(largest), sorted=1)[1]
+    return g.cast(places, INT64, c.dtype)
+
+
 @row("tril", "triu")
 def _triangle(g: Graph, c: Made) -> Any:
     return g.Trilu(c.input(0), g.constant(np.int64(c("k"))), upper=int(c.one.name == "triu"))
@@ -186,10 +250,14 @@ def _rows_at(g: Graph, c: Made) -> Any:
 
 @row("getitem")
 def _getitem(g: Graph, c: Made) -> Any:
+    found = g.known(c.one.args[0])
+    if found is not None and found.name in g.lasts and type(key := c("key")) is int and key in (-1, found.shape[0] - 1):
+        if key == -1 or found.shape == found.other:
+            return g.lasts[found.name]
     x = c.value(0)
     keys, others = [_spelled(call.static["key"], len(x.shape)) for call in (c.one, c.two)]
     arrays = [i for i, k in enumerate(keys) if hasattr(k, "dtype")]
-    if any([keys[i].dtype.kind == "b" for i in arrays]):
+    if any([keys[i].dtype.kind == "b" for i in arrays]) or any([isinstance(k, bool) for k in keys]):
         raise g.error("by a mask makes as many elements as the mask has; write gg.where")
     name = _sliced(g, x.name, keys, others)
     if not arrays:

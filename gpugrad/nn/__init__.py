@@ -78,6 +78,11 @@ from ..ops.piecewise import (
     tanhshrink as tanhshrink,
     threshold as threshold,
 )
+from ..ops.pixels import (
+    channel_shuffle as channel_shuffle,
+    pixel_shuffle as pixel_shuffle,
+    pixel_unshuffle as pixel_unshuffle,
+)
 from ..ops.pool import (
     avg_pool1d as avg_pool1d,
     avg_pool2d as avg_pool2d,
@@ -120,7 +125,11 @@ from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential
 from .module import Module as Module
 from .multihead import MultiHeadAttention as MultiHeadAttention, MultiheadAttention as MultiheadAttention
-from .named import ROWS as ROWS, lookup as _lookup
+from .named import (
+    ROWS as ROWS,
+    __dir__ as __dir__,  # ReLU, MaxPool2d, CrossEntropyLoss, ...
+    __getattr__ as __getattr__,
+)
 from .normalization import (
     BatchNorm as BatchNorm,
     BatchNorm1d as BatchNorm1d,
@@ -153,5 +162,3 @@ from .transformer import (
     TransformerEncoder as TransformerEncoder,
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
-
-__getattr__, __dir__ = _lookup  # ReLU, MaxPool2d, CrossEntropyLoss ...: see named.py

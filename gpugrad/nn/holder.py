@@ -52,11 +52,15 @@ def waiting(x: Any) -> bool:
     return own is not None and own.waiting is not None
 
 
-def refuse_waiting(x: Any, path: str) -> None:
+class NoParameters(ValueError, AttributeError):
+    """What an attribute answers that a layer does not have yet, so that `hasattr` says no."""
+
+
+def refuse_waiting(x: Any, path: str = "", error: type[Exception] = ValueError) -> None:
     """ValueError for a layer that has no parameters yet."""
     if waiting(x):
         where = f" at {path!r}" if path else ""
-        raise ValueError(
+        raise error(
             f"{type(x).__name__}{where} has no parameters yet: its {x._size} is None, which the first input tells. "
             "Call the model once, as model(x), or load a state_dict; then ask for parameters or make an optimizer"
         )

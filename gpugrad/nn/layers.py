@@ -69,7 +69,12 @@ class Linear(Sized):
         return shapes["weight"][0] if "weight" in shapes else None
 
     def forward(self, x: Any) -> Any:
-        return linear(x, self.weight, self.bias, self.activation)
+        try:
+            return linear(x, self.weight, self.bias, self.activation)
+        except (ValueError, TypeError):
+            if (shape := np.shape(raw(x)))[-1:] == (self.in_features,):
+                raise
+            raise ValueError(f"Linear: made for (..., {self.in_features}), given an array of shape {shape}") from None
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""

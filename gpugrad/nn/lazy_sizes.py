@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from ..repeat import followed
+from .holder import NoParameters, refuse_waiting
 from .module import Module
 
 
@@ -26,6 +27,11 @@ class Sized(Module):
     """
 
     _size: ClassVar[str]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            refuse_waiting(self, error=NoParameters)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def _make(self, dtype: Any, device: Any) -> None:
         """Make the parameters, now that the size is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,20 +63,32 @@ def _build(module: Any, given: Mapping[str, Any], made: list[Any]) -> list[str]:
 
 
 def renamed(module: Any, own: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` by the names that the module has for them.
-
-    A tensor that is shared has one name here and may have several there.  In older files, what is in a Sequential is
-    called "layers.0", not "0".
-    """
+    """`given` by the names that the module has: a tensor that is shared may have several there, here it has one."""
+    given = from_older(own, given)
+    if all([k in own for k in given]):
+        return given
     first = {id(v): k for k, v in own.items()}
     names = {k: first[id(v)] for k, v in all_names(module) if id(v) in first}
-    older = {_short(k): k for k in own}
     out: dict[str, Any] = {}
     for k, a in given.items():
-        if k not in own:
-            k = names.get(k) or (older.get(_short(k), k) if _short(k) != k else k)
-        out.setdefault(k, a)
+        out.setdefault(k if k in own else names.get(k, k), a)
     return out
+
+
+def from_older(own: Iterable[str], given: Mapping[str, Any], states: Iterable[str] = ()) -> dict[str, Any]:
+    """`given` by the names of today: in older files, what is in a Sequential is called "layers.0", not "0".
+
+    states    what the names of optimizers' states begin with, in which the name of a variable and a slot follow
+    """
+    today, own = {_short(k): k for k in own}, set(own)
+
+    def name(k: str) -> str:
+        start = next((s for s in states if k.startswith(s)), "")
+        k, dot, slot = k.removeprefix(start).rpartition(".") if start else (k, "", "")
+        short = _short(k)
+        return start + (k if k in own or short == k else today.get(short, k)) + dot + slot
+
+    return {name(k): a for k, a in given.items()}
 
 
 def _short(name: str) -> str:

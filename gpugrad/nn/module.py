@@ -123,7 +123,7 @@ class Module(Called):
     _younger: ClassVar[tuple[str, ...]] = ()  # buffers that older files do not have
 
     @staticmethod
-    def _parameter(value: Tensor, name: str) -> Tensor:
+    def _parameter(value: Tensor, name: str) -> Any:
         """`value` as a parameter on its device, as the modules of this kind have them."""
         return Parameter(value, name=name, device=value.device)
 

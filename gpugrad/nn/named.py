@@ -10,7 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from ..adapt import adapted, later
-from ..ops import activation, adaptive_pool, distance, divergence, margin, math, piecewise, pool, shape, softmax, unfold
+from ..ops import (
+    activation,
+    adaptive_pool,
+    distance,
+    divergence,
+    margin,
+    math,
+    piecewise,
+    pixels,
+    pool,
+    shape,
+    softmax,
+    unfold,
+)
 from ..ops.ctc import ctc_loss
 from ..ops.interpolate import interpolate
 from ..ops.loss import mse_loss
@@ -102,6 +115,9 @@ ROWS: dict[str, Row] = {
         ("ZeroPad", "constant", ""), ("ConstantPad", "constant", ", value"), ("ReflectionPad", "reflect", ""),
         ("ReplicationPad", "replicate", ""), ("CircularPad", "circular", ""),
     )},
+    "PixelShuffle": (pixels.pixel_shuffle, "input", "upscale_factor"),
+    "PixelUnshuffle": (pixels.pixel_unshuffle, "input", "downscale_factor"),
+    "ChannelShuffle": (pixels.channel_shuffle, "input", "groups"),
     "Flatten": (shape.flatten, "input", "start_dim:start=1, end_dim:end=-1"),
     "Unflatten": (shape.unflatten, "input", "dim:axis, unflattened_size:sizes"),
     "CosineSimilarity": (distance.cosine_similarity, _PAIR, "dim:axis=1, eps=1e-08"),
@@ -139,4 +155,4 @@ def made(name: str) -> Any:
     return layer
 
 
-lookup = later("gpugrad.nn", ROWS, made)
+__getattr__, __dir__ = later("gpugrad.nn", ROWS, made)

@@ -23,7 +23,7 @@ from ..op import Parts, op
 from .casting import astype
 from .dropout import dropped, offsets
 from .linalg import matmul
-from .logic import where
+from .logic import greater, logical_and, where
 from .math import total
 from .reduce import sum
 from .shape import matrix_transpose
@@ -222,10 +222,11 @@ def weights(q: Any, k: Any, mask: Any, scores: tuple[int, ...], how: How) -> Any
     counts = xp.ones(scores, bool)
     if mask is not None:
         flags = raw(mask).dtype.kind == "b"
-        counts = counts & (raw(mask) if flags else raw(mask) > -np.inf)
-        s = s if flags else s + where(raw(mask) > -np.inf, astype(mask, full), 0)
+        seen = raw(mask) if flags else greater(raw(mask), -np.inf)
+        counts = logical_and(counts, seen)
+        s = s if flags else s + where(seen, astype(mask, full), 0)
     if how.causal:
-        counts = counts & xp.tri(*scores[-2:], dtype=bool)
+        counts = logical_and(counts, xp.tri(*scores[-2:], dtype=bool))
     return where(counts, softmax(where(counts, s, LOW)), 0)
 
 

@@ -21,6 +21,7 @@ from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..gemm.products import product
 from ..op import op
+from . import channels_last
 from .math import add
 from .reduce import sum
 from .shape import expand_dims, reshape, squeeze
@@ -46,6 +47,12 @@ def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> tuple[li
     return cut(images, many), cut(counts[0], part)
 
 
+def _parts(xp: Any, x: Any, at: Windows) -> list[tuple[slice, slice]]:
+    """The windows on x, cut into (images, rows of windows) that are gathered at a time."""
+    row = x.shape[1] * math.prod(at.kernel) * math.prod(at.counts[1:]) * x.itemsize
+    return list(itertools.product(*_blocks(xp, len(x), at.counts, row)))
+
+
 def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slice, slice]], Callable[..., Any]]:
     """(blocks of windows, (images, rows) of one -> its columns (groups, elements of a window, windows))."""
     n, depth = len(at.size), x.shape[1] * math.prod(at.kernel)
@@ -56,8 +63,7 @@ def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slic
         part = view[(..., images, rows, *[slice(None)] * (n - 1))]
         return part.reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
 
-    blocks = _blocks(xp, len(x), at.counts, depth * math.prod(at.counts[1:]) * x.itemsize)
-    return list(itertools.product(*blocks)), take
+    return _parts(xp, x, at), take
 
 
 def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int) -> None:
@@ -81,9 +87,12 @@ def _by_group(x: Any, groups: int) -> Any:
     return x.transpose((1, 2, 0, *range(3, x.ndim)))
 
 
-def _correlate(xp: Any, x: Any, matrices: Any, at: Windows) -> Any:
-    """The products of `matrices` (groups, channels, elements of a window) with all windows of x."""
-    groups, channels, _ = matrices.shape
+def _correlate(xp: Any, x: Any, w: Any, at: Windows) -> Any:
+    """The products of w (groups, out, in, *kernel) with all windows of x."""
+    groups, channels = w.shape[:2]
+    if channels_last.suits(x, at, groups):
+        return channels_last.correlate(x, w[0], at, _parts(xp, x, at), _spread)
+    matrices = w.reshape(groups, channels, math.prod(w.shape[2:]))
     out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
     grouped = _by_group(out, groups)
     blocks, take = _columns(xp, x, at, groups)
@@ -118,7 +127,7 @@ def _both(x: Any, y: Any) -> tuple[Any, Any, Any]:
 def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
     """Each window of x times w, summed, plus bias."""
     x, w, dtype = _both(x, w)
-    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:])), at)
+    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, *w.shape[1:]), at)
     if bias is not None:
         dtype = np.result_type(dtype, as_float(bias).dtype)
         bias = bias.reshape(len(bias), *[1] * len(at.size))
@@ -134,8 +143,7 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
         back = w.swapaxes(1, 2)[(..., *[slice(None, None, -1)] * len(at.size))]
         before = tuple([r - 1 - b for r, b in zip(at.reach, at.before)])
         turned = at._replace(size=at.counts, before=before, counts=at.size)
-        matrices = back.reshape(groups, w.shape[2], w.shape[1] * math.prod(at.kernel))
-        return _correlate(xp, g, matrices, turned).astype(dtype, copy=False)
+        return _correlate(xp, g, back, turned).astype(dtype, copy=False)
     channels = w.shape[2]
     matrices = w.reshape(groups, w.shape[1], math.prod(w.shape[2:])).swapaxes(1, 2)
     whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
@@ -161,6 +169,8 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
 def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
+    if channels_last.suits(x, at, groups):
+        return channels_last.weight(g, x, at, _parts(xp, x, at), _spread).astype(dtype, copy=False)
     grouped = _by_group(g, groups)
     shape = (groups, x.shape[1] // groups * math.prod(at.kernel), grouped.shape[1])
     (blocks, take), totals = _columns(xp, x, at, groups), {}

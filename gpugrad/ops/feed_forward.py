@@ -45,7 +45,7 @@ def _back(g: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, hidden: Any, s
 def _made(activation: str) -> Any:
     return op(
         lambda xp, x, weight1, bias1, weight2, bias2: _forward(xp, x, weight1, bias1, weight2, bias2, activation),
-        name="feed_forward",
+        name=f"feed_forward_{activation}",
         aux=("hidden", "saved"),
         via=lambda g, x, weight1, bias1, weight2, hidden, saved: _back(
             g, x, weight1, bias1, weight2, hidden, saved, activation

@@ -43,8 +43,11 @@ class Windows(NamedTuple):
             ])  # fmt: skip
 
 
-def padded(xp: Any, x: Any, at: Windows, value: Any = 0) -> Any:
-    """x (..., *size) on the span of the windows, with `value` beside it; a view where there is nothing beside it."""
+def padded(xp: Any, x: Any, at: Windows, value: Any = 0, order: Lengths | None = None) -> Any:
+    """x (..., *size) on the span of the windows, with `value` beside it; a view where there is nothing beside it.
+
+    order: always a copy, whose axes lie in memory in this order.
+    """
     n = len(at.size)
     span, onto, of = at.span, [], []
     for size, length, before in zip(at.size, span, at.before):
@@ -52,9 +55,13 @@ def padded(xp: Any, x: Any, at: Windows, value: Any = 0) -> Any:
         onto.append(slice(max(before, 0), max(stop, before, 0)))
         of.append(slice(max(-before, 0), max(stop - before, -before, 0)))
     inner = x[(..., *of)]
-    if inner.shape[-n:] == span:
+    if order is not None:
+        shape = (*x.shape[:-n], *span)
+        out = xp.full([shape[i] for i in order], value, x.dtype).transpose([order.index(i) for i in range(x.ndim)])
+    elif inner.shape[-n:] == span:
         return inner
-    out = xp.full((*x.shape[:-n], *span), value, x.dtype)
+    else:
+        out = xp.full((*x.shape[:-n], *span), value, x.dtype)
     out[(..., *onto)] = inner
     return out
 

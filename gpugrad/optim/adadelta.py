@@ -18,6 +18,7 @@ class Adadelta(Elementwise):
     maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "adadelta"
     scratch = 1
     numbers = ("lr", "rho", "eps", "weight_decay")
     rho, eps, weight_decay = option("rho"), option("eps"), option("weight_decay")
@@ -42,6 +43,9 @@ class Adadelta(Elementwise):
 
     def arrays(self, group: Group) -> dict[str, float]:
         return {"square_avg": 0.0, "acc_delta": 0.0}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {"a": group["rho"], "eps": group["eps"]}
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

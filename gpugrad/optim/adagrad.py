@@ -18,6 +18,7 @@ class Adagrad(Elementwise):
     weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "adagrad"
     scratch = 1
     eps_inside = False  # √(v + eps), as Keras has it
     numbers = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
@@ -42,6 +43,9 @@ class Adagrad(Elementwise):
 
     def arrays(self, group: Group) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {"eps": group["eps"], "extra": group["lr_decay"], "option": self.eps_inside}
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

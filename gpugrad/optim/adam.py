@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import fused
 from ..array import Array, xp
-from .checks import option, pair_of_betas
+from .checks import option, by_letters, pair_of_betas
 from .elementwise import Elementwise
 from .launches import Kernel
 from .state import Group
@@ -21,6 +21,7 @@ class Adam(Elementwise):
     goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "amsgrad"
     eps_unscaled = False  # x ← x - lr' m / (√v + eps), with the bias corrections in lr' alone, as Keras has it
     numbers = ("lr", "eps", "weight_decay")
     betas, eps, weight_decay = option("betas"), option("eps"), option("weight_decay")
@@ -71,9 +72,12 @@ class Adam(Elementwise):
         lib.divide(m, g, out=g)
         g *= group["lr"] * scale / (1 - b1**step)
 
+    def values(self, group: Group) -> dict[str, Any]:
+        return {**by_letters(group), "eps": group["eps"], "option": self.eps_unscaled}
+
     def kernel(self, group: Group) -> Kernel | None:
         if group["amsgrad"]:
-            return None
+            return super().kernel(group)
         options = {
             "betas": group["betas"], "eps": group["eps"], "decay": group["weight_decay"], "decoupled": self.decoupled,
             "raw_eps": self.eps_unscaled, "maximize": group["maximize"],

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..array import Array, xp
-from .checks import option, pair_of_betas
+from .checks import option, by_letters, pair_of_betas
 from .elementwise import Elementwise, average
 from .state import Group
 
@@ -18,6 +18,7 @@ class Adamax(Elementwise):
     uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "adamax"
     scratch = 1
     numbers = ("lr", "eps", "weight_decay")
     betas, eps, weight_decay = option("betas"), option("eps"), option("weight_decay")
@@ -41,6 +42,9 @@ class Adamax(Elementwise):
 
     def arrays(self, group: Group) -> dict[str, float]:
         return {"exp_avg": 0.0, "exp_inf": 0.0}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {**by_letters(group), "eps": group["eps"]}
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

@@ -78,3 +78,8 @@ def pair_of_betas(optimizer: str, group: Group) -> None:
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         raise TypeError(f"{optimizer}: betas is a pair of numbers, such as (0.9, 0.999), not {betas!r}")
     group["betas"] = tuple([float(number(f"beta parameter at index {i}", b, 1.0)) for i, b in enumerate(betas)])
+
+
+def by_letters(group: Group) -> dict[str, float]:
+    """The betas as kernels call them."""
+    return dict(zip("ab", group["betas"]))

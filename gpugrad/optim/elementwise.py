@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from .. import fused
 from ..array import Array, xp
 from .checks import refuse_complex
+from .launches import Kernel
 from .optimizer import Optimizer
 from .state import Group, Todo, kept
 
@@ -14,9 +16,11 @@ from .state import Group, Todo, kept
 class Elementwise(Optimizer):
     """A rule for one element, which runs over many variables at once: on the CPU by blocks (`blocks.py`).
 
-    A subclass gives `rule` and says what it needs beside: `arrays`, `counts`, `advance`, `factor`, `scratch`.
+    A subclass gives `rule` and says what it needs beside: `arrays`, `counts`, `advance`, `factor`, `scratch`;
+    `kind` and `values` for a kernel that does the same on a GPU.
     """
 
+    kind: ClassVar[str | None] = None  # the rule's name among `fused.RULES`, for a GPU
     counts: ClassVar[dict[str, float]] = {"step": 0}  # what the state counts, before the first step
     scratch: ClassVar[int] = 0  # how many arrays `rule` works in, beside the gradient's
 
@@ -46,6 +50,20 @@ class Elementwise(Optimizer):
         counts  those of this step; `first` where a variable had no state before
         """
         raise NotImplementedError
+
+    def values(self, group: Group) -> dict[str, Any]:
+        """What the kernel of the rule is given: a, b, eps, extra, option."""
+        return {}
+
+    def kernel(self, group: Group) -> Kernel | None:
+        if self.kind is None:
+            return None
+        names = tuple(self.arrays(group))
+        options = {
+            "kind": self.kind, "states": len(names), "counts": bool(self.counts), "maximize": group["maximize"],
+            "decay": group["weight_decay"], "decoupled": self.decoupled or group.get("decoupled_weight_decay", False),
+        }  # fmt: skip
+        return Kernel(fused.rule, names, {**options, **self.values(group)})
 
     def init(self, x: Array, group: Group) -> dict[str, Any]:
         refuse_complex(type(self).__name__, x)

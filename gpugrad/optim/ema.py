@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -141,6 +141,7 @@ class Accumulator:
     def __init__(self) -> None:
         self.weight = 0.0  # of all that was added since the last mean
         self._sums: list[Any] = []
+        self._kinds: list[Any] = []  # the dtypes of the gradients, whose means have them, too
 
     def add(self, gradients: Iterable[Any], weight: float = 1.0) -> None:
         """Add the gradients of one batch, `weight` times: the number of its rows, where the loss is their mean.
@@ -157,6 +158,7 @@ class Accumulator:
         for i, (s, g) in enumerate(zip(sums, new)):
             if s is not None and g is not None and s.shape != g.shape:
                 raise ValueError(f"Accumulator: gradient {i} has shape {g.shape}, and {s.shape} before")
+        self._kinds = [k if g is None else g.dtype for k, g in zip(self._kinds or sums, new)]
         self._sums = [_plus(s, g, weight) for s, g in zip(sums, new)]
         self.weight += weight
 
@@ -164,9 +166,9 @@ class Accumulator:
         """The weighted mean, as tensors; it starts anew.  ValueError if nothing was added."""
         if not self.weight:
             raise ValueError("Accumulator.mean(): nothing was added since the last one")
-        found: Sequence[Any] = [None if s is None else wrap(_times(s, 1 / self.weight)) for s in self._sums]
-        self._sums, self.weight = [], 0.0
-        return list(found)
+        means = [None if s is None else _times(s, 1 / self.weight) for s in self._sums]
+        kinds, self._sums, self._kinds, self.weight = self._kinds, [], [], 0.0
+        return [None if m is None else wrap(m.astype(k, copy=False)) for m, k in zip(means, kinds)]
 
 
 def _times(a: Any, factor: float) -> Any:

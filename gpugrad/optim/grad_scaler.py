@@ -32,6 +32,7 @@ class GradScaler:
     A step divides the gradients by the scale, and changes nothing, the count of steps included, where one is not
     finite.  `update` makes the scale `backoff_factor` times as large after such a step, and `growth_factor` times after
     `growth_interval` steps without.  Scale and counts are where the gradients are: on a GPU none of these waits for it.
+    On the CPU NumPy warns of what overflows, unless `np.errstate(over="ignore")` is around `backward()`.
 
     max_skips, min_scale   after so many skipped rounds in a row, or below this scale, `update` raises
                NonFiniteGradients, since then it is not the scale; on a GPU it looks every `max_skips` rounds

@@ -17,7 +17,7 @@ from .. import fused
 from ..array import Array, Library, library
 from ..core import Tensor, writes
 from ..dtypes import wide
-from ..fused.optimizer import GRADIENT, PARAMETER, RATE, SKIPPED, STATE, STEP
+from ..fused.optimizer import GRADIENT, PARAMETER, PRODUCT, RATE, SKIPPED, STATE, STEP
 from ..kernels import Place, place, usable
 from . import clip
 from .masters import MASTER, half
@@ -30,13 +30,20 @@ class Kernel(NamedTuple):
     run: Callable[..., None]
     states: tuple[str, ...]
     options: dict[str, Any]
+    zeros: bool = True  # whether arrays that are not there begin as zeros; else `update` makes the first step
+
+    def compile(self, table: fused.Table) -> None:
+        """An error here comes before the first launch."""
+        kind = self.options.get("kind")
+        table.compile(self.run.__name__, *([] if kind is None else [fused.RULES.index(kind)]))
 
 
 class Schedule:
     """The learning rate and the number of steps done, on the device; the rate is written when it has changed."""
 
     def __init__(self, array: Array, rate: float) -> None:
-        self.array, self.rate, self.step = array, rate, fused.entry(array, STEP)
+        self.array, self.rate = array, rate
+        self.counts = {"step": fused.entry(array, STEP), "mu_product": fused.entry(array, PRODUCT)}
 
     def split(self) -> Schedule:
         """The same numbers, for variables that from here on take steps of their own."""
@@ -97,7 +104,7 @@ class Launches:
         """
         kernels = {id(group): optimizer.kernel(group) for group in optimizer.param_groups}
         self._masters = optimizer.master_weights
-        self._plan(optimizer.state, todo, kernels)
+        self._plan(optimizer, todo, kernels)
         limits, scaled = optimizer.limits, optimizer.scaled
         scaling = None
         if limits or scaled is not None:
@@ -109,17 +116,17 @@ class Launches:
                 if within is None:
                     return None
                 todo = within
-                self._plan(optimizer.state, todo, kernels)
+                self._plan(optimizer, todo, kernels)
         outs = [b.load(todo) for b in self._buckets]
         for b in self._buckets:
-            b.table.compile(b.kernel.run.__name__)
+            kernels[id(b.group)].compile(b.table)
         if scaling is not None:
             limit = limits.get("global_clipnorm", math.inf)
             tables, like = [b.table for b in self._buckets], self._buckets[0].variables[0].array
             moving, found = (None, None) if scaled is None else (scaled.moving.at(like), scaled.found)
             fused.global_norm(tables, scaling, limit, 0.0, scaled is not None, moving, found)
         for b in self._buckets:
-            run, _, options = kernels[id(b.group)]
+            run, _, options, _ = kernels[id(b.group)]
             b.schedule.write(b.group["lr"])
             run(b.table, b.schedule.array, scaling, **options)
         for b, new in zip(self._buckets, outs):  # after the last launch: one that fails leaves every variable as it was
@@ -136,19 +143,19 @@ class Launches:
         return found
 
     # ------------------------------------------------------------------------------------ planning
-    def _plan(self, states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> None:
+    def _plan(self, optimizer: Any, todo: Todo, kernels: dict[int, Kernel | None]) -> None:
         """Which variables go together, unless it is as the last time."""
+        states: States = optimizer.state
         if _key(states, todo, kernels) == self._key:
             return
         self._key = []  # if what follows raises, there is no plan
-        self._buckets, self._rest = _buckets(states, todo, kernels, self._masters)
+        self._buckets, self._rest = _buckets(optimizer, todo, kernels, self._masters)
         users = Counter([id(s["step"]) for _, s in states.items() if "step" in s])
         for b in self._buckets:
             b.schedule = self._schedule(b, users)
             for state in b.states:
-                if "step" in state:
-                    state["step"] = b.schedule.step
-        known = {**self._schedules, **{id(b.schedule.step): b.schedule for b in self._buckets}}
+                state.update({k: a for k, a in b.schedule.counts.items() if k in state})
+        known = {**self._schedules, **{id(b.schedule.counts["step"]): b.schedule for b in self._buckets}}
         used = {id(s["step"]) for _, s in states.items() if "step" in s}
         self._schedules = {i: s for i, s in known.items() if i in used}
         self._key = _key(states, todo, kernels)
@@ -158,10 +165,12 @@ class Launches:
         like, rate, step = b.variables[0].array, b.group["lr"], b.states[0].get("step", 0)
         if (known := self._schedules.get(id(step))) is not None:
             return known if users[id(step)] == len(b.states) else known.split()
+        product = b.states[0].get("mu_product", 1.0)
         if library(step) is None:
-            return Schedule(fused.schedule(like, rate, int(step)), rate)
+            return Schedule(fused.schedule(like, rate, int(step), product), rate)
         array = fused.schedule(like, rate)
         _write(array, STEP, step)
+        _write(array, PRODUCT, product)
         return Schedule(array, rate)
 
 
@@ -179,21 +188,23 @@ def _key(states: States, todo: Todo, kernels: dict[int, Kernel | None]) -> list[
 
 
 def _buckets(
-    states: States, todo: Todo, kernels: dict[int, Kernel | None], masters: bool
+    optimizer: Any, todo: Todo, kernels: dict[int, Kernel | None], masters: bool
 ) -> tuple[list[Bucket], list[int]]:
     """(what goes in one launch each, what is left for array functions)."""
-    lib, found, rest, seen = _compiler(todo), {}, [], set()
+    lib, found, rest, seen, states = _compiler(todo), {}, [], set(), optimizer.state
     for i, (g, v, group) in enumerate(todo):
         x, state, kernel = v.array, states[v], kernels[id(group)]
         again = id(v) in seen  # one after the other
         seen.add(id(v))
         if lib is None or kernel is None or library(x) is not lib or not (usable(x, g) and x.size) or again:
             rest.append(i)
+        elif optimizer.single(x, group) or not (kernel.zeros or all([n in state for n in kernel.states])):
+            rest.append(i)
         elif not _ready(lib, (*kernel.states, MASTER) if masters and half(v) else kernel.states, x, state):
             rest.append(i)
         else:
             step = state.get("step")
-            same = id(step) if isinstance(step, lib.types) else step if step is None else (int(step),)
+            same: Any = id(step) if isinstance(step, lib.types) else (step, state.get("mu_product"))
             new = Bucket(group, kernel, masters and half(v))
             b = found.setdefault((id(group), x.dtype, lib.index(x), same), new)
             b.at.append(i)
@@ -230,4 +241,4 @@ def _ready(lib: Library, names: Iterable[str], x: Array, state: dict[str, Any]) 
 def fusable(cls: type) -> bool:
     """Whether `kernel` speaks for an optimizer: a subclass of its class may have an `update` or `init` of its own."""
     where = lambda name: next(i for i, c in enumerate(cls.__mro__) if name in vars(c))
-    return where("kernel") <= min(where("update"), where("init"))
+    return min(where("kernel"), where("single")) <= min(where("update"), where("init"))

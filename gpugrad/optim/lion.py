@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from ..array import Array, xp
-from .checks import option, pair_of_betas
+from .checks import option, by_letters, pair_of_betas
 from .elementwise import Elementwise, average
 from .state import Group
 
@@ -18,6 +18,7 @@ class Lion(Elementwise):
     goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "lion"
     decoupled = True
     counts: ClassVar[dict[str, float]] = {}
     scratch = 2
@@ -45,6 +46,9 @@ class Lion(Elementwise):
 
     def advance(self, counts: dict[str, Any], group: Group) -> dict[str, Any]:
         return {}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {**by_letters(group)}
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from ..array import Array, xp
-from .checks import option, pair_of_betas
+from .checks import option, by_letters, pair_of_betas
 from .elementwise import Elementwise, average, average_square
 from .state import Group
 
@@ -20,6 +20,7 @@ class NAdam(Elementwise):
     by lr weight_decay x; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "nadam"
     counts: ClassVar[dict[str, float]] = {"step": 0, "mu_product": 1.0}
     scratch = 1
     numbers = ("lr", "eps", "weight_decay", "momentum_decay")
@@ -53,6 +54,9 @@ class NAdam(Elementwise):
     def advance(self, counts: dict[str, Any], group: Group) -> dict[str, Any]:
         step = int(counts["step"]) + 1
         return {"step": step, "mu_product": float(counts["mu_product"]) * _momentum(group, step)}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {**by_letters(group), "eps": group["eps"], "extra": group["momentum_decay"]}
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

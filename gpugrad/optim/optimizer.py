@@ -16,6 +16,7 @@ from ..core import Tensor, trainable
 from ..dtypes import wide
 from ..hooks import updating
 from . import clip, masters
+from .added import watch
 from .blocks import Blocks, ruled
 from .checks import INF, NAMES, fitting, groups_of, number, option
 from .launches import Kernel, Launches, fusable
@@ -50,6 +51,7 @@ class Optimizer:
     arrays that nobody else holds.
     """
 
+    accumulates: bool = False  # whether several backward() before a step are wanted (`added.py`)
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
     numbers: ClassVar[tuple[str, ...]] = ()  # the options that are numbers from 0
 
@@ -230,6 +232,7 @@ class Optimizer:
             )
         fitting(todo)
         if todo:
+            watch(self, todo)
             self._step(todo)
         return loss
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..array import Array, xp
-from .checks import option, pair_of_betas
+from .checks import option, by_letters, pair_of_betas
 from .elementwise import Elementwise, average, average_square
 from .state import Group
 
@@ -23,6 +23,7 @@ class RAdam(Elementwise):
 
     numbers = ("lr", "eps", "weight_decay")
     betas, eps, weight_decay = option("betas"), option("eps"), option("weight_decay")
+    kind = "radam"
     scratch = 1
 
     def __init__(
@@ -48,6 +49,9 @@ class RAdam(Elementwise):
 
     def arrays(self, group: Group) -> dict[str, float]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {**by_letters(group), "eps": group["eps"]}
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

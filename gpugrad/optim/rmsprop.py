@@ -18,6 +18,7 @@ class RMSprop(Elementwise):
     weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
+    kind = "rmsprop"
     scratch = 1
     eps_inside = False  # √(v + eps), as Keras has it
     numbers = ("lr", "alpha", "eps", "weight_decay", "momentum")
@@ -44,6 +45,12 @@ class RMSprop(Elementwise):
     def arrays(self, group: Group) -> dict[str, float]:
         names = {"square_avg": True, "grad_avg": group["centered"], "momentum_buffer": group["momentum"]}
         return {name: 0.0 for name, wanted in names.items() if wanted}
+
+    def values(self, group: Group) -> dict[str, Any]:
+        return {
+            "a": group["alpha"], "b": 0.0 if group["centered"] else 1.0, "eps": group["eps"], "extra": group["momentum"],
+            "option": self.eps_inside,
+        }  # fmt: skip
 
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]

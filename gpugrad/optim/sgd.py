@@ -23,6 +23,7 @@ class SGD(Elementwise):
     maximize goes uphill.  ValueError for a negative or NaN option, and for nesterov without momentum.
     """
 
+    kind = "dampened"
     counts: ClassVar[dict[str, float]] = {}
     scratch = 1
     numbers = ("lr", "momentum", "dampening", "weight_decay")
@@ -85,9 +86,13 @@ class SGD(Elementwise):
             return super().update(x, g, state, group)
         return x - g * x.dtype.type(group["lr"])
 
+    def values(self, group: Group) -> dict[str, Any]:
+        return {"a": group["momentum"], "extra": group["dampening"]}
+
     def kernel(self, group: Group) -> Kernel | None:
-        if group["dampening"]:
-            return None
+        if group["dampening"] and group["momentum"]:
+            kernel = super().kernel(group)
+            return kernel and kernel._replace(zeros=False)
         options = {
             "momentum": group["momentum"], "decay": group["weight_decay"], "nesterov": group["nesterov"],
             "decoupled": self.decoupled, "maximize": group["maximize"],

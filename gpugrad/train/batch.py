@@ -33,6 +33,14 @@ def rows(x: Any) -> int:
     return raw(x).shape[0] if isinstance(x, Tensor) and raw(x).ndim else 1
 
 
+def length(data: Any) -> int | None:
+    """How many batches there are, where that is known."""
+    try:
+        return len(data)
+    except TypeError:
+        return None
+
+
 def measured(found: Any) -> Mapping[str, Any]:
     """What a step has answered, by name."""
     return found if isinstance(found, Mapping) else {"loss": found}

@@ -12,10 +12,10 @@ from threading import current_thread, main_thread
 def waiting() -> Iterator[list[int]]:
     """A list that Ctrl-C puts something into, the first time; the second time it does what it did before.
 
-    Only the main thread hears of signals: in another one nothing changes.
+    Only the main thread hears of signals: in another one nothing changes, nor where they are ignored, as by nohup.
     """
     asked: list[int] = []
-    if current_thread() is not main_thread():
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield asked
         return
 

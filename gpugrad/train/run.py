@@ -45,11 +45,12 @@ class Run:
         self.keep, self.early_stopping = keep, stopping
         self.step, self.epoch, self.skipped = 0, 0, 0
         self.history: dict[str, list[float]] = {}
-        self._batch, self._seen = 0, 0  # batches done of this epoch; the last step whose loss is known to be finite
+        self._batch, self._trained = 0, False  # the batches done of this epoch; whether they are all
+        self._seen = 0  # the last step whose loss is known to be finite
         self._window, self._whole = Means(), Means()  # of the epoch: since the last log; before that
         self._random = random.get_state()  # as it was when the epoch began
-        self._loader: Any = None
-        self._position: Any = None  # the loader's state, where it is to go on
+        self._loaders: dict[str, Any] = {}  # what the data come from: training, validation
+        self._positions: dict[str, Any] = {}  # their states, where they are to go on
         self._best: Any = None  # the best model's weights, where there is no directory
 
     def _look(self) -> None:
@@ -68,7 +69,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a run depends on; tensors share the memory of what they are of."""
-        own = "step", "epoch", "skipped", "history", "_batch", "_seen"
+        own = "step", "epoch", "skipped", "history", "_batch", "_trained", "_seen"
         return {
             "version": VERSION,
             "kinds": {name: type(part).__name__ for name, part in self._parts.items()},
@@ -76,7 +77,7 @@ class Run:
             "updates": getattr(self.optimizer, "iterations", None),
             "random": random.get_state(),
             "random_of_epoch": self._random,
-            "loader": state_of(self._loader),
+            "loaders": {name: state_of(data) for name, data in self._loaders.items()} | self._positions,
             "means": [self._window.state_dict(), self._whole.state_dict()],
             "early_stopping": self.early_stopping.state_dict(),
             "loop": {name: getattr(self, name) for name in own},
@@ -84,13 +85,13 @@ class Run:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from there.  ResumeError, with nothing changed, for the state of something else."""
-        version = state_dict.get("version") if isinstance(state_dict, Mapping) else None
-        if type(version) is not int or version > VERSION:
-            raise ResumeError(
-                "this is not a Trainer's state: gg.load reads it" if type(version) is not int else
-                f"this Trainer's state is of version {version}, and this gpugrad knows {VERSION}: update gpugrad"
-            )  # fmt: skip
         before = self.state_dict()
+        if not isinstance(state_dict, Mapping) or type(version := state_dict.get("version")) is not int:
+            raise ResumeError("this is not a Trainer's state: gg.load reads it")
+        if version > VERSION:
+            raise ResumeError(f"it is of version {version}, and this gpugrad knows {VERSION}: update gpugrad")
+        if state_dict.keys() != before.keys() or state_dict["loop"].keys() != before["loop"].keys():
+            raise ResumeError("it lacks what a Trainer's state has, or has more")
         saved = state_dict["parts"]
         if wrong := _differences(before["kinds"], state_dict["kinds"], before["parts"], saved):
             raise ResumeError("it is of something else:\n  " + "\n  ".join(wrong))
@@ -105,7 +106,7 @@ class Run:
         if state_dict["updates"] is not None:
             self.optimizer.iterations = state_dict["updates"]
         random.set_state(state_dict["random"])
-        self._random, self._position = state_dict["random_of_epoch"], state_dict["loader"]
+        self._random, self._positions = state_dict["random_of_epoch"], dict(state_dict["loaders"])
         for means, sums in zip((self._window, self._whole), state_dict["means"]):
             means.load_state_dict(sums)
         self.early_stopping.load_state_dict(state_dict["early_stopping"])
@@ -134,23 +135,28 @@ class Run:
             raise ResumeError(f"{os.fspath(path)}: {e}") from e.__cause__
 
     def _begin(self, resume: Any) -> None:
-        if not isinstance(resume, bool):
-            return self.load(resume)
-        there = _paths(self.directory) if self.directory else []
-        if resume and self.directory is None:
+        """Load what `resume` says.  FileExistsError where the directory has checkpoints of steps that come later."""
+        if resume is True and self.directory is None:
             raise ValueError("fit(resume=True): the Trainer has no directory; give one, or resume=path")
-        if not resume and there and self.step == 0:
+        there = _paths(self.directory) if self.directory else []
+        if resume is True:
+            return self._load_newest(there)
+        if resume is not False:
+            self.load(resume)
+        if later := [p for p in there if _step(p) > self.step]:
             raise FileExistsError(
-                f"{self.directory} has checkpoints of a run, up to {os.path.basename(there[-1])}: resume=True goes on "
-                "with it; another directory begins a new one"
+                f"{self.directory} has checkpoints of a run, up to {os.path.basename(later[-1])}: resume=True goes on "
+                f"with it; a run from step {self.step} on takes another directory"
             )
-        for path in reversed(there if resume else []):
+
+    def _load_newest(self, there: list[str]) -> None:
+        for path in reversed(there):
             try:
                 return self.load(path)
             except CheckpointError as e:
                 if path == there[0]:
                     raise
-                warnings.warn(f"{e}; going on from the checkpoint before it", stacklevel=3)
+                warnings.warn(f"{e}; going on from the checkpoint before it", stacklevel=4)
 
     def _keep_best(self, values: Mapping[str, float]) -> None:
         with nullcontext() if self.ema is None else self.ema.applied():
@@ -194,8 +200,13 @@ def _paths(folder: str) -> list[str]:
     """The paths of a run's checkpoints, oldest first; none where there is no such folder."""
     with suppress(FileNotFoundError):
         names = [n for n in os.listdir(folder) if re.fullmatch(r"step-\d{9,}\.safetensors", n)]
-        return [os.path.join(folder, n) for n in sorted(names, key=lambda n: int(n[5:-12]))]
+        return [os.path.join(folder, n) for n in sorted(names, key=_step)]
     return []
+
+
+def _step(path: str) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(os.path.basename(path)[5:-12])
 
 
 def _prune(folder: str, keep: int, last: str) -> None:

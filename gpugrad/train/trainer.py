@@ -19,7 +19,7 @@ from ..autograd import no_grad
 from ..core import Tensor
 from ..optim.clip import clip_grad_norm_
 from ..tensor import to_numpy
-from .batch import measured, mode, pair, rows, tensors
+from .batch import length, measured, mode, pair, rows, tensors
 from .interrupts import waiting
 from .loggers import Console, CSVFile, Logger
 from .run import ResumeError, Run, state_of
@@ -81,6 +81,7 @@ class Trainer(Run):
         self.loss, self.metrics = loss, dict(metrics or {})
         self.schedule, self.schedule_every, self.scaler = schedule, schedule_every, scaler
         self.autocast = nullcontext() if autocast is None else autocast
+        optimizer.accumulates |= accumulate > 1
         self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
         self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
         if loggers is None:
@@ -118,11 +119,13 @@ class Trainer(Run):
         directory has checkpoints and this run would begin anew, NonFiniteLossError, and whatever a step raises: the
         last checkpoint stays as it is.
         """
-        for name, data in (("training", train), ("validation", validation)):
-            if data is not None and hasattr(data, "__len__") and not len(data):  # type: ignore[arg-type]
+        self._loaders = {"training": train} if validation is None else {"training": train, "validation": validation}
+        for name, data in self._loaders.items():
+            if length(data) == 0:
                 raise ValueError(f"the {name} data have no batches: {data!r:.60}")
-        self._loader, self.interrupted = train, False
         self._begin(resume)
+        self.interrupted = False
+        self._place("validation")
         with ExitStack() as stack:
             stack.enter_context(mode(self.model, True))
             asked = stack.enter_context(waiting())
@@ -132,7 +135,7 @@ class Trainer(Run):
             while self.epoch < epochs and not self.early_stopping.over and not self.interrupted:
                 self.interrupted = not (self._train(train, epochs, asked) and self._finish(validation, asked))
             if self.interrupted:
-                self._position = state_of(train)
+                self._positions = {"training": state_of(train)} | self._positions
                 saved = f"saved {self.save()}; resume=True goes on" if self.directory else "not saved: no directory"
                 tqdm.write(f"interrupted in epoch {self.epoch + 1} after step {self.step}: {saved}")
         if self.early_stopping.restore_best and not self.interrupted:
@@ -143,7 +146,7 @@ class Trainer(Run):
         """What is left of an epoch's batches.  False if it was interrupted."""
         batches = self._rest(train)
         with tqdm(
-            total=len(train) if hasattr(train, "__len__") else None, initial=self._batch, unit="batch", leave=False,
+            total=length(train), initial=self._batch, unit="batch", leave=False,
             desc=f"epoch {self.epoch + 1}/{epochs}", disable=None if self.progress else True,
         ) as bar:  # fmt: skip
             while group := list(islice(batches, self.accumulate)):
@@ -156,18 +159,17 @@ class Trainer(Run):
                     self.save()
                 if asked:
                     return False
+        self._trained = True
         return True
 
     def _rest(self, train: Any) -> Iterator[Any]:
         """The batches of this epoch that have not been trained on."""
-        position, self._position = self._position, None
         if self._batch == 0:
             self._random = random.get_state()
         if hasattr(train, "set_epoch"):
             train.set_epoch(self.epoch)
-        if position is not None and hasattr(train, "load_state_dict"):
-            train.load_state_dict(position)
-            return map(tensors, train)
+        if self._place("training"):
+            return map(tensors, () if self._trained else train)
         now = random.get_state()
         random.set_state(self._random)  # by which the batches may be shuffled
         batches = iter(train)
@@ -175,6 +177,14 @@ class Trainer(Run):
             raise ResumeError(f"the training data end before batch {self._batch}, after which this run goes on")
         random.set_state(now)
         return map(tensors, batches)
+
+    def _place(self, name: str) -> bool:
+        """Let data go on where they are to.  Whether they can and have to."""
+        data, position = self._loaders.get(name), self._positions.pop(name, None)
+        if position is None or not hasattr(data, "load_state_dict"):
+            return False
+        data.load_state_dict(position)  # type: ignore[union-attr]
+        return True
 
     def _update(self, group: list[Any]) -> None:
         """One update from the batches of a group, each of which weighs as much as it has rows."""
@@ -230,8 +240,10 @@ class Trainer(Run):
         return values
 
     def _settings(self) -> dict[str, float]:
-        skipped = self.skipped + int(getattr(self.scaler, "skipped", 0))
-        return {"lr": float(self.optimizer.learning_rate), **({"skipped": float(skipped)} if skipped else {})}
+        found = {"lr": float(self.optimizer.learning_rate)}
+        if self.scaler is not None or self.on_nan == "skip":
+            found["skipped"] = float(self.skipped + getattr(self.scaler, "skipped", 0))
+        return found
 
     def _finish(self, validation: Any, asked: list[int]) -> bool:
         """Validate, count the epoch and save.  False if it was interrupted."""
@@ -244,10 +256,12 @@ class Trainer(Run):
             )
         values = self._whole.read()
         if validation is not None:
+            self._positions["validation"] = state_of(validation)  # if this is cut off, it begins again
             with nullcontext() if self.ema is None else self.ema.applied():
                 found = self._measure(validation, asked)
             if asked:
                 return False
+            del self._positions["validation"]
             values |= {f"val_{name}": value for name, value in found.items()}
         values |= self._settings()
         better = self.early_stopping.better(values)
@@ -255,7 +269,7 @@ class Trainer(Run):
             self.history.setdefault(name, []).append(value)
         if self.schedule is not None and self.schedule_every == "epoch":
             self._advance(self.early_stopping.monitored(values))
-        self.epoch, self._batch, self._whole = self.epoch + 1, 0, Means()
+        self.epoch, self._batch, self._trained, self._whole = self.epoch + 1, 0, False, Means()
         if better:
             self._keep_best(values)
         for logger in self.loggers:

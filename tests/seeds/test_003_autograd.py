@@ -98,6 +98,7 @@ def training(library, steps, zero):
     return losses, output, x
 
 
+@pytest.mark.filterwarnings("ignore:step\\(\\) uses gradients")  # gpugrad's own warning
 def test_training_as_it_is_written(library):
     """Without zero_grad() the gradients add up, and the loss falls faster."""
     losses, output, x = training(library, 5, zero=False)

@@ -24,12 +24,32 @@ def embedded(x, k, axis1, axis2):
     return np.moveaxis(out, (-2, -1), (axis1, axis2))
 
 
+def _pixels(x):
+    out = np.empty((len(x), x.shape[1] // 4, 2 * x.shape[2], 2 * x.shape[3]), x.dtype)
+    for i in range(2):
+        for j in range(2):
+            out[:, :, i::2, j::2] = x[:, 2 * i + j :: 4]
+    return out
+
+
+def _unpixels(x):
+    out = np.empty((len(x), x.shape[1] * 4, x.shape[2] // 2, x.shape[3] // 2), x.dtype)
+    for i in range(2):
+        for j in range(2):
+            out[:, 2 * i + j :: 4] = x[:, :, i::2, j::2]
+    return out
+
+
 ROWS = [
     row("reshape", lambda x: gg.reshape(x, (2, -1)), lambda x: x.reshape(2, -1)),
     row("reshape flat", lambda x: gg.reshape(x, -1), np.ravel, empty=NONE),
     row("flatten", gg.flatten, np.ravel, empty=NONE),
-    row("flatten axes", lambda x: gg.flatten(x, 1), lambda x: x.reshape(len(x), -1), CUBE, empty=((0, 3, 2),)),
+    row("flatten axes", lambda x: gg.flatten(x, 1), lambda x: x.reshape(len(x), np.prod(x.shape[1:])), CUBE, empty=((0, 3, 2),)),
     row("unflatten", lambda x: gg.unflatten(x, -1, (2, -1)), lambda x: x.reshape(*x.shape[:-1], 2, -1), (2, 4)),
+    row("pixel_shuffle", lambda x: gg.nn.pixel_shuffle(x, 2), _pixels, (2, 8, 3, 2), empty=((0, 4, 2, 2),)),
+    row("pixel_unshuffle", lambda x: gg.nn.pixel_unshuffle(x, 2), _unpixels, (2, 2, 4, 6), empty=((0, 1, 2, 2),)),
+    row("channel_shuffle", lambda x: gg.nn.channel_shuffle(x, 2), lambda x: x[:, [0, 3, 1, 4, 2, 5]], (2, 6, 3),
+        empty=((0, 6, 2),)),
     row("permute_dims", lambda x: gg.permute_dims(x, (2, 0, 1)), lambda x: x.transpose(2, 0, 1), CUBE, empty=((0, 3, 2),)),
     row("permute_dims negative", lambda x: gg.permute_dims(x, (-1, 0, 1)), lambda x: x.transpose(-1, 0, 1), CUBE),
     row("matrix_transpose", gg.matrix_transpose, lambda x: x.swapaxes(-1, -2), CUBE, empty=NONE),

@@ -1,25 +1,19 @@
-"""torch.nn.init: the core's starting values, written in place."""
+"""torch.nn.init."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
-from ...autograd import no_grad
-from ...nn import init as _init
-from ...nn.init import calculate_gain as calculate_gain
-
-
-def _written(f: Callable[..., Any]) -> Callable[..., Any]:
-    def call(tensor: Any, *args: Any, **options: Any) -> Any:
-        with no_grad():
-            return tensor.copy_(f(tensor.array.shape, *args, **options).to(tensor.device))
-
-    call.__name__, call.__doc__ = f"{f.__name__}_", f.__doc__
-    return call
-
-
-uniform_, normal_, constant_ = _written(_init.uniform), _written(_init.normal), _written(_init.constant)
-zeros_, ones_ = _written(_init.zeros), _written(_init.ones)
-kaiming_uniform_, kaiming_normal_ = _written(_init.kaiming_uniform), _written(_init.kaiming_normal)
-xavier_uniform_, xavier_normal_ = _written(_init.xavier_uniform), _written(_init.xavier_normal)
+from ...nn.init import (
+    calculate_gain as calculate_gain,
+    constant_ as constant_,
+    dirac_ as dirac_,
+    eye_ as eye_,
+    kaiming_normal_ as kaiming_normal_,
+    kaiming_uniform_ as kaiming_uniform_,
+    normal_ as normal_,
+    ones_ as ones_,
+    orthogonal_ as orthogonal_,
+    sparse_ as sparse_,
+    trunc_normal_ as trunc_normal_,
+    uniform_ as uniform_,
+    xavier_normal_ as xavier_normal_,
+    xavier_uniform_ as xavier_uniform_,
+    zeros_ as zeros_,
+)

@@ -1,0 +1,239 @@
+"""What modules hold: names, shared parameters, states, moves, containers."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+
+pytestmark = pytest.mark.devices
+nn = gg.nn
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.table = nn.Embedding(5, 3)
+        self.deep = {"a": [(nn.Linear(3, 2), {"b": gg.Variable(gg.ones((2,)))})], "note": "text"}
+        self.head = nn.Linear(3, 5, bias=False)
+        self.head.weight = self.table.weight
+        self.register_buffer("steps", gg.zeros((), dtype="int64"))
+        self.register_buffer("cache", gg.ones((2,)), persistent=False)
+        self.parent = self
+
+
+def values(m):
+    return {k: v.numpy().copy() for k, v in m.state_dict().items()}
+
+
+def same(a, b):
+    return list(a) == list(b) and all([np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a])
+
+
+def test_names_of_what_is_deep_inside():
+    m = Tied()
+    names = ["steps", "table.weight", "deep.a.0.0.weight", "deep.a.0.0.bias", "deep.a.0.1.b"]
+    assert sorted(m.state_dict()) == sorted(names)
+    assert [k for k, _ in m.named_parameters("net")] == [
+        f"net.{k}" for k in ("table.weight", "deep.a.0.0.weight", "deep.a.0.0.bias", "deep.a.0.1.b")
+    ]
+    assert [k for k, _ in m.named_parameters(recurse=False)] == ["deep.a.0.1.b"]
+    assert [k for k, _ in m.table.named_parameters(recurse=False)] == ["weight"]
+    assert [k for k, _ in m.named_modules("net")] == ["net", "net.table", "net.deep.a.0.0", "net.head"]
+    assert [k for k, _ in m.named_buffers()] == ["steps", "cache"]
+    assert repr(m).count("...") == 1 and "(deep.a.0.0): Linear(in_features=3" in repr(m)
+
+
+def test_a_shared_parameter_stays_shared():
+    m = Tied()
+    before = values(m)
+    for other in (copy.deepcopy(m), pickle.loads(pickle.dumps(m)), m.double().float()):
+        assert other.head.weight is other.table.weight and other.parent is other
+        assert same(values(other), before)
+    state = m.state_dict()
+    for more in ({"head.weight": state["table.weight"]}, {}):
+        given = {**state, **more}
+        if more:
+            del given["table.weight"]  # under the other of its names alone
+        other = Tied()
+        assert other.load_state_dict(given) == ([], [])
+        assert same(values(other), before)
+    assert m.load_state_dict({**state, "head.weight": state["table.weight"]}) == ([], [])
+
+
+def test_moves_take_gradients_along_and_leave_integers_alone():
+    m = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm(2))
+    gg.sum(m(gg.random.normal((4, 2))) ** 2).backward()
+    gradient = m[0].weight.grad.numpy().copy()
+    for to, dtype in ((m.double, "float64"), (m.half, "float16"), (m.bfloat16, "bfloat16"), (m.float, "float32")):
+        to()
+        assert m[0].weight.dtype == m[0].weight.grad.dtype == m[1].running_mean.dtype == gg.zeros(1, dtype=dtype).dtype
+        assert m[1].num_batches_tracked.dtype == np.int64
+    np.testing.assert_allclose(m[0].weight.grad.numpy(), gradient, atol=1e-2)
+    assert m.to("float64")[0].weight.dtype == np.float64 and m.to("cpu", gg.float32)[0].weight.dtype == np.float32
+    gg.sum(m(gg.random.normal((4, 2), device="cpu")) ** 2).backward()
+    for bad in ("int32", gg.bool_):
+        with pytest.raises(TypeError, match="takes a floating or complex dtype"):
+            m.to(bad)
+    assert m[0].weight.dtype == np.float32
+
+
+def test_a_move_that_fails_moves_nothing():
+    class Odd(nn.Module):
+        def __init__(self):
+            self.a, self.z = gg.Variable([1.0]), gg.Variable(np.array([1 + 2j]))
+
+    m = Odd().double()
+    assert m.a.dtype == np.float64 and m.z.tolist() == [1 + 2j]  # whose imaginary part no real dtype has
+    before = m.a.array
+    with pytest.raises((ValueError, TypeError, RuntimeError)):
+        m.to("nowhere")
+    assert m.a.array is before
+
+
+def test_all_that_does_not_fit_is_listed():
+    m = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    before, state = values(m), m.state_dict()
+    bad = {"0.weight": np.zeros((3, 2)), "0.bias": np.zeros(2), "1.weight": "words", "more": np.zeros(1),
+           "1.bias": np.array([1j])}  # fmt: skip
+    with pytest.raises(RuntimeError) as e:
+        m.load_state_dict(bad)
+    for words in ("loading state_dict for Sequential", 'Unexpected key(s) in state_dict: "more"',
+                  "size mismatch for 0.weight", "size mismatch for 0.bias", "1.weight: takes an array of numbers",
+                  "1.bias: takes float32, which complex128 does not become"):  # fmt: skip
+        assert words in str(e.value)
+    assert same(values(m), before)
+    found = m.load_state_dict({"0.bias": np.ones(3), "more": 1}, strict=False)
+    assert found.missing_keys == ["0.weight", "1.weight", "1.bias"] and found.unexpected_keys == ["more"]
+    assert m[0].bias.tolist() == [1, 1, 1] and m[0].bias.dtype == np.float32
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "0.weight", "1.bias". '):
+        m.load_state_dict({k: v for k, v in state.items() if k not in ("0.weight", "1.bias")})
+
+
+def test_frozen_parameters_are_saved_and_thawed():
+    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    m[0].requires_grad_(False)
+    assert [k for k, _ in m.named_parameters()] == ["1.weight", "1.bias"] and len(m.state_dict()) == 4
+    gg.sum(m(gg.ones((1, 2)))).backward()
+    assert m[0].weight.grad is None and m[1].weight.grad is not None
+    assert len(list(m.requires_grad_().parameters())) == 4
+    other = copy.deepcopy(m.requires_grad_(False))
+    assert not list(other.parameters()) and same(values(other), values(m))
+
+
+def test_states_of_older_names():
+    m = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 1)))
+
+    class Holds(nn.Module):
+        def __init__(self):
+            self.layers = [nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 1))]
+
+    older = {"layers.0.weight": "0.weight", "layers.0.bias": "0.bias", "layers.1.layers.0.weight": "1.0.weight",
+             "layers.1.layers.0.bias": "1.0.bias"}  # fmt: skip
+    state = {k: m.state_dict()[new].numpy() + 1 for k, new in older.items()}
+    m.load_state_dict(state)
+    assert same(values(m), {new: state[k] for k, new in older.items()})
+    h = Holds()
+    assert list(h.state_dict()) == ["layers.0.weight", "layers.0.bias", "layers.1.0.weight", "layers.1.0.bias"]
+    state = {k.replace("1.0", "1.layers.0"): v.numpy() * 2 for k, v in h.state_dict().items()}
+    h.load_state_dict(state)
+    assert same(values(h), {k.replace("1.layers.0", "1.0"): v for k, v in state.items()})
+    with pytest.raises(RuntimeError, match='"0.weight"'):
+        h.load_state_dict({**h.state_dict(), "0.weight": np.zeros((1, 1))})
+
+
+@pytest.mark.numpy
+def test_checkpoints_of_older_names(tmp_path):
+    pytest.importorskip("safetensors")
+    make = lambda: (m := nn.Sequential(nn.Linear(2, 1)), gg.optim.Adam(m.parameters(), 0.1))
+    model, optimizer = make()
+    gg.sum(model(gg.ones((1, 2)))).backward()
+    optimizer.step()
+    path = gg.checkpoints.Checkpoint(model=model, optimizer=optimizer).save(tmp_path / "one")
+    arrays = gg.checkpoints.load(f"{path}.safetensors")
+    assert "model.0.weight" in arrays
+    gg.checkpoints.save(f"{path}.safetensors", {k.replace("model.0.", "model.layers.0."): a for k, a in arrays.items()})
+    other, other_optimizer = make()
+    gg.checkpoints.Checkpoint(model=other, optimizer=other_optimizer).restore(path).assert_consumed()
+    assert same(values(other), values(model))
+    assert other_optimizer.state[other[0].weight].keys() == optimizer.state[model[0].weight].keys()
+
+
+def test_older_batch_norms_have_counted_nothing():
+    layer = nn.BatchNorm(2)
+    layer(gg.random.normal((3, 2)))
+    state = layer.state_dict()
+    del state["num_batches_tracked"]
+    assert nn.BatchNorm(2).load_state_dict(state) == (["num_batches_tracked"], [])
+
+
+# ---------------------------------------------------------------------------------------------- containers
+def test_a_sequential_is_a_list_of_layers():
+    a, b, c = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1)
+    m = nn.Sequential(a, gg.tanh)
+    assert m.append(c) is m and len(m) == 3 and m[0] is a and m[-1] is c and list(m) == [a, gg.tanh, c]
+    assert isinstance(m[1:], nn.Sequential) and len(m[1:]) == 2 and m.layers[2] is c
+    assert list(m.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    x = gg.random.normal((3, 2))
+    np.testing.assert_allclose(m(x).numpy(), c(gg.tanh(a(x))).numpy())
+    m.insert(0, b)
+    m[1] = nn.ReLU()
+    del m[2]
+    assert [type(f).__name__ for f in m] == ["Linear", "ReLU", "Linear"] and m.get_submodule("2") is c
+    m.layers.append(a)
+    assert [k for k, _ in m.named_children()] == ["0", "1", "2", "3"]
+    m.extend([nn.Identity(), nn.Identity()])
+    assert len(m) == 6
+    for bad in (
+        lambda: nn.Sequential(a, 3),
+        lambda: m.append(None),
+        lambda: m.insert(0, 1),
+        lambda: m.__setitem__(0, 2),
+    ):
+        with pytest.raises(TypeError, match="which cannot be called"):
+            bad()
+    assert len(m) == 6 and nn.Sequential()(x) is x
+
+
+def test_a_sequential_of_names():
+    m = nn.Sequential({"first": nn.Linear(2, 3), "act": nn.ReLU(), "last": nn.Linear(3, 1)})
+    assert list(m.state_dict()) == ["first.weight", "first.bias", "last.weight", "last.bias"]
+    assert m.first is m[0] and m.get_submodule("last") is m[2] and "(first): Linear" in repr(m)
+    assert list(m[1:].state_dict()) == ["last.weight", "last.bias"]
+    del m["act" and 1]
+    m.append(nn.Tanh())
+    m.add_module("end", nn.Linear(1, 1))
+    assert [k for k, _ in m.named_children()] == ["first", "last", "2", "end"]
+    other = copy.deepcopy(m)
+    assert same(values(other), values(m)) and other.first is not m.first
+    for bad in ("first", "forward", "a.b"):
+        with pytest.raises(KeyError, match="another name for the layer"):
+            m.add_module(bad, nn.ReLU())
+    with pytest.raises(ValueError, match="go by number"):
+        m.insert(0, nn.ReLU())
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute 'second'"):
+        m.second  # noqa: B018
+
+
+def test_a_sequential_may_hold_one_layer_twice_and_be_subclassed():
+    layer = nn.Linear(2, 2)
+
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(layer, gg.tanh, layer)
+            self.scale = gg.Variable(2.0)
+
+    m = Net()
+    assert list(m.state_dict()) == ["scale", "0.weight", "0.bias"] and len(m.variables) == 3
+    x = gg.ones((1, 2))
+    np.testing.assert_allclose(m(x).numpy(), layer(gg.tanh(layer(x))).numpy())
+
+
+def test_hooks_see_a_lazy_layer_after_it_was_made():
+    layer, seen = nn.Linear(None, 2), []
+    layer.register_forward_pre_hook(lambda m, args: seen.append(m.weight.shape))
+    layer.register_forward_hook(lambda m, args, out: seen.append(out.shape))
+    layer(gg.ones((3, 4)))
+    layer(gg.ones((1, 4)))
+    assert seen == [(4, 2), (3, 2), (4, 2), (1, 2)]

@@ -1,0 +1,236 @@
+"""Datasets in files: .npy, CSV and Parquet against the arrays they were made of; and files that are none."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import gpugrad as gg
+from gpugrad.data import DataLoader, csv, npy, parquet
+
+HOST = lambda t: gg.array.to_host(gg.core.raw(t))
+
+
+# ---------------------------------------------------------------------------------------------- .npy
+@pytest.fixture
+def files(tmp_path):
+    x, y = np.random.default_rng(0).standard_normal((50, 3, 2)).astype(np.float32), np.arange(50)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(x))
+    return tmp_path, x, y
+
+
+def test_mapped_files(files):
+    folder, x, y = files
+    d = npy(folder / "x.npy", folder / "y.npy")
+    assert isinstance(d.arrays[0], np.memmap) and len(d) == 50
+    copy = pickle.dumps(d)
+    assert len(copy) < 1000  # the paths
+    for some in (d, pickle.loads(copy), npy(folder / "fortran.npy", folder / "y.npy")):
+        for a, b in DataLoader(some, 8, True, seed=1):
+            np.testing.assert_array_equal(HOST(a), x[HOST(b)])
+        for a, b in DataLoader(some, 8):
+            np.testing.assert_array_equal(HOST(a), x[HOST(b)])
+    a, b = d[-1]
+    np.testing.assert_array_equal(a, x[-1])
+    a[...] = 0  # a copy
+    np.testing.assert_array_equal(d[49][0], x[-1])
+    named = npy(image=folder / "x.npy", label=folder / "y.npy")
+    assert pickle.loads(pickle.dumps(named))[3]["label"] == 3 == y[3]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-7, 6), max_size=20))
+def test_rows_in_any_order_and_repeated(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "seven.npy"
+    data = np.arange(21).reshape(7, 3)
+    if not path.exists():
+        np.save(path, data)
+    (found,) = npy(path).__getbatch__(np.array(rows, np.int64))
+    np.testing.assert_array_equal(found, data[rows])
+
+
+def test_npy_files_that_are_none(files, tmp_path):
+    folder, _, _ = files
+    whole = (folder / "x.npy").read_bytes()
+    (folder / "cut.npy").write_bytes(whole[:-5])
+    (folder / "head.npy").write_bytes(whole[:20])
+    (folder / "text.npy").write_text("1,2,3\n")
+    (folder / "empty.npy").write_bytes(b"")
+    np.save(folder / "objects.npy", np.array([{}, None]), allow_pickle=True)
+    np.save(folder / "short.npy", np.zeros(3))
+    for name in ("cut", "head", "text", "empty", "objects"):
+        with pytest.raises(ValueError, match=f"{name}.npy can't be read as a .npy file"):
+            npy(folder / f"{name}.npy")
+    with pytest.raises(FileNotFoundError, match="none.npy"):
+        npy(folder / "none.npy")
+    with pytest.raises(ValueError, match="as many rows"):
+        npy(folder / "x.npy", folder / "short.npy")
+
+
+# ---------------------------------------------------------------------------------------------- CSV
+TABLE = """name,height,weight,ok,city
+a,1.5,70,true,Rome
+b,1.75,80,false,Bonn
+c,1.25,55,true,Rome
+"""
+
+
+@pytest.fixture
+def table(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE)
+    return path
+
+
+def test_csv(table):
+    d = csv(table, ["height", "city", "ok"], categories=["city"])
+    (batch,) = DataLoader(d, 5)
+    assert {k: v.tolist() for k, v in batch.items()} == {
+        "height": [1.5, 1.75, 1.25], "city": [1, 0, 1], "ok": [True, False, True],
+    }  # fmt: skip
+    assert batch["city"].dtype == gg.int32 and batch["height"].dtype == gg.float64
+    assert d.categories == {"city": ["Bonn", "Rome"]}
+    x, y = csv(table, ["height", "weight"], target="ok")[:]
+    np.testing.assert_array_equal(x, [[1.5, 70], [1.75, 80], [1.25, 55]])
+    assert y.tolist() == [True, False, True]
+    coded = csv(table, ["city"], categories={"city": ["Oslo", "Rome", "Bonn"]})
+    assert coded[:]["city"].tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "text, options, error, words",
+    [
+        (TABLE, {}, TypeError, r"column 'name' has values of type string.*categories=\[\"name\"\]"),
+        (TABLE, {"columns": ["size"]}, ValueError, "no column 'size'; it has"),
+        (TABLE, {"columns": []}, ValueError, "leaves no column"),
+        (TABLE, {"columns": ["ok", "ok"]}, ValueError, "or has one twice"),
+        (TABLE, {"columns": ["ok"], "target": "ok"}, ValueError, "leaves no column"),
+        (TABLE, {"columns": ["city"], "categories": {"city": ["Rome"]}}, ValueError, "'Bonn'.*, not in categories"),
+        (TABLE, {"columns": ["city"], "categories": {"city": ["Rome", "Rome"]}}, ValueError, "same text twice"),
+        (TABLE, {"columns": ["ok"], "categories": ["town"]}, ValueError, "no column 'town'"),
+        ("a,b\n1,2\n3,\n", {}, ValueError, "column 'b' has 1 nulls among 2"),
+        ("a\n2024-01-01\n", {}, TypeError, "type date32"),
+        ("a,b\n1,2\n1\n", {}, ValueError, "can't be read as CSV"),
+        ("", {}, ValueError, "can't be read as CSV"),
+    ],
+)
+def test_csv_that_is_refused(tmp_path, text, options, error, words):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(error, match=words) as seen:
+        csv(path, **options)
+    assert str(path) in str(seen.value)
+    with pytest.raises(FileNotFoundError, match="none.csv"):
+        csv(tmp_path / "none.csv")
+
+
+# ---------------------------------------------------------------------------------------------- Parquet
+N = 103
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Two files of 103 rows in row groups of 10, and their columns."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    folder, rng = tmp_path_factory.mktemp("parquet"), np.random.default_rng(1)
+    columns = {
+        "x": rng.standard_normal(N).astype(np.float32), "n": np.arange(N), "ok": rng.random(N) > 0.5,
+        "city": np.array(["Rome", "Bonn", "Oslo"])[rng.integers(0, 3, N)], "v": rng.standard_normal((N, 4)),
+    }  # fmt: skip
+    paths = []
+    for i, rows in enumerate((slice(60), slice(60, N))):
+        some = {k: pa.array(a[rows]) for k, a in columns.items() if k != "v"}
+        some["v"] = pa.FixedSizeListArray.from_arrays(pa.array(columns["v"][rows].ravel()), 4)
+        paths.append(folder / f"{i}.parquet")
+        pyarrow.parquet.write_table(pa.table(some), paths[-1], row_group_size=10)
+    return paths, columns
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(st.integers(-N, N - 1), max_size=30), groups=st.integers(1, 3))
+def test_any_rows_of_parquet(parts, rows, groups):
+    paths, columns = parts
+    d = parquet(paths, ["n", "v", "x", "ok", "city"], categories=["city"], groups=groups)
+    found = d.__getbatch__(np.array(rows, np.int64))
+    for k in ("n", "v", "x", "ok"):
+        np.testing.assert_array_equal(found[k], columns[k][rows])
+    assert [d.categories["city"][i] for i in found["city"]] == columns["city"][rows].tolist()
+    assert d.categories == {"city": ["Bonn", "Oslo", "Rome"]}
+
+
+def test_parquet_is_read_about_once_an_epoch(parts, monkeypatch):
+    """Shuffled: each row once, in another order each epoch; each group once, or twice at an edge."""
+    paths, columns = parts
+    d = pickle.loads(pickle.dumps(parquet(paths, ["x"], target="n", groups=3)))
+    read = []
+    group = type(d._files[0]).read_row_group
+    monkeypatch.setattr(type(d._files[0]), "read_row_group", lambda f, g, names: read.append(g) or group(f, g, names))
+    orders = []
+    loader = DataLoader(d, 7, True, seed=2)
+    for _ in range(2):
+        read.clear()
+        seen = []
+        for x, n in loader:
+            np.testing.assert_array_equal(HOST(x)[:, 0], columns["x"][HOST(n)])
+            seen += n.tolist()
+        assert sorted(seen) == list(range(N)) and len(read) <= 12 and len(d._kept) <= 6
+        orders.append(seen)
+    assert orders[0] != orders[1]
+    state = {"seed": 2, "epoch": 1, "batch": 5}
+    loader.load_state_dict(state)
+    assert [i for _, n in loader for i in n.tolist()] == orders[1][35:]
+    read.clear()
+    assert [i for _, n in DataLoader(d, 7) for i in n.tolist()] == list(range(N)) and len(read) <= 11
+    assert d[5][1] == 5
+
+
+def test_parquet_that_is_refused(parts, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    paths, _ = parts
+    write = lambda name, **columns: pyarrow.parquet.write_table(pa.table(columns), tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="none"):
+        parquet(tmp_path / "none")
+    whole = paths[0].read_bytes()
+    for bad in (b"", b"PAR1", whole[:-9], b"x" * 100):
+        (tmp_path / "bad").write_bytes(bad)
+        with pytest.raises(ValueError, match="bad can't be read as Parquet"):
+            parquet(tmp_path / "bad")
+    with pytest.raises(TypeError, match="column 'city' has values of type string"):
+        parquet(paths[0])[0]
+    with pytest.raises(ValueError, match="no column 'size'"):
+        parquet(paths, ["size"])
+    with pytest.raises(ValueError, match="no files, or groups=0"):
+        parquet(paths, groups=0)
+    with pytest.raises(ValueError, match="no files"):
+        parquet([])
+    write("null", a=pa.array([1.0, None]))
+    with pytest.raises(ValueError, match="column 'a' has 1 nulls among 2"):
+        parquet(tmp_path / "null")[0]
+    write("one", a=pa.array([1.0, 2.0]))
+    write("two", a=pa.array([1, 2]))
+    write("three", b=pa.array([1, 2]))
+    with pytest.raises(TypeError, match="column 'a' has int64 here and float64 elsewhere"):
+        parquet([tmp_path / "one", tmp_path / "two"]).__getbatch__(np.arange(4))
+    with pytest.raises(ValueError, match="three has no column 'a'"):
+        parquet([tmp_path / "one", tmp_path / "three"])
+    write("nothing", a=pa.array([], pa.float32()))
+    with pytest.raises(ValueError, match="no batches: 0 elements"):
+        DataLoader(parquet(tmp_path / "nothing"))
+
+
+def test_without_pyarrow(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for f in (csv, parquet):
+        with pytest.raises(ImportError, match=r"needs pyarrow: pip install 'gpugrad\[data\]'"):
+            f("some")

@@ -1,0 +1,593 @@
+"""gg.train.Trainer: the loop, what it measures, when it stops, and what happens where something goes wrong."""
+
+import csv
+import errno
+import importlib
+import inspect
+import multiprocessing
+import os
+import signal
+import struct
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+import trainer_cases as cases
+
+import gpugrad as gg
+from gpugrad.array import to_host
+from gpugrad.optim import clip
+from gpugrad.train import Console, CSVFile, EarlyStopping, Logger, NonFiniteLossError, TensorBoard, Trainer
+from gpugrad.train.running import Means
+
+
+def by_hand(epochs, data, schedule_every="epoch"):
+    """The same run as a loop of one's own."""
+    gg.random.seed(0)
+    model = cases.Net()
+    optimizer = gg.optim.SGD(model.parameters(), 0.1, 0.9)
+    schedule = gg.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    losses = []
+    for _ in range(epochs):
+        total = 0.0
+        for x, y in data:
+            optimizer.zero_grad()
+            loss = gg.nn.cross_entropy(model(gg.tensor(x)), gg.tensor(y))
+            loss.backward()
+            optimizer.step()
+            total += float(loss) * len(x)
+            if schedule_every == "step":
+                schedule.step()
+        losses.append(total / sum(len(x) for x, _ in data))
+        if schedule_every == "epoch":
+            schedule.step()
+    return model, losses
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_it_is_the_loop_that_one_would_write(every):
+    model, losses = by_hand(2, cases.batches(), every)
+    t = cases.trainer()
+    t.schedule, t.schedule_every = gg.optim.lr_scheduler.ExponentialLR(t.optimizer, 0.9), every
+    history = t.fit(cases.batches(), epochs=2)
+    assert cases.plain(t.model.state_dict()) == cases.plain(model.state_dict())
+    np.testing.assert_allclose(history["loss"], losses, rtol=1e-12)
+    assert history["lr"] == pytest.approx([0.1, 0.09] if every == "epoch" else [0.1 * 0.9**9, 0.1 * 0.9**18])
+    assert list(history) == ["loss", "accuracy", "lr"] and (t.step, t.epoch) == (18, 2)
+
+
+@pytest.mark.devices
+def test_means_are_over_rows():
+    t, data = cases.trainer(), cases.batches()
+    found = t.evaluate(data)
+    x, y = cases.arrays()
+    t.model.eval()
+    out = t.model(gg.tensor(x))
+    assert found["loss"] == pytest.approx(float(gg.nn.cross_entropy(out, gg.tensor(y))), rel=1e-6)
+    right = to_host(out.array).argmax(-1) == y
+    assert found["accuracy"] == pytest.approx(right.mean(), rel=1e-6)
+    np.testing.assert_array_equal(t.predict(data), t.predict([x for x, _ in data]))
+    np.testing.assert_allclose(t.predict(x), to_host(out.array), rtol=1e-6, atol=1e-6)
+    history = t.fit(data, data, 1)
+    assert history["val_loss"] == [t.evaluate(data)["loss"]] and history["val_accuracy"][0] <= 1
+
+
+@pytest.mark.devices
+def test_accumulated_batches_are_one_batch():
+    class Plain(gg.nn.Module):
+        def __init__(self):
+            self.layer = gg.nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    gg.random.seed(0)
+    start = Plain().state_dict()
+    found = []
+    for size, accumulate in ((24, 1), (8, 3), (4, 6)):
+        model = Plain()
+        model.load_state_dict(start)
+        t = cases.trainer(model=model, accumulate=accumulate)
+        t.fit(cases.batches(size=size), epochs=2)  # the last group of an epoch is smaller
+        found.append((t.step, to_host(model.layer.weight.array)))
+    assert [step for step, _ in found] == [6, 6, 6]
+    for _, weight in found[1:]:
+        np.testing.assert_allclose(weight, found[0][1], rtol=2e-5, atol=1e-6)
+
+
+def test_gradients_are_clipped_after_they_are_unscaled(monkeypatch):
+    lengths = []
+
+    def clipped(parameters, limit):
+        found = clip.clip_grad_norm_(parameters, limit)
+        lengths.append((float(found), clip.norm([p.grad.array for p in parameters])))
+
+    monkeypatch.setattr(importlib.import_module("gpugrad.train.trainer"), "clip_grad_norm_", clipped)
+    plain = cases.trainer(clip_norm=0.01)
+    plain.fit(cases.batches(), epochs=1)
+    before = lengths[:]
+    scaled = cases.trainer(clip_norm=0.01, scaler=gg.GradScaler())
+    scaled.fit(cases.batches(), epochs=1)
+    assert all(inside <= 0.0101 < outside for outside, inside in before)
+    np.testing.assert_allclose(lengths[9:], before, rtol=1e-4)
+    np.testing.assert_allclose(scaled.history["loss"], plain.history["loss"], rtol=1e-5)
+
+
+def test_steps_that_a_scaler_skips_are_counted():
+    class Steep(gg.nn.Module):
+        def __init__(self):
+            self.layer = gg.nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    t = cases.trainer(model=Steep(), scaler=gg.GradScaler(init_scale=2.0**127, backoff_factor=2.0**-20))
+    with np.errstate(over="ignore", invalid="ignore"):
+        history = t.fit([(100 * x, y) for x, y in cases.batches()], epochs=2)  # whose scaled gradients overflow
+    assert history["skipped"] == [float(t.scaler.skipped)] * 2 and 0 < t.scaler.skipped < 9
+    assert t.optimizer.iterations == t.step - t.scaler.skipped
+
+
+@pytest.mark.devices
+def test_a_run_is_validated_by_the_means_of_its_weights():
+    t = cases.trainer(log_every=100)
+    t.ema = gg.optim.EMA(t.model, 0.9)
+    history = t.fit(cases.batches(), cases.batches(20), 1)
+    assert history["val_loss"][-1] != t.evaluate(cases.batches(20))["loss"]
+    with t.ema.applied():
+        assert history["val_loss"][-1] == t.evaluate(cases.batches(20))["loss"]
+        weights = cases.plain(dict(t.model.named_parameters()))
+    best = cases.plain({name: np.asarray(a) for name, a in t.best().items()})
+    assert {name: best[name] for name in weights} == weights
+
+
+def test_autocast_is_around_each_step():
+    seen = []
+    t = cases.trainer(autocast=gg.autocast("bfloat16"))
+    forward = t.model.last.forward
+    t.model.last.forward = lambda x: (out := forward(x), seen.append(str(out.dtype)))[0]
+    t.fit(cases.batches(), cases.batches(20), 1)
+    t.predict(cases.batches(20))
+    assert seen == ["bfloat16"] * (9 + 3 + 3) and t.model.last.weight.dtype == np.float32
+
+
+def test_steps_of_ones_own():
+    class Auto(Trainer):
+        def training_step(self, batch):
+            return gg.mean((self.model(batch["x"]) - batch["x"]) ** 2)
+
+        def validation_step(self, batch):
+            return {"error": gg.sqrt(self.training_step(batch)), "rows": 1}
+
+    model = gg.nn.Linear(5, 5)
+    t = Auto(model, gg.optim.Adam(model.parameters(), 0.1), loggers=[], progress=False)
+    data = [{"x": x} for x, _ in cases.batches()]
+    history = t.fit(data, data, 3)
+    assert list(history) == ["loss", "val_error", "val_rows", "lr"] and history["val_rows"] == [1, 1, 1]
+    assert history["loss"][2] < history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "text"),
+    [
+        (
+            lambda self, batch: 0.5,
+            TypeError,
+            "training_step answers the loss, or a dict with 'loss', a Tensor; not 0.5",
+        ),
+        (lambda self, batch: {"lost": 1}, TypeError, "a dict with 'loss'"),
+        (lambda self, batch: self.model(batch[0]), ValueError, r"'loss' is not one number but has shape \[8, 2\]"),
+        (lambda self, batch: Trainer.training_step(self, batch[0]), ValueError, r"a batch is \(x, y\), not"),
+    ],
+)
+def test_steps_that_answer_something_else(step, error, text):
+    t = cases.trainer(cls=type("Own", (Trainer,), {"training_step": step}))
+    with pytest.raises(error, match=text):
+        t.fit(cases.batches())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"accumulate": 0}, "accumulate is an integer from 1 on, not 0"),
+        ({"keep": 1.5}, "keep is an integer"),
+        ({"schedule_every": "batch"}, "schedule_every is 'epoch' or 'step', not 'batch'"),
+        ({"on_nan": "ignore"}, "on_nan is 'raise' or 'skip', not 'ignore'"),
+        ({"save_every": 5}, "save_every needs a directory"),
+    ],
+)
+def test_options_out_of_range(options, text):
+    with pytest.raises(ValueError, match=text):
+        cases.trainer(**options)
+
+
+# ---------------------------------------------------------------------------------------------- reading the device
+def test_nothing_waits_for_the_device_between_logs(monkeypatch):
+    standin = importlib.import_module("standin")
+    gg.array.register(standin.StandIn(), "standin")
+    try:
+        gg.set_default_device("standin")
+        reads = []
+        t = cases.trainer(log_every=4)
+        data = [(gg.tensor(x), gg.tensor(y)) for x, y in cases.batches()]
+        plain = lambda batch: gg.mean(t.model.last(gg.nn.relu(t.model.first(batch[0]))) ** 2)
+        t.training_step = lambda batch: {"loss": plain(batch), "other": gg.mean(batch[0])}
+        monkeypatch.setattr(standin.Array, "get", counted(standin.Array.get, reads, t))
+        monkeypatch.setattr(standin.Array, "__float__", counted(standin.Array.__float__, reads, t))
+        t.fit(data, epochs=1)
+        assert {step for step in reads if step < 9} == {4, 8}
+    finally:
+        gg.set_default_device("cpu")
+        gg.array.unregister("standin")
+
+
+def counted(read, reads, t):
+    return lambda self, *args: (reads.append(t.step), read(self, *args))[1]
+
+
+def test_sums_in_files_are_exact():
+    a, b = Means(), Means()
+    for value in (0.1, 1 / 3, 1e300, 5e-324):
+        a.add({"x": value, "y": gg.tensor(np.array(value))}, 3)
+    b.load_state_dict(a.state_dict())
+    assert a.state_dict() == b.state_dict() and a.read() == b.read()
+
+
+# ---------------------------------------------------------------------------------------------- what goes wrong
+class Bad(gg.nn.Module):
+    """A model whose output is not finite in one call."""
+
+    def __init__(self, at):
+        self.layer, self.at, self.calls = gg.nn.Linear(5, 2), at, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x) * (np.float32("nan") if self.calls == self.at else np.float32(1))
+
+
+@pytest.mark.devices
+def test_a_loss_that_is_not_finite(tmp_path, default_device):
+    t = cases.trainer(tmp_path, model=Bad(6), save_every=2, log_every=3)
+    where = "at step 6" if default_device == "cpu" else "at a step from 5 to 6"  # seen as the next one reads the device
+    with pytest.raises(
+        NonFiniteLossError, match=rf"the loss is nan {where}, in epoch 1; no checkpoint .*clip_norm=1.0"
+    ):
+        t.fit(cases.batches(), epochs=2)
+    assert sorted(n for n in os.listdir(tmp_path) if n.startswith("step"))[-1] == "step-000000004.safetensors"
+    again = cases.trainer(tmp_path, model=Bad(0))
+    again.fit(cases.batches(), epochs=2, resume=True)
+    assert again.epoch == 2 and np.isfinite(again.history["loss"]).all()
+
+
+@pytest.mark.devices
+def test_losses_that_are_not_finite_are_skipped_and_counted():
+    t, u = cases.trainer(model=Bad(6), on_nan="skip"), cases.trainer(model=Bad(0))
+    t.fit(cases.batches(), epochs=1)
+    data = cases.batches()
+    u.fit([*data[:5], *data[6:]], epochs=1)
+    assert cases.plain(t.model.state_dict()) == cases.plain(u.model.state_dict())
+    assert t.history["loss"] == u.history["loss"] and t.skipped == 1 and t.history["skipped"] == [1.0]
+    with pytest.raises(ValueError, match="epoch 1 had no batches, or every loss was skipped"):
+        cases.trainer(model=Bad(1), on_nan="skip").fit(cases.batches(8))
+
+
+def test_data_of_unknown_length():
+    dataset = gg.data.Dataset.from_generator(lambda: iter(cases.batches()))
+    assert cases.trainer().fit(dataset, dataset, 2) == cases.trainer().fit(cases.batches(), cases.batches(), 2)
+
+
+def test_data_without_batches():
+    t = cases.trainer()
+    with pytest.raises(ValueError, match=r"the training data have no batches: \[\]"):
+        t.fit([])
+    with pytest.raises(ValueError, match=r"the validation data have no batches: \[\]"):
+        t.fit(cases.batches(), [])
+    with pytest.raises(ValueError, match=r"the data have no batches"):
+        t.fit(cases.batches(), iter([]))
+    with pytest.raises(ValueError, match=r"the data have no batches"):
+        t.predict([])
+    t = cases.trainer()
+    with pytest.raises(ValueError, match=r"epoch 2 had no batches.*a DataLoader or a list, no generator"):
+        t.fit(iter(cases.batches()), epochs=2)
+    assert t.epoch == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError, gg.OutOfMemoryError])
+def test_what_a_step_raises_passes_and_the_run_goes_on_later(tmp_path, error):
+    t = cases.trainer(tmp_path, save_every=1)
+    handler, step = signal.getsignal(signal.SIGINT), t.training_step
+    t.training_step = lambda batch: step(batch) if t.step < 5 else raising(error)
+    with pytest.raises(error):
+        t.fit(cases.Loader(), epochs=2)
+    assert signal.getsignal(signal.SIGINT) is handler and t.model.training
+    t.training_step = step
+    t.fit(cases.Loader(), epochs=2, resume=True)
+    whole = cases.trainer()
+    whole.fit(cases.Loader(), epochs=2)
+    assert cases.outcome(t)["parts"] == cases.outcome(whole)["parts"] and t.history == whole.history
+
+
+def raising(error):
+    raise error
+
+
+def test_a_full_disk_leaves_the_checkpoints_that_are_there(tmp_path, monkeypatch):
+    t = cases.trainer(tmp_path, save_every=3)
+    really = os.fsync
+
+    def full(f):
+        if t.step == 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(f)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device; not written"):
+        t.fit(cases.Loader(), epochs=1)
+    assert sorted(os.listdir(tmp_path)) == ["m.csv", "step-000000003.safetensors"]
+    monkeypatch.undo()
+    t = cases.trainer(tmp_path)
+    t.fit(cases.Loader(), epochs=1, resume=True)
+    assert t.step == 9
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies(tmp_path):
+    """Its error passes, and the run goes on with other workers."""
+    data = cases.loader(num_workers=2)
+    t = cases.trainer(tmp_path, save_every=1)
+    step, t.training_step = t.training_step, lambda batch: (kill(data, t.step), step(batch))[1]
+    with pytest.raises(gg.data.WorkerError):
+        t.fit(data, epochs=2)
+    t.training_step = step
+    t.fit(cases.loader(num_workers=1), epochs=2, resume=True)
+    whole = cases.trainer()
+    whole.fit(cases.loader(), epochs=2)
+    assert cases.outcome(t)["parts"] == cases.outcome(whole)["parts"] and t.history == whole.history
+    data.close()
+
+
+def kill(data, step):
+    if step == 5:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+
+# ---------------------------------------------------------------------------------------------- Ctrl-C
+def pressing(t, at, times=1):
+    """The trainer's step, in which somebody presses Ctrl-C."""
+    step = t.training_step
+
+    def pressed(batch):
+        if t.step + 1 == at:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return step(batch)
+
+    t.training_step = pressed
+
+
+def test_ctrl_c_ends_the_step_saves_and_returns(tmp_path, capsys):
+    handler = signal.getsignal(signal.SIGINT)
+    t = cases.trainer(tmp_path / "run")
+    pressing(t, 5)
+    t.fit(cases.Loader(), cases.batches(20), 2)
+    assert t.interrupted and t.step == 5 and signal.getsignal(signal.SIGINT) is handler
+    path = str(tmp_path / "run" / "step-000000005.safetensors")
+    assert capsys.readouterr().out == f"interrupted in epoch 1 after step 5: saved {path}; resume=True goes on\n"
+    again = cases.trainer(tmp_path / "run", seed=4)
+    again.fit(cases.Loader(), cases.batches(20), 2, resume=True)
+    whole = cases.trainer(tmp_path / "whole")
+    whole.fit(cases.Loader(), cases.batches(20), 2)
+    assert cases.outcome(again) == cases.outcome(whole) and not again.interrupted
+    t, data = cases.trainer(), cases.Loader()
+    pressing(t, 5)
+    t.fit(data, cases.batches(20), 2)
+    del t.training_step
+    t.fit(data, cases.batches(20), 2)  # in the same process
+    assert cases.outcome(t) == cases.outcome(whole)
+
+
+def test_ctrl_c_twice_leaves_at_once(tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    t = cases.trainer(tmp_path, save_every=2)
+    pressing(t, 5, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        t.fit(cases.Loader())
+    assert signal.getsignal(signal.SIGINT) is handler and t.step == 4
+    assert "step-000000004.safetensors" in os.listdir(tmp_path)
+
+
+def test_ctrl_c_while_validating(tmp_path, capsys):
+    t = cases.trainer(tmp_path / "run")
+    t.validation_step = lambda batch: (signal.raise_signal(signal.SIGINT), t.training_step(batch))[1]
+    t.fit(cases.Loader(), cases.batches(20), 1)
+    assert t.interrupted and t.epoch == 0 and "after step 9: saved" in capsys.readouterr().out
+    again = cases.trainer(tmp_path / "run")
+    again.fit(cases.Loader(), cases.batches(20), 1, resume=True)
+    whole = cases.trainer(tmp_path / "whole")
+    whole.fit(cases.Loader(), cases.batches(20), 1)
+    assert cases.outcome(again) == cases.outcome(whole)
+
+
+def test_without_a_directory_and_in_another_thread(capsys):
+    t = cases.trainer()
+    pressing(t, 3)
+    t.fit(cases.batches())
+    assert capsys.readouterr().out == "interrupted in epoch 1 after step 3: not saved: no directory\n"
+    found = []
+    thread = threading.Thread(target=lambda: found.append(cases.trainer().fit(cases.batches())))
+    thread.start()
+    thread.join()
+    assert len(found[0]["loss"]) == 1
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        t = cases.trainer()
+        pressing(t, 3)
+        t.fit(cases.batches())
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not t.interrupted and t.step == 9
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# ---------------------------------------------------------------------------------------------- the best epoch
+VALUES = [5.0, 3.0, 4.0, 2.9, 3.5, 3.4, 3.3, 1.0]
+
+
+def scripted(values, **options):
+    """A trainer whose validation answers these, epoch by epoch."""
+    t = cases.trainer(**options)
+    t.validation_step = lambda batch: {"loss": values[t.epoch]}
+    return t
+
+
+@pytest.mark.parametrize(
+    ("stopping", "values", "epochs", "best"),
+    [
+        (EarlyStopping(2), VALUES, 6, 2.9),
+        (EarlyStopping(1), VALUES, 3, 3.0),
+        (EarlyStopping(2, min_delta=0.2), VALUES, 4, 3.0),
+        (EarlyStopping(2, mode="max"), VALUES, 3, 5.0),
+        (EarlyStopping(3), [np.nan] * 8, 3, None),
+        (EarlyStopping(), VALUES, 8, 1.0),
+    ],
+)
+def test_early_stopping(stopping, values, epochs, best):
+    t = scripted(values, early_stopping=stopping)
+    assert len(t.fit(cases.batches(16), cases.batches(16), 8)["val_loss"]) == epochs
+    assert stopping.best == best
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_the_best_weights(tmp_path, folder):
+    saved = []
+    t = scripted(VALUES, early_stopping=EarlyStopping(2, restore_best=True), directory=tmp_path if folder else None)
+    validate = t.validation_step
+    t.validation_step = lambda batch: (saved.append((t.epoch, cases.plain(t.model.state_dict()))), validate(batch))[1]
+    with pytest.raises(ValueError, match="there is no best model yet"):
+        t.best()
+    t.fit(cases.batches(16), cases.batches(8), 8)
+    assert t.epoch == 6 and cases.plain(t.model.state_dict()) == dict(saved)[3]
+    t.export(tmp_path / "model.safetensors")
+    found = gg.checkpoints.load(tmp_path / "model.safetensors")
+    assert cases.plain(found) == dict(saved)[3]
+    if folder:
+        best = gg.load(tmp_path / "best.safetensors")
+        assert (best["epoch"], best["step"], best["values"]["val_loss"]) == (4, 8, 2.9)
+
+
+def test_stopping_out_of_range():
+    for options, text in (({"patience": 0}, "patience"), ({"mode": "less"}, "mode"), ({"min_delta": -1}, "min_delta")):
+        with pytest.raises(ValueError, match=f"EarlyStopping: {text} is"):
+            EarlyStopping(**options)
+    with pytest.raises(ValueError, match="monitor='val_loss' is not among what an epoch has: loss, accuracy, lr"):
+        cases.trainer(early_stopping=EarlyStopping(monitor="val_loss")).fit(cases.batches())
+
+
+def test_a_schedule_that_takes_a_value_gets_the_one_that_is_monitored():
+    t = scripted(VALUES)
+    t.schedule = gg.optim.lr_scheduler.ReduceLROnPlateau(t.optimizer, patience=0, factor=0.5)
+    history = t.fit(cases.batches(16), cases.batches(16), 6)
+    assert history["lr"] == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]  # what an epoch was trained by
+
+
+def test_modules_are_as_they_were():
+    t = cases.trainer()
+    t.model.eval()
+    t.model.norm.train()
+    t.fit(cases.batches(), cases.batches(8))
+    assert [m.training for m in t.model.modules()] == [m is t.model.norm for m in t.model.modules()]
+
+
+# ---------------------------------------------------------------------------------------------- what is written
+def test_the_console_and_functions_of_ones_own(capsys):
+    class Own(Logger):
+        def log(self, kind, step, epoch, values):
+            seen.append((kind, step, epoch, sorted(values)))
+
+    seen = []
+    cases.trainer(loggers=[Console(), Own()]).fit(cases.batches(), cases.batches(8), 2)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("epoch 1, step 9: loss 0.") and ", val_accuracy " in second and second.endswith(", lr 0.1")
+    names = ["accuracy", "loss", "lr"]
+    assert [s for s in seen if s[0] == "step"] == [("step", n, -(-n // 9), names) for n in (4, 8, 12, 16)]
+    assert [s[:3] for s in seen if s[0] == "epoch"] == [("epoch", 9, 1), ("epoch", 18, 2)]
+
+
+def test_a_csv_file(tmp_path):
+    path = tmp_path / "logs" / "m.csv"
+    log = CSVFile(path)
+    log.start(0, 0)
+    log.log("step", 1, 1, {"loss": 0.1})
+    log.log("epoch", 1, 1, {"loss": 0.1, "val,x": 1 / 3})
+    log.log("step", 2, 2, {"loss": float("nan")})
+    with open(path, newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert list(rows[0]) == ["kind", "step", "epoch", "loss", "val,x"]
+    assert [(r["kind"], r["step"], r["val,x"]) for r in rows] == [
+        ("step", "1", ""), ("epoch", "1", repr(1 / 3)), ("step", "2", ""),
+    ]  # fmt: skip
+    whole = path.read_text()
+    path.write_text(whole + "step,3,2,0.")  # cut off
+    CSVFile(path).start(3, 1)
+    assert path.read_text() == whole
+    CSVFile(path).start(1, 0)  # the epoch was not counted when the checkpoint of step 1 was written
+    assert [line[:6] for line in path.read_text().splitlines()] == ["kind,s", "step,1"]
+
+
+def scalars(folder):
+    """(tag, step, value) of all event files, in the order of their names."""
+    events = pytest.importorskip("tensorboardX.proto.event_pb2")
+    found = []
+    for name in sorted(os.listdir(folder)):
+        data = (folder / name).read_bytes()
+        while data:
+            (n,) = struct.unpack("<Q", data[:8])
+            event = events.Event.FromString(data[12 : 12 + n])
+            data = data[16 + n :]
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            if event.session_log.status:
+                found.append(("from here", event.step, None))
+    return found
+
+
+def test_tensorboard_files(tmp_path):
+    pytest.importorskip("tensorboardX")
+    cases.trainer(loggers=[TensorBoard(tmp_path)]).fit(cases.batches(), cases.batches(8), 1)
+    found = scalars(tmp_path)
+    assert [(tag, step) for tag, step, _ in found if tag.endswith("/loss")] == [
+        ("step/loss", 4), ("step/loss", 8), ("epoch/loss", 9),
+    ]  # fmt: skip
+    assert {tag for tag, _, _ in found} >= {"epoch/val_loss", "epoch/val_accuracy", "step/lr", "step/accuracy"}
+
+
+def test_tensorboard_is_told_where_a_run_goes_on(tmp_path):
+    pytest.importorskip("tensorboardX")
+    log = TensorBoard(tmp_path)
+    log.start(7, 1)
+    log.close()
+    assert ("from here", 8, None) in scalars(tmp_path)
+
+
+def test_without_tensorboardx(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ImportError, match=r'need tensorboardX: pip install "gpugrad\[train\]"'):
+        TensorBoard(tmp_path)
+
+
+def test_the_bar_is_for_terminals(capsys):
+    cases.trainer(progress=True).fit(cases.batches())
+    assert capsys.readouterr().err == ""  # no terminal
+
+
+def test_the_example_of_the_docstring_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = textwrap.dedent(inspect.getdoc(Trainer).split("\n\n")[1])
+    names = {"gg": gg, "model": cases.Net(), "batches": cases.batches(), "validation_batches": cases.batches(20)}
+    exec(example, names)
+    assert len(names["history"]["val_accuracy"]) == 10 and names["history"]["val_accuracy"][-1] > 0.5
