@@ -16,7 +16,7 @@ from tqdm import trange
 import gpugrad as gg
 
 ALPHABET = "\0\n\x7f" + "".join(sorted(set(string.printable) - set(string.whitespace) | {" "}))  # \0: a file ends
-V = len(ALPHABET)  # \x7f stands for everything else
+V = len(ALPHABET)  # \x7f stands for other control characters, ? for what is not ASCII
 
 
 def library_text(seed, train, held_out):
