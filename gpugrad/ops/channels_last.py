@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .windows import Windows, padded, windows
+from .windows import Room, Windows, padded, windows
 
 Part = tuple[slice, slice]  # images, and lines of windows
 
@@ -25,29 +25,33 @@ def suits(x: Any, at: Windows, groups: int) -> bool:
     return x.shape[1] * (at.kernel[-1] if at.dilation[-1] == 1 else 1) > 8 * along
 
 
-def gather(x: Any, at: Windows) -> Callable[[slice, slice], Any]:
-    """(images, lines of windows) -> the windows as rows (windows, elements of one); channels go last in them."""
+def gather(x: Any, at: Windows) -> Callable[[], Callable[[slice, slice], Any]]:
+    """Answers what makes, for one thread, (images, lines of windows) -> the windows as rows (windows, elements of one).
+
+    Channels go last in them.  A thread's rows are all in the same memory, which stays in its cache.
+    """
     n = len(at.size)
     last = (0, *range(2, n + 2), 1)
     view = windows(np, padded(np, x, at, order=last), at)  # (images, channels, *kernel, *counts)
     view = view.transpose((0, *range(n + 2, 2 * n + 2), *range(2, n + 2), 1))
     width = x.shape[1] * math.prod(at.kernel)
 
-    def take(images: slice, lines: slice) -> Any:
-        part = view[images, lines]
-        return part.reshape(math.prod(part.shape[: n + 1]), width)
+    def start() -> Callable[[slice, slice], Any]:
+        room = Room()
+        return lambda images, lines: room.copy(view[images, lines]).reshape(-1, width)
 
-    return take
+    return start
 
 
 def correlate(x: Any, w: Any, at: Windows, parts: Sequence[Part], spread: Callable[..., None]) -> Any:
     """The products of w (out, channels, *kernel) with all windows of x: (images, out, *counts)."""
     matrix = np.moveaxis(w, 1, -1).reshape(len(w), -1).T
     matrix = np.ascontiguousarray(matrix)
-    take, out = gather(x, at), np.empty((len(x), len(w), *at.counts), x.dtype)
+    start, out = gather(x, at), np.empty((len(x), len(w), *at.counts), x.dtype)
     turned = np.moveaxis(out, 1, -1)
 
     def work(some: Sequence[Part], most: int) -> None:
+        take = start()
         for images, lines in some:
             rows, onto = take(images, lines), turned[images, lines]
             made = np.empty((len(rows), len(w)), x.dtype)
@@ -61,11 +65,11 @@ def correlate(x: Any, w: Any, at: Windows, parts: Sequence[Part], spread: Callab
 
 def weight(g: Any, x: Any, at: Windows, parts: Sequence[Part], spread: Callable[..., None]) -> Any:
     """g (images, out, *counts) times its windows of x, summed: (out, channels, *kernel)."""
-    take, turned, totals = gather(x, at), np.moveaxis(g, 1, -1), {}
+    start, turned, totals = gather(x, at), np.moveaxis(g, 1, -1), {}
     width = x.shape[1] * math.prod(at.kernel)
 
     def work(some: Sequence[Part], most: int) -> None:
-        total = np.zeros((width, g.shape[1]), g.dtype)
+        take, total = start(), np.zeros((width, g.shape[1]), g.dtype)
         for images, lines in some:
             rows = take(images, lines)
             by = np.ascontiguousarray(turned[images, lines]).reshape(len(rows), g.shape[1])

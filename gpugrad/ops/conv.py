@@ -26,7 +26,7 @@ from .math import add
 from .reduce import sum
 from .shape import expand_dims, reshape, squeeze
 from .threads import in_threads
-from .windows import Windows, canvas, numbers, padded, pairs, place, spatial, windows
+from .windows import Room, Windows, canvas, numbers, padded, pairs, place, spatial, windows
 
 # How many bytes of columns are made at a time: a CPU has them in its second level cache when it multiplies, a GPU is
 # kept busy by large products.
@@ -54,16 +54,24 @@ def _parts(xp: Any, x: Any, at: Windows) -> list[tuple[slice, slice]]:
 
 
 def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slice, slice]], Callable[..., Any]]:
-    """(blocks of windows, (images, rows) of one -> its columns (groups, elements of a window, windows))."""
+    """(blocks of windows, what makes for one thread (images, rows) of a block -> its columns).
+
+    Columns are (groups, elements of a window, windows); on the CPU a thread's are all in the same memory.
+    """
     n, depth = len(at.size), x.shape[1] * math.prod(at.kernel)
     view = windows(xp, padded(xp, x, at), at)
     view = view.transpose((*range(1, n + 2), 0, *range(n + 2, 2 * n + 2)))
 
-    def take(images: slice, rows: slice) -> Any:
-        part = view[(..., images, rows, *[slice(None)] * (n - 1))]
-        return part.reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+    def start() -> Callable[[slice, slice], Any]:
+        whole = Room().copy if xp is np else lambda a: a
 
-    return _parts(xp, x, at), take
+        def take(images: slice, rows: slice) -> Any:
+            part = view[(..., images, rows, *[slice(None)] * (n - 1))]
+            return whole(part).reshape(groups, depth // groups, math.prod(part.shape[n + 1 :]))
+
+        return take
+
+    return _parts(xp, x, at), start
 
 
 def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int) -> None:
@@ -95,9 +103,10 @@ def _correlate(xp: Any, x: Any, w: Any, at: Windows) -> Any:
     matrices = w.reshape(groups, channels, math.prod(w.shape[2:]))
     out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
     grouped = _by_group(out, groups)
-    blocks, take = _columns(xp, x, at, groups)
+    blocks, start = _columns(xp, x, at, groups)
 
     def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
+        take = start()
         for images, rows in parts:
             columns, part = take(images, rows), grouped[:, :, images, rows]
             part[...] = _product(xp, matrices, columns, most).reshape(part.shape)
@@ -173,10 +182,10 @@ def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
         return channels_last.weight(g, x, at, _parts(xp, x, at), _spread).astype(dtype, copy=False)
     grouped = _by_group(g, groups)
     shape = (groups, x.shape[1] // groups * math.prod(at.kernel), grouped.shape[1])
-    (blocks, take), totals = _columns(xp, x, at, groups), {}
+    (blocks, start), totals = _columns(xp, x, at, groups), {}
 
     def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
-        total = xp.zeros(shape, g.dtype)
+        take, total = start(), xp.zeros(shape, g.dtype)
         for images, rows in parts:
             columns, part = take(images, rows), grouped[:, :, images, rows]
             part = part.reshape(groups, part.shape[1], math.prod(part.shape[2:]))

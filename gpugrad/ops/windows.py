@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 Lengths = tuple[int, ...]
 
 
@@ -79,6 +81,21 @@ def canvas(xp: Any, lead: Lengths, at: Windows, dtype: Any) -> tuple[Any, Any]:
     """Zeros (*lead, *span) to add windows to, and the view (*lead, *size) of what does not fall into the padding."""
     out = xp.zeros((*lead, *[max(a, b + n) for a, b, n in zip(at.span, at.before, at.size)]), dtype)
     return out, out[(..., *[slice(b, b + n) for b, n in zip(at.before, at.size)])]
+
+
+class Room:
+    """Memory of NumPy's for one copy at a time: what is written over stays in the cache."""
+
+    def __init__(self) -> None:
+        self._whole = np.empty(0, np.uint8)
+
+    def copy(self, a: Any) -> Any:
+        """The elements of a, one after the other, until the next copy."""
+        if a.nbytes > self._whole.nbytes:
+            self._whole = np.empty(a.nbytes, np.uint8)
+        out = self._whole[: a.nbytes].view(a.dtype).reshape(a.shape)
+        out[...] = a
+        return out
 
 
 # ---------------------------------------------------------------------------------------------- arguments
