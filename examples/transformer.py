@@ -182,12 +182,15 @@ def main(arguments=None):
     if given.output:
         picture, (left, right) = figure(12, 4.5, 1, 2)
         left.plot(losses, color="0.8")
-        left.plot(np.arange(25, len(losses) + 1), np.convolve(losses, np.ones(25) / 25, "valid"), label="training")
+        smooth = np.convolve(losses, np.ones(25) / 25, "valid")
+        left.plot(np.arange(25, len(losses) + 1), smooth, label="training")
         left.axhline(loss, color="tab:blue", linestyle="--", label=f"transformer, held out: {loss:.3f}")
         left.axhline(five, color="tab:orange", linestyle="--", label=f"5-gram, held out: {five:.3f}")
-        left.set(xlabel="step", ylabel="nats a character", ylim=(0.9 * min(loss, five), 3.5))
+        left.set(xlabel="step", ylabel="nats a character", ylim=(0.9 * min(smooth.min(), loss, five), 3.5))
         left.legend()
-        right.text(0, 1, text.replace("\0", "∎").replace("$", r"\$"), va="top", family="monospace", fontsize=6)
+        shown = text.replace("\0", "∎").replace("$", r"\$").split("\n")
+        lines = [line[i : i + 80] for line in shown for i in range(0, len(line) or 1, 80)]
+        right.text(0, 1, "\n".join(lines), va="top", family="monospace", fontsize=6)
         right.set_axis_off()
         picture.savefig(given.output, dpi=120)
 
