@@ -16,7 +16,7 @@ from tqdm import trange
 import gpugrad as gg
 
 ALPHABET = "\0\n\x7f" + "".join(sorted(set(string.printable) - set(string.whitespace) | {" "}))  # \0: a file ends
-V = len(ALPHABET)  # \x7f stands for everything else
+V = len(ALPHABET)  # \x7f stands for other control characters, ? for what is not ASCII
 
 
 def library_text(seed, train, held_out):
@@ -82,11 +82,9 @@ class Transformer(gg.nn.Module):
     attention can find where the last characters stood before.
     """
 
-    TRIPLES = 16_381  # of V³: those that fall together share an embedding
-
-    def __init__(self, length, width, heads, depth):
-        self.length = length
-        sizes = [V, V, V, V, V**2, self.TRIPLES]
+    def __init__(self, length, width, heads, depth, triples):
+        self.length, self.triples = length, triples  # fewer than V³: those that fall together share an embedding
+        sizes = [V, V, V, V, V**2, triples]
         self.embeddings = [gg.nn.Embedding(n, width) for n in sizes]
         for n, table in zip(sizes, self.embeddings):
             table.weight.assign(table.weight * (0.1 if n == V else 0.0))
@@ -106,7 +104,7 @@ class Transformer(gg.nn.Module):
         length = ids.shape[1]
         last, *_ = seen = [gg.pad(ids, ((0, 0), (back, 0)))[:, :length] for back in range(4)]
         pairs = last + V * seen[1]
-        triples = (pairs + V**2 * seen[2]) % self.TRIPLES
+        triples = (pairs + V**2 * seen[2]) % self.triples
         x = sum(table(n) for table, n in zip(self.embeddings, [*seen, pairs, triples]))
         for layer in self.layers:
             x = layer(x, is_causal=True)
@@ -171,8 +169,8 @@ def main(arguments=None):
     small = given.short
     learn, held = library_text(given.seed, *((30_000, 5_000) if small else (1_000_000, 100_000)))
     rng, start = np.random.default_rng(given.seed), perf_counter()
-    model = Transformer(*((32, 32, 2, 1) if small else (256, 128, 4, 3)))
-    losses = train(model, learn, *((40, 8) if small else (1000, 8)), rng)
+    model = Transformer(*((32, 32, 2, 1, 509) if small else (256, 128, 4, 3, 16_381)))
+    losses = train(model, learn, *((30, 8) if small else (1000, 8)), rng)
     loss, n = held_out_loss(model, held)
     print(f"{sum(p.size for p in model.parameters()):,} parameters, {perf_counter() - start:.0f} s")
 
@@ -184,12 +182,15 @@ def main(arguments=None):
     if given.output:
         picture, (left, right) = figure(12, 4.5, 1, 2)
         left.plot(losses, color="0.8")
-        left.plot(np.arange(25, len(losses) + 1), np.convolve(losses, np.ones(25) / 25, "valid"), label="training")
+        smooth = np.convolve(losses, np.ones(25) / 25, "valid")
+        left.plot(np.arange(25, len(losses) + 1), smooth, label="training")
         left.axhline(loss, color="tab:blue", linestyle="--", label=f"transformer, held out: {loss:.3f}")
         left.axhline(five, color="tab:orange", linestyle="--", label=f"5-gram, held out: {five:.3f}")
-        left.set(xlabel="step", ylabel="nats a character", ylim=(0.9 * min(loss, five), 3.5))
+        left.set(xlabel="step", ylabel="nats a character", ylim=(0.9 * min(smooth.min(), loss, five), 3.5))
         left.legend()
-        right.text(0, 1, text.replace("\0", "∎").replace("$", r"\$"), va="top", family="monospace", fontsize=6)
+        shown = text.replace("\0", "∎").replace("$", r"\$").split("\n")
+        lines = [line[i : i + 80] for line in shown for i in range(0, len(line) or 1, 80)]
+        right.text(0, 1, "\n".join(lines), va="top", family="monospace", fontsize=6)
         right.set_axis_off()
         picture.savefig(given.output, dpi=120)
 

@@ -88,6 +88,21 @@ def test_the_waves_kernels_are_their_reference(host, monkeypatch):
     assert check_kernel(waves.wave, *fields, *cells, device="standin", dtypes=["float32", "float64"])
 
 
+def test_nvrtc_compiles_the_waves_kernels(monkeypatch):
+    compiler = pytest.importorskip("cupy.cuda.compiler")
+    core = pytest.importorskip("cupy._core.core")
+    nvrtc = pytest.importorskip("nvrtc")
+    try:
+        nvrtc.version()
+    except RuntimeError as e:
+        pytest.skip(f"NVRTC is not installed: {e}")
+    code = loaded("waves", monkeypatch).wave.kernels.forward.code
+    names = [f"{k}<{t}>" for k in ("wave", "wave_grad", "wave_speed_grad") for t in ("float", "double", "__half")]
+    program = compiler._NVRTCProgram(code, "waves.cu", name_expressions=names, method="cubin")
+    _, mangled = program.compile((*core.assemble_cupy_compiler_options(("-std=c++17",)), "-arch=sm_80"))
+    assert set(mangled) == set(names)
+
+
 def test_the_waves_gradient_is_that_of_all_steps(monkeypatch):
     """Of the whole recording, checkpoints included, by central differences in float64."""
     waves = loaded("waves", monkeypatch)
