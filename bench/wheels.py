@@ -28,6 +28,7 @@ WHEELS = ROOT / "build" / "wheels"
 # What gpugrad and its tests import beside NumPy and CuPy, and what that needs: module, distribution.
 MODULES = {
     "ml_dtypes": "ml_dtypes", "optree": "optree", "typing_extensions": "typing_extensions", "tqdm": "tqdm",
+    "safetensors": "safetensors",
     "nvmath": "nvmath-python", "cuda.bindings": "cuda-bindings", "cuda.core": "cuda-core",
     "cuda.pathfinder": "cuda-pathfinder", "pynvml": "nvidia-ml-py", "pytest": "pytest", "iniconfig": "iniconfig",
     "packaging": "packaging", "pluggy": "pluggy", "pygments": "pygments", "hypothesis": "hypothesis",

@@ -22,7 +22,7 @@ from .array import library
 from .core import Tensor
 from .dtypes import complex128
 from .tensor import tensor, to_numpy
-from .tensor_files import NAMES, CheckpointError, data, no_number, once, read, write
+from .tensor_files import DTYPES, CheckpointError, once, read, write
 
 SCHEMA = 1
 _DEEPEST = 100
@@ -36,7 +36,8 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
         gg.save("run.safetensors", {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 500})
         state = gg.load("run.safetensors")
 
-    The whole file, or nothing: OSError where it cannot be, as on a full disk, and what was there is untouched.
+    The whole file, or nothing: OSError where it cannot be, as on a full disk, and what was there is untouched.  It is
+    made in the host's memory first.
     Tensors of every dtype, with their bits; keys are strings, numbers, bools or None.  Subclasses come back as dict,
     list, tuple, int, float, str; CuPy's arrays as NumPy's.
     TypeError for anything else, ValueError for a nest deeper than 100 or within itself: before a byte is written.
@@ -52,7 +53,7 @@ def load(path: str | os.PathLike[str], device: Any = None) -> Any:
     """What `save` has written, equal to the bit; tensors are new, on `device` (None: the default one).
 
     CheckpointError for a file that is damaged, cut off, hostile, or not of `save`: nothing in it is executed, and no
-    more memory is taken than the file has.  FileNotFoundError.
+    more memory is taken than twice what the file has.  FileNotFoundError.
     """
     arrays, notes = read(path)
     try:
@@ -71,7 +72,7 @@ def _digest(*parts: Any) -> str:
 
 
 def _hash(a: np.ndarray) -> str:
-    return _digest(f"{a.dtype.name} {list(a.shape)} ".encode(), data(a))
+    return _digest(f"{a.dtype.name} {list(a.shape)} ".encode(), a.reshape(-1).view(np.uint8).data)
 
 
 # ---------------------------------------------------------------------------------------------- out
@@ -115,9 +116,9 @@ def _kept(a: np.ndarray, path: tuple[Any, ...], arrays: dict[str, np.ndarray]) -
     dtype = a.dtype
     if dtype == complex128:
         a = a.reshape(-1).view(np.float64).reshape(*a.shape, 2)
-    if a.dtype not in NAMES:
+    if a.dtype not in DTYPES.values():
         raise TypeError(f"save: {_place(path)} has dtype {dtype}, which safetensors has not")
-    start = name = ".".join([str(k) for k in path]) or "state"
+    start = name = ".".join([str(k) for k in path]).encode(errors="replace").decode() or "state"
     while name in arrays or name == "__metadata__":
         name = f"{start}~{len(arrays)}"
     arrays[name] = a
@@ -131,7 +132,7 @@ def _state(arrays: dict[str, np.ndarray], notes: Mapping[str, str], made: Callab
         raise ValueError("was not written by gpugrad.save; gpugrad.checkpoints.load reads its arrays by name")
     if _digest(document.encode()) != notes.get(_HASH):
         raise ValueError("is damaged: the document in its header is not the one that was written")
-    found = json.loads(document, object_pairs_hook=once, parse_constant=no_number)
+    found = json.loads(document, object_pairs_hook=once, parse_constant=_no_number)
     if not isinstance(found, dict) or type(found.get("schema")) is not int:
         raise ValueError("is damaged: its document has no schema")
     if found["schema"] > SCHEMA:
@@ -147,6 +148,11 @@ def _state(arrays: dict[str, np.ndarray], notes: Mapping[str, str], made: Callab
     if arrays:
         raise ValueError(f"is damaged: its tree leaves out {next(iter(arrays))!r:.60}")
     return state
+
+
+def _no_number(text: str) -> Any:
+    """ValueError for what Python's JSON has and JSON has not: NaN, Infinity."""
+    raise ValueError(f"{text} is not JSON")
 
 
 def _made(tree: Any, arrays: dict[str, np.ndarray], made: Callable[[np.ndarray], Tensor]) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +73,28 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(OSError, match="the disk is full"):
         checkpoints.replace(path, write)
     assert checkpoints.load(path)["x"].tolist() == [1, 1] and os.listdir(tmp_path) == ["a"]
+
+
+def test_without_safetensors(tmp_path, monkeypatch):
+    gg.save(tmp_path / "a", 1)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for use in (
+        lambda: checkpoints.save(tmp_path / "b", {}),
+        lambda: checkpoints.load(tmp_path / "a"),
+        lambda: gg.save(tmp_path / "b", 1),
+        lambda: gg.load(tmp_path / "a"),
+    ):
+        with pytest.raises(ImportError, match=r'checkpoints need safetensors: pip install "gpugrad\[train\]"'):
+            use()
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_is_loaded_can_be_written_to(tmp_path):
+    checkpoints.save(tmp_path / "a", {"x": np.zeros(3, np.int8), "y": np.ones((2, 2)), "z": np.array(1.5)})
+    for a in checkpoints.load(tmp_path / "a").values():
+        assert a.flags.writeable and a.flags.aligned
+        a += 1
 
 
 class Net(gg.nn.Module):

@@ -54,7 +54,8 @@ LATER = {  # imported when first asked for: they take 15 ms
     ("train/__init__.py", "gpugrad.train.trainer"),
 }
 OPTIONAL = {
-    "cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "onnx", "pyarrow",
+    "cupy", "cupyx", "matplotlib", "pynvml", "opt_einsum", "nvmath", "scipy", "tensorboardX", "safetensors", "onnx",
+    "pyarrow",
 }  # fmt: skip
 
 

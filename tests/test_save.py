@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from safetensors import numpy as safetensors
 
 import gpugrad as gg
 from gpugrad import checkpoints
@@ -88,6 +89,8 @@ def test_names_that_would_be_the_same_are_told_apart(tmp_path):
     assert len(found[1]) == 2 and len(found["1"]) == 3
     gg.save(tmp_path / "a", np.ones(2))
     assert gg.load(tmp_path / "a").tolist() == [1, 1]
+    gg.save(tmp_path / "a", {"\ud800": np.ones(1), "?": np.zeros(1)})  # a key that UTF-8 has not
+    assert gg.load(tmp_path / "a") == {"\ud800": 1, "?": 0}
 
 
 @pytest.mark.devices
@@ -103,7 +106,6 @@ def test_tensors_of_a_device(tmp_path, default_device):
 
 
 def test_other_readers_read_the_tensors(tmp_path):
-    safetensors = pytest.importorskip("safetensors.numpy")
     state = {"w": np.arange(6.0).reshape(2, 3), "z": np.array([1 + 2j]), "n": {"i": np.array(3)}}
     gg.save(tmp_path / "a", state)
     found = safetensors.load_file(tmp_path / "a")
@@ -209,25 +211,18 @@ def test_a_document_that_is_wrong(mutated, tmp_path, change, text):
 @pytest.mark.parametrize(
     ("entry", "data", "text"),
     [
-        ({"dtype": "F32", "shape": [2**60], "data_offsets": [0, 2**62]}, b"", "its arrays have 4611686018427387904 by"),
+        ({"dtype": "F32", "shape": [2**56], "data_offsets": [0, 2**58]}, b"", "not fully covered"),
         ({"dtype": "F32", "shape": [2**60, 0], "data_offsets": [0, 0]}, b"", ""),
-        ({"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 0]}, b"", "has 0 bytes, which is not F32"),
-        ({"dtype": "F32", "shape": [0] * 70, "data_offsets": [0, 0]}, b"", "no whole safetensors file: 'x'"),
-        (
-            {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
-            b"12345678",
-            "has bytes 4 to 8, and what comes",
-        ),
-        (
-            {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-            b"12345",
-            "arrays have 4 bytes, and .* there are 5",
-        ),
-        ({"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}, b"1234", r"has shape \[-1\]"),
-        ({"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}, b"1234", r"has shape \[True\]"),
-        ({"dtype": "rm -rf", "shape": [1], "data_offsets": [0, 4]}, b"1234", "dtypes that NumPy does not have: rm -rf"),
-        ({"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}, b"1234", "is not dtype, shape and data_offsets"),
-        ({"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}, b"", "has bytes 4 to 0"),
+        ({"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 0]}, b"", "overflow"),
+        ({"dtype": "F32", "shape": [0] * 70, "data_offsets": [0, 0]}, b"", "dimension"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}, b"12345678", "invalid offset for tensor `x`"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, b"12345", "not fully covered"),
+        ({"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}, b"1234", "integer `-1`"),
+        ({"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}, b"1234", "boolean `true`"),
+        ({"dtype": "rm -rf" * 999, "shape": [1], "data_offsets": [0, 4]}, b"1234", "unknown variant `rm -rf"),
+        ({"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}, b"1234", "JSON in header: invalid type: sequence"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}, b"", "invalid offset for tensor `x`"),
+        ({"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}, b"1234", "invalid shape"),
     ],
 )
 def test_claims_of_a_header(tmp_path, entry, data, text):
@@ -236,18 +231,23 @@ def test_claims_of_a_header(tmp_path, entry, data, text):
     if not text:
         assert checkpoints.load(tmp_path / "a")["x"].size == 0
         return
-    with pytest.raises(gg.CheckpointError, match=text):
+    with pytest.raises(gg.CheckpointError, match=f"a is no whole safetensors file: .*{text}") as caught:
         checkpoints.load(tmp_path / "a")
+    assert len(str(caught.value)) < 500
 
 
 def test_overlaps_and_names_that_are_there_twice(tmp_path):
     entry = lambda a, b: {"dtype": "U8", "shape": [b - a], "data_offsets": [a, b]}
     header = json.dumps({"x": entry(0, 4), "y": entry(2, 6)}).encode()
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(6))
-    with pytest.raises(gg.CheckpointError, match="'y' has bytes 2 to 6, and what comes before it ends at 4"):
+    with pytest.raises(gg.CheckpointError, match="invalid offset for tensor `y`"):
         checkpoints.load(tmp_path / "a")
     header = (json.dumps({"x": entry(0, 2)})[:-1] + ',"x":' + json.dumps(entry(0, 2)) + "}").encode()
     (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
+    with pytest.raises(gg.CheckpointError, match="a is no whole safetensors file: a name is there twice"):
+        checkpoints.load(tmp_path / "a")
+    header = b'{"__metadata__":{"a":"1","a":"2"}}'
+    (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(gg.CheckpointError, match="a name is there twice"):
         checkpoints.load(tmp_path / "a")
 
@@ -372,7 +372,7 @@ def test_reading_takes_the_memory_of_the_file(tmp_path):
     tracemalloc.start()
     try:
         gg.load(tmp_path / "a")
-        assert tracemalloc.get_traced_memory()[1] < 8.5e6
+        assert tracemalloc.get_traced_memory()[1] < 16.5e6
         (tmp_path / "b").write_bytes((2**60).to_bytes(8, "little") + b"{}" * 100)
         tracemalloc.reset_peak()
         with pytest.raises(gg.CheckpointError, match="its header would have 1152921504606846976 bytes"):
@@ -389,8 +389,9 @@ def test_headers_have_a_limit(tmp_path):
     with pytest.raises(gg.CheckpointError, match="its header would have 100000000 bytes.* 33554432 is the most"):
         gg.load(tmp_path / "a")
     gg.save(tmp_path / "b", 1)
-    with pytest.raises(ValueError, match="a header has at most 33554432"):
-        gg.save(tmp_path / "b", "x" * 2**25)
+    for n, text in ((2**25, "a header has at most 33554432"), (10**8, "safetensors cannot write this: .*too large")):
+        with pytest.raises(ValueError, match=text):
+            checkpoints.save(tmp_path / "b", {}, "x" * n)
     assert gg.load(tmp_path / "b") == 1
 
 

@@ -17,7 +17,7 @@ from .. import checkpoints as arrays, random
 from ..core import raw
 from ..state_files import load, save
 from ..tensor import to_numpy
-from ..tensor_files import CheckpointError
+from ..tensor_files import CheckpointError, library
 from .running import Means
 from .stopping import EarlyStopping
 
@@ -42,6 +42,8 @@ class Run:
         self._parts = dict(parts)
         self.model, self.optimizer, self.ema = parts["model"], parts["optimizer"], parts.get("ema")
         self.directory = None if directory is None else os.fspath(directory)
+        if self.directory is not None:
+            library()  # where it is missing, that is said before the first epoch
         self.keep, self.early_stopping = keep, stopping
         self.step, self.epoch, self.skipped = 0, 0, 0
         self.history: dict[str, list[float]] = {}
