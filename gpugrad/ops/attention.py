@@ -76,9 +76,11 @@ def _pieces(
 
 
 def _turned(xp: Any, a: Any) -> Any:
-    """The transpose; on the CPU a copy, of which small products are faster."""
-    a = a.swapaxes(-1, -2)
-    return np.ascontiguousarray(a) if xp is np else a
+    """The transpose; on the CPU a copy, of which small products are faster.
+
+    Heads lie in rows of many: gathered first, they are turned in the cache.
+    """
+    return np.ascontiguousarray(np.ascontiguousarray(a).swapaxes(-1, -2)) if xp is np else a.swapaxes(-1, -2)
 
 
 class How(NamedTuple):

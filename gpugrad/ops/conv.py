@@ -28,9 +28,9 @@ from .shape import expand_dims, reshape, squeeze
 from .threads import in_threads
 from .windows import Room, Windows, canvas, numbers, padded, pairs, place, spatial, windows
 
-# How many bytes of columns are made at a time: a CPU has them in its second level cache when it multiplies, a GPU is
+# How many bytes of columns are made at a time: a core has them in its second level cache when it multiplies, a GPU is
 # kept busy by large products.
-HOST_BLOCK, GPU_BLOCK = 1 << 20, 1 << 27
+HOST_BLOCK, GPU_BLOCK = 1 << 19, 1 << 27
 
 # Multiplications: of a product whose second matrix is not transposed that OpenBLAS leaves to one thread, which is also
 # when it is fastest; and of a convolution that is worth threads of ours.  OpenBLAS's own cost a busy machine many times
