@@ -208,7 +208,8 @@ def count(
     """How often each outcome came, of so many mutated files; the process dies of one that takes longer (0: as long)."""
     whole, path, r = state(), os.path.join(folder, "mutated.safetensors"), random.Random(seed)
     gg.save(path, whole)
-    data = Path(path).read_bytes()
+    text, rest = unpacked(Path(path).read_bytes())
+    data = packed(json.dumps(json.loads(text), sort_keys=True).encode(), rest)  # notes come in any order
     counts: Counter[str] = Counter()
     for i in range(files):
         mutate = mutations[i % len(mutations)]

@@ -27,7 +27,7 @@ DTYPES = {
     "F64": np.float64, "C64": np.complex64,
 }  # fmt: skip
 _NOTES = "__metadata__"
-_LONGEST = 2**25  # bytes of a header: some 90,000 arrays.  Parsed, they may take twenty times as many
+_LONGEST = 2**25  # bytes of a header: some 90,000 arrays.  Parsed, they may take forty times as many
 
 
 class CheckpointError(ValueError):
