@@ -44,6 +44,7 @@ from .ops import (
     normalization,
     piecewise,
     recurrent,
+    recurrent_step,
     reduce,
     scan,
     scatter,
@@ -63,7 +64,8 @@ LOWER: dict[ModuleType, str] = {
     conv_activation: "conv_relu conv_sigmoid conv_tanh",
     conv: "conv_op conv_transpose1d conv_transpose2d conv_transpose3d",
     attention: "attention",
-    recurrent: "gru gru_cell lstm lstm_cell rnn",
+    recurrent: "gru lstm rnn",
+    recurrent_step: "gru_cell lstm_cell",
     piecewise: "prelu",
 }
 # What runs in float32: what has a larger range than its input, sums of many, and losses.

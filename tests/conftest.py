@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -17,6 +18,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as what a shell starts in the background has it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--no-pool"):  # in a block of CuPy's pool, what is beside an array belongs to the program, too
         import cupy
 

@@ -202,13 +202,16 @@ def test_nothing_is_left_of_a_program_that_is_ended(tmp_path, sent, to_group):
         [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as program:  # fmt: skip
-        tracker, a, b, *names = program.stdout.readline().split()
-        fds = [os.pidfd_open(int(pid)) for pid in (a, b, tracker)]
-        memory = [SHARED / name.lstrip("/") for name in names]
-        assert memory and all(p.exists() for p in memory)
-        (os.killpg if to_group else os.kill)(program.pid, sent)
-        said = program.communicate(timeout=60)[1]
-        assert all(map(over, fds))
-        if to_group:
-            assert "KeyboardInterrupt" in said and said.count("Traceback") == 1
+        try:
+            tracker, a, b, *names = program.stdout.readline().split()
+            fds = [os.pidfd_open(int(pid)) for pid in (a, b, tracker)]
+            memory = [SHARED / name.lstrip("/") for name in names]
+            assert memory and all(p.exists() for p in memory)
+            (os.killpg if to_group else os.kill)(program.pid, sent)
+            said = program.communicate(timeout=60)[1]
+            assert all(map(over, fds))
+            if to_group:
+                assert "KeyboardInterrupt" in said and said.count("Traceback") == 1
+        finally:
+            program.kill()
     assert not any(p.exists() for p in memory)
