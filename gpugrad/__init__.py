@@ -297,3 +297,8 @@ def __getattr__(name: str) -> Any:
     if name == "CheckpointError":
         return import_module("gpugrad.tensor_files").CheckpointError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    own = [n for n in globals() if n not in ("Any", "TYPE_CHECKING", "import_module")]
+    return sorted([*own, "CheckpointError", "data", "load", "save", "train"])

@@ -56,6 +56,11 @@ def run(text: str, name: str = "README.md") -> int:
     return len(todo)
 
 
+def test_the_page_on_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert run((README.parent / "docs" / "training.md").read_text(encoding="utf-8"), "docs/training.md") >= 6
+
+
 def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert run(README.read_text(encoding="utf-8")) >= 1
