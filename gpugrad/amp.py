@@ -210,14 +210,18 @@ def make({", ".join(free)}):
 
 
 def _arm() -> None:
-    """Arm what is listed, once."""
+    """Arm what is listed, once.  After an error nothing is armed."""
     with _arming:
-        for names in () if armed else (LOWER, FLOAT32, WIDEST, OUTSIDE):
-            for module, line in names.items():
-                for name in line.split():
-                    f = getattr(module, name)
-                    for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
-                        _replace(each, names)
+        if not armed:
+            every = [
+                (getattr(m, n), on)
+                for on in (LOWER, FLOAT32, WIDEST, OUTSIDE)
+                for m, s in on.items()
+                for n in s.split()
+            ]
+            for f, names in every:
+                for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
+                    _replace(each, names)
 
 
 def _replace(f: Any, names: dict[ModuleType, str]) -> None:

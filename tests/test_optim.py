@@ -165,3 +165,20 @@ def test_norms_of_all_kinds_clip():
             gg.optim.clip_grad_norm_(vs, 1.0, bad)
     gg.optim.clip_grad_value_(vs, 0.25)
     assert max(float(abs(v.grad.numpy()).max()) for v in vs) == 0.25
+
+
+@pytest.mark.parametrize("size", [3, 20000])
+def test_centered_rmsprop_stays_finite(size):
+    """Gradients that stay the same have no variance, and rounding makes none below 0."""
+    g = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    v = gg.Variable(np.zeros(size, np.float32))
+    optimizer = gg.optim.RMSprop([v], 1e-3, alpha=0.5, centered=True)
+    for _ in range(100):
+        optimizer.apply_gradients([(gg.tensor(g), v)])
+    assert np.isfinite(v.numpy()).all()
+
+
+def test_complex_gradients_are_not_clipped_by_value():
+    v = gg.Variable(np.ones(3, np.complex64))
+    with pytest.raises(TypeError, match="complex gradients cannot be clipped by value"):
+        gg.optim.SGD([v], 0.1, clipvalue=1.0).apply_gradients([(gg.ones(3, dtype="complex64"), v)])

@@ -334,6 +334,7 @@ class Optimizer:
             v = places[i]
             states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
         self.param_groups[:], self.state = groups, states
+        self._rounded.clear()  # copies are to be looked at again
 
     def __repr__(self) -> str:
         lines = [
