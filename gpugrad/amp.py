@@ -213,13 +213,8 @@ def _arm() -> None:
     """Arm what is listed, once.  After an error nothing is armed."""
     with _arming:
         if not armed:
-            every = [
-                (getattr(m, n), on)
-                for on in (LOWER, FLOAT32, WIDEST, OUTSIDE)
-                for m, s in on.items()
-                for n in s.split()
-            ]
-            for f, names in every:
+            lists = [(m, line, on) for on in (LOWER, FLOAT32, WIDEST, OUTSIDE) for m, line in on.items()]
+            for f, names in [(getattr(m, name), on) for m, line, on in lists for name in line.split()]:
                 for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
                     _replace(each, names)
 

@@ -49,7 +49,7 @@ class Writes:
         del ages[:-KEPT]
 
     def ask(self, array: Any) -> Callable[[], Any]:
-        """What answers `array` while it lives.  While somebody has it, an optimizer that writes over the array says so."""
+        """What answers `array` while it lives.  While somebody has it, optimizers tell of writes."""
         if isinstance(array, np.generic):
             return lambda: array
         key = id(array)

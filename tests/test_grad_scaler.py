@@ -505,3 +505,14 @@ def test_a_small_scale_is_no_error_by_itself():
     scaler.step(optimizer)
     scaler.update()
     assert scaler.get_scale() == 1e-5
+
+
+def test_a_schedule_knows_of_a_skipped_first_step():
+    ps = parameters()
+    optimizer, scaler = gg.optim.SGD(ps, 0.1), gg.GradScaler()
+    schedule = gg.optim.lr_scheduler.StepLR(optimizer, 1)
+    leave(ps, 0, 1.0, np.inf)
+    scaler.step(optimizer)
+    scaler.update()
+    schedule.step()  # without a warning, which would be an error here
+    assert optimizer.iterations == 0
