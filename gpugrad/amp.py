@@ -121,6 +121,8 @@ class autocast:
     """
 
     def __init__(self, dtype: DTypeLike = "bfloat16", enabled: bool = True) -> None:
+        if dtype in ("cuda", "cpu"):
+            raise ValueError(f"autocast takes no device, here {dtype!r}: write gg.autocast('bfloat16')")
         self.dtype, self.enabled = as_dtype(dtype), bool(enabled)
         if self.dtype not in _HALF:
             raise ValueError(f"autocast: dtype is 'bfloat16' or 'float16', not {str(self.dtype)!r}")

@@ -209,7 +209,8 @@ def test_a_state_dict_that_does_not_fit_is_told():
     saved = optimizer.state_dict()
     for bad, words in [
         ({}, "none of an optimizer"), ([], "none of an optimizer"), ({**saved, "param_groups": [{}]}, "'params'"),
-        ({**saved, "state": {"0": saved["state"][0]}}, "for parameter '0'"), ({**saved, "state": {7: {}}}, "parameter 7"),
+        ({**saved, "state": {"0": saved["state"][0]}}, "for parameter '0'"),
+        ({**saved, "state": {7: {}}}, "parameter 7"),
         ({**saved, "state": []}, "state is a dict"), ({**saved, "state": {0: 3}}, "state 3 for parameter 0"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=words):
@@ -239,7 +240,7 @@ def test_complex_gradients_of_real_variables_are_refused(cls, size):
 
 @pytest.mark.numpy
 def test_options_are_attributes():
-    optimizer, v = stepped(gg.optim.RMSprop)
+    optimizer, _ = stepped(gg.optim.RMSprop)
     optimizer.add_param_group({"params": gg.Variable([1.0])})
     optimizer.weight_decay = 0.5
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.5, 0.5] and optimizer.weight_decay == 0.5

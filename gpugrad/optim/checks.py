@@ -13,7 +13,10 @@ from .state import Group, Todo
 INF = float("inf")
 _array, _shape, _dtype = attrgetter("array"), attrgetter("shape"), attrgetter("dtype")
 # what groups have beside options: names, what schedules note there, and how PyTorch's loops run, which changes nothing
-_BESIDE = "params name param_names initial_lr min_lr max_lr base_momentum max_momentum foreach fused capturable differentiable"
+_BESIDE = (
+    "params name param_names initial_lr min_lr max_lr base_momentum max_momentum "
+    "foreach fused capturable differentiable"
+)
 NAMES = {"lr": "learning rate", "eps": "epsilon value"}
 
 
@@ -80,21 +83,6 @@ def groups_of(name: str, variables: Any) -> list[Group]:
     if not given:
         raise ValueError("optimizer got an empty parameter list")
     return given if isinstance(given[0], dict) else [{"params": given}]
-
-
-def entries(state_dict: Any) -> list[Group]:
-    """The groups of a state_dict.  ValueError for what is none of an optimizer's."""
-    if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= {*state_dict}:
-        has = f"has {[*state_dict]!r:.60}" if isinstance(state_dict, dict) else f"is a {type(state_dict).__name__}"
-        raise ValueError(f"loaded state dict is none of an optimizer: it {has}, not 'state' and 'param_groups'")
-    groups = state_dict["param_groups"]
-    if not isinstance(groups, (list, tuple)) or not all([isinstance(g, dict) and "params" in g for g in groups]):
-        raise ValueError(f"loaded state dict: param_groups is a list of dicts with 'params', not {groups!r:.60}")
-    if not isinstance(state_dict["state"], dict):
-        raise ValueError(
-            f"loaded state dict: state is a dict by the number of parameters, not {state_dict['state']!r:.60}"
-        )
-    return [*groups]
 
 
 def fitting(todo: Todo) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from copy import deepcopy
 from typing import Any, ClassVar
 
 from numpy import ndarray
@@ -18,10 +17,11 @@ from ..hooks import updating
 from . import clip, masters
 from .added import watch
 from .blocks import Blocks, ruled
-from .checks import INF, NAMES, entries, fitting, groups_of, known_keys, number, option, renamed, set_option
+from .checks import INF, NAMES, fitting, groups_of, known_keys, number, option, renamed, set_option
 from .launches import Kernel, Launches, fusable
+from .loading import checked
 from .loss_scale import Moving, Scaled
-from .state import Count, Group, States, Todo, restored, saved
+from .state import Count, Group, States, Todo, saved
 
 _SHORT = {"variables": "params", "learning_rate": "lr"}
 
@@ -347,32 +347,10 @@ class Optimizer:
         ValueError where groups, their sizes, shapes or options do not fit; then nothing has changed.  `iterations` is
         the most steps of a variable, where the state counts them.
         """
-        given, own = entries(state_dict), self.param_groups
-        if len(given) != len(own):
-            raise ValueError(
-                f"loaded state dict has a different number of parameter groups: {len(given)}, here {len(own)}"
-            )
-        sizes = [(len(g["params"]), len(o["params"])) for g, o in zip(given, own)]
-        if any([g != o for g, o in sizes]):
-            raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
-                f"(theirs, here) {sizes}"
-            )
-        groups = [{**o, **deepcopy({**g, "params": []}), "params": o["params"]} for g, o in zip(given, own)]
-        for group in groups:
-            self.check(group)
-        places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
-        states = States()
-        for i, state in state_dict["state"].items():
-            if i not in places or not isinstance(state, dict):
-                raise ValueError(
-                    f"loaded state dict has state {state!r:.40} for parameter {i!r}; its groups have {[*places]!r:.60}"
-                )
-            v = places[i]
-            states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
-        steps = [s["step"] for _, s in states.items() if s.get("step") is not None]
+        groups, states = checked(self, state_dict)
         self.param_groups[:], self.state = groups, states
         self._rounded.clear()  # copies are to be looked at again
+        steps = [s["step"] for _, s in states.items() if s.get("step") is not None]
         if steps:
             self.iterations = max(steps)
 
