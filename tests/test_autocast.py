@@ -270,6 +270,8 @@ def test_only_half_types():
             gg.autocast(bad)
     with pytest.raises(TypeError):
         gg.autocast("half a float")
+    with pytest.raises(ValueError, match="autocast takes no device, here 'cuda'"):
+        gg.autocast("cuda")
 
 
 def test_functions_stay_the_objects_that_they_were():

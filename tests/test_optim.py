@@ -268,3 +268,16 @@ def test_names_of_options():
     assert gg.optim.SGD([{"params": [("v", v)]}]).variables[0] is v
     with pytest.raises(ValueError, match="Invalid ns_coefficients"):
         gg.optim.Muon([v], ns_coefficients=(1.0, float("nan"), 2.0))
+
+
+@pytest.mark.numpy
+def test_many_small_variables_decay_together():
+    vs, alone = [[gg.Variable(np.arange(4.0)) for _ in range(9)] for _ in range(2)]
+    together = gg.optim.SGD(vs, 0.1, weight_decay=0.5)
+    each = [gg.optim.SGD([v], 0.1, weight_decay=0.5) for v in alone]
+    for _ in range(3):
+        together.apply_gradients([(gg.ones(4, dtype="float64"), v) for v in vs])
+        for o, v in zip(each, alone):
+            o.apply_gradients([(gg.ones(4, dtype="float64"), v)])
+    for v, w in zip(vs, alone):
+        assert_close(v, w.numpy())
