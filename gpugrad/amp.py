@@ -121,6 +121,8 @@ class autocast:
     """
 
     def __init__(self, dtype: DTypeLike = "bfloat16", enabled: bool = True) -> None:
+        if dtype in ("cuda", "cpu"):
+            raise ValueError(f"autocast takes no device, here {dtype!r}: write gg.autocast('bfloat16')")
         self.dtype, self.enabled = as_dtype(dtype), bool(enabled)
         if self.dtype not in _HALF:
             raise ValueError(f"autocast: dtype is 'bfloat16' or 'float16', not {str(self.dtype)!r}")
@@ -210,14 +212,13 @@ def make({", ".join(free)}):
 
 
 def _arm() -> None:
-    """Arm what is listed, once."""
+    """Arm what is listed, once.  After an error nothing is armed."""
     with _arming:
-        for names in () if armed else (LOWER, FLOAT32, WIDEST, OUTSIDE):
-            for module, line in names.items():
-                for name in line.split():
-                    f = getattr(module, name)
-                    for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
-                        _replace(each, names)
+        if not armed:
+            lists = [(m, line, on) for on in (LOWER, FLOAT32, WIDEST, OUTSIDE) for m, line in on.items()]
+            for f, names in [(getattr(m, name), on) for m, line, on in lists for name in line.split()]:
+                for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
+                    _replace(each, names)
 
 
 def _replace(f: Any, names: dict[ModuleType, str]) -> None:

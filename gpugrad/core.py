@@ -18,13 +18,23 @@ DROP: Any = object()  # Node.grad: backward() leaves nothing here
 STEPPED = 1 << 30  # Node.deposits: an optimizer's step has used the gradient; more than anybody adds up
 
 
+KEPT = 8  # ages of the writes to an array; the last one decides, the others are counted in messages
+
+
+class _Known(ref):
+    """A weak reference that can be referred to weakly itself."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Writes:
-    """When memory that tensors share was written to in place: the ages of the writes, by the id of its owner."""
+    """When memory that tensors share was written to in place: the ages of its last writes, by the id of its owner."""
 
     def __init__(self) -> None:
         self.ages: dict[int, tuple[Any, list[int]]] = {}
         self.before: list[Callable[[], None]] = []  # what is to be called ahead of any write
-        self.asked: dict[int, Any] = {}  # by their ids, arrays of which somebody asks whether an optimizer writes them
+        self.asked: dict[int, Any] = {}  # by their ids, arrays of which somebody asks whether an optimizer writes them:
+        # weak references to what `ask` has answered, so one that nobody asks about any more is not here
 
     def add(self, array: Any) -> None:
         """The memory of `array` is about to be written to."""
@@ -34,18 +44,23 @@ class Writes:
         key = id(owner)
         if key not in self.ages:
             self.ages[key] = ref(owner, lambda _, key=key: self.ages.pop(key, None)), []
-        self.ages[key][1].append(tick())
+        ages = self.ages[key][1]
+        ages.append(tick())
+        del ages[:-KEPT]
 
     def ask(self, array: Any) -> Callable[[], Any]:
-        """What answers `array` while it lives.  An optimizer that writes over it says so here, from now on."""
+        """What answers `array` while it lives.  While somebody has it, optimizers tell of writes."""
         if isinstance(array, np.generic):
             return lambda: array
         key = id(array)
-        self.asked[key] = known = ref(array, lambda r: self.asked.pop(key) if self.asked.get(key) is r else None)
+        known = self.asked.get(key, lambda: None)()
+        if known is None or known() is not array:
+            known = _Known(array)
+            self.asked[key] = ref(known, lambda r: self.asked.pop(key) if self.asked.get(key) is r else None)
         return known
 
     def of(self, array: Any) -> list[int]:
-        """The ages of the writes to the memory of `array`."""
+        """The ages of the last writes to the memory of `array`."""
         return self.ages.get(id(owner_of(array)), (None, []))[1]
 
 

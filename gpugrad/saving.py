@@ -131,7 +131,7 @@ class _Kept(saved_tensors_hooks):
         return array if stored is None else Parcel((stored, partial(self._shaped, array.shape)))
 
     def _packed(self, array: Any) -> Any:
-        key, written = id(array), len(writes.of(array)) if writes.ages else 0
+        key, written = id(array), max(writes.of(array), default=-1) if writes.ages else -1
         if key in self._known:
             of, packed, before = self._known[key]
             if of() is array and before == written and (stored := packed()) is not None:

@@ -278,8 +278,8 @@ __global__ void rule(const Table<N> __grid_constant__ table, double* schedule,
         auto centered = [&](C& x, C g, C& v, C& mean, C& m) {
             g = given(x, g);
             v = b1 * v + c1 * g * g;
-            mean = b1 * mean + c1 * g;
-            step(x, g / root(v - mean * mean), m);
+            mean += c1 * (g - mean);  // of gradients that stay the same, mean² is below v
+            step(x, g / root(larger(v - mean * mean, C(0))), m);
         };
         if (b2 == C(0)) {
             if (more != C(0)) update<T, 3>(table, chunk, centered);
@@ -320,7 +320,7 @@ __global__ void squares(const Table<N> __grid_constant__ table, double* __restri
     constexpr int W = Pack<T>::size;
     Part own = part(table, chunk);
     const T* g = static_cast<const T*>(table.arrays[GRADIENT][own.k]);
-    C sum = 0;
+    double sum = 0;  // a square may be more than float32 holds
     bool fast = aligned(g);
     for (long long i = own.begin + threadIdx.x * W; i < own.end; i += blockDim.x * W) {
         C v[W];
@@ -328,9 +328,9 @@ __global__ void squares(const Table<N> __grid_constant__ table, double* __restri
         else
             for (int j = 0; j < W; j++) v[j] = i + j < own.end ? C(g[i + j]) : C(0);
 #pragma unroll
-        for (int j = 0; j < W; j++) sum += v[j] * v[j];
+        for (int j = 0; j < W; j++) sum += double(v[j]) * double(v[j]);
     }
-    double total = reduce<256>((double)sum, Add());
+    double total = reduce<256>(sum, Add());
     if (threadIdx.x == 0) partial[start + blockIdx.x] = total;
 }
 

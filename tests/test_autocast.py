@@ -17,6 +17,7 @@ import gpugrad as gg
 import gpugrad.tensorflow as tf
 import gpugrad.torch as torch
 from gpugrad import amp, nn
+from gpugrad.core import writes
 from gpugrad.gemm import products
 from gpugrad.ops import conv, linalg
 
@@ -142,6 +143,35 @@ def test_the_lists_name_what_there_is():
 
 
 @pytest.mark.numpy
+def test_arming_is_all_or_nothing(monkeypatch):
+    monkeypatch.setattr(amp, "armed", {})
+    monkeypatch.setattr(amp, "WIDEST", {linalg: "no_such_function"})
+    monkeypatch.setattr(amp, "_replace", lambda *_: pytest.fail("armed before all were found"))
+    with pytest.raises(AttributeError, match="no_such_function"), gg.autocast():
+        pass
+
+
+def test_training_after_an_autocast_keeps_no_more():
+    """Nobody asks about the weights any more; of somebody who does, the last writes are kept."""
+    w = gg.Variable(np.ones((4, 4), np.float32))
+    optimizer = gg.optim.SGD([w], 1e-3, momentum=0.5)
+    step = lambda: optimizer.apply_gradients([(gg.ones((4, 4)), w)])
+    step()
+    with gg.autocast("bfloat16"):
+        gg.matmul(w, w)
+        assert id(w.array) in writes.asked
+    assert id(w.array) not in writes.asked
+    one, two = writes.ask(w.array), writes.ask(w.array)
+    assert one is two and one() is w.array
+    array = w.array
+    del one, array
+    for _ in range(50):
+        step()
+    assert two() is w.array and 0 < len(writes.of(w.array)) < 20
+    del two
+    assert id(w.array) not in writes.asked
+
+
 def test_what_multiplies_matrices_is_on_a_list():
     """Of all rows: matrix factorizations and solvers aside, which run in the dtype they are given."""
     makers = {f.__code__ for f in (linalg.array_matmul, linalg.host_matmul, products.array_product, conv.product)}
@@ -240,6 +270,8 @@ def test_only_half_types():
             gg.autocast(bad)
     with pytest.raises(TypeError):
         gg.autocast("half a float")
+    with pytest.raises(ValueError, match="autocast takes no device, here 'cuda'"):
+        gg.autocast("cuda")
 
 
 def test_functions_stay_the_objects_that_they_were():

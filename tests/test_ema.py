@@ -181,3 +181,8 @@ def test_an_update_is_one_launch(host):
             v.assign_add(np.float32(1))
     for a in ema.averages.values():
         np.testing.assert_allclose(HOST(a), 2.5)
+
+
+def test_a_list_has_no_buffers():
+    with pytest.raises(ValueError, match="buffers=True is for a module"):
+        EMA([gg.Variable([1.0])], buffers=True)

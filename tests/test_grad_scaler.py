@@ -439,3 +439,80 @@ def test_models_train_in_half_types_as_in_float32(half_weights):
             continue
         found = np.mean(train(dtype, half_weights=half_weights)[-8:])
         assert abs(found - exact) < 0.15 * exact + 0.02, (dtype, found, exact)
+
+
+def test_steps_of_another_optimizer_count():
+    """It writes over the array of the variable, which then is not the copy rounded."""
+    p = gg.Parameter(np.ones(3), dtype="bfloat16")
+    slow = gg.optim.Adam([p], 1e-3, master_weights=True)
+    fast = gg.optim.Adam([p], 0.5)
+    found = []
+    for optimizer in (slow, fast, fast, slow):
+        optimizer.apply_gradients([(gg.ones(3, dtype="bfloat16"), p)])
+        found.append(round(p.numpy().astype(float)[0], 2))
+    assert found == [1.0, 0.5, 0.0, -0.0]
+
+
+def test_a_state_is_loaded_into_an_optimizer_under_way():
+    p = gg.Parameter(np.ones(3), dtype="bfloat16")
+    optimizer = gg.optim.SGD([p], 0.25, master_weights=True)
+    step = lambda: optimizer.apply_gradients([(gg.ones(3, dtype="bfloat16"), p)])
+    empty = gg.optim.SGD([p], 0.25).state_dict()
+    step()
+    before = copy.deepcopy(optimizer.state_dict())
+    step()
+    for state in (empty, before):
+        optimizer.load_state_dict(state)
+        now = p.numpy().astype(float)
+        step()
+        assert p.numpy().astype(float).tolist() == (now - 0.25).tolist()
+
+
+@pytest.mark.parametrize("unscaled", [False, True])
+def test_large_gradients_are_finite(unscaled):
+    """Though float32 does not hold their squares."""
+    ps = parameters()
+    optimizer, scaler = gg.optim.SGD(ps, 1e-20), gg.GradScaler(init_scale=4.0)
+    before = [p.numpy().copy() for p in ps]
+    for p in ps:
+        p.grad = gg.full(p.shape, 4e20, dtype=p.dtype)
+    if unscaled:
+        scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 4 and scaler.state_dict()["skipped"] == 0
+    for p, b in zip(ps, before):
+        np.testing.assert_allclose(p.numpy(), b - 1, rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_without_gradients_is_told():
+    ps = parameters()
+    optimizer, scaler = gg.optim.SGD(ps, 0.1), gg.GradScaler()
+    with pytest.raises(AssertionError, match="No inf checks were recorded for this optimizer"):
+        scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match="No inf checks were recorded prior to update"):
+        scaler.update()
+    assert optimizer.iterations == 0
+
+
+def test_a_small_scale_is_no_error_by_itself():
+    with pytest.raises(ValueError, match="below min_scale"):
+        gg.GradScaler(init_scale=1e-5)
+    ps = parameters()
+    optimizer, scaler = gg.optim.SGD(ps, 0.1), gg.GradScaler(max_skips=1)
+    scaler.update(1e-5)
+    leave(ps, 0, 1e-5)
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 1e-5
+
+
+def test_a_schedule_knows_of_a_skipped_first_step():
+    ps = parameters()
+    optimizer, scaler = gg.optim.SGD(ps, 0.1), gg.GradScaler()
+    schedule = gg.optim.lr_scheduler.StepLR(optimizer, 1)
+    leave(ps, 0, 1.0, np.inf)
+    scaler.step(optimizer)
+    scaler.update()
+    schedule.step()  # without a warning, which would be an error here
+    assert optimizer.iterations == 0

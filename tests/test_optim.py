@@ -165,3 +165,119 @@ def test_norms_of_all_kinds_clip():
             gg.optim.clip_grad_norm_(vs, 1.0, bad)
     gg.optim.clip_grad_value_(vs, 0.25)
     assert max(float(abs(v.grad.numpy()).max()) for v in vs) == 0.25
+
+
+@pytest.mark.parametrize("size", [3, 20000])
+def test_centered_rmsprop_stays_finite(size):
+    """Gradients that stay the same have no variance, and rounding makes none below 0."""
+    g = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    v = gg.Variable(np.zeros(size, np.float32))
+    optimizer = gg.optim.RMSprop([v], 1e-3, alpha=0.5, centered=True)
+    for _ in range(100):
+        optimizer.apply_gradients([(gg.tensor(g), v)])
+    assert np.isfinite(v.numpy()).all()
+
+
+def test_complex_gradients_are_not_clipped_by_value():
+    v = gg.Variable(np.ones(3, np.complex64))
+    with pytest.raises(TypeError, match="complex gradients cannot be clipped by value"):
+        gg.optim.SGD([v], 0.1, clipvalue=1.0).apply_gradients([(gg.ones(3, dtype="complex64"), v)])
+
+
+def stepped(cls=gg.optim.Adam, **options):
+    v = gg.Variable(np.ones(3, np.float32))
+    optimizer = cls([v], 0.1, **options)
+    for _ in range(3):
+        optimizer.apply_gradients([(gg.ones(3), v)])
+    return optimizer, v
+
+
+@pytest.mark.parametrize(
+    "name, bad", [("step", -1), ("step", 1.5), ("step", float("nan")), ("step", "3"), ("exp_avg", "x")]
+)
+def test_a_hostile_state_changes_nothing(name, bad):
+    optimizer, v = stepped()
+    saved = optimizer.state_dict()
+    saved["state"][0] = {**saved["state"][0], name: bad}
+    with pytest.raises(ValueError, match=f"loaded state dict has .* for {name}"):
+        optimizer.load_state_dict(saved)
+    assert int(optimizer.state[v]["step"]) == 3
+
+
+def test_a_state_dict_that_does_not_fit_is_told():
+    optimizer, _ = stepped()
+    saved = optimizer.state_dict()
+    for bad, words in [
+        ({}, "none of an optimizer"), ([], "none of an optimizer"), ({**saved, "param_groups": [{}]}, "'params'"),
+        ({**saved, "state": {"0": saved["state"][0]}}, "for parameter '0'"),
+        ({**saved, "state": {7: {}}}, "parameter 7"),
+        ({**saved, "state": []}, "state is a dict"), ({**saved, "state": {0: 3}}, "state 3 for parameter 0"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            optimizer.load_state_dict(bad)
+    other = gg.optim.Adam([gg.Variable(np.ones(3, np.float32))])
+    other.load_state_dict(saved)
+    assert other.iterations == 3
+    optimizer.param_groups[0]["params"] = []
+    assert optimizer.state_dict()["state"] == {}
+
+
+def test_a_refused_variable_is_not_taken_up():
+    optimizer, good, bad = gg.optim.Adam(None, 0.1), gg.Variable(np.ones(2)), gg.Variable(np.ones(2, np.complex64))
+    for _ in range(2):
+        with pytest.raises(TypeError, match="complex variables are not supported"):
+            optimizer.apply_gradients([(gg.ones(2, dtype="float64"), good), (gg.ones(2, dtype="complex64"), bad)])
+        assert optimizer.variables == [] and len(optimizer.state) == 0
+
+
+@pytest.mark.parametrize("size", [2, 50000])
+@pytest.mark.parametrize("cls", [gg.optim.SGD, gg.optim.Adam])
+def test_complex_gradients_of_real_variables_are_refused(cls, size):
+    v = gg.Variable(np.ones(size, np.float32))
+    with pytest.raises(TypeError, match="would lose its imaginary part"):
+        cls([v], 0.1).apply_gradients([(gg.ones(size, dtype="complex64"), v)])
+
+
+@pytest.mark.numpy
+def test_options_are_attributes():
+    optimizer, _ = stepped(gg.optim.RMSprop)
+    optimizer.add_param_group({"params": gg.Variable([1.0])})
+    optimizer.weight_decay = 0.5
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.5, 0.5] and optimizer.weight_decay == 0.5
+    with pytest.raises(ValueError, match="Invalid weight_decay"):
+        optimizer.weight_decay = -1.0
+    assert optimizer.weight_decay == 0.5 and optimizer.lr == 0.1
+    with pytest.raises(AttributeError, match="'RMSprop' object has no attribute 'weight'"):
+        print(optimizer.weight)
+
+
+@pytest.mark.numpy
+def test_names_of_options():
+    v = gg.Variable([1.0])
+    with pytest.raises(
+        ValueError, match="SGD: a parameter group has no option 'learning_rte'; they are params, lr, mom"
+    ):
+        gg.optim.SGD([{"params": [v], "learning_rte": 0.5}])
+    for name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Lion", "Muon", "LAMB", "NAdam", "LBFGS"):
+        cls = getattr(gg.optim, name)
+        assert cls([("v", v)], lr=0.25).param_groups[0]["lr"] == 0.25
+        with pytest.raises(TypeError, match=name):
+            cls([v], learning_rte=0.5)
+    with pytest.raises(TypeError, match="Adam: learning_rate and lr are two names"):
+        gg.optim.Adam([v], 0.5, lr=0.25)
+    assert gg.optim.SGD([{"params": [("v", v)]}]).variables[0] is v
+    with pytest.raises(ValueError, match="Invalid ns_coefficients"):
+        gg.optim.Muon([v], ns_coefficients=(1.0, float("nan"), 2.0))
+
+
+@pytest.mark.numpy
+def test_many_small_variables_decay_together():
+    vs, alone = [[gg.Variable(np.arange(4.0)) for _ in range(9)] for _ in range(2)]
+    together = gg.optim.SGD(vs, 0.1, weight_decay=0.5)
+    each = [gg.optim.SGD([v], 0.1, weight_decay=0.5) for v in alone]
+    for _ in range(3):
+        together.apply_gradients([(gg.ones(4, dtype="float64"), v) for v in vs])
+        for o, v in zip(each, alone):
+            o.apply_gradients([(gg.ones(4, dtype="float64"), v)])
+    for v, w in zip(vs, alone):
+        assert_close(v, w.numpy())

@@ -21,14 +21,11 @@ from .rmsprop import RMSprop as RMSprop
 from .sgd import SGD as SGD
 
 if TYPE_CHECKING:
-    from . import lr_scheduler as lr_scheduler
     from .ema import EMA as EMA, Accumulator as Accumulator
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when first asked for: schedules and averages."""
-    if name == "lr_scheduler":
-        return import_module("gpugrad.optim.lr_scheduler")
+    """Imported when first asked for: averages."""
     if name in ("Accumulator", "EMA"):
         return getattr(import_module("gpugrad.optim.ema"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

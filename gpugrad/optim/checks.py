@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from operator import attrgetter
 from typing import Any
 
@@ -10,7 +11,12 @@ from ..core import Tensor
 from .state import Group, Todo
 
 INF = float("inf")
-_array, _shape = attrgetter("array"), attrgetter("shape")
+_array, _shape, _dtype = attrgetter("array"), attrgetter("shape"), attrgetter("dtype")
+# what groups have beside options: names, what schedules note there, and how PyTorch's loops run, which changes nothing
+_BESIDE = (
+    "params name param_names initial_lr min_lr max_lr base_momentum max_momentum "
+    "foreach fused capturable differentiable"
+)
 NAMES = {"lr": "learning rate", "eps": "epsilon value"}
 
 
@@ -20,13 +26,45 @@ def option(name: str) -> Any:
     def get(self: Any) -> Any:
         return self.param_groups[0][name]
 
-    def change(self: Any, value: Any) -> None:
-        self.check({**self.param_groups[0], name: value})
-        self.defaults[name] = value
-        for group in self.param_groups:
-            group[name] = value
+    return property(
+        get,
+        lambda self, value: set_option(self, name, value),
+        doc=f"The option {name}: that of the first group; set, that of all groups.",
+    )
 
-    return property(get, change, doc=f"The option {name}: that of the first group; set, that of all groups.")
+
+def set_option(optimizer: Any, name: str, value: Any) -> None:
+    """Give an option to all groups.  After an error nothing has changed."""
+    optimizer.check({**optimizer.param_groups[0], name: value})
+    optimizer.defaults[name] = value
+    for group in optimizer.param_groups:
+        group[name] = value
+
+
+def renamed(optimizer: Any, defaults: Group, lr: Any, unknown: dict[str, Any]) -> Group:
+    """The defaults, with `lr` for the learning rate if it was given.  TypeError for that twice, and other keywords."""
+    name = type(optimizer).__name__
+    if unknown:
+        raise TypeError(
+            f"{name}: unexpected keyword argument {next(iter(unknown))!r}; its options are {', '.join(defaults)}, "
+            "and clipnorm, clipvalue, global_clipnorm, loss_scale, master_weights"
+        )
+    if lr is None:
+        return dict(defaults)
+    own = signature(type(optimizer).__init__).parameters.get("learning_rate")
+    if own is not None and defaults.get("lr") != own.default:
+        raise TypeError(f"{name}: learning_rate and lr are two names of one option; give one of them")
+    return {**defaults, "lr": lr}
+
+
+def known_keys(optimizer: Any, group: Group) -> None:
+    """ValueError for a key of a group that is no option, which is a misspelt one as a rule."""
+    known = {*optimizer.defaults, *_BESIDE.split()}
+    if optimizer.defaults and (unknown := [k for k in group if k not in known]):
+        raise ValueError(
+            f"{type(optimizer).__name__}: a parameter group has no option {unknown[0]!r}; they are params, "
+            f"{', '.join(optimizer.defaults)}"
+        )
 
 
 def groups_of(name: str, variables: Any) -> list[Group]:
@@ -51,6 +89,12 @@ def fitting(todo: Todo) -> None:
     """An error for a gradient that is not its variable's."""
     gs, vs, _ = zip(*todo) if todo else ((), (), ())
     xs = list(map(_array, vs))
+    if any([d.kind == "c" for d in {*map(_dtype, gs)}]):
+        for g, x in zip(gs, xs):
+            if g.dtype.kind == "c" and x.dtype.kind != "c":
+                raise TypeError(
+                    f"a gradient of {g.dtype} for a variable of {x.dtype}: it would lose its imaginary part"
+                )
     if list(map(_shape, gs)) == list(map(_shape, xs)) and len({*map(type, gs), *map(type, xs)}) == 1:
         return  # as a rule, and many of them at once
     for g, v, _ in todo:

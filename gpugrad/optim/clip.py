@@ -9,7 +9,7 @@ from typing import Any
 from .. import fused
 from ..array import Array, xp
 from ..core import Tensor, raw, wrap
-from ..dtypes import wide
+from ..dtypes import complex128, float64, wide
 from ..fused.optimizer import CLIP, GRADIENT, NORM
 from ..kernels import place, usable
 from ..ops.casting import astype
@@ -20,13 +20,24 @@ from .state import Todo
 
 
 def norm(gs: Sequence[Array]) -> float:
-    """The length of all gradients together: the root of the sum of all squares, of half types in float32."""
+    """The length of all gradients together: the root of the sum of all squares."""
     wider = [g.astype(wide(g.dtype), copy=False) for g in gs]
-    return math.sqrt(sum([float(xp(g).vdot(g, g).real) for g in wider]))
+    total = sum([float(xp(g).vdot(g, g).real) for g in wider])
+    if not math.isfinite(total):  # float64 holds the squares of float32
+        wider = [g.astype(complex128 if g.dtype.kind == "c" else float64, copy=False) for g in wider]
+        total = sum([float(xp(g).vdot(g, g).real) for g in wider])
+    return math.sqrt(total)
+
+
+def finite(gs: Sequence[Array]) -> bool:
+    """Whether all elements are finite.  Waits for the device."""
+    return math.isfinite(norm(gs)) or all([bool(xp(g).isfinite(g).all()) for g in gs])
 
 
 def by_value(gs: Sequence[Array], limit: float) -> list[Array]:
-    """Each element into [-limit, limit]."""
+    """Each element into [-limit, limit].  TypeError for complex ones, which have no order."""
+    if any([g.dtype.kind == "c" for g in gs]):
+        raise TypeError("complex gradients cannot be clipped by value; clip their norm")
     return [xp(g).clip(g, g.dtype.type(-limit), g.dtype.type(limit)).astype(g.dtype, copy=False) for g in gs]
 
 
@@ -86,7 +97,7 @@ def limited(todo: Todo, limits: dict[str, float], scaled: Scaled | None) -> Todo
     gs = [g for g, _, _ in todo]
     if scaled is not None:
         gs = divided(gs, scaled.divisor(gs[0]))
-        if scaled.skips(math.isfinite(norm(gs))):
+        if scaled.skips(finite(gs)):
             return None
     for name, limit in limits.items():
         gs = _CLIPS[name](gs, limit)

@@ -13,6 +13,14 @@ from ..ops.casting import view
 from ..tensor import tensor
 from ..variable import Variable
 from .sgd import SGD
+from .state import Todo
+
+
+class _Mover(SGD):
+    """Averages are moved together, small ones too."""
+
+    def blockwise(self, todo: Todo) -> bool:
+        return True
 
 
 class EMA:
@@ -42,8 +50,10 @@ class EMA:
         if not named or not all([isinstance(v, Tensor) and is_inexact(v.array.dtype) for v in named.values()]):
             raise ValueError("EMA: give a module that has parameters, or a list or dict of floating variables")
         self._named = named
+        if buffers and not hasattr(model, "named_buffers"):
+            raise ValueError("EMA: buffers=True is for a module; a list or dict of variables has none")
         self.averages = {k: _average(v) for k, v in self._tensors().items()}
-        self._mover = SGD(list(self.averages.values()), learning_rate=1.0, weight_decay=1.0, maximize=True)
+        self._mover = _Mover(list(self.averages.values()), learning_rate=1.0, weight_decay=1.0, maximize=True)
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is averaged, by name: parameters, and buffers as they are now."""
@@ -135,7 +145,8 @@ class Accumulator:
             total.add(tape.gradient(loss, variables), len(x))
         optimizer.apply_gradients(zip(total.mean(), variables))
 
-    With backward() nothing is needed: it adds to `.grad`.  Divide each loss by the number of batches there.
+    With backward() only `optimizer.accumulates = True` is needed: it adds to `.grad`.  Divide each loss by the number
+    of batches there.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from ..dtypes import float16
 from ..fused.optimizer import FOUND, GOOD, MISSED, ROW, SCALE, SKIP, entry
 from ..ops.math import multiply
 from .checks import number
-from .clip import by_kernels, divided, norm
+from .clip import by_kernels, divided, finite
 from .loss_scale import Moving, Scaled
 from .optimizer import Optimizer
 
@@ -34,7 +34,7 @@ class GradScaler:
     `growth_interval` steps without.  Scale and counts are where the gradients are: on a GPU none of these waits for it.
     On the CPU NumPy warns of what overflows, unless `np.errstate(over="ignore")` is around `backward()`.
 
-    max_skips, min_scale   after so many skipped rounds in a row, or below this scale, `update` raises
+    max_skips, min_scale   after so many skipped rounds in a row, or one that leads below this scale, `update` raises
                NonFiniteGradients, since then it is not the scale; on a GPU it looks every `max_skips` rounds
     enabled    False: losses and steps are as they are
     ValueError for an argument out of range.
@@ -55,6 +55,8 @@ class GradScaler:
         )
         self.max_skips, self.min_scale = _whole("max_skips", max_skips), float(number("min_scale", min_scale))
         self._enabled, self._moving, self._rounds = bool(enabled), Moving(_scale(init_scale)), 0
+        if init_scale < self.min_scale:
+            raise ValueError(f"Invalid scale: {init_scale!r} is below min_scale, {self.min_scale!r}")
         self._seen: dict[int, tuple[Optimizer, Any, bool]] = {}  # since the last update: (optimizer, found, stepped)
 
     # ------------------------------------------------------------------------------------ a round
@@ -75,7 +77,7 @@ class GradScaler:
         """
         if not self._enabled:
             return
-        grads = [n.grad for v in optimizer.variables if (n := v.node) is not None and isinstance(n.grad, Tensor)]
+        grads = _gradients(optimizer)
         for g, new in zip(grads, self.unscale(optimizer, grads)):
             g.array = new.array
 
@@ -104,7 +106,7 @@ class GradScaler:
             new, found = made[0], entry(made[1], SKIP)
         else:
             new = divided(arrays, Scaled(self._moving).divisor(arrays[0]))
-            found = np.asarray(Scaled(self._moving).skips(bool(np.isfinite(norm(new)))))
+            found = np.asarray(Scaled(self._moving).skips(finite(new)))
             new = [n.astype(a.dtype, copy=False) for n, a in zip(new, arrays)]
         self._seen[id(optimizer)] = optimizer, found, False
         back = iter([wrap(a, None, g.kind) if isinstance(g, Tensor) else a for a, g in zip(new, given)])
@@ -113,10 +115,17 @@ class GradScaler:
     def step(self, optimizer: Optimizer, *args: Any, **kw: Any) -> Any:
         """`optimizer.step(*args, **kw)` with gradients over the scale; nothing changes if one is not finite.
 
-        RuntimeError for a second one since the last update, and for a closure.
+        `.grad` stays multiplied by the scale, unless `unscale_` was called: what reads it afterwards divides it.
+        RuntimeError for a second one since the last update, and for a closure; AssertionError, as PyTorch's, where no
+        variable has a gradient.
         """
         if self._enabled and (args or "closure" in kw):
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
+        if self._enabled and not _gradients(optimizer):
+            raise AssertionError(
+                "No inf checks were recorded for this optimizer: none of its variables has a gradient; call backward() "
+                "before step()"
+            )
         return self._stepped(optimizer, optimizer.step, *args, **kw)
 
     def apply_gradients(self, optimizer: Optimizer, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
@@ -162,7 +171,7 @@ class GradScaler:
     def _look(self) -> None:
         """NonFiniteGradients if no scale helps.  Waits for the device."""
         now = self._moving.read()
-        if now[ROW] >= self.max_skips or now[SCALE] < self.min_scale:
+        if now[ROW] >= self.max_skips or (now[ROW] and now[SCALE] < self.min_scale):
             raise NonFiniteGradients(
                 f"GradScaler: the last {int(now[ROW])} steps were skipped, since gradients were not finite, and the "
                 f"scale is down to {now[SCALE]:g}. The loss itself may be NaN or infinite: look for the op with "
@@ -211,6 +220,10 @@ class GradScaler:
         self.growth_factor, self.backoff_factor, self.growth_interval = factors
         self._moving, self._rounds = moving, 0
         self._seen.clear()
+
+
+def _gradients(optimizer: Optimizer) -> list[Tensor]:
+    return [n.grad for v in optimizer.variables if (n := v.node) is not None and isinstance(n.grad, Tensor)]
 
 
 def _scale(value: Any) -> float:

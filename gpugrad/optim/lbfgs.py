@@ -47,13 +47,14 @@ class LBFGS(Optimizer):
         tolerance_change: float = 1e-9,
         history_size: int = 100,
         line_search_fn: str | None = None,
+        lr: float | None = None,
     ) -> None:
         options = {
             "lr": learning_rate, "max_iter": max_iter, "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
             "tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change, "history_size": history_size,
             "line_search_fn": line_search_fn,
         }  # fmt: skip
-        super().__init__(variables, options)
+        super().__init__(variables, options, lr=lr)
         for v in self.variables:
             refuse_complex("LBFGS", v.array)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import ref
 
 from ..array import to_host, xp
 from ..core import Tensor, tick, writes
@@ -16,9 +15,7 @@ from ..dtypes import wide
 from .state import States, Todo
 
 MASTER = "master_param"
-Known = dict[
-    int, tuple[Any, int]
-]  # by the id of a variable: (a weak reference to its array, when its copy was rounded)
+Known = dict[int, tuple[Any, int]]  # by the id of a variable: (what answers its array, when its copy was rounded)
 
 
 def half(v: Tensor) -> bool:
@@ -46,7 +43,7 @@ def _is_known(v: Tensor, known: Known) -> bool:
 def note(todo: Todo, known: Known) -> None:
     """The copies of these variables have been rounded into them."""
     now = tick()
-    known.update({id(v): (ref(v.array), now) for _, v, _ in todo if half(v)})
+    known.update({id(v): (writes.ask(v.array), now) for _, v, _ in todo if half(v)})
 
 
 @contextmanager

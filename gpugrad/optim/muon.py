@@ -62,8 +62,8 @@ class Muon(AdamW):
     def check(self, group: Group) -> None:
         super().check(group)
         given = group["ns_coefficients"]
-        if not isinstance(given, (tuple, list)) or len(given) != 3:
-            raise ValueError(f"Invalid ns_coefficients: {given!r}; they are three numbers")
+        if not isinstance(given, (tuple, list)) or len(given) != 3 or not all([_finite(k) for k in given]):
+            raise ValueError(f"Invalid ns_coefficients: {given!r}; they are three finite numbers")
         if type(group["ns_steps"]) is not int or not 0 <= group["ns_steps"] < 100:
             raise ValueError(f"Invalid ns_steps: {group['ns_steps']!r}; it must be a whole number from 0 to below 100")
         if group["adjust_lr_fn"] not in (None, *_RATES):
@@ -87,6 +87,10 @@ class Muon(AdamW):
         o = orthogonal(g if group["nesterov"] else m, group["ns_coefficients"], group["ns_steps"], group["eps"])
         rate = group["lr"] * _RATES[group["adjust_lr_fn"] or "original"](*x.shape)
         return x - o * kind(rate)
+
+
+def _finite(k: Any) -> bool:
+    return isinstance(k, (int, float)) and math.isfinite(k)
 
 
 def orthogonal(x: Array, coefficients: tuple[float, float, float], steps: int, eps: float) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from copy import deepcopy
 from typing import Any, ClassVar
 
 from numpy import ndarray
@@ -18,10 +17,11 @@ from ..hooks import updating
 from . import clip, masters
 from .added import watch
 from .blocks import Blocks, ruled
-from .checks import INF, NAMES, fitting, groups_of, number, option
+from .checks import INF, NAMES, fitting, groups_of, known_keys, number, option, renamed, set_option
 from .launches import Kernel, Launches, fusable
+from .loading import checked
 from .loss_scale import Moving, Scaled
-from .state import Count, Group, States, Todo, restored, saved
+from .state import Count, Group, States, Todo, saved
 
 _SHORT = {"variables": "params", "learning_rate": "lr"}
 
@@ -41,18 +41,21 @@ class Optimizer:
     master_weights   update half variables as float32 copies, which the state has as "master_param"; each variable is
                its copy, rounded
     accumulates  True, as an attribute: several backward() before a step are wanted; otherwise `step` warns of it once
-    `param_groups`, a list of such dicts, may be changed between steps, and so may options as attributes, which are
-    those of all groups.
+    variables may also be `named_parameters()`, and `lr` is another name of learning_rate.  `param_groups`, a list of
+    such dicts, may be changed between steps (the learning rate is "lr" there), and so may options as attributes, which
+    are those of all groups.
 
     Two ways of stepping: `apply_gradients(zip(grads, variables))` after a tape, or `zero_grad()`, `backward()`,
     `step()`.  Both do the same update.  A subclass gives `init(array, group)`, the state of one variable, and
     `update(array, gradient, state, group)`, its new array; weight_decay and maximize are dealt with before.  The
-    state is updated in place; the variable's array anew, since a tape or a view may hold it.  On a GPU, where
-    `kernel(group)` says what does the same for many variables, one launch does (`launches.py`), which writes over the
-    arrays that nobody else holds.
+    state is updated in place, and so is a variable whose array nobody else holds; where a tape or a view may hold it,
+    the variable gets a new one.  Another thread that reads a variable meanwhile may see half a step, and Ctrl-C in a
+    step may leave some variables before it and others after it.  On a GPU, where `kernel(group)` says what does the
+    same for many variables, one launch does (`launches.py`).
     """
 
     accumulates: bool = False
+    _tried: bool = False  # whether a step was taken or skipped
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
     numbers: ClassVar[tuple[str, ...]] = ()  # the options that are numbers from 0
 
@@ -65,14 +68,17 @@ class Optimizer:
         global_clipnorm: float | None = None,
         loss_scale: float | None = None,
         master_weights: bool | float | None = False,
+        lr: float | None = None,
+        **unknown: Any,
     ) -> None:
+        defaults = renamed(self, defaults, lr, unknown)
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         self.limits = {k: number(k, v) for k, v in limits.items() if v is not None}
         if len(self.limits) > 1:
             raise ValueError(
                 f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: {self.limits}."
             )
-        self.defaults, self._fixed, self.loss_scale = dict(defaults), variables is not None, loss_scale
+        self.defaults, self._fixed, self.loss_scale = defaults, variables is not None, loss_scale
         self.master_weights = bool(master_weights)
         self._done, self._launches, self._blocks = 0, Launches(), Blocks()
         self._rounded: masters.Known = {}
@@ -83,6 +89,17 @@ class Optimizer:
             self.add_param_group(group)
 
     learning_rate = option("lr")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__dict__.get("defaults", ()):  # every option is an attribute
+            return self.param_groups[0][name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("defaults", ()) and not hasattr(type(self), name):
+            set_option(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def variables(self) -> list[Tensor]:
@@ -123,7 +140,9 @@ class Optimizer:
         group = {**self.defaults, **{_SHORT.get(k, k): v for k, v in param_group.items()}}
         if isinstance(group["params"], set):
             raise TypeError("optimizer parameters need to be organized in ordered collections; write a list, not a set")
-        group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        given = [group["params"]] if isinstance(group["params"], Tensor) else group["params"]
+        group["params"] = [p[1] if type(p) is tuple and len(p) == 2 else p for p in given]  # named_parameters()
+        known_keys(self, group)
         self._accept(group["params"])
         self.check(group)
         self.param_groups.append(group)
@@ -196,7 +215,9 @@ class Optimizer:
         if new:
             self._accept(new, later=True)
         fitting(todo)
-        self.param_groups[0]["params"] += new
+        if new:
+            self._begin(todo)
+            self.param_groups[0]["params"] += new
         if without:
             warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
         self._step(todo)
@@ -244,12 +265,8 @@ class Optimizer:
             for group in self.param_groups:
                 self.check(group)
             self._checked = options
-        states = self.state.by_id
-        made = type(self).init is not Optimizer.init
-        for _, v, group in todo:  # all of them before the first change, since init may refuse one
-            if id(v) not in states or (made and not states[id(v)][1]):  # looked at, states[v] is empty
-                first = self.init(v.array.astype(wide(v.array.dtype), copy=False), group)
-                self.state[v].update(first)
+        self._tried = True
+        self._begin(todo)
         if self.master_weights:
             masters.refresh(todo, self.state, self._rounded)
         elif self._rounded:  # copies that are switched off grow old
@@ -265,6 +282,17 @@ class Optimizer:
             self._update(rest)
         if self.master_weights:
             masters.note(todo, self._rounded)
+
+    def _begin(self, todo: Todo) -> None:
+        """The states of variables that have none: all of them before the first change, since init may refuse one."""
+        states, made = self.state.by_id, type(self).init is not Optimizer.init
+        new = [  # looked at, states[v] is empty
+            (v, self.init(v.array.astype(wide(v.array.dtype), copy=False), group))
+            for _, v, group in todo
+            if id(v) not in states or (made and not states[id(v)][1])
+        ]
+        for v, first in new:
+            self.state[v].update(first)
 
     def _update(self, rest: Todo) -> None:
         """The step of those that no kernel is for."""
@@ -305,35 +333,26 @@ class Optimizer:
         """
         numbers = {id(v): i for i, v in enumerate(self.variables)}
         return {
-            "state": {numbers[id(v)]: {k: saved(k, a, v) for k, a in s.items()} for v, s in self.state.items()},
+            "state": {
+                numbers[id(v)]: {k: saved(k, a, v) for k, a in s.items()}
+                for v, s in self.state.items()
+                if id(v) in numbers  # not of one that was taken out of the groups
+            },
             "param_groups": [{**g, "params": [numbers[id(v)] for v in g["params"]]} for g in self.param_groups],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take state and options from a state_dict, this optimizer's or PyTorch's.
 
-        ValueError where groups, their sizes, shapes or options do not fit; then nothing has changed.
+        ValueError where groups, their sizes, shapes or options do not fit; then nothing has changed.  `iterations` is
+        the most steps of a variable, where the state counts them.
         """
-        given, own = state_dict["param_groups"], self.param_groups
-        if len(given) != len(own):
-            raise ValueError(
-                f"loaded state dict has a different number of parameter groups: {len(given)}, here {len(own)}"
-            )
-        sizes = [(len(g["params"]), len(o["params"])) for g, o in zip(given, own)]
-        if any([g != o for g, o in sizes]):
-            raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
-                f"(theirs, here) {sizes}"
-            )
-        groups = [{**o, **deepcopy({**g, "params": []}), "params": o["params"]} for g, o in zip(given, own)]
-        for group in groups:
-            self.check(group)
-        places = {i: v for g, o in zip(given, own) for i, v in zip(g["params"], o["params"])}
-        states = States()
-        for i, state in state_dict["state"].items():
-            v = places[i]
-            states[v] = {k: restored(k, value, v, self.state_shape(k, v)) for k, value in state.items()}
+        groups, states = checked(self, state_dict)
         self.param_groups[:], self.state = groups, states
+        self._rounded.clear()  # copies are to be looked at again
+        steps = [s["step"] for _, s in states.items() if s.get("step") is not None]
+        if steps:
+            self.iterations = max(steps)
 
     def __repr__(self) -> str:
         lines = [

@@ -7,15 +7,15 @@ from typing import Any
 
 from ..array import Array, xp
 from .checks import option
-from .elementwise import Elementwise, average, average_square, root
+from .elementwise import Elementwise, average_square, root
 from .state import Group
 
 
 class RMSprop(Elementwise):
     """x ← x - lr g / (√v + eps), with v ← alpha v + (1 - alpha) g² (Hinton 2012, lecture 6).
 
-    centered subtracts the square of the running mean of g from v; momentum gathers the steps; weight_decay adds
-    weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
+    centered subtracts the square of the running mean of g from v, down to 0; momentum gathers the steps; weight_decay
+    adds weight_decay x to the gradient; maximize goes uphill.  ValueError for an option out of range or NaN.
     """
 
     kind = "rmsprop"
@@ -59,9 +59,11 @@ class RMSprop(Elementwise):
         average_square(lib, v, g, alpha, w)
         if group["centered"]:
             mean = more.pop(0)
-            average(lib, mean, g, alpha, w)
+            lib.subtract(g, mean, out=w)  # as a difference: of gradients that stay the same, mean² is below v
+            w *= 1 - alpha
+            mean += w
             lib.multiply(mean, mean, out=w)
-            v = lib.subtract(v, w, out=w)
+            v = lib.maximum(lib.subtract(v, w, out=w), 0, out=w)
         root(lib, v, group["eps"], self.eps_inside, w)
         g /= w
         if not group["momentum"]:

@@ -56,7 +56,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Go on to the next rate.  A warning if the optimizer has not stepped yet: it would miss the first one."""
-        if self._step_count == 1 and not self.optimizer._done:
+        if self._step_count == 1 and not (self.optimizer._done or self.optimizer._tried):
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call `optimizer.step()` first: "
                 "otherwise the first value of the learning rate schedule is skipped.",

@@ -14,6 +14,7 @@ from .optimizer import Optimizer
 from .state import Group, Todo
 
 SMALL = 1 << 14  # elements
+MANY = 8  # variables
 
 
 class SGD(Elementwise):
@@ -79,7 +80,10 @@ class SGD(Elementwise):
             lib.multiply(v, group["lr"], out=g)
 
     def blockwise(self, todo: Todo) -> bool:  # alone, a small variable takes two operations
-        return any([g["momentum"] for g in self.param_groups]) or any([v.array.size > SMALL for _, v, _ in todo])
+        many = len(todo) >= MANY
+        return any([g["momentum"] or (many and g["weight_decay"]) for g in self.param_groups]) or any(
+            [v.array.size > SMALL for _, v, _ in todo]
+        )
 
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
         if group["momentum"]:

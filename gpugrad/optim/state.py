@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,18 +83,32 @@ def saved(name: str, value: Any, v: Tensor) -> Any:
     return wrap(value.view(), None, v.kind) if library(value) is not None else value
 
 
-def restored(name: str, value: Any, v: Tensor, shape: tuple[int, ...]) -> Any:
-    """An entry of a state_dict, for v: an array of its own of that shape, or a number.  ValueError for another shape.
+def _number(name: str, value: Any) -> Any:
+    """An entry that is a number: a count, whole and not negative, for "step"; finite for the others.  Or None."""
+    if value is None:
+        return None
+    n = float(value) if hasattr(value, "__float__") and getattr(value, "size", 1) == 1 else math.nan
+    if name == "step" and not (n >= 0 and n.is_integer()):
+        raise ValueError(f"loaded state dict has {value!r:.60} for step; it is to be a whole number from 0 on")
+    if not math.isfinite(n) and name != "prev_loss":
+        raise ValueError(f"loaded state dict has {value!r:.60} for {name}; it is to be a finite number")
+    return int(n) if name == "step" else n
 
-    Of a list, of each entry.
+
+def restored(name: str, value: Any, v: Tensor, shape: tuple[int, ...]) -> Any:
+    """An entry of a state_dict, for v: an array of its own of that shape, or a number.
+
+    Of a list, of each entry.  ValueError for another shape, and for what is no number where one is needed.
     """
     if isinstance(value, list):
         return [restored(name, a, v, shape) for a in value]
     array = raw(value)
-    if library(array) is None:
-        return value
     if name in NUMBERS:  # PyTorch's are tensors
-        return int(array) if name == "step" else float(array)
+        return _number(name, array)
+    if library(array) is None:
+        if array is not None and not isinstance(array, (int, float)):
+            raise ValueError(f"loaded state dict has {value!r:.60} for {name}; it is to be an array or a number")
+        return array
     if array.shape != shape:
         raise ValueError(f"loaded state dict has {name} of shape {array.shape} for a variable of {shape}")
     own = raw(tensor(array, wide(v.array.dtype), v.device))
