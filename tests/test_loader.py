@@ -27,6 +27,11 @@ HOST = lambda t: gg.array.to_host(gg.core.raw(t))
 KINDS = {"arrays": arrays, "rows": Rows, "stream": Stream}
 
 
+def place(loader):
+    """Its state, but not what its batches are."""
+    return {k: v for k, v in loader.state_dict().items() if k in ("seed", "epoch", "batch")}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_what_is_left_after_a_resume_is_what_was_left(data):
@@ -48,7 +53,7 @@ def test_what_is_left_after_a_resume_is_what_was_left(data):
     for _ in range(after):
         next(it)
     state = stopped.state_dict()
-    assert state == {"seed": seed, "epoch": at, "batch": after}
+    assert state == {"seed": seed, "epoch": at, "batch": after, "batch_size": size, "batches": stopped._length()}
     again = make(0)
     again.load_state_dict(state)
     assert [[plain(b) for b in again] for _ in range(epochs - at)] == [straight[at][after:], *straight[at + 1 :]]
@@ -97,11 +102,11 @@ def test_an_epoch_that_was_left_is_over():
         assert plain(b) == one[0]
         break
     assert plain(next(iter(loader))) != one[0]
-    assert loader.state_dict() == {"seed": 0, "epoch": 1, "batch": 1}
+    assert place(loader) == {"seed": 0, "epoch": 1, "batch": 1}
     a, b = iter(loader), iter(loader)
     assert plain(next(a)) != plain(next(b))
     next(a)
-    assert loader.state_dict() == {"seed": 0, "epoch": 3, "batch": 1}  # where the last one is
+    assert place(loader) == {"seed": 0, "epoch": 3, "batch": 1}  # where the last one is
 
 
 def test_random_numbers_outside_are_left_alone():
@@ -282,7 +287,7 @@ def test_a_foreign_state_changes_nothing(bad):
     loader = DataLoader(arrays(3), seed=3)
     with pytest.raises(ValueError, match="loaded state dict"):
         loader.load_state_dict(bad)
-    assert loader.state_dict() == {"seed": 3, "epoch": 0, "batch": 0}
+    assert place(loader) == {"seed": 3, "epoch": 0, "batch": 0}
 
 
 def test_a_loader_that_was_closed():

@@ -29,6 +29,8 @@ def npy(*paths: Any, **named: Any) -> NpyDataset:
 class NpyDataset(ArrayDataset):
     """What `npy` answers."""
 
+    draws_nothing = True
+
     def __init__(self, *paths: Any, **named: Any) -> None:
         self._paths = [os.fspath(p) for p in paths], {k: os.fspath(p) for k, p in named.items()}
         super().__init__(*map(_mapped, self._paths[0]), **{k: _mapped(p) for k, p in self._paths[1].items()})
@@ -180,6 +182,8 @@ def parquet(
 
 class ParquetDataset:
     """What `parquet` answers."""
+
+    draws_nothing = True
 
     def __init__(
         self, paths: Any, columns: Sequence[str] | None, target: str | None, categories: Categories | None, groups: int
