@@ -375,3 +375,61 @@ def test_cupys_arrays():
             x = courier.back(courier.send(values))
             assert type(x) is cupy.ndarray and x.dtype == values.dtype
             np.testing.assert_array_equal(cupyhost.host(x), values)
+
+
+class Drawing:
+    """Batches, and elements, of NumPy's and Python's own random numbers."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return np.random.rand(), random.random()
+
+    def __getbatch__(self, indices):
+        return np.random.rand(len(indices)), np.array([random.random() for _ in indices])
+
+
+class Subclass(gg.data.ArrayDataset):
+    def __getbatch__(self, indices):
+        return np.random.rand(len(indices))
+
+
+def test_all_random_numbers_follow_the_seed():
+    draw = lambda rows: np.array([*rows, np.random.rand(), random.random()])
+    for made, options in ((Drawing(), {}), (Subclass(np.arange(6)), {}), (Stream(6), {"collate_fn": draw})):
+        before = np.random.get_state()[1].tolist(), random.getstate()
+        first, second = ([plain(b) for b in DataLoader(made, 3, seed=0, **options)] for _ in range(2))
+        assert first == second and first[0] != first[1]
+        assert before == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+class Stream:
+    def __init__(self, n):
+        self.n = n
+
+    def __iter__(self):
+        return iter(range(self.n))
+
+
+def test_a_loader_says_what_was_empty():
+    once = DataLoader((i for i in range(4)), 2)
+    assert len(list(once)) == 2
+    with pytest.raises(ValueError, match="gave no elements: .*gone through only once, as a generator"):
+        list(once)
+    once = DataLoader(arrays(4), batch_sampler=iter([[0, 1], [2, 3]]))
+    assert len(list(once)) == 2
+    with pytest.raises(ValueError, match="the sampler gave no numbers; .*only once"):
+        list(once)
+    with pytest.raises(ValueError, match="no elements as many as batch_size=8, with drop_last"):
+        list(DataLoader(Stream(4), 8, drop_last=True))
+
+
+def test_a_state_of_other_batches_changes_nothing():
+    one = DataLoader(arrays(12), 3, seed=0)
+    next(iter(one))
+    for other in (DataLoader(arrays(12), 4, seed=1), DataLoader(arrays(13), 3, seed=1)):
+        with pytest.raises(ValueError, match="loaded state dict is of a DataLoader with batch"):
+            other.load_state_dict(one.state_dict())
+        assert place(other) == {"seed": 1, "epoch": 0, "batch": 0}
+        other.load_state_dict({**one.state_dict(), "batch": 0})  # between two epochs it does not matter
