@@ -1,6 +1,5 @@
 """gg.train.Trainer: the loop, what it measures, when it stops, and what happens where something goes wrong."""
 
-import contextlib
 import csv
 import errno
 import importlib
@@ -181,6 +180,11 @@ def test_steps_of_ones_own():
             "training_step answers the loss, or a dict with 'loss', a Tensor; not 0.5",
         ),
         (lambda self, batch: {"lost": 1}, TypeError, "a dict with 'loss'"),
+        (
+            lambda self, batch: {"n": None, "loss": gg.mean(self.model(batch[0]))},
+            TypeError,
+            "'n' is .* one number, and",
+        ),
         (lambda self, batch: self.model(batch[0]), ValueError, r"'loss' is not one number but has shape \[8, 2\]"),
         (lambda self, batch: Trainer.training_step(self, batch[0]), ValueError, r"a batch is \(x, y\), not"),
     ],
@@ -199,6 +203,7 @@ def test_steps_that_answer_something_else(step, error, text):
         ({"schedule_every": "batch"}, "schedule_every is 'epoch' or 'step', not 'batch'"),
         ({"on_nan": "ignore"}, "on_nan is 'raise' or 'skip', not 'ignore'"),
         ({"save_every": 5}, "save_every needs a directory"),
+        ({"metrics": {"loss": len}}, "metrics has one named 'loss'"),
     ],
 )
 def test_options_out_of_range(options, text):
@@ -298,7 +303,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, keep):
     t = spoiled(cases.trainer(tmp_path, save_every=1, keep=keep, metrics={}), 4)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(NonFiniteLossError, match="weights are NaN.*at step 4.*no checkpoint"),
+        pytest.raises(NonFiniteLossError, match="weights are NaN.*at step 4.*no check"),
     ):
         t.fit(cases.batches())
     last = sorted(n for n in os.listdir(tmp_path) if n.startswith("step"))[-1]
@@ -375,7 +380,7 @@ def test_after_an_error_a_fit_goes_on_where_it_was(at, accumulate, data):
 
     t.training_step, t.validation_step = failing, unable
     whole.validation_step = whole.training_step
-    with pytest.raises(RuntimeError) if at != 8 or accumulate == 1 else contextlib.nullcontext():
+    with pytest.raises(RuntimeError):
         t.fit(train, validate, 2)
     t.fit(train, validate, 2)
     whole.fit(data(), validate, 2)

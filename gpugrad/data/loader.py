@@ -165,8 +165,8 @@ class DataLoader:
         again = "; what can be gone through only once, as a generator, is at its end after the first epoch"
         if self.batch_sampler is not None or (self.sampler is not None and not isinstance(self.sampler, Sampler)):
             return f"the sampler gave no numbers{again}"
-        fewer = f" as many as batch_size={self.batch_size}, with drop_last" if self.drop_last else ""
-        return f"the dataset gave no elements{fewer}: {self.dataset!r:.80}{again}"
+        what = f"less than a batch of {self.batch_size}, with drop_last" if self.drop_last else "no elements"
+        return f"the dataset gave {what}: {self.dataset!r:.80}{again}"
 
     def _plan(self, epoch: int, first: int) -> Iterator[Any]:
         """What the batches of an epoch are made of, from batch `first` on."""

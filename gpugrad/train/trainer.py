@@ -151,7 +151,8 @@ class Trainer(Run):
                 tqdm.write(f"interrupted in epoch {self.epoch + 1} after step {self.step}: {saved}")
         if self.early_stopping.restore_best and not self.interrupted:
             if self.early_stopping.best is None:
-                warnings.warn("no epoch was the best, since no monitored value is a number: the weights are the last")
+                said = "no epoch was the best, since no monitored value is a number: the weights are the last"
+                warnings.warn(said, stacklevel=2)
             else:
                 self.model.load_state_dict(self.best())
         return self.history
