@@ -57,12 +57,8 @@ def test_the_number_of_workers_changes_nothing(loaders, workers, seed, epoch, ba
         for i, _ in enumerate(two):
             if i == leave:
                 break
-        assert {
-            **two.state_dict(),
-            "seed": seed + 1,
-            "epoch": 0,
-            "batch": leave + 1,
-        } == two.state_dict()  # handed out, not fetched
+        at = {"seed": seed + 1, "epoch": 0, "batch": leave + 1}
+        assert {**two.state_dict(), **at} == two.state_dict()  # handed out, not fetched
     for loader in (one, two):
         loader.load_state_dict({"seed": seed, "epoch": epoch, "batch": batch})
     for _ in range(2):

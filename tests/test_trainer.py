@@ -471,16 +471,16 @@ def test_a_full_disk_leaves_the_checkpoints_that_are_there(tmp_path, monkeypatch
     assert t.step == 9
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies(tmp_path):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_that_dies(tmp_path, workers):
     """Its error passes, and the run goes on with other workers."""
-    data = cases.loader(num_workers=2)
+    data = cases.loader(num_workers=workers)
     t = cases.trainer(tmp_path, save_every=1)
     step, t.training_step = t.training_step, lambda batch: (kill(data, t.step), step(batch))[1]
     with pytest.raises(gg.data.WorkerError):
         t.fit(data, epochs=2)
     t.training_step = step
-    t.fit(cases.loader(num_workers=1), epochs=2, resume=True)
+    t.fit(cases.loader(num_workers=workers - 1), epochs=2, resume=True)
     whole = cases.trainer()
     whole.fit(cases.loader(), epochs=2)
     assert cases.outcome(t)["parts"] == cases.outcome(whole)["parts"] and t.history == whole.history
