@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,9 +20,11 @@ def replace(path: str | os.PathLike[str], write: Callable[[str], Any]) -> None:
 
     The file keeps its permissions; a symbolic link stays, and what it leads to is replaced.  OSError where that cannot
     be, for example on a full disk: then what was there is untouched, and nothing is left beside it.  What processes
-    that were killed have left there goes.
+    that were killed have left there goes.  FileExistsError for what is there and no file, as a pipe or a device.
     """
     given, path = os.fspath(path), os.path.realpath(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise FileExistsError(errno.EEXIST, "a pipe, a socket or a device, which can't be replaced by a file", given)
     _tidy(path)
     try:
         mode = os.stat(path).st_mode & 0o777 if os.path.isfile(path) else None

@@ -97,7 +97,8 @@ def _told(x: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(x, (list, tuple)):
         found = [inner(i, v) for i, v in enumerate(x)]
         return found if isinstance(x, list) else {"tuple": found}
-    raise TypeError(f"save: {_place(path)} is a {type(x).__name__}; what can be saved are {_ALLOWED}")
+    hint = "; save its .state_dict()" if hasattr(x, "state_dict") else ""
+    raise TypeError(f"save: {_place(path)} is a {type(x).__name__}; what can be saved are {_ALLOWED}{hint}")
 
 
 def _key(k: Any, path: tuple[Any, ...]) -> Any:

@@ -1,5 +1,7 @@
 """Batches of a DataLoader: each element once, in an order that the seed decides, resumed anywhere; what it refuses."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -27,6 +29,11 @@ HOST = lambda t: gg.array.to_host(gg.core.raw(t))
 KINDS = {"arrays": arrays, "rows": Rows, "stream": Stream}
 
 
+def place(loader):
+    """Its state, but not what its batches are."""
+    return {k: v for k, v in loader.state_dict().items() if k in ("seed", "epoch", "batch")}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_what_is_left_after_a_resume_is_what_was_left(data):
@@ -48,7 +55,7 @@ def test_what_is_left_after_a_resume_is_what_was_left(data):
     for _ in range(after):
         next(it)
     state = stopped.state_dict()
-    assert state == {"seed": seed, "epoch": at, "batch": after}
+    assert state == {"seed": seed, "epoch": at, "batch": after, "batch_size": size, "batches": stopped._length()}
     again = make(0)
     again.load_state_dict(state)
     assert [[plain(b) for b in again] for _ in range(epochs - at)] == [straight[at][after:], *straight[at + 1 :]]
@@ -97,11 +104,11 @@ def test_an_epoch_that_was_left_is_over():
         assert plain(b) == one[0]
         break
     assert plain(next(iter(loader))) != one[0]
-    assert loader.state_dict() == {"seed": 0, "epoch": 1, "batch": 1}
+    assert place(loader) == {"seed": 0, "epoch": 1, "batch": 1}
     a, b = iter(loader), iter(loader)
     assert plain(next(a)) != plain(next(b))
     next(a)
-    assert loader.state_dict() == {"seed": 0, "epoch": 3, "batch": 1}  # where the last one is
+    assert place(loader) == {"seed": 0, "epoch": 3, "batch": 1}  # where the last one is
 
 
 def test_random_numbers_outside_are_left_alone():
@@ -282,7 +289,7 @@ def test_a_foreign_state_changes_nothing(bad):
     loader = DataLoader(arrays(3), seed=3)
     with pytest.raises(ValueError, match="loaded state dict"):
         loader.load_state_dict(bad)
-    assert loader.state_dict() == {"seed": 3, "epoch": 0, "batch": 0}
+    assert place(loader) == {"seed": 3, "epoch": 0, "batch": 0}
 
 
 def test_a_loader_that_was_closed():
@@ -370,3 +377,53 @@ def test_cupys_arrays():
             x = courier.back(courier.send(values))
             assert type(x) is cupy.ndarray and x.dtype == values.dtype
             np.testing.assert_array_equal(cupyhost.host(x), values)
+
+
+class Drawing:
+    """Batches, and elements, of NumPy's and Python's own random numbers."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        return np.random.rand(), random.random()
+
+    def __getbatch__(self, indices):
+        return np.random.rand(len(indices)), np.array([random.random() for _ in indices])
+
+
+class Subclass(gg.data.ArrayDataset):
+    def __getbatch__(self, indices):
+        return np.random.rand(len(indices))
+
+
+def test_all_random_numbers_follow_the_seed():
+    draw = lambda rows: np.array([len(rows), np.random.rand(), random.random()])
+    for made, options in ((Drawing(), {}), (Subclass(np.arange(6)), {}), (Stream(6), {"collate_fn": draw})):
+        before = np.random.get_state()[1].tolist(), random.getstate()
+        first, second = ([plain(b) for b in DataLoader(made, 3, seed=0, **options)] for _ in range(2))
+        assert first == second and first[0] != first[1]
+        assert before == (np.random.get_state()[1].tolist(), random.getstate())
+
+
+def test_a_loader_says_what_was_empty():
+    once = DataLoader((i for i in range(4)), 2)
+    assert len(list(once)) == 2
+    with pytest.raises(ValueError, match="gave no elements: .*gone through only once, as a generator"):
+        list(once)
+    once = DataLoader(arrays(4), batch_sampler=iter([[0, 1], [2, 3]]))
+    assert len(list(once)) == 2
+    with pytest.raises(ValueError, match="the sampler gave no numbers; .*only once"):
+        list(once)
+    with pytest.raises(ValueError, match="gave less than a batch of 8, with drop_last"):
+        list(DataLoader(Stream(4), 8, drop_last=True))
+
+
+def test_a_state_of_other_batches_changes_nothing():
+    one = DataLoader(arrays(12), 3, seed=0)
+    next(iter(one))
+    for other in (DataLoader(arrays(12), 4, seed=1), DataLoader(arrays(13), 3, seed=1)):
+        with pytest.raises(ValueError, match="loaded state dict is of a DataLoader with batch"):
+            other.load_state_dict(one.state_dict())
+        assert place(other) == {"seed": 1, "epoch": 0, "batch": 0}
+        other.load_state_dict({**one.state_dict(), "batch": 0})  # between two epochs it does not matter

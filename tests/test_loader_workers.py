@@ -57,12 +57,13 @@ def test_the_number_of_workers_changes_nothing(loaders, workers, seed, epoch, ba
         for i, _ in enumerate(two):
             if i == leave:
                 break
-        assert two.state_dict() == {"seed": seed + 1, "epoch": 0, "batch": leave + 1}  # handed out, not fetched
+        at = {"seed": seed + 1, "epoch": 0, "batch": leave + 1}
+        assert {**two.state_dict(), **at} == two.state_dict()  # handed out, not fetched
     for loader in (one, two):
         loader.load_state_dict({"seed": seed, "epoch": epoch, "batch": batch})
     for _ in range(2):
         assert [plain(b) for b in two] == [plain(b) for b in one]
-    assert one.state_dict() == two.state_dict() == {"seed": seed, "epoch": epoch + 2, "batch": 0}
+    assert {**one.state_dict(), "seed": seed, "epoch": epoch + 2, "batch": 0} == one.state_dict() == two.state_dict()
 
 
 def test_two_iterations_at_once_and_a_team_that_was_ended(loaders):

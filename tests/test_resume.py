@@ -248,3 +248,81 @@ def test_data_that_are_shorter_than_where_a_run_goes_on(tmp_path):
     cases.trainer(tmp_path, save_every=4).fit(cases.batches(), None, 1)
     with pytest.raises(ResumeError, match="the training data end before batch 8"):
         cases.trainer().fit(cases.batches(20), None, 1, resume=tmp_path / "step-000000008.safetensors")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"random": {"x": 1}}, {"random_of_epoch": 3}, {"means": [1]}, {"means": 3}, {"means": [{}, {}]},
+        {"early_stopping": {}}, {"early_stopping": {"best": "a", "since": 0}}, {"updates": "a"}, {"loaders": 3},
+        {"kinds": 3}, {"parts": None}, {"parts": {}}, {"loop": []}, {"loop": {"step": "abc"}},
+        {"loop": {"history": 3}}, {"loop": {"history": {"loss": ["x"]}}}, {"loop": {"_batch": -1}},
+        {"parts": {"model": {}, "optimizer": 1}}, {"parts": {"optimizer": {}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_forged_state_changes_nothing(tmp_path, forged):
+    saved = cases.trainer(tmp_path)
+    saved.fit(cases.batches(), None, 1)
+    state = gg.load(tmp_path / "step-000000009.safetensors")
+    for name, value in forged.items():
+        state[name] = {**state[name], **value} if isinstance(value, dict) and name in ("loop", "parts") else value
+    if forged == {"parts": {}}:
+        state["parts"] = {}
+    gg.save(tmp_path / "forged", state)
+    t = cases.trainer(seed=5)
+    before = cases.outcome(t)
+    with pytest.raises(ResumeError, match="forged: it "):
+        t.load(tmp_path / "forged")
+    assert cases.outcome(t) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (lambda: cases.loader(size=16), "batch size 8, and here it is 16"),
+        (lambda: cases.loader(size=4), "batch size 8, and here it is 4"),
+        (lambda: cases.loader(rows=40), "batches 9, and here it is 5"),
+    ],
+)
+def test_other_batches_are_refused_before_anything_is_loaded(tmp_path, data, text):
+    t = cases.trainer(tmp_path, save_every=4)
+    step = t.training_step
+    t.training_step = lambda batch: step(batch) if t.step < 5 else raising()
+    with pytest.raises(Killed):
+        t.fit(cases.loader(), None, 1)
+    again = cases.trainer(tmp_path, seed=5)
+    before, here = cases.outcome(again), data()
+    at = here.state_dict()
+    with pytest.raises(ResumeError, match=f"step-000000004.safetensors: the training data do not take.*{text}"):
+        again.fit(here, None, 1, resume=True)
+    assert cases.outcome(again) == before and here.state_dict() == at
+    again.load(tmp_path / "step-000000004.safetensors")
+    with pytest.raises(ResumeError, match=f"the training data do not take where this run is: .*{text}"):
+        again.fit(here, None, 1)
+    again.fit(cases.loader(), None, 1)
+    assert again.step == 9
+
+
+def raising():
+    raise Killed
+
+
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("loader", [True, False])
+def test_shuffled_datasets_go_on_to_the_same_bits(tmp_path, seed, loader):
+    def data():
+        dataset = gg.data.Dataset.from_tensor_slices(cases.arrays()).shuffle(30, seed=seed)
+        return gg.data.DataLoader(dataset, 8, seed=4) if loader else dataset.batch(8)
+
+    whole = cases.trainer()
+    whole.fit(data(), data(), 4)
+    t = cases.trainer(tmp_path, save_every=1)
+    step = t.training_step
+    t.training_step = lambda batch: step(batch) if t.step < 13 else raising()
+    t.validation_step = step
+    with pytest.raises(Killed):
+        t.fit(data(), data(), 4)
+    again = cases.trainer(tmp_path, seed=7)
+    again.fit(data(), data(), 4, resume=True)
+    assert cases.outcome(again) == cases.outcome(whole)

@@ -401,3 +401,16 @@ def test_numbers_that_json_lacks(tmp_path):
     assert found[:2] == [math.inf, -math.inf] and math.isnan(found[2])
     assert math.copysign(1, found[3]) == -1 and found[4] == 5e-324
     assert "NaN" not in (tmp_path / "a").read_text(errors="replace")
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(FileExistsError, match="a pipe, a socket or a device"):
+        gg.save(path, {"a": 1})
+    assert path.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
+def test_what_has_a_state_dict_is_told_so(tmp_path):
+    with pytest.raises(TypeError, match=r"state\['m'\] is a Linear; .*save its .state_dict\(\)"):
+        gg.save(tmp_path / "x", {"m": gg.nn.Linear(2, 2)})

@@ -170,8 +170,9 @@ def test_parquet_is_read_about_once_an_epoch(parts, monkeypatch):
     paths, columns = parts
     d = pickle.loads(pickle.dumps(parquet(paths, ["x"], target="n", groups=3)))
     read = []
-    group = type(d._files[0]).read_row_group
-    monkeypatch.setattr(type(d._files[0]), "read_row_group", lambda f, g, names: read.append(g) or group(f, g, names))
+    kind = type(d._file(0))
+    group = kind.read_row_group
+    monkeypatch.setattr(kind, "read_row_group", lambda f, g, names: read.append(g) or group(f, g, names))
     orders = []
     loader = DataLoader(d, 7, True, seed=2)
     for _ in range(2):
@@ -189,6 +190,40 @@ def test_parquet_is_read_about_once_an_epoch(parts, monkeypatch):
     read.clear()
     assert [i for _, n in DataLoader(d, 7) for i in n.tolist()] == list(range(N)) and len(read) <= 11
     assert d[5][1] == 5
+
+
+def test_many_parquet_files_are_not_all_open(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    for i in range(40):
+        pyarrow.parquet.write_table(pa.table({"a": np.arange(2) + 2 * i}), tmp_path / f"{i}")
+    d = parquet([tmp_path / f"{i}" for i in range(40)], groups=3)
+    (batch,) = DataLoader(d, 80)
+    assert batch["a"].tolist() == list(range(80)) and len(d._open) == 16
+
+
+def test_the_dtype_of_x(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    table, path = tmp_path / "x.csv", tmp_path / "x.parquet"
+    for big, words in ((7, None), (2**53 + 1, "column 'a' has integers from")):
+        table.write_text(f"a,c,y\n{big},1.5,0\n2,0.5,1\n")
+        columns = {"a": np.array([big, 2]), "c": np.array([1.5, 0.5]), "y": np.array([0, 1])}
+        pyarrow.parquet.write_table(pa.table(columns), path)
+        for read, file in ((csv, table), (parquet, path)):
+            x, _ = read(file, target="y", dtype="float32").__getbatch__(np.arange(2))
+            assert x.dtype == np.float32 and x.tolist() == [[np.float32(big), 1.5], [2, 0.5]]
+            if words:
+                with pytest.raises(ValueError, match=words):
+                    read(file, target="y").__getbatch__(np.arange(2))
+            else:
+                assert read(file, target="y").__getbatch__(np.arange(2))[0].dtype == np.float64
+            x, _ = read(file, ["a"], target="y").__getbatch__(np.arange(2))
+            assert x.dtype == np.int64 and x.tolist() == [[big], [2]]
+            with pytest.raises(ValueError, match="dtype='float32' is for x, beside a target"):
+                read(file, dtype="float32")
 
 
 def test_parquet_that_is_refused(parts, tmp_path):

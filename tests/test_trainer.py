@@ -180,6 +180,11 @@ def test_steps_of_ones_own():
             "training_step answers the loss, or a dict with 'loss', a Tensor; not 0.5",
         ),
         (lambda self, batch: {"lost": 1}, TypeError, "a dict with 'loss'"),
+        (
+            lambda self, batch: {"n": None, "loss": gg.mean(self.model(batch[0]))},
+            TypeError,
+            "'n' is .* one number, and",
+        ),
         (lambda self, batch: self.model(batch[0]), ValueError, r"'loss' is not one number but has shape \[8, 2\]"),
         (lambda self, batch: Trainer.training_step(self, batch[0]), ValueError, r"a batch is \(x, y\), not"),
     ],
@@ -198,6 +203,7 @@ def test_steps_that_answer_something_else(step, error, text):
         ({"schedule_every": "batch"}, "schedule_every is 'epoch' or 'step', not 'batch'"),
         ({"on_nan": "ignore"}, "on_nan is 'raise' or 'skip', not 'ignore'"),
         ({"save_every": 5}, "save_every needs a directory"),
+        ({"metrics": {"loss": len}}, "metrics has one named 'loss'"),
     ],
 )
 def test_options_out_of_range(options, text):
@@ -276,6 +282,136 @@ def test_losses_that_are_not_finite_are_skipped_and_counted():
         cases.trainer(model=Bad(1), on_nan="skip").fit(cases.batches(8))
 
 
+def spoiled(t, at):
+    """The trainer's step, in one of which the loss is finite and the gradient is not."""
+    step, calls = t.training_step, []
+
+    def bad(batch):
+        calls.append(1)
+        values = step(batch)
+        if len(calls) == at:
+            values["loss"] = values["loss"] + gg.sum(gg.sqrt(t.model.first.weight * 0.0))
+        return values
+
+    t.training_step = bad
+    return t
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("keep", [1, 3])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, keep):
+    t = spoiled(cases.trainer(tmp_path, save_every=1, keep=keep, metrics={}), 4)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(NonFiniteLossError, match="weights are NaN.*at step 4.*no check"),
+    ):
+        t.fit(cases.batches())
+    last = sorted(n for n in os.listdir(tmp_path) if n.startswith("step"))[-1]
+    assert last == "step-000000003.safetensors"
+    again = cases.trainer(tmp_path, keep=keep, metrics={})
+    again.fit(cases.batches(), resume=True)
+    assert again.epoch == 1 and np.isfinite(again.history["loss"]).all()
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_gradients_that_are_not_finite_are_skipped(clip_norm):
+    t = spoiled(cases.trainer(on_nan="skip", clip_norm=clip_norm), 4)
+    with np.errstate(all="ignore"):
+        history = t.fit(cases.batches())
+    assert t.skipped == 1 and np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(to_host(p.array)).all() for p in t.model.parameters())
+
+
+@pytest.mark.devices
+def test_a_dropped_update_does_not_count():
+    """Of four batches of an update one has a loss that is NaN: the other three are not in the history."""
+    x = cases.batches(64)
+    t, u = cases.trainer(model=Bad(4), on_nan="skip", accumulate=4), cases.trainer(model=Bad(0), accumulate=4)
+    assert t.fit(x)["loss"] == u.fit(x[4:])["loss"] and t.skipped == 1
+    assert cases.plain(t.model.state_dict()) == cases.plain(u.model.state_dict())
+
+
+class Watching:
+    """A schedule that takes a value."""
+
+    def __init__(self):
+        self.seen = []
+
+    def step(self, value):
+        self.seen.append(value)
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("accumulate", [1, 4, 9])
+def test_a_schedule_gets_the_mean_of_an_update(accumulate):
+    schedule = Watching()
+    t = cases.trainer(schedule=schedule, schedule_every="step", accumulate=accumulate)
+    losses, step = [], t.training_step
+    t.training_step = lambda batch: (losses.append((step(batch), len(batch[0]))), losses[-1][0])[1]
+    t.fit(cases.batches())
+    pairs = [(float(values["loss"]), n) for values, n in losses]
+    groups = [pairs[i : i + accumulate] for i in range(0, 9, accumulate)]
+    want = [sum(v * n for v, n in group) / sum(n for _, n in group) for group in groups]
+    assert schedule.seen == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize("at", [0, 3, 8, "validation"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("data", [cases.loader, cases.Loader, cases.batches])
+def test_after_an_error_a_fit_goes_on_where_it_was(at, accumulate, data):
+    """In the same process, and without `resume`: the rows of the step that failed come again, and no others."""
+    t, whole = cases.trainer(accumulate=accumulate), cases.trainer(accumulate=accumulate)
+    t.model.dropout = whole.model.dropout = gg.nn.Identity()  # the step that failed has drawn its numbers
+    train, validate, step = data(), cases.batches(20), t.training_step
+    left = [1]
+
+    def failing(batch):
+        if left and t.step == at and t.model.training:
+            raise RuntimeError(left.pop())
+        return step(batch)
+
+    def unable(batch):
+        if left and at == "validation":
+            raise RuntimeError(left.pop())
+        return step(batch)
+
+    t.training_step, t.validation_step = failing, unable
+    whole.validation_step = whole.training_step
+    with pytest.raises(RuntimeError):
+        t.fit(train, validate, 2)
+    t.fit(train, validate, 2)
+    whole.fit(data(), validate, 2)
+    assert t.history == whole.history and (t.step, t.epoch) == (whole.step, whole.epoch)
+    assert cases.plain(t.model.last.state_dict()) == cases.plain(whole.model.last.state_dict())
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_no_epoch_was_the_best(tmp_path, folder):
+    """The last weights stay, and what another run has left there is not handed out."""
+    if folder:
+        cases.trainer(tmp_path).fit(cases.batches(), epochs=1)
+        os.remove(tmp_path / "step-000000009.safetensors")
+        os.remove(tmp_path / "m.csv")
+    t = cases.trainer(tmp_path if folder else None, early_stopping=EarlyStopping(2, restore_best=True))
+    t.validation_step = lambda batch: {"loss": float("nan")}
+    with pytest.warns(UserWarning, match="no epoch was the best.*the weights are the last"):
+        history = t.fit(cases.batches(), cases.batches(8), 5)
+    assert t.epoch == 2 and len(history["loss"]) == 2
+    with pytest.raises(ValueError, match="there is no best model yet"):
+        t.best()
+
+
+def test_a_folder_that_cannot_be_written_is_found_at_the_start(tmp_path, monkeypatch):
+    t = cases.trainer(directory=tmp_path, loggers=[])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        t.fit(cases.batches())
+    assert t.step == 0
+
+
 def test_data_of_unknown_length():
     dataset = gg.data.Dataset.from_generator(lambda: iter(cases.batches()))
     assert cases.trainer().fit(dataset, dataset, 2) == cases.trainer().fit(cases.batches(), cases.batches(), 2)
@@ -335,16 +471,16 @@ def test_a_full_disk_leaves_the_checkpoints_that_are_there(tmp_path, monkeypatch
     assert t.step == 9
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies(tmp_path):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_that_dies(tmp_path, workers):
     """Its error passes, and the run goes on with other workers."""
-    data = cases.loader(num_workers=2)
+    data = cases.loader(num_workers=workers)
     t = cases.trainer(tmp_path, save_every=1)
     step, t.training_step = t.training_step, lambda batch: (kill(data, t.step), step(batch))[1]
     with pytest.raises(gg.data.WorkerError):
         t.fit(data, epochs=2)
     t.training_step = step
-    t.fit(cases.loader(num_workers=1), epochs=2, resume=True)
+    t.fit(cases.loader(num_workers=workers - 1), epochs=2, resume=True)
     whole = cases.trainer()
     whole.fit(cases.loader(), epochs=2)
     assert cases.outcome(t)["parts"] == cases.outcome(whole)["parts"] and t.history == whole.history
@@ -541,6 +677,26 @@ def test_a_csv_file(tmp_path):
     assert path.read_text() == whole
     CSVFile(path).start(1, 0)  # the epoch was not counted when the checkpoint of step 1 was written
     assert [line[:6] for line in path.read_text().splitlines()] == ["kind,s", "step,1"]
+
+
+def test_a_csv_file_that_is_not_this_runs(tmp_path):
+    """Neither rows of another run nor another file are deleted."""
+    path = tmp_path / "m.csv"
+    fit = lambda epochs, **options: cases.trainer(loggers=[CSVFile(path)]).fit(cases.batches(), None, epochs, **options)
+    fit(1)
+    whole = path.read_text()
+    with pytest.raises(FileExistsError, match="m.csv has rows of a run, of steps after 0.*resume=True"):
+        fit(2)
+    assert path.read_text() == whole
+    t = cases.trainer(loggers=[CSVFile(tmp_path / "other.csv")])
+    t.fit(cases.batches(), None, 1)
+    t.fit(cases.batches(), None, 2)  # goes on: its own rows stay
+    assert (tmp_path / "other.csv").read_text().startswith(whole)
+    for text in ("my,own,data\n1,2,3\n", "one line"):
+        path.write_text(text)
+        with pytest.raises(FileExistsError, match="m.csv is there, and no file of gpugrad.train.CSVFile"):
+            fit(1)
+        assert path.read_text() == text
 
 
 def scalars(folder):

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import optree
 
+from ..array import CPU
 from ..core import Tensor, raw, wrap
+from ..generator import own
 from ..ops.casting import view
 from ..origin import STATE, left, logs
 from ..recording import lost
@@ -27,6 +29,13 @@ def detached(x: Any, kind: type[Tensor] = Tensor, device: Any = None) -> Tensor:
     return lost(wrap(view(raw(own)), None, kind), "dataset", (x,), STATE)
 
 
+class _Place:
+    """Where a shuffled dataset is: an epoch, and how often it has been gone through in it."""
+
+    def __init__(self) -> None:
+        self.epoch = self.times = 0
+
+
 class Dataset:
     """A source of elements, nested tensors, that can be gone through again and again."""
 
@@ -34,6 +43,18 @@ class Dataset:
 
     def __init__(self, start: Callable[[], Iterable[Any]], length: int | None = None) -> None:
         self._start, self._length = start, length
+        self._shuffles: list[_Place] = []  # of it and of what it is made from
+
+    def _on(self, start: Callable[[], Iterable[Any]], length: int | None = None) -> Any:
+        """A dataset that is made from this one."""
+        made = type(self)(start, length)
+        made._shuffles = self._shuffles
+        return made
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let what is shuffled by a seed go on with the orders of an epoch, as a DataLoader and a Trainer do."""
+        for place in self._shuffles:
+            place.epoch, place.times = epoch, 0
 
     @classmethod
     def from_tensor_slices(cls, tensors: Any) -> Any:
@@ -71,7 +92,9 @@ class Dataset:
         """One element of each, as a tuple, until the shortest ends."""
         parts = datasets[0] if len(datasets) == 1 and isinstance(datasets[0], tuple) else datasets
         lengths = [d._length for d in parts]
-        return cls(lambda: zip(*parts), None if None in lengths else min(lengths))
+        made = cls(lambda: zip(*parts), None if None in lengths else min(lengths))
+        made._shuffles = [place for d in parts for place in d._shuffles]
+        return made
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._start())
@@ -101,19 +124,27 @@ class Dataset:
                     yield _map(lambda *xs: self.element(np.stack([np.asarray(x) for x in xs])), *rows)
 
         n = self._length
-        return type(self)(start, None if n is None else n // batch_size if drop_remainder else -(-n // batch_size))
+        return self._on(start, None if n is None else n // batch_size if drop_remainder else -(-n // batch_size))
 
     def unbatch(self) -> Any:
         """The elements of each batch."""
-        return type(self)(lambda: itertools.chain.from_iterable(self.from_tensor_slices(e) for e in self))
+        return self._on(lambda: itertools.chain.from_iterable(self.from_tensor_slices(e) for e in self))
 
     def shuffle(self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool | None = True) -> Any:
-        """Elements in random order, drawn from a buffer of so many."""
-        rounds = itertools.count() if reshuffle_each_iteration is not False else itertools.repeat(0)
-        entropy = np.random.SeedSequence(seed).entropy
+        """Elements in random order, drawn from a buffer of so many.
+
+        seed   determines it, together with the epoch (`set_epoch`) and how often it has been gone through in it; None:
+               this thread's generator does, each time
+        """
+        place, again = _Place(), reshuffle_each_iteration is not False
+        entropy = seed if seed is not None or again else own().take(CPU)[0]
 
         def start() -> Iterator[Any]:
-            rng = np.random.default_rng([entropy, next(rounds)])  # type: ignore[list-item]
+            if entropy is None:
+                rng = np.random.default_rng(own().take(CPU))
+            else:
+                rng = np.random.default_rng([entropy, place.epoch, place.times])
+                place.times += again
             buffer: list[Any] = []
             for e in self:
                 buffer.append(e)
@@ -122,24 +153,26 @@ class Dataset:
             while buffer:
                 yield buffer.pop(rng.integers(len(buffer)))
 
-        return type(self)(start, self._length)
+        made = self._on(start, self._length)
+        made._shuffles = [*self._shuffles, *([place] if again else [])]
+        return made
 
     def map(self, map_func: Callable[..., Any], num_parallel_calls: Any = None, deterministic: Any = None) -> Any:
         """The function of each element; of a tuple, of its parts."""
         call = lambda e: map_func(*e) if isinstance(e, tuple) else map_func(e)
-        return type(self)(lambda: (_map(self.element, call(e)) for e in self), self._length)
+        return self._on(lambda: (_map(self.element, call(e)) for e in self), self._length)
 
     def filter(self, predicate: Callable[..., Any]) -> Any:
         """The elements for which the function is true."""
         call = lambda e: predicate(*e) if isinstance(e, tuple) else predicate(e)
-        return type(self)(lambda: (e for e in self if bool(call(e))))
+        return self._on(lambda: (e for e in self if bool(call(e))))
 
     def repeat(self, count: int | None = None) -> Any:
         """All elements so many times (None: without end)."""
         endless = count is None or count < 0
         times = itertools.count() if endless else range(count)  # type: ignore[arg-type]
         n = None if endless or self._length is None else self._length * count  # type: ignore[operator]
-        return type(self)(
+        return self._on(
             lambda: itertools.chain.from_iterable(self for _ in (itertools.count() if endless else times)), n
         )
 
@@ -147,18 +180,18 @@ class Dataset:
         """The first so many elements; -1: all."""
         n, stop = self._length, None if count < 0 else count
         fewer = n if stop is None or n is None else min(stop, n)
-        return type(self)(lambda: itertools.islice(iter(self), stop), fewer)
+        return self._on(lambda: itertools.islice(iter(self), stop), fewer)
 
     def skip(self, count: int) -> Any:
         """All but the first so many elements; -1: none of them."""
         if count < 0:
             return self.take(0)
         n = self._length
-        return type(self)(lambda: itertools.islice(iter(self), count, None), None if n is None else max(n - count, 0))
+        return self._on(lambda: itertools.islice(iter(self), count, None), None if n is None else max(n - count, 0))
 
     def enumerate(self, start: int = 0) -> Any:
         """(number, element) pairs."""
-        return type(self)(lambda: ((self.element(np.int64(i)), e) for i, e in enumerate(self, start)), self._length)
+        return self._on(lambda: ((self.element(np.int64(i)), e) for i, e in enumerate(self, start)), self._length)
 
     def prefetch(self, buffer_size: int) -> Any:
         """The dataset itself: elements are made when they are asked for."""

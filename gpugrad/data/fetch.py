@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -63,6 +63,7 @@ class Maker:
     ) -> None:
         self.dataset, self.collate, self.size, self.drop_last = dataset, collate, size, drop_last
         self.whole = collate is None and size is not None and hasattr(dataset, "__getbatch__")
+        self.quiet = self.whole and "draws_nothing" in vars(type(dataset))  # its own: a subclass of it may draw
         self._rows: tuple[Any, Iterator[Any]] | None = None  # (where the next batch is, the elements)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,19 +73,18 @@ class Maker:
         if what is None:
             return self._next(where)
         numbers = Numbers(*where, 0)
-        with as_own(numbers):
+        with as_own(numbers), nullcontext() if self.quiet else _seeded(numbers):
             if self.whole:
                 return self.dataset.__getbatch__(np.asarray(what))
-            with _seeded(numbers):
-                if self.size is None:
-                    return self._one(self.dataset[what])
-                if hasattr(self.dataset, "__getitems__"):
-                    return self._together(list(self.dataset.__getitems__(list(what))), what)
-                rows = []
-                for i, key in enumerate(what.tolist() if isinstance(what, np.ndarray) else what):
-                    numbers.at(*where[1:], i)
-                    rows.append(self.dataset[key])
-                return self._together(rows, what)
+            if self.size is None:
+                return self._one(self.dataset[what])
+            if hasattr(self.dataset, "__getitems__"):
+                return self._together(list(self.dataset.__getitems__(list(what))), what)
+            rows = []
+            for i, key in enumerate(what.tolist() if isinstance(what, np.ndarray) else what):
+                numbers.at(*where[1:], i)
+                rows.append(self.dataset[key])
+            return self._together(rows, what)
 
     def _next(self, where: tuple[int, int, int]) -> Any:
         """The next batch of an iterable dataset, which is gone through from its start if another one comes next."""
@@ -97,7 +97,8 @@ class Maker:
         if not got or (self.drop_last and len(got) < (self.size or 1)):
             self._rows = None
             return END
-        with as_own(Numbers(*where, 1)):
+        numbers = Numbers(*where, 1)
+        with as_own(numbers), nullcontext() if self.collate is None else _seeded(numbers):
             first = number * (self.size or 1)
             return self._one(got[0]) if self.size is None else self._together(got, range(first, first + len(got)))
 
@@ -106,6 +107,8 @@ class Maker:
         seed, epoch, number = where
         numbers = Numbers(*where, 0)
         with as_own(numbers), _seeded(numbers):
+            if self._rows is None and hasattr(self.dataset, "set_epoch"):
+                self.dataset.set_epoch(epoch)
             rows = iter(self.dataset) if self._rows is None else self._rows[1]
             got = list(islice(rows, self.size or 1))
         self._rows = (seed, epoch, number + 1), rows

@@ -29,6 +29,8 @@ def npy(*paths: Any, **named: Any) -> NpyDataset:
 class NpyDataset(ArrayDataset):
     """What `npy` answers."""
 
+    draws_nothing = True
+
     def __init__(self, *paths: Any, **named: Any) -> None:
         self._paths = [os.fspath(p) for p in paths], {k: os.fspath(p) for k, p in named.items()}
         super().__init__(*map(_mapped, self._paths[0]), **{k: _mapped(p) for k, p in self._paths[1].items()})
@@ -68,7 +70,9 @@ class _Reader:
                 is found gets a number, in the order of the alphabet
     """
 
-    def __init__(self, path: str, schema: Any, columns: Any, target: str | None, categories: Categories | None) -> None:
+    def __init__(
+        self, path: str, schema: Any, columns: Any, target: str | None, categories: Categories | None, dtype: Any
+    ) -> None:  # fmt: skip
         there = list(schema.names)
         names = there if columns is None else [*columns]
         if target is not None and target not in names:
@@ -79,7 +83,10 @@ class _Reader:
                 raise ValueError(f"{path} has no column {what!r}; it has {there}")
         if not names or names == [target] or len(set(names)) < len(names):
             raise ValueError(f"{path}: columns={columns!r} with target={target!r} leaves no column, or has one twice")
+        if dtype is not None and target is None:
+            raise ValueError(f"{path}: dtype={dtype!r} is for x, beside a target; without one columns keep theirs")
         self.path, self.names, self.target = path, names, target
+        self.dtype = None if dtype is None else np.dtype(dtype)
         self.codes = {k: None if not isinstance(coded, dict) else _numbered(path, k, coded[k]) for k in coded}
 
     @property
@@ -122,8 +129,16 @@ class _Reader:
         """What is answered for the rows of these arrays."""
         if self.target is None:
             return {k: arrays[k] for k in self.names}
-        xs = [arrays[k] for k in self.names if k != self.target]
-        return np.concatenate([x if x.ndim == 2 else x[:, None] for x in xs], 1), arrays[self.target]
+        xs = {k: arrays[k] for k in self.names if k != self.target}
+        if self.dtype is None and np.result_type(*xs.values()).kind == "f":
+            for k, x in xs.items():
+                if x.dtype.itemsize == 8 and x.dtype.kind in "iu" and np.any(np.abs(x.astype(np.float64)) >= 2**53):
+                    raise ValueError(
+                        f"{self.path}: column {k!r} has integers from 2**53 on, which lose digits beside floats in one "
+                        "x; leave it out with columns=, or say dtype="
+                    )
+        side = [x if x.ndim == 2 else x[:, None] for x in xs.values()]
+        return np.concatenate(side, 1, dtype=self.dtype, casting="unsafe"), arrays[self.target]
 
 
 _NUMBERS = {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)} | {"halffloat", "float", "double", "bool"}
@@ -139,13 +154,15 @@ def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
 
 def csv(
     path: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    delimiter: str = ",",
+    delimiter: str = ",", *, dtype: Any = None,
 ) -> ArrayDataset:  # fmt: skip
     """A CSV file with a first line of names, as a dataset in memory; pyarrow finds the types of its columns.
 
     columns     the names of those to read; None: all
     target      the column that is y: elements are (x, y), x being the others side by side; None: {name: value}
     categories  columns of texts to number: their names, or {name: [texts]}
+    dtype       of x, beside a target: "float32" for most models.  None: the one that the columns have together, where a
+                CSV's numbers are float64 and int64; ValueError for integers that would lose digits in it
     FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
     """
     path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
@@ -153,7 +170,7 @@ def csv(
         table = reader.read_csv(path, parse_options=reader.ParseOptions(delimiter=delimiter))
     except pyarrow.ArrowInvalid as e:
         raise ValueError(f"{path} can't be read as CSV: {e}") from None
-    rows = _Reader(path, table.schema, columns, target, categories)
+    rows = _Reader(path, table.schema, columns, target, categories, dtype)
     for name, code in rows.codes.items():
         if code is None:
             rows.learn(name, table.column(name).unique().to_pylist())
@@ -165,50 +182,62 @@ def csv(
 
 def parquet(
     paths: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    groups: int = 4,
+    groups: int = 4, *, dtype: Any = None,
 ) -> ParquetDataset:  # fmt: skip
     """Parquet files one after the other, read by row groups as rows are asked for; columns that are not, never.
 
     paths       one path or a list
-    columns, target, categories   as in `csv`
+    columns, target, categories, dtype   as in `csv`
     groups      shuffled, row groups come in random order, and rows are mixed among so many at a time, so that each is
                 read about once an epoch; twice as many are kept
     FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
     """
-    return ParquetDataset(paths, columns, target, categories, groups)
+    return ParquetDataset(paths, columns, target, categories, groups, dtype)
+
+
+_OPEN = 16  # files at a time: a process may have few
 
 
 class ParquetDataset:
     """What `parquet` answers."""
 
+    draws_nothing = True
+
     def __init__(
-        self, paths: Any, columns: Sequence[str] | None, target: str | None, categories: Categories | None, groups: int
-    ) -> None:
+        self, paths: Any, columns: Sequence[str] | None, target: str | None, categories: Categories | None, groups: int,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
         self._given = paths, columns, target, categories, groups
+        self._dtype = dtype
         listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not listed or groups < 1:
             raise ValueError(f"parquet: no files, or groups={groups}, which is a number from 1 on")
-        self._files = [_opened(os.fspath(p)) for p in listed]
+        self._paths = [os.fspath(p) for p in listed]
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        schemas, sizes = [], []
+        self._homes: list[tuple[int, int]] = []  # of each row group: the file, and its number there
+        for i in range(len(self._paths)):
+            f = self._file(i)
+            schemas.append(f.schema_arrow)
+            self._homes += [(i, g) for g in range(f.num_row_groups)]
+            sizes += [f.metadata.row_group(g).num_rows for g in range(f.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self._readers: list[_Reader] = []
         self._groups = groups
         self._kept: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
-        first = _Reader(os.fspath(listed[0]), self._files[0].schema_arrow, columns, target, categories)
+        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, dtype)
         for name, code in first.codes.items():
             if code is None:  # one column, a row group at a time
                 texts: set[Any] = set()
-                for f in self._files:
-                    for g in range(f.num_row_groups):
-                        texts.update(f.read_row_group(g, [name]).column(0).unique().to_pylist())
+                for i, g in self._homes:
+                    texts.update(self._file(i).read_row_group(g, [name]).column(0).unique().to_pylist())
                 first.learn(name, list(texts))
         self.categories = first.categories
-        for p, f in zip(listed, self._files):
-            self._readers.append(_Reader(os.fspath(p), f.schema_arrow, first.names, target, self.categories))
-        self._homes = [(i, g) for i, f in enumerate(self._files) for g in range(f.num_row_groups)]
-        sizes = [self._files[i].metadata.row_group(g).num_rows for i, g in self._homes]
-        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        for p, schema in zip(self._paths, schemas):
+            self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype))
 
     def __reduce__(self) -> Any:
-        return ParquetDataset, (*self._given[:3], self.categories or None, self._groups)
+        return ParquetDataset, (*self._given[:3], self.categories or None, self._groups, self._dtype)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -232,6 +261,15 @@ class ParquetDataset:
                 found[name][at] = part
         return self._readers[0].element(found)
 
+    def _file(self, i: int) -> Any:
+        """A file, of which the last few are kept open."""
+        if i not in self._open:
+            self._open[i] = _opened(self._paths[i])
+            if len(self._open) > _OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(i)
+        return self._open[i]
+
     def _group(self, g: int) -> dict[str, np.ndarray]:
         """The columns of a row group, of which the last few are kept."""
         if g in self._kept:
@@ -240,7 +278,7 @@ class ParquetDataset:
         i, number = self._homes[g]
         reader = self._readers[i]
         try:
-            table = self._files[i].read_row_group(number, reader.names)
+            table = self._file(i).read_row_group(number, reader.names)
         except OSError as e:
             raise OSError(f"{reader.path}: row group {number} can't be read: {e}") from None
         self._kept[g] = {k: reader.array(k, table.column(k)) for k in reader.names}

@@ -156,9 +156,17 @@ class DataLoader:
             if run <= self._closed:
                 raise RuntimeError("this iteration ended as the DataLoader was closed; begin another with iter(loader)")
         if number == 0:
-            raise ValueError(f"the dataset has no elements: {self.dataset!r:.80}")
+            raise ValueError(self._empty())
         if run == self._run:
             self._epoch, self._batch, self._running = epoch + 1, 0, False
+
+    def _empty(self) -> str:
+        """What is wrong where an epoch had no batches."""
+        again = "; what can be gone through only once, as a generator, is at its end after the first epoch"
+        if self.batch_sampler is not None or (self.sampler is not None and not isinstance(self.sampler, Sampler)):
+            return f"the sampler gave no numbers{again}"
+        what = f"less than a batch of {self.batch_size}, with drop_last" if self.drop_last else "no elements"
+        return f"the dataset gave {what}: {self.dataset!r:.80}{again}"
 
     def _plan(self, epoch: int, first: int) -> Iterator[Any]:
         """What the batches of an epoch are made of, from batch `first` on."""
@@ -222,19 +230,30 @@ class DataLoader:
 
     # ------------------------------------------------------------------------------------ state
     def state_dict(self) -> dict[str, Any]:
-        """{"seed", "epoch", "batch"}: `batch` batches of this epoch have been handed out."""
-        return {"seed": self.seed, "epoch": self._epoch, "batch": self._batch}
+        """{"seed", "epoch", "batch"}: `batch` batches of this epoch have been handed out; what they are batches of.
+
+        That is "batch_size" (of a batch sampler 1), and "batches", how many an epoch has, None if it is not known.
+        """
+        at = {"seed": self.seed, "epoch": self._epoch, "batch": self._batch}
+        return {**at, "batch_size": self.batch_size, "batches": self._length()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state_dict: the next iteration has the batches that were left.
 
-        ValueError for anything else, and for a position behind the last batch; then nothing has changed.
+        ValueError for anything else, for a position behind the last batch, and for one in the middle of an epoch of
+        other batches; then nothing has changed.
         """
-        if not isinstance(state_dict, dict) or {*state_dict} != {"seed", "epoch", "batch"}:
+        if not isinstance(state_dict, dict) or {*state_dict} - {"batch_size", "batches"} != {"seed", "epoch", "batch"}:
             raise ValueError(f"loaded state dict is none of a DataLoader: {state_dict!r:.80}")
         seed, epoch, batch = (state_dict[k] for k in ("seed", "epoch", "batch"))
         if not all([isinstance(n, (int, np.integer)) for n in (seed, epoch, batch)]) or min(epoch, batch) < 0:
             raise ValueError(f"loaded state dict is none of a DataLoader: {state_dict!r:.80}")
+        for name, here in (("batch_size", self.batch_size), ("batches", self._length())) if batch else ():
+            if name in state_dict and state_dict[name] != here:
+                raise ValueError(
+                    f"loaded state dict is of a DataLoader with {name.replace('_', ' ')} {state_dict[name]}, and here "
+                    f"it is {here}: {batch} batches of an epoch have been handed out, and what is left would be others"
+                )
         if (n := self._length()) is not None and batch > n:
             raise ValueError(f"loaded state dict is of a longer DataLoader: batch {batch}, and here are {n}")
         self.seed, self._epoch, self._batch, self._running = int(seed), int(epoch), int(batch), False

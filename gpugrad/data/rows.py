@@ -30,6 +30,8 @@ class ArrayDataset:
     arrays  NumPy's, a GPU's, Tensors or nested lists.  ValueError if their lengths differ, or one has no rows to take
     """
 
+    draws_nothing = True
+
     def __init__(self, *arrays: Any, **named: Any) -> None:
         if bool(arrays) == bool(named):
             raise TypeError("ArrayDataset takes arrays, ArrayDataset(x, y), or named ones, ArrayDataset(image=x)")

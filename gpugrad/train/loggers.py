@@ -13,7 +13,12 @@ from ..replacing import replace
 
 
 class Logger:
-    """Told of means: every few steps (`kind` "step") and of each epoch ("epoch").  Override what you need."""
+    """Told of means: every few steps (`kind` "step") and of each epoch ("epoch").  Override what you need.
+
+    resumes   whether what was written of later steps may go; a Trainer says False where `fit` does not resume
+    """
+
+    resumes = True
 
     def start(self, step: int, epoch: int) -> None:
         """A run begins, or goes on after `step` updates and `epoch` epochs: what was written of later ones is to go."""
@@ -34,7 +39,10 @@ class Console(Logger):
 
 
 class CSVFile(Logger):
-    """A file of rows `kind, step, epoch, ...`, a column for each name; a run that goes on writes no row twice."""
+    """A file of rows `kind, step, epoch, ...`, a column for each name; a run that goes on writes no row twice.
+
+    FileExistsError at the start of a run for another file, and for rows of later steps where it does not resume.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -42,8 +50,14 @@ class CSVFile(Logger):
 
     def start(self, step: int, epoch: int) -> None:
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
-        last = {"step": step, "epoch": epoch}
-        self._write([row for row in self._rows() if int(row[row["kind"]]) <= last[row["kind"]]])
+        last, rows = {"step": step, "epoch": epoch}, self._rows()
+        kept = [row for row in rows if int(row[row["kind"]]) <= last[row["kind"]]]
+        if len(kept) < len(rows) and not self.resumes:
+            raise FileExistsError(
+                f"{self.path} has rows of a run, of steps after {step}: fit(resume=True) goes on with it; another run "
+                "takes another file"
+            )
+        self._write(kept)
 
     def log(self, kind: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
         new = [name for name in values if name not in self._columns]
@@ -58,7 +72,10 @@ class CSVFile(Logger):
         if not os.path.exists(self.path):
             return []
         with open(self.path, newline="", encoding="utf-8") as f:
-            rows = list(csv.DictReader(line for line in f if line.endswith("\n")))
+            lines = list(f)
+        if lines and (lines[0].strip() + ",")[:16] != "kind,step,epoch,":
+            raise FileExistsError(f"{self.path} is there, and no file of gpugrad.train.CSVFile; take another name")
+        rows = list(csv.DictReader([line for line in lines if line.endswith("\n")]))
         return [row for row in rows if row.get("kind") in ("step", "epoch") and None not in (*row, *row.values())]
 
     def _write(self, rows: list[dict[str, str]]) -> None:

@@ -18,7 +18,7 @@ from ..core import raw
 from ..state_files import load, save
 from ..tensor import to_numpy
 from ..tensor_files import CheckpointError, library
-from .running import Means
+from .running import Means, finite
 from .stopping import EarlyStopping
 
 VERSION = 1  # of what a Trainer's checkpoints hold
@@ -26,7 +26,7 @@ _BEST = "best.safetensors"
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss is NaN or infinite."""
+    """The loss, or a weight, is NaN or infinite."""
 
 
 class ResumeError(ValueError):
@@ -56,16 +56,18 @@ class Run:
         self._best: Any = None  # the best model's weights, where there is no directory
 
     def _look(self) -> None:
-        """Wait for the device, and see whether the losses so far were finite."""
+        """Wait for the device, and see whether the losses so far, and the weights, are finite."""
         value = float(self._window.totals.get("loss", 0.0))
         if not isfinite(value):
-            raise self._not_finite(self._seen + 1, self.step, value)
+            raise self._not_finite(self._seen + 1, self.step, f"the loss is {value}")
+        if self.step > self._seen and not finite(self.optimizer.variables):
+            raise self._not_finite(self._seen + 1, self.step, "weights are NaN or infinite, since a gradient was,")
         self._seen = self.step
 
-    def _not_finite(self, first: int, last: int, value: float) -> NonFiniteLossError:
+    def _not_finite(self, first: int, last: int, what: str) -> NonFiniteLossError:
         where = f"at step {last}" if first == last else f"at a step from {first} to {last}"
         return NonFiniteLossError(
-            f"the loss is {value} {where}, in epoch {self.epoch + 1}; no checkpoint was written since. What may help: "
+            f"{what} {where}, in epoch {self.epoch + 1}; no checkpoint was written since. What may help: "
             "a smaller learning rate, clip_norm=1.0, or on_nan='skip'; gg.detect_anomaly() around a step names the op."
         )
 
@@ -87,24 +89,38 @@ class Run:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from there.  ResumeError, with nothing changed, for the state of something else."""
+        self._take(state_dict, {})
+
+    def _take(self, state_dict: Mapping[str, Any], loaders: Mapping[str, Any]) -> None:
+        """The same, with the data that are to go on, too."""
         before = self.state_dict()
         if not isinstance(state_dict, Mapping) or type(version := state_dict.get("version")) is not int:
             raise ResumeError("this is not a Trainer's state: gg.load reads it")
         if version > VERSION:
             raise ResumeError(f"it is of version {version}, and this gpugrad knows {VERSION}: update gpugrad")
-        if state_dict.keys() != before.keys() or state_dict["loop"].keys() != before["loop"].keys():
+        if state_dict.keys() != before.keys():
             raise ResumeError("it lacks what a Trainer's state has, or has more")
-        saved = state_dict["parts"]
-        if wrong := _differences(before["kinds"], state_dict["kinds"], before["parts"], saved):
+        saved, positions = state_dict["parts"], state_dict["loaders"]
+        try:
+            _check(state_dict, before)
+            wrong = _differences(before["kinds"], state_dict["kinds"], before["parts"], saved)
+        except Exception as e:
+            raise ResumeError(f"it is no Trainer's state: {e}") from e
+        if wrong:
             raise ResumeError("it is of something else:\n  " + "\n  ".join(wrong))
+        data = {f"the {name} data": d for name, d in loaders.items() if goes_on(d, positions.get(name))}
+        to_load = data | self._parts
+        then = {f"the {name} data": state for name, state in positions.items()} | saved
+        now = {name: state_of(d) for name, d in data.items()} | before["parts"]
         at = ""
         try:
-            for at, part in self._parts.items():
-                _load(part, saved[at])
+            for at, part in to_load.items():
+                _load(part, then[at])
         except Exception as e:
-            for name, part in self._parts.items():
-                _load(part, before["parts"][name])
-            raise ResumeError(f"{at} does not take what was saved: {e}") from e
+            for name, part in to_load.items():
+                _load(part, now[name])
+            whose = "do" if at in data else "does"
+            raise ResumeError(f"{at} {whose} not take what was saved: {e}") from e
         if state_dict["updates"] is not None:
             self.optimizer.iterations = state_dict["updates"]
         random.set_state(state_dict["random"])
@@ -130,9 +146,12 @@ class Run:
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on from a checkpoint.  CheckpointError, ResumeError, FileNotFoundError: nothing has changed."""
+        self._load(path, {})
+
+    def _load(self, path: str | os.PathLike[str], loaders: Mapping[str, Any]) -> None:
         state = load(path, "cpu")
         try:
-            self.load_state_dict(state)
+            self._take(state, loaders)
         except ResumeError as e:
             raise ResumeError(f"{os.fspath(path)}: {e}") from e.__cause__
 
@@ -144,7 +163,7 @@ class Run:
         if resume is True:
             return self._load_newest(there)
         if resume is not False:
-            self.load(resume)
+            self._load(resume, self._loaders)
         if later := [p for p in there if _step(p) > self.step]:
             raise FileExistsError(
                 f"{self.directory} has checkpoints of a run, up to {os.path.basename(later[-1])}: resume=True goes on "
@@ -154,7 +173,7 @@ class Run:
     def _load_newest(self, there: list[str]) -> None:
         for path in reversed(there):
             try:
-                return self.load(path)
+                return self._load(path, self._loaders)
             except CheckpointError as e:
                 if path == there[0]:
                     raise
@@ -170,10 +189,16 @@ class Run:
                 self._best = {name: np.array(to_numpy(t)) for name, t in state["model"].items()}
 
     def best(self) -> dict[str, Any]:
-        """The best model's weights, by `early_stopping`: a state_dict.  ValueError before the first epoch has ended."""
+        """The best model's weights, by `early_stopping`: a state_dict.
+
+        ValueError before this run, or the one it goes on with, has ended an epoch whose value is a number.
+        """
         path = os.path.join(self.directory or "", _BEST)
-        if self._best is None and not (self.directory and os.path.exists(path)):
-            raise ValueError("there is no best model yet: fit ends an epoch first")
+        if self.early_stopping.best is None or (self._best is None and not (self.directory and os.path.exists(path))):
+            raise ValueError(
+                "there is no best model yet: fit ends an epoch first, with a monitored value that is a number; of "
+                "another run, load its checkpoint first"
+            )
         return self._best or load(path, "cpu")["model"]
 
     def export(self, path: str | os.PathLike[str]) -> None:
@@ -182,6 +207,34 @@ class Run:
 
 
 # ---------------------------------------------------------------------------------------------- what has a state
+def _check(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """An error for a state whose entries are not what they are in one's own."""
+    for name in ("kinds", "parts", "loaders", "loop"):
+        if not isinstance(state[name], Mapping):
+            raise ValueError(f"{name} is {state[name]!r:.60}")
+    if state["kinds"].keys() != state["parts"].keys() or state["loop"].keys() != own["loop"].keys():
+        raise ValueError("it lacks what a Trainer's state has, or has more")
+    for name, value in own["loop"].items():
+        given = state["loop"][name]
+        if type(given) is not type(value) or (type(value) is int and given < 0):
+            raise ValueError(f"{name.strip('_')} is {given!r:.60}")
+    for name, values in state["loop"]["history"].items():
+        if not isinstance(values, list) or not all([isinstance(x, (int, float)) for x in values]):
+            raise ValueError(f"the history of {name!r:.60} is {values!r:.60}")
+    if state["updates"] is not None and (type(state["updates"]) is not int or state["updates"] < 0):
+        raise ValueError(f"updates is {state['updates']!r:.60}")
+    window, whole = state["means"]
+    for made, at in ((Means(), window), (Means(), whole), (EarlyStopping(), state["early_stopping"])):
+        made.load_state_dict(at)
+    for name in ("random", "random_of_epoch"):
+        random.Generator(0).set_state(state[name])
+
+
+def goes_on(data: Any, position: Any) -> bool:
+    """Whether data have a position that they can be brought to."""
+    return position is not None and hasattr(data, "load_state_dict")
+
+
 def state_of(part: Any) -> Any:
     """The state of an object; None where it has none."""
     get = getattr(part, "state_dict", None) or getattr(part, "get_state", None)

@@ -61,5 +61,8 @@ class EarlyStopping:
         return {"best": self.best, "since": self.since}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.best, self.since = state_dict["best"], state_dict["since"]
+        """Go on from there.  ValueError for anything else."""
+        best, since = state_dict["best"], state_dict["since"]
+        if not (best is None or isinstance(best, (int, float))) or not isinstance(since, int):
+            raise ValueError(f"the best value is a number or None, and since when an integer, not {best!r}, {since!r}")
+        self.best, self.since = best, since

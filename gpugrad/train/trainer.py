@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from inspect import Parameter, signature
 from itertools import islice
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from ..tensor import to_numpy
 from .batch import length, measured, mode, pair, rows, tensors
 from .interrupts import waiting
 from .loggers import Console, CSVFile, Logger
-from .run import ResumeError, Run, state_of
+from .run import ResumeError, Run, goes_on, state_of
 from .running import Means, number
 from .stopping import EarlyStopping
 
@@ -47,7 +49,8 @@ class Trainer(Run):
     early_stopping  an EarlyStopping, which also says what "best" is
     loggers         None: the console and, in the directory, metrics.csv; `log_every` updates, until which nothing
                     waits for a GPU
-    on_nan          "raise", or "skip": leave out the update (waits for a GPU at each step)
+    on_nan          "raise", or "skip": leave out an update whose loss or gradients are not finite (waits for a GPU at
+                    each step)
     also            other objects by name that are saved: with state_dict and load_state_dict, or generators
     progress        whether there is a bar, in a terminal or a notebook
 
@@ -73,6 +76,8 @@ class Trainer(Run):
         for name, (value, *allowed) in words.items():
             if value not in allowed:
                 raise ValueError(f"Trainer: {name} is {allowed[0]!r} or {allowed[1]!r}, not {value!r}")
+        if "loss" in (metrics or {}):
+            raise ValueError("Trainer: metrics has one named 'loss', which is the loss's own name; call it another")
         if save_every is not None and directory is None:
             raise ValueError("Trainer: save_every needs a directory for the checkpoints")
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema}
@@ -128,20 +133,28 @@ class Trainer(Run):
         self._begin(resume)
         self.interrupted = False
         self._place("validation")
+        if self.directory:  # where nothing can be written, that is said before the first epoch
+            os.makedirs(self.directory, exist_ok=True)
+            if not os.access(self.directory, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.directory)
         with ExitStack() as stack:
             stack.enter_context(mode(self.model, True))
             asked = stack.enter_context(waiting())
             for logger in self.loggers:
+                logger.resumes = resume is not False
                 logger.start(self.step, self.epoch)
                 stack.callback(logger.close)
             while self.epoch < epochs and not self.early_stopping.over and not self.interrupted:
                 self.interrupted = not (self._train(train, epochs, asked) and self._finish(validation, asked))
             if self.interrupted:
-                self._positions = {"training": state_of(train)} | self._positions
                 saved = f"saved {self.save()}; resume=True goes on" if self.directory else "not saved: no directory"
                 tqdm.write(f"interrupted in epoch {self.epoch + 1} after step {self.step}: {saved}")
         if self.early_stopping.restore_best and not self.interrupted:
-            self.model.load_state_dict(self.best())
+            if self.early_stopping.best is None:
+                said = "no epoch was the best, since no monitored value is a number: the weights are the last"
+                warnings.warn(said, stacklevel=2)
+            else:
+                self.model.load_state_dict(self.best())
         return self.history
 
     def _train(self, train: Any, epochs: int, asked: list[int]) -> bool:
@@ -154,6 +167,7 @@ class Trainer(Run):
             while group := list(islice(batches, self.accumulate)):
                 self._update(group)
                 self.step, self._batch = self.step + 1, self._batch + len(group)
+                self._positions["training"] = state_of(train)  # after an error a fit goes on from here
                 bar.update(len(group))
                 if self.step % self.log_every == 0:
                     bar.set_postfix({k: f"{v:.4g}" for k, v in self._log().items()})
@@ -161,7 +175,7 @@ class Trainer(Run):
                     self.save()
                 if asked:
                     return False
-        self._trained = True
+        self._trained, self._positions["training"] = True, state_of(train)
         return True
 
     def _rest(self, train: Any) -> Iterator[Any]:
@@ -171,10 +185,13 @@ class Trainer(Run):
         if hasattr(train, "set_epoch"):
             train.set_epoch(self.epoch)
         if self._place("training"):
-            return map(tensors, () if self._trained else train)
+            batches = iter(() if self._trained else train)
+            self._positions["training"] = state_of(train)
+            return map(tensors, batches)
         now = random.get_state()
         random.set_state(self._random)  # by which the batches may be shuffled
         batches = iter(train)
+        self._positions["training"] = state_of(train)
         if len(list(islice(batches, self._batch))) < self._batch:
             raise ResumeError(f"the training data end before batch {self._batch}, after which this run goes on")
         random.set_state(now)
@@ -183,29 +200,35 @@ class Trainer(Run):
     def _place(self, name: str) -> bool:
         """Let data go on where they are to.  Whether they can and have to."""
         data, position = self._loaders.get(name), self._positions.pop(name, None)
-        if position is None or not hasattr(data, "load_state_dict"):
+        if not goes_on(data, position):
             return False
-        data.load_state_dict(position)  # type: ignore[union-attr]
+        try:
+            data.load_state_dict(position)  # type: ignore[union-attr]
+        except Exception as e:
+            self._positions[name] = position
+            raise ResumeError(f"the {name} data do not take where this run is: {e}") from e
         return True
 
     def _update(self, group: list[Any]) -> None:
         """One update from the batches of a group, each of which weighs as much as it has rows."""
         self.optimizer.zero_grad()
-        sizes = [rows(batch) for batch in group]
+        sizes, found = [rows(batch) for batch in group], Means()
         for batch, n in zip(group, sizes):
             with self.autocast:
                 values = measured(self.training_step(batch))
             if not self._passes(values.get("loss")):
-                self.optimizer.zero_grad()
-                self.skipped += 1
-                return
-            self._window.add(values, n)
+                return self._skip()
+            found.add(values, n)
             loss = values["loss"] if len(group) == 1 else values["loss"] * (n / sum(sizes))
             (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        if self.clip_norm is not None:
+        looks = self.on_nan == "skip" and self.scaler is None  # a scaler does so itself
+        if self.clip_norm is not None or looks:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            clip_grad_norm_(self.optimizer.variables, self.clip_norm)
+            norm = clip_grad_norm_(self.optimizer.variables, inf if self.clip_norm is None else self.clip_norm)
+            if looks and not isfinite(float(norm)):
+                return self._skip()
+        self._window.count(found)
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -214,7 +237,12 @@ class Trainer(Run):
         if self.ema is not None:
             self.ema.update()
         if self.schedule is not None and self.schedule_every == "step":
-            self._advance(values["loss"])
+            self._advance(found.read()["loss"] if self._watches else 0.0)
+
+    def _skip(self) -> None:
+        """Leave an update out."""
+        self.optimizer.zero_grad()
+        self.skipped += 1
 
     def _passes(self, loss: Any) -> bool:
         """Whether a loss may be trained on.  On a GPU that is seen later, in `_look`, unless it is to be skipped."""
@@ -224,13 +252,13 @@ class Trainer(Run):
         if self.on_nan == "skip":
             return isfinite(value)
         if isinstance(value, float) and not isfinite(value):
-            raise self._not_finite(self.step + 1, self.step + 1, value)
+            raise self._not_finite(self.step + 1, self.step + 1, f"the loss is {value}")
         return True
 
-    def _advance(self, value: Any) -> None:
+    def _advance(self, value: float) -> None:
         """One step of the schedule, which is given the value if it takes one."""
         if self._watches:
-            self.schedule.step(float(value))
+            self.schedule.step(value)
         else:
             self.schedule.step()
 
@@ -260,6 +288,8 @@ class Trainer(Run):
             )
         values = self._whole.read()
         if validation is not None:
+            if hasattr(validation, "set_epoch"):
+                validation.set_epoch(self.epoch)
             self._positions["validation"] = state_of(validation)  # if this is cut off, it begins again
             with nullcontext() if self.ema is None else self.ema.applied():
                 found = self._measure(validation, asked)
@@ -274,6 +304,7 @@ class Trainer(Run):
         if self.schedule is not None and self.schedule_every == "epoch":
             self._advance(self.early_stopping.monitored(values))
         self.epoch, self._batch, self._trained, self._whole = self.epoch + 1, 0, False, Means()
+        del self._positions["training"]
         if better:
             self._keep_best(values)
         for logger in self.loggers:
@@ -284,7 +315,10 @@ class Trainer(Run):
 
     # ------------------------------------------------------------------------------------ without training
     def evaluate(self, data: Iterable[Any]) -> dict[str, float]:
-        """The means over all rows of what `validation_step` answers.  ValueError if there are no batches."""
+        """The means over all rows of what `validation_step` answers.  ValueError if there are no batches.
+
+        By the model's own weights; by the averages that `fit` validates: `with ema.applied(): trainer.evaluate(data)`.
+        """
         return self._measure(data, [])
 
     def _measure(self, data: Iterable[Any], asked: list[int]) -> dict[str, float]:
