@@ -207,14 +207,15 @@ def test_functions(name, tmp_path):
 SPATIAL = {
     name: (make, xs, 1 if xs.ndim == 2 or xs is WORDS else 2)
     for name, (make, xs) in LAYERS.items()
-    if isinstance(xs, np.ndarray) and (xs is IDS or xs is WORDS or any(xs is x for x in (IMAGE, LINE, CUBE)))
+    if name not in ("LayerNorm of two axes", "sizes not seen yet")  # which take one length
+    and isinstance(xs, np.ndarray)
+    and (xs is IDS or xs is WORDS or any(xs is x for x in (IMAGE, LINE, CUBE)))
 }
 # What goes by the length of the free axis in a way that no row can say.
 REFUSED = {
-    "Linear of more axes": 0, "AvgPool2d without padding": 1, "AvgPool2d ceil": 1, "AdaptiveAvgPool1d": 1,
-    "AdaptiveAvgPool2d": 1, "AdaptiveAvgPool2d overlapping": 1, "AdaptiveMaxPool1d": 1, "AdaptiveMaxPool2d": 1,
-    "AdaptiveMaxPool3d": 1, "ReflectionPad2d": 1, "ReplicationPad1d": 1, "CircularPad1d": 1, "Upsample nearest": 1,
-    "UpsamplingBilinear2d": 1,
+    "AvgPool2d without padding", "AvgPool2d ceil", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool2d overlapping", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "GlobalMaxPool",
+    "ReflectionPad2d", "ReplicationPad1d", "CircularPad1d", "Upsample nearest", "UpsamplingBilinear2d",
 }  # fmt: skip
 
 
@@ -222,8 +223,8 @@ REFUSED = {
 def test_layers_with_a_free_axis(name, tmp_path):
     make, x, axis = SPATIAL[name]
     model, path = make().eval(), tmp_path / "m.onnx"
-    if REFUSED.get(name):
-        with pytest.raises(ExportError, match="has no row|goes by"):
+    if name in REFUSED:
+        with pytest.raises(ExportError, match="has no row|goes by|by no op"):
             export(model, x, path, dynamic_axes={"input": {axis: "length"}})
         return
     export(model, x, path, dynamic_axes={"input": {axis: "length"}})
@@ -259,6 +260,7 @@ def test_a_size_that_is_no_multiple_is_an_error(name, tmp_path):
 
 LINEAR = {
     "half": lambda x: x[:, : x.shape[1] // 2],
+    "nothing left in the example": lambda x: gg.concat([x[:, 16:], x], 1).reshape(-1)[: x.shape[0] * x.shape[1]],
     "pairs": lambda x: x.reshape(x.shape[0], -1, 2).sum(2),
     "fours": lambda x: x.reshape(x.shape[0], x.shape[1] // 4, 4) * 2,
     "windows that are cut off": windows(nn.MaxPool1d(4, ceil_mode=True)),
@@ -294,8 +296,8 @@ def test_values_that_are_equal_in_the_example_differ_in_the_runs(example, tmp_pa
 def test_division_of_floats_rounds_down_as_in_numpy(name, tmp_path):
     a = np.float32([1, -1, 7.5, 0.3, -0.3, 5, -5, 1e8, 0, np.inf])
     for b in map(np.float32, (0.1, -0.1, 0.3, 3, 0, np.inf, -np.inf)):
-        export(lambda x, b=b: getattr(gg, name)(x, b), np.ones_like(a), tmp_path / "m.onnx")
         with np.errstate(all="ignore"):
+            export(lambda x, b=b: getattr(gg, name)(x, b), np.ones_like(a), tmp_path / "m.onnx")
             wanted = getattr(np, name)(a, b)
         np.testing.assert_array_equal(answers(tmp_path / "m.onnx", (a,))[0], wanted)
 
@@ -373,8 +375,8 @@ def test_fixed_sizes_and_several_free_ones(tmp_path):
         np.testing.assert_allclose(answers(path, (x,))[0], images(gg.tensor(x)).numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_a_length_that_another_equals_in_both_runs(tmp_path):
-    """Six tokens before the seven given are as many as six batches, in the example and the second run alone."""
+def test_a_length_that_another_equals_in_the_example(tmp_path):
+    """Six tokens before the six given are as many as six batches, in the example alone."""
     prefix = gg.Parameter(normal(1, 6, 4))
 
     def f(x):

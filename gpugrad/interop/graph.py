@@ -145,8 +145,8 @@ class Graph:
         if all([x.dtype == xs[0].dtype and x.shape == xs[0].shape for x in xs]):
             if not all([np.array_equal(xs[0], x, equal_nan=is_float(x.dtype)) for x in xs]):
                 raise self.error(
-                    "reads an array that depends on the inputs and was made by no op of gpugrad's (by NumPy, or from "
-                    ".item()?): write that part with gpugrad's ops"
+                    "reads an array that depends on the inputs, or on a free length, and was made by no op of "
+                    "gpugrad's (by NumPy, or from .item()?): write that part with gpugrad's ops"
                 )
             return self.bind(self.constant(xs[0]), *arrays)
         return self.bind(self._grown(xs), *arrays)
@@ -188,7 +188,7 @@ class Graph:
     def _product(self, sizes: tuple[int, ...]) -> str:
         """The size as a known one times, or over, a number (rounded down), or times another known one."""
         for known in self._sizes:
-            times = sizes[0] // known[0]
+            times = sizes[0] // known[0] if known[0] else 0
             if times and sizes == tuple([k * times for k in known]):
                 return self.Mul(self.size(*known), self.ints(times))
         for known in self._sizes if sizes[0] > 0 else ():

@@ -80,7 +80,7 @@ def _pads(g: Graph, c: Made) -> list[int]:
     runs, after = [call.static["at"] for call in c.calls], []
     before = runs[0].before
     if unlike([at.before for at in runs]):
-        raise g.error('has padding that goes by the free size of an axis, as of "same" with a stride: pad by a number')
+        raise g.error("has padding that goes by the free size of an axis ('same' with a stride?): pad by numbers")
     for i, b in enumerate(before):
         low = max([0, *[at.span[i] - at.size[i] - b for at in runs]])
         high = min([at.span[i] - at.size[i] - b + at.stride[i] - 1 for at in runs])
