@@ -240,6 +240,9 @@ windows = lambda f: lambda x: f(x[:, None])
 NOT_LINEAR = {
     "padding to a multiple": lambda x: gg.pad(x, ((0, 0), (0, -x.shape[1] % 4))),
     "half, rounded up": lambda x: x[:, : (x.shape[1] + 1) // 2],
+    "half of the threes, rounded up": lambda x: x.reshape(x.shape[0], x.shape[1] // 3, 3)[
+        :, : (x.shape[1] // 3 + 1) // 2
+    ],
     "the least of two": lambda x: x[:, : min(x.shape[1], 25)],
     "the most of two": lambda x: x.reshape(-1)[: max(x.shape[1], 20)],
     "a branch by parity": lambda x: x * 2 if x.shape[1] % 2 == 0 else x * 3,
@@ -252,7 +255,7 @@ NOT_LINEAR = {
 
 @pytest.mark.parametrize("name", NOT_LINEAR)
 def test_a_size_that_is_no_multiple_is_an_error(name, tmp_path):
-    for length in (24, 27, 30):
+    for length in (24, 36, 27, 30):
         with pytest.raises(ExportError, match="goes by|needs a size|a number from the inputs|has no row"):
             export(NOT_LINEAR[name], normal(2, length), tmp_path / "m.onnx", dynamic_axes={"input": {1: "time"}})
     assert not os.listdir(tmp_path)
@@ -280,6 +283,23 @@ def test_a_size_that_follows_from_others(name, tmp_path):
             x = normal(3, n)
             (got,) = answers(tmp_path / "m.onnx", (x,))
             np.testing.assert_allclose(got, f(gg.tensor(x)).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_two_free_lengths_that_the_example_has_equal(tmp_path):
+    down, up = nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.ConvTranspose2d(4, 4, 2, stride=2)
+    cut = lambda x: up(down(x))[:, :, : x.shape[2], : x.shape[3]] + x
+    patches = lambda x: x.reshape(x.shape[0], 4, x.shape[2] // 4, 4, x.shape[3] // 4, 4)
+    rows = lambda x: patches(x).sum((3, 5)).reshape(x.shape[0], 4, -1)
+    axes = {"input": {2: "height", 3: "width"}}
+    for f, sizes in ((cut, ((7, 12), (9, 9), (1, 2))), (rows, ((8, 12), (12, 8), (4, 20)))):
+        export(f, normal(2, 4, 16, 16), tmp_path / "m.onnx", dynamic_axes=axes)
+        for size in sizes:
+            x = normal(3, 4, *size)
+            (got,) = answers(tmp_path / "m.onnx", (x,))
+            np.testing.assert_allclose(got, f(gg.tensor(x)).numpy(), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ExportError, match="needs a size, 2 in the first run"):
+        half = lambda x: patches(x)[:, :, : (x.shape[2] // 4 + 1) // 2]
+        export(half, normal(2, 4, 16, 16), tmp_path / "m.onnx", dynamic_axes=axes)
 
 
 @pytest.mark.parametrize(

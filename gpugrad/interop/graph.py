@@ -191,18 +191,17 @@ class Graph:
             times = sizes[0] // known[0] if known[0] else 0
             if times and sizes == tuple([k * times for k in known]):
                 return self.Mul(self.size(*known), self.ints(times))
-        for known in self._sizes if sizes[0] > 0 else ():
-            some = range(max(known[0] // (sizes[0] + 1), 1) + 1, known[0] // sizes[0] + 1)
-            over = [n for n in some if sizes == tuple([k // n for k in known])]
-            if len(over) == 1:  # of two numbers nothing says which
-                return self.Div(self.size(*known), self.ints(over[0]))
+        for known in self._sizes:  # a number that divides the first: others would fit by chance
+            over = known[0] // sizes[0] if sizes[0] > 0 and known[0] % sizes[0] == 0 else 0
+            if over and sizes == tuple([k // over for k in known]):
+                return self.Div(self.size(*known), self.ints(over))
         for known in self._sizes:
             rest = tuple([n // k if k and n % k == 0 else -1 for n, k in zip(sizes, known)])
             if rest in self._sizes:
                 return self.Mul(self.size(*known), self.size(*rest))
         raise self.error(
             f"needs a size, {told(sizes)}, that no tensor before has. Sizes may be those of tensors, and times or over "
-            "a number: not rounded up, nor what %, min or max make of them"
+            "a number that divides the example's: not rounded up, nor what %, min or max make of them"
         )
 
     def dims(self, shapes: Sequence[Sequence[int]], free: bool = False) -> str:

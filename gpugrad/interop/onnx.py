@@ -25,8 +25,8 @@ from .recurrent_rows import ROWS as ROWS
 
 OPSET, IR = 23, 10  # ONNX 1.18 of 2025; what onnxruntime 1.22 and later run
 _LIMIT = 2**31 - 1  # bytes of a protobuf file
-_NAMES = 8  # different free lengths
-_STEPS = (1, 2, 4, 8, 16, 32)  # what lengths may have to be multiples of
+_NAMES = 4  # different free lengths
+_STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 28, 32, 64)  # what lengths may have to be multiples of
 
 
 def export(
@@ -147,7 +147,7 @@ def _runs(model: Any, first: list[Tensor], free: list[dict[int, str]]) -> tuple[
     """The inputs and the runs: three, or two where no length is free.
 
     The lengths of the second and the third differ from those of the first by numbers without a common divisor, so
-    that what is rounded shows.  A model that refuses them may take multiples of 2, 4, ... or of its example's only.
+    that what is rounded shows.  A model that refuses them may take multiples of 2, 3, ... or of its example's only.
     """
     one = _run(model, first)
     lengths = {name: t.shape[axis] for t, axes in zip(first, free) for axis, name in axes.items()}
@@ -155,9 +155,12 @@ def _runs(model: Any, first: list[Tensor], free: list[dict[int, str]]) -> tuple[
         second = _other(first, free, {}, 1)
         return [first, second], [one, _run(model, second)]
     failed: Exception | None = None
+    seen: list[dict[str, int]] = []
     for step in (*_STEPS, None):
-        two = None
         longer, *thirds = [dict(zip(lengths, some)) for some in zip(*_lengths(lengths.values(), step))]
+        if longer in seen:
+            continue
+        seen.append(longer)
         try:
             second = _other(first, free, longer, 1)
             two = _run(model, second)
@@ -183,7 +186,7 @@ def _lengths(first: Iterable[int], step: int | None) -> Iterator[tuple[int, int,
     for i, n in enumerate(first):
         d = n if step is None else step if step < n else math.gcd(step, n)
         count = -(-n // d)
-        up, down = count + 1 + 2 * i, min(2 * count // 3, (n - 2) // d)
+        up, down = count * (i + 1) + 1, min(max(2 * count // 3 - i, 1), (n - 2) // d)
         while down > 1 and math.gcd(up, down) > 1:
             down -= 1
         more = 2 * up + 1  # which has no divisor that `up` has
