@@ -70,12 +70,17 @@ def to_dlpack(
 ) -> Any:
     """The capsule of t, whose memory is shared: another library's from_dlpack(t) asks for it, with these options.
 
+    What runs backwards through memory (t[::-1]) is copied: PyTorch takes no such strides, and ends the process.
     BufferError for a tensor that requires grad, as in PyTorch, and for what DLPack does not have: another order of
-    bytes; read-only memory, where the asker does not know of that.
+    bytes; read-only memory, where the asker does not know of that; a copy that is needed and not allowed.
     """
     if requires_grad(t):
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     a = _array_of(t)
+    if min(a.strides, default=0) < 0:
+        if copy is False:
+            raise BufferError("a tensor with negative strides takes a copy: leave out copy=False")
+        a = a.copy()
     options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
     if a.dtype != bfloat16:
         return a.__dlpack__(**options)

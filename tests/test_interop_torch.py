@@ -213,3 +213,18 @@ def test_several_files_with_an_index(tmp_path):
         index.write_text(text)
         with pytest.raises(ValueError, match="is no index of safetensors files"):
             load_weights(other, index)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_may_have_nan(dtype):
+    layer = nn.Linear(2, 2).to(dtype)
+    w = {k: np.full(v.shape, np.nan, v.dtype) for k, v in state_dict(layer).items()}
+    load_state_dict(layer, w)
+    assert all(np.isnan(v.numpy().astype("float32")).all() for v in layer.parameters())
+    tied = MODELS["transformer"]()
+    w = state_dict(tied)
+    for name in ("embed.weight", "head.weight"):
+        w[name] = w[name].copy()
+        w[name][0, 0] = np.nan
+    load_state_dict(tied, w)
+    assert np.isnan(tied.embed.weight.numpy()[0, 0])

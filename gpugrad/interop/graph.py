@@ -1,6 +1,6 @@
-"""An ONNX graph that grows from two runs of a model, whose inputs differ in their values and in their free sizes.
+"""An ONNX graph that grows from several runs of a model, whose inputs differ in their values and in their free sizes.
 
-What is equal in both runs is a constant.  A size that differs is read from the tensor that had it first.  An array that
+What is equal in all runs is a constant.  A size that differs is read from the tensor that had it first.  An array that
 differs, and that no recorded op has made, cannot be followed: an error, not a wrong constant.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..array import library, to_host
-from ..dtypes import bfloat16
+from ..dtypes import bfloat16, is_float, is_inexact
 from ..origin import shown
 from .calls import Call, where
 
@@ -31,18 +31,30 @@ class ExportError(ValueError):
 
 
 class Value(NamedTuple):
-    """A tensor of the graph: its name, dtype, and shape in either run."""
+    """A tensor of the graph: its name, dtype, and shape in each run."""
 
     name: str
     dtype: np.dtype
-    shape: tuple[int, ...]
-    other: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.shapes[0]
+
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        """For each axis its length in each run."""
+        return list(zip(*self.shapes))
+
+    def fixed(self, axis: int) -> bool:
+        """Whether the axis has one length in all runs."""
+        return len(set(self.sizes[axis])) == 1
 
 
 class Graph:
     """Nodes and constants.  `graph.Relu(x)` adds a node and answers its output's name, `outs=2` a list of them."""
 
-    def __init__(self, onnx: Any) -> None:
+    def __init__(self, onnx: Any, runs: int) -> None:
         self.onnx = onnx
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}  # by name, TensorProtos
@@ -51,11 +63,9 @@ class Graph:
         self.lasts: dict[str, str] = {}  # by the names of what ONNX has no tensor for, that of its last element
         self._names: set[str] = {""}
         self._count: dict[str, int] = {}
-        self._known: tuple[dict[Any, Value], dict[Any, Value]] = {}, {}  # of either run, by where the array is
+        self._known: list[dict[Any, Value]] = [{} for _ in range(runs)]  # of each run, by where the array is
         self._equal: dict[Any, str] = {}  # constants by what they hold
-        self._sizes: dict[
-            tuple[int, int], tuple[str, int]
-        ] = {}  # of either run -> the tensor and axis that had it first
+        self._sizes: dict[tuple[int, ...], tuple[str, int]] = {}  # of each run -> the tensor and axis that had it first
         self._read: dict[tuple[str, int], str] = {}  # the lengths of axes that have been read
 
     # ------------------------------------------------------------------------------------------ names and nodes
@@ -107,90 +117,106 @@ class Graph:
         return self.constant(np.array(numbers, np.int64))
 
     # ------------------------------------------------------------------------------------------ values
-    def bind(self, name: str, a: Any, b: Any) -> Value:
-        """Say that `name` holds the arrays a and b of the two runs."""
-        value = Value(name, np.dtype(a.dtype), tuple(a.shape), tuple(b.shape))
-        self._known[0][where(a)] = self._known[1][where(b)] = value
-        for axis, pair in enumerate(zip(value.shape, value.other)):
-            if pair[0] != pair[1]:
-                self._sizes.setdefault(pair, (name, axis))
+    def bind(self, name: str, *arrays: Any) -> Value:
+        """Say that `name` holds these arrays, one of each run."""
+        value = Value(name, np.dtype(arrays[0].dtype), tuple([tuple(a.shape) for a in arrays]))
+        for known, a in zip(self._known, arrays):
+            known[where(a)] = value
+        for axis, sizes in enumerate(value.sizes):
+            if not value.fixed(axis):
+                self._sizes.setdefault(sizes, (name, axis))
         return value
 
     def known(self, a: Any) -> Value | None:
         """The value that array `a` of the first run is."""
         return self._known[0].get(where(a))
 
-    def value(self, a: Any, b: Any) -> Value:
-        """The value that the arrays of both runs are; a constant where they are equal.  ExportError elsewhere."""
-        found, other = self.known(a), self._known[1].get(where(b))
-        if found is not None and found == other:
-            if found.name in self.lasts:
+    def value(self, *arrays: Any) -> Value:
+        """The value that the arrays of all runs are; a constant where they are equal.  ExportError elsewhere."""
+        found = [known.get(where(a)) for known, a in zip(self._known, arrays)]
+        first = found[0]
+        if any([v != first for v in found]):
+            raise self.error(f"reads another tensor in {nth(unlike(found))} run")
+        if first is not None:
+            if first.name in self.lasts:
                 raise self.error("reads the cells of all steps of an LSTM; of those ONNX has the last, cells[-1]")
-            return found
-        if found is not None or other is not None:
-            raise self.error("reads another tensor in the second run")
-        x, y = to_host(a), to_host(b)
-        if x.dtype == y.dtype and x.shape == y.shape:
-            if not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
+            return first
+        xs = [to_host(a) for a in arrays]
+        if all([x.dtype == xs[0].dtype and x.shape == xs[0].shape for x in xs]):
+            if not all([np.array_equal(xs[0], x, equal_nan=is_float(x.dtype)) for x in xs]):
                 raise self.error(
-                    "reads an array that depends on the inputs and was made by no op of gpugrad's (by NumPy, or from "
-                    ".item()?): write that part with gpugrad's ops"
+                    "reads an array that depends on the inputs, or on a free length, and was made by no op of "
+                    "gpugrad's (by NumPy, or from .item()?): write that part with gpugrad's ops"
                 )
-            return self.bind(self.constant(x), a, b)
-        return self.bind(self._grown(x, y), a, b)
+            return self.bind(self.constant(xs[0]), *arrays)
+        return self.bind(self._grown(xs), *arrays)
 
-    def _grown(self, x: np.ndarray, y: np.ndarray) -> str:
-        """What makes x where sizes are those of the first run, and y where they are those of the second."""
-        if x.dtype == y.dtype and x.ndim == y.ndim and x.size and y.size:
-            if (x == x.flat[0]).all() and (y == x.flat[0]).all():
-                return self.Expand(self.constant(x.flat[0]), self.dims(x.shape, y.shape))
-            if x.size == max(x.shape) and all([(a.reshape(-1) == np.arange(a.size)).all() for a in (x, y)]):
-                stop = self.Squeeze(self.size(x.size, y.size))
+    def _grown(self, xs: list[np.ndarray]) -> str:
+        """What makes each of xs where sizes are those of its run."""
+        x = xs[0]
+        if all([y.dtype == x.dtype and y.ndim == x.ndim and y.size for y in xs]):
+            shapes = [y.shape for y in xs]
+            if all([(y == x.flat[0]).all() for y in xs]):
+                return self.Expand(self.constant(x.flat[0]), self.dims(shapes))
+            if all([y.size == max(y.shape) and (y.reshape(-1) == np.arange(y.size)).all() for y in xs]):
+                stop = self.Squeeze(self.size(*[y.size for y in xs]))
                 numbers = self.Range(self.constant(np.int64(0)), stop, self.constant(np.int64(1)))
                 line = self.cast(numbers, np.dtype(np.int64), x.dtype)
-                return line if x.ndim == 1 else self.Reshape(line, self.dims(x.shape, y.shape, free=True))
+                return line if x.ndim == 1 else self.Reshape(line, self.dims(shapes, free=True))
+        other = next(y.shape for y in xs if y.shape != x.shape or y.dtype != x.dtype)
         raise self.error(
-            f"reads an array of shape {x.shape} that has other values where a free size is another, {y.shape}. Make it "
+            f"reads an array of shape {x.shape} that has other values where a free size is another, {other}. Make it "
             "by ops from gg.zeros, gg.ones or gg.arange, or once, as a buffer of the largest size, and slice it"
         )
 
-    def has(self, a: int, b: int) -> bool:
-        """Whether an axis has had the length a in the first run and b in the second."""
-        return (a, b) in self._sizes
+    def has(self, *sizes: int) -> bool:
+        """Whether an axis has had these lengths, one in each run."""
+        return sizes in self._sizes
 
-    def size(self, a: int, b: int) -> str:
-        """A vector of one int64: the size that is a in the first run and b in the second.  ExportError if unknown."""
-        if a == b:
-            return self.ints(a)
-        own = [(v.name, i) for v in self.near for i, pair in enumerate(zip(v.shape, v.other)) if pair == (a, b)]
-        at = own[0] if own else self._sizes.get((a, b))
+    def size(self, *sizes: int) -> str:
+        """A vector of one int64: the size that is sizes[i] in run i.  ExportError if unknown."""
+        if len(set(sizes)) == 1:
+            return self.ints(sizes[0])
+        own = [(v.name, i) for v in self.near for i, found in enumerate(v.sizes) if found == sizes]
+        at = own[0] if own else self._sizes.get(sizes)
         if at is None:
-            return self._product(a, b)
+            return self._product(sizes)
         if at not in self._read:
             self._read[at] = self.Shape(at[0], start=at[1], end=at[1] + 1)
         return self._read[at]
 
-    def _product(self, a: int, b: int) -> str:
-        """The size as a known one times, or over, a number, or times another known one."""
-        for p, q in self._sizes:
-            if a * q == b * p and a % p == 0:
-                return self.Mul(self.size(p, q), self.ints(a // p))
-            if a * q == b * p and p % a == 0:
-                return self.Div(self.size(p, q), self.ints(p // a))
-        for p, q in self._sizes:
-            if a % p == 0 and b % q == 0 and (a // p, b // q) in self._sizes:
-                return self.Mul(self.size(p, q), self.size(a // p, b // q))
-        raise self.error(f"needs a size, {a} in the first run and {b} in the second, that no tensor before has")
+    def _product(self, sizes: tuple[int, ...]) -> str:
+        """The size as a known one times, or over, a number (rounded down), or times another known one."""
+        for known in self._sizes:
+            times = sizes[0] // known[0] if known[0] else 0
+            if times and sizes == tuple([k * times for k in known]):
+                return self.Mul(self.size(*known), self.ints(times))
+        for known in self._sizes:  # a number that divides the first: others would fit by chance
+            over = known[0] // sizes[0] if sizes[0] > 0 and known[0] % sizes[0] == 0 else 0
+            if over and sizes == tuple([k // over for k in known]):
+                return self.Div(self.size(*known), self.ints(over))
+        for known in self._sizes:
+            rest = tuple([n // k if k and n % k == 0 else -1 for n, k in zip(sizes, known)])
+            if rest in self._sizes:
+                return self.Mul(self.size(*known), self.size(*rest))
+        raise self.error(
+            f"needs a size, {told(sizes)}, that no tensor before has. Sizes may be those of tensors, and times or over "
+            "a number that divides the example's: not rounded up, nor what %, min or max make of them"
+        )
 
-    def dims(self, shape: Sequence[int], other: Sequence[int], free: bool = False) -> str:
-        """A shape as a vector.  free: the only size that differs may be -1, as Reshape takes it."""
-        if len(shape) != len(other):
-            raise self.error(f"makes arrays of {len(shape)} axes in the first run and of {len(other)} in the second")
-        if free and sum([a != b for a, b in zip(shape, other)]) == 1 and 0 not in shape:
-            return self.ints(*[a if a == b else -1 for a, b in zip(shape, other)])
-        if tuple(shape) == tuple(other):
-            return self.ints(*shape)
-        return self.Concat(*[self.size(a, b) for a, b in zip(shape, other)], axis=0)
+    def dims(self, shapes: Sequence[Sequence[int]], free: bool = False) -> str:
+        """A shape, of each run, as a vector.  free: the only size that differs may be -1, as Reshape takes it."""
+        counts = [len(s) for s in shapes]
+        if len(set(counts)) > 1:
+            i = unlike(counts)
+            raise self.error(f"makes arrays of {counts[0]} axes in the first run and of {counts[i]} in {nth(i)}")
+        sizes = list(zip(*shapes))
+        differ = [len(set(s)) > 1 for s in sizes]
+        if free and sum(differ) == 1 and 0 not in shapes[0]:
+            return self.ints(*[-1 if d else s[0] for d, s in zip(differ, sizes)])
+        if not any(differ):
+            return self.ints(*shapes[0])
+        return self.Concat(*[self.size(*s) for s in sizes], axis=0)
 
     def cast(self, name: str, old: np.dtype, new: np.dtype) -> str:
         """The tensor in another dtype."""
@@ -204,43 +230,47 @@ class Graph:
         place = f" at {shown(self.place)}" if self.place is not None else ""
         return ExportError(f"ONNX: {self.op}{place} {what}")
 
-    def add(self, one: Sequence[Call], two: Sequence[Call], rows: dict[str, Callable[..., Any]]) -> None:
-        """Add the calls of both runs, by the rows for their names; those without one by the calls inside them."""
-        for a, b in zip(one, two):
-            self.place, self.op = a.place, a.name
-            if a.name != b.name:
-                raise self.error(f"is {b.name} in the second run: a branch or a loop that goes by values or sizes")
-            self._call(a, b, rows)
-        if len(one) != len(two):
-            raise self.error(f"is followed by {len(one)} calls in the first run, and by {len(two)} in the second")
+    def add(self, runs: Sequence[Sequence[Call]], rows: dict[str, Callable[..., Any]]) -> None:
+        """Add the calls of all runs, by the rows for their names; those without one by the calls inside them."""
+        for calls in zip(*runs):
+            names = [c.name for c in calls]
+            self.place, self.op = calls[0].place, names[0]
+            if i := unlike(names):
+                raise self.error(f"is {names[i]} in {nth(i)} run: a branch or a loop that goes by values or sizes")
+            self._call(calls, rows)
+        counts = [len(calls) for calls in runs]
+        if i := unlike(counts):
+            raise self.error(f"is followed by {counts[0]} calls in the first run, and by {counts[i]} in {nth(i)}")
 
-    def _call(self, a: Call, b: Call, rows: dict[str, Callable[..., Any]]) -> None:
+    def _call(self, calls: Sequence[Call], rows: dict[str, Callable[..., Any]]) -> None:
+        a = calls[0]
         arrays = [x for x in (*a.args, *_arrays(a.static)) if library(x) is not None]
-        if not any([self.known(x) is not None for x in arrays]) and _same(a.outs, b.outs):
+        if not any([self.known(x) is not None for x in arrays]) and all([_same(a.outs, b.outs) for b in calls]):
             return  # of constants: one itself, if anybody reads it
         row = rows.get(a.name)
         if row is None and a.inner:
-            return self.add(a.inner, b.inner, rows)
+            return self.add([c.inner for c in calls], rows)
         if row is None:
             raise self.error(
                 "has no row for ONNX. Write it with ops that have one, or give it one: "
                 f"gpugrad.interop.onnx.ROWS[{a.name!r}] = lambda graph, call: name of the output"
             )
         self.near = [v for x in arrays if (v := self.known(x)) is not None]
-        made = row(self, Made(self, a, b))
+        made = row(self, Made(self, calls))
         made = [made] if isinstance(made, str) else made
-        for name, x, y in zip(made, a.outs, b.outs):
+        for name, *outs in zip(made, *[c.outs for c in calls]):
             if name is not None:
-                self.bind(name, x, y)
+                self.bind(name, *outs)
 
 
 class Made:
-    """One call in both runs, as a row sees it: `call[0]` is its first input's name, in the dtype of the output."""
+    """One call in all runs, as a row sees it: `call[0]` is its first input's name, in the dtype of the output."""
 
-    def __init__(self, graph: Graph, one: Call, two: Call) -> None:
-        self.graph, self.one, self.two = graph, one, two
-        self.dtype = np.dtype(one.outs[0].dtype)
-        self.shape, self.other = tuple(one.outs[0].shape), tuple(two.outs[0].shape)
+    def __init__(self, graph: Graph, calls: Sequence[Call]) -> None:
+        self.graph, self.calls, self.one = graph, calls, calls[0]
+        self.dtype = np.dtype(self.one.outs[0].dtype)
+        self.shapes = [tuple(c.outs[0].shape) for c in calls]
+        self.shape = self.shapes[0]
 
     def __len__(self) -> int:
         return len(self.one.args)
@@ -250,22 +280,29 @@ class Made:
 
     def input(self, i: int, dtype: np.dtype | None = None) -> Any:
         """The name of input i, in this dtype (None: its own); None if it is None."""
-        x, y = self.one.args[i], self.two.args[i]
-        if x is None:
+        xs = [c.args[i] for c in self.calls]
+        if xs[0] is None:
             return None
-        if library(x) is None:
-            if _same(x, y):
-                return self.number(x, dtype or self.dtype)
-            if isinstance(x, int) and self.graph.has(x, y):
-                size = self.graph.Squeeze(self.graph.size(x, y))
+        if library(xs[0]) is None:
+            other = unlike(xs, _same)
+            if not other:
+                return self.number(xs[0], dtype or self.dtype)
+            if isinstance(xs[0], int) and self.graph.has(*xs):
+                size = self.graph.Squeeze(self.graph.size(*xs))
                 return self.graph.cast(size, np.dtype(np.int64), dtype or self.dtype)
-            raise self.graph.error(f"is given {x!r} in the first run and {y!r} in the second: a number from the inputs")
-        value = self.graph.value(x, y)
+            raise self.graph.error(
+                f"is given {xs[0]!r} in the first run and {xs[other]!r} in {nth(other)}: a number from the inputs"
+            )
+        value = self.graph.value(*xs)
         return self.graph.cast(value.name, value.dtype, dtype or value.dtype)
 
     def value(self, i: int) -> Value:
         """Input i, an array."""
-        return self.graph.value(self.one.args[i], self.two.args[i])
+        return self.graph.value(*[c.args[i] for c in self.calls])
+
+    def fixed(self, axis: int) -> bool:
+        """Whether this axis of the output has one length in all runs."""
+        return len({s[axis] for s in self.shapes}) == 1
 
     def number(self, x: Any, dtype: np.dtype | None = None) -> str:
         """A constant number, of the output's dtype unless another is said."""
@@ -273,10 +310,26 @@ class Made:
 
     def __call__(self, name: str, f: Callable[[Any], Any] = lambda v: v) -> Any:
         """A static argument, or f of it.  ExportError if the runs do not agree."""
-        x, y = f(self.one.static[name]), f(self.two.static[name])
-        if not _same(x, y):
-            raise self.graph.error(f"has {name}={x} in the first run and {y} in the second: it goes by values or sizes")
-        return x
+        xs = [f(c.static[name]) for c in self.calls]
+        if i := unlike(xs, _same):
+            raise self.graph.error(
+                f"has {name}={xs[0]} in the first run and {xs[i]} in {nth(i)}: it goes by values or sizes"
+            )
+        return xs[0]
+
+
+def unlike(xs: Sequence[Any], same: Callable[[Any, Any], bool] = lambda x, y: x == y) -> int:
+    """The first run with another x than the first run's; 0 if there is none."""
+    return next((i for i, x in enumerate(xs) if not same(xs[0], x)), 0)
+
+
+def nth(run: int) -> str:
+    return ("the first", "the second", "the third")[run]
+
+
+def told(xs: Sequence[Any]) -> str:
+    """What each run had: "2 in the first run, 5 in the second"."""
+    return ", ".join([f"{x} in {nth(i)}{'' if i else ' run'}" for i, x in enumerate(xs)])
 
 
 def _arrays(x: Any) -> list[Any]:
@@ -294,5 +347,5 @@ def _same(x: Any, y: Any) -> bool:
         return isinstance(y, (tuple, list)) and len(x) == len(y) and all(map(_same, x, y))
     if library(x) is not None and library(y) is not None:
         x, y = to_host(x), to_host(y)
-        return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind in "fc")
+        return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=is_inexact(x.dtype))
     return type(x) is type(y) and (x == y or (x != x and y != y))

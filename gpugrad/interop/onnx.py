@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from ..origin import shown
 from ..replacing import replace
 from ..tensor import tensor
 from .calls import Run, run
-from .graph import TYPES, ExportError as ExportError, Graph
+from .graph import TYPES, ExportError as ExportError, Graph, nth, unlike
 from .recurrent_rows import ROWS as ROWS
 
 OPSET, IR = 23, 10  # ONNX 1.18 of 2025; what onnxruntime 1.22 and later run
 _LIMIT = 2**31 - 1  # bytes of a protobuf file
-_GROWTH = (2, 3, 5, 7)  # times which free sizes grow in the second run, each another
+_NAMES = 4  # different free lengths
+_STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24, 28, 32, 64)  # what lengths may have to be multiples of
 
 
 def export(
@@ -43,41 +45,32 @@ def export(
     input_names, output_names   None: "input", "output", of several with a number
     batch_axis    the axis of all inputs that may have any length, called "batch"; None: no axis
     dynamic_axes  more of them: {name of an input: {axis: name of the length}}; equal names are equal lengths
-    Parameters and buffers are constants under their names in the model, which is run twice, in evaluation, with
+    Parameters and buffers are constants under their names in the model, which is run three times, in evaluation, with
     other values and lengths: what differs must come from ops.  A Python branch or loop that goes by values is written
-    as it went, and one that goes by a free length is an error.
+    as it went, and one that goes otherwise at another of those lengths is an error.
     ExportError, a ValueError that names the op and the line, for what cannot be written.
     """
     onnx = _onnx()
     examples = inputs if isinstance(inputs, tuple) else (inputs,)
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
-    first, second = _examples(examples, free)
+    first = _first(examples, free)
     if isinstance(model, Module) and any(map(waiting, model.modules())):
         _run(model, first)  # which makes parameters, and would be seen to
-    one = _run(model, first)
-    try:
-        two = _run(model, second)
-    except Exception as e:
-        e.add_note(
-            "This was the second run of gpugrad's ONNX export: the example's values in another order, and longer free "
-            "axes. A model that takes one length only is exported with batch_axis=None."
-        )
-        raise
-    g = Graph(onnx)
-    given = [g.bind(g.free(name), a, b) for name, a, b in zip(names, map(raw, first), map(raw, second))]
+    given_to, runs = _runs(model, first, free)
+    one = runs[0]
+    g = Graph(onnx, len(runs))
+    given = [g.bind(g.free(name), *map(raw, xs)) for name, *xs in zip(names, *given_to)]
     wanted = _names("output", output_names, len(one.out))
     if both := sorted(set(wanted) & set(names)):
         raise ValueError(f"an input and an output are called {both[0]!r}; give them different names")
     outputs = [g.free(name) for name in wanted]
-    _parameters(g, model)
-    g.add(one.calls, two.calls, ROWS)
+    _parameters(g, model, len(runs))
+    g.add([r.calls for r in runs], ROWS)
     g.place, g.op, g.near = None, "the model's output", []
-    made = [g.value(a, b) for a, b in zip(one.out, two.out)]
-    if len(one.out) != len(two.out):
-        raise ExportError(
-            f"ONNX: the model has {len(one.out)} outputs in the first run, and {len(two.out)} in the second"
-        )
+    made = [g.value(*outs) for outs in zip(*[r.out for r in runs])]
+    if i := unlike(counts := [len(r.out) for r in runs]):
+        raise ExportError(f"ONNX: the model has {counts[0]} outputs in the first run, and {counts[i]} in {nth(i)}")
     _warn(g, {v.name for v in given}, one)
     for name, value in zip(outputs, made):
         g.nodes.append(onnx.helper.make_node("Identity", [value.name], [name], name=name))
@@ -128,16 +121,13 @@ def _free(
     return free
 
 
-def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[list[Tensor], list[Tensor]]:
-    """The inputs of both runs: copies; and others: in another order, floats smaller, free axes longer."""
-    lengths = list(dict.fromkeys([name for axes in free for name in axes.values()]))
-    if len(lengths) > len(_GROWTH):
-        raise ValueError(f"at most {len(_GROWTH)} different free lengths; given {lengths}")
-    first, second = [], []
+def _first(examples: tuple[Any, ...], free: list[dict[int, str]]) -> list[Tensor]:
+    """The inputs of the first run: copies, with two elements on free axes of one, which would broadcast."""
+    first = []
     seen: dict[str, int] = {}
     for x, axes in zip(examples, free):
         t = x if isinstance(x, Tensor) else tensor(x)
-        a = b = np.array(to_host(t.array))
+        a = np.array(to_host(t.array))
         if a.dtype not in TYPES:
             raise ValueError(f"an input has dtype {a.dtype}, which ONNX does not have")
         if not a.size:
@@ -145,13 +135,88 @@ def _examples(examples: tuple[Any, ...], free: list[dict[int, str]]) -> tuple[li
         for axis, name in axes.items():
             if seen.setdefault(name, a.shape[axis]) != a.shape[axis]:
                 raise ValueError(f"the examples have two lengths called {name!r}: {seen[name]} and {a.shape[axis]}")
-            if a.shape[axis] == 1:  # which would broadcast
-                a = b = a.repeat(2, axis)
-            b = np.concatenate([b] * _GROWTH[lengths.index(name)], axis)
-        b = np.flip(b) * b.dtype.type(0.75) if is_float(b.dtype) else np.flip(b)
-        for values, out in ((a, first), (b, second)):
-            out.append(wrap(tensor(np.array(values), device=device_of(t.array)).array, None, t.kind))
-    return first, second
+            if a.shape[axis] == 1:
+                a = a.repeat(2, axis)
+        first.append(_like(t, a))
+    if len(seen) > _NAMES:
+        raise ValueError(f"at most {_NAMES} different free lengths; given {list(seen)}")
+    return first
+
+
+def _runs(model: Any, first: list[Tensor], free: list[dict[int, str]]) -> tuple[list[list[Tensor]], list[Run]]:
+    """The inputs and the runs: three, or two where no length is free.
+
+    The lengths of the second and the third differ from those of the first by numbers without a common divisor, so
+    that what is rounded shows.  A model that refuses them may take multiples of 2, 3, ... or of its example's only.
+    """
+    one = _run(model, first)
+    lengths = {name: t.shape[axis] for t, axes in zip(first, free) for axis, name in axes.items()}
+    if not lengths:
+        second = _other(first, free, {}, 1)
+        return [first, second], [one, _run(model, second)]
+    failed: Exception | None = None
+    seen: list[dict[str, int]] = []
+    for step in (*_STEPS, None):
+        longer, *thirds = [dict(zip(lengths, some)) for some in zip(*_lengths(lengths.values(), step))]
+        if longer in seen:
+            continue
+        seen.append(longer)
+        try:
+            second = _other(first, free, longer, 1)
+            two = _run(model, second)
+        except Exception as e:
+            failed = failed or e
+            continue
+        for more in thirds:
+            try:
+                third = _other(first, free, more, 2)
+                return [first, second, third], [one, two, _run(model, third)]
+            except Exception as e:
+                failed = failed or e
+    assert failed is not None
+    failed.add_note(
+        "This was a later run of gpugrad's ONNX export: free axes with other lengths, and other values than the "
+        "example's. A model that takes one length only is exported with batch_axis=None."
+    )
+    raise failed
+
+
+def _lengths(first: Iterable[int], step: int | None) -> Iterator[tuple[int, int, int]]:
+    """For each free length a longer one, a shorter one (if there is), and one that is longer yet."""
+    for i, n in enumerate(first):
+        d = n if step is None else step if step < n else math.gcd(step, n)
+        count = -(-n // d)
+        up, down = count * (i + 1) + 1, min(max(2 * count // 3 - i, 1), (n - 2) // d)
+        while down > 1 and math.gcd(up, down) > 1:
+            down -= 1
+        more = 2 * up + 1  # which has no divisor that `up` has
+        yield n + up * d, n - down * d if down > 0 else n + more * d, n + more * d
+
+
+def _other(first: list[Tensor], free: list[dict[int, str]], lengths: dict[str, int], seed: int) -> list[Tensor]:
+    """Inputs with these lengths and other values: floats of that size, integers and bools that are as valid."""
+    draw, out = np.random.default_rng(seed), []
+    for t, axes in zip(first, free):
+        a = to_host(t.array)
+        for axis, name in axes.items():
+            a = np.take(a, np.arange(lengths[name]) % a.shape[axis], axis)
+        if is_float(a.dtype):
+            wide = a.astype(np.float64)
+            scale = np.abs(wide[np.isfinite(wide)]).max(initial=0) or 1.0
+            a = (np.flip(wide) * 0.75 + draw.random(a.shape) * (scale / 4)).astype(a.dtype)
+        else:  # every one another than there was
+            low, high = int(a.min()), int(a.max())
+            if low == high:  # ids count from 0
+                low, high = min(low, 0), max(high, 1 if low == 0 else 0)
+            many = high - low + 1
+            a = (low + (a.astype(np.int64) - low + draw.integers(1, many, a.shape)) % many).astype(a.dtype)
+        out.append(_like(t, a))
+    return out
+
+
+def _like(t: Tensor, values: np.ndarray) -> Tensor:
+    """A tensor of these values, on the device of t and of its kind."""
+    return wrap(tensor(np.array(values), device=device_of(t.array)).array, None, t.kind)
 
 
 def _run(model: Any, inputs: list[Tensor]) -> Run:
@@ -179,11 +244,11 @@ def _flat(out: Any) -> list[Any]:
     return [] if out is None else [out]
 
 
-def _parameters(g: Graph, model: Any) -> None:
+def _parameters(g: Graph, model: Any, runs: int) -> None:
     """Make the model's parameters and buffers constants of the graph, under their names."""
     if isinstance(model, Module):
         for name, t in {**model.state(), **dict(model.named_buffers())}.items():
-            g.bind(g.store(t.array, name), t.array, t.array)
+            g.bind(g.store(t.array, name), *[t.array] * runs)
 
 
 def _warn(g: Graph, inputs: set[str], run: Run) -> None:
@@ -212,20 +277,18 @@ def _used(g: Graph, outputs: list[str]) -> list[Any]:
 
 
 class _Lengths:
-    """What a size is called that is one length in the first run and another in the second."""
+    """What a size is called that has another length in each run."""
 
     def __init__(self, free: list[dict[int, str]], given: list[Any]) -> None:
-        self.names = {
-            (v.shape[axis], v.other[axis]): name for axes, v in zip(free, given) for axis, name in axes.items()
-        }
+        self.names = {v.sizes[axis]: name for axes, v in zip(free, given) for axis, name in axes.items()}
 
-    def of(self, a: int, b: int) -> int | str | None:
+    def of(self, sizes: tuple[int, ...]) -> int | str | None:
         """A number, a name, or None for what has neither."""
-        return a if a == b else self.names.get((a, b))
+        return sizes[0] if len(set(sizes)) == 1 else self.names.get(sizes)
 
 
 def _info(onnx: Any, name: str, v: Any, lengths: _Lengths) -> Any:
-    shape = [lengths.of(a, b) for a, b in zip(v.shape, v.other)]
+    shape = [lengths.of(sizes) for sizes in v.sizes]
     return onnx.helper.make_tensor_value_info(name, TYPES[v.dtype], shape)
 
 

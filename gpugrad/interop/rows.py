@@ -54,7 +54,7 @@ FORMULAS: dict[str, Row] = {
     "at_least": lambda g, c: g.Max(c[0], c.number(c("least"))),
     "deg2rad": lambda g, c: g.Mul(c[0], c.number(math.pi / 180)),
     "exp2": lambda g, c: g.Pow(c.number(2), c[0]),
-    "expm1": lambda g, c: g.Sub(g.Exp(c[0]), c.number(1)),
+    "expm1": lambda g, c: _expm1(g, c, c[0]),
     "gelu_tanh": lambda g, c: g.Gelu(c[0], approximate="tanh"),
     "hardshrink": lambda g, c: g.Shrink(c[0], bias=0.0, lambd=float(c("lambd"))),
     "hardsigmoid": lambda g, c: g.HardSigmoid(c[0], alpha=1 / 6, beta=0.5),
@@ -64,7 +64,6 @@ FORMULAS: dict[str, Row] = {
     "leaky_relu": lambda g, c: g.LeakyRelu(c[0], alpha=float(c("negative_slope"))),
     "lerp": lambda g, c: g.Add(c[0], g.Mul(c[2], g.Sub(c[1], c[0]))),
     "log10": lambda g, c: g.Mul(g.Log(c[0]), c.number(1 / math.log(10))),
-    "log1p": lambda g, c: g.Log(g.Add(c[0], c.number(1))),
     "log2": lambda g, c: g.Mul(g.Log(c[0]), c.number(1 / math.log(2))),
     "log_sigmoid": lambda g, c: g.Neg(g.Softplus(g.Neg(c[0]))),
     "not_equal": lambda g, c: g.Not(_compared(g, c, "Equal")),
@@ -76,7 +75,7 @@ FORMULAS: dict[str, Row] = {
     "square": lambda g, c: g.Mul(c[0], c[0]),
     "threshold": lambda g, c: g.Where(g.Greater(c[0], c.number(c("threshold"))), c[0], c.number(c("value"))),
     "where": lambda g, c: g.Where(c.input(0, BOOL), c[1], c[2]),
-    "zeros_like": lambda g, c: g.Expand(c.number(0), g.dims(c.shape, c.other)),
+    "zeros_like": lambda g, c: g.Expand(c.number(0), g.dims(c.shapes)),
 }
 ROWS.update(FORMULAS)
 
@@ -113,8 +112,26 @@ def _elu(g: Graph, c: Made) -> Any:
     alpha, scale, inner = [float(c(name)) for name in ("alpha", "scale", "input_scale")]
     if scale == inner == 1:
         return g.Elu(c[0], alpha=alpha)
-    below = g.Mul(g.Sub(g.Exp(g.Mul(g.Min(c[0], c.number(0)), c.number(inner))), c.number(1)), c.number(alpha * scale))
+    below = g.Mul(_expm1(g, c, g.Mul(g.Min(c[0], c.number(0)), c.number(inner))), c.number(alpha * scale))
     return g.Where(g.Greater(c[0], c.number(0)), g.Mul(c[0], c.number(scale)), below)
+
+
+def _expm1(g: Graph, c: Made, x: str) -> str:
+    """By u = exp(x): (u - 1) x / log(u) has the digits that u lost near 1 (Kahan)."""
+    one, u = c.number(1), g.Exp(x)
+    less = g.Sub(u, one)
+    near = g.Where(g.Equal(u, one), x, g.Mul(less, g.Div(x, g.Log(u))))
+    return g.Where(g.Less(g.Abs(x), one), near, less)
+
+
+@row("log1p")
+def _log1p(g: Graph, c: Made) -> Any:
+    """By u = 1 + x: log(u) x / (u - 1), likewise."""
+    x, one = c[0], c.number(1)
+    u = g.Add(x, one)
+    log = g.Log(u)
+    near = g.Where(g.Equal(u, one), x, g.Mul(log, g.Div(x, g.Sub(u, one))))
+    return g.Where(g.Less(g.Abs(x), c.number(0.5)), near, log)
 
 
 @row("glu")
@@ -147,10 +164,24 @@ def _divided(g: Graph, c: Made) -> Any:
     if c.one.name == "fmod":
         return g.Mod(c[0], c[1], fmod=1)
     if is_float(c.dtype):
-        whole = g.Floor(g.Div(c[0], c[1]))
-        return whole if c.one.name == "floor_divide" else g.Sub(c[0], g.Mul(whole, c[1]))
+        return _divided_floats(g, c)
     rest = g.Mod(c[0], c[1])  # of the sign of the second, so that what is left divides
     return rest if c.one.name == "remainder" else g.Div(g.Sub(c[0], rest), c[1])
+
+
+def _divided_floats(g: Graph, c: Made) -> str:
+    """As NumPy: from what exactly is left, since x / y may round up to a whole number."""
+    dtype = wide(c.dtype)
+    x, y, zero, one = c.input(0, dtype), c.input(1, dtype), c.number(0, dtype), c.number(1, dtype)
+    rest = g.Mod(x, y, fmod=1)  # of the sign of x
+    other = g.And(g.Not(g.Equal(rest, zero)), g.Xor(g.Less(rest, zero), g.Less(y, zero)))
+    if c.one.name == "remainder":
+        return g.cast(g.Where(other, g.Add(rest, y), rest), dtype, c.dtype)
+    times = g.Div(g.Sub(x, rest), y)  # whole but for rounding
+    times = g.Where(other, g.Sub(times, one), times)
+    whole = g.Floor(times)
+    whole = g.Where(g.Greater(g.Sub(times, whole), c.number(0.5, dtype)), g.Add(whole, one), whole)
+    return g.cast(g.Where(g.Equal(y, zero), g.Div(x, y), whole), dtype, c.dtype)
 
 
 # ---------------------------------------------------------------------------------------------- products
@@ -203,10 +234,8 @@ def _attention(g: Graph, c: Made) -> Any:
         if not _constant_rows(g, mask):
             seen.append(g.Greater(given, low))
     if how.causal:
-        (rows, columns), (others, more) = [(c.value(0).shape[-2], c.value(1).shape[-2]) for _ in "a"] + [
-            (c.value(0).other[-2], c.value(1).other[-2])
-        ]
-        seen.append(g.GreaterOrEqual(g.Unsqueeze(_numbers(g, rows, others), g.ints(1)), _numbers(g, columns, more)))
+        rows, columns = [_numbers(g, *c.value(i).sizes[-2]) for i in (0, 1)]
+        seen.append(g.GreaterOrEqual(g.Unsqueeze(rows, g.ints(1)), columns))
     for mask in seen:
         scores = g.Where(mask, scores, c.number(-1e30, dtype))
     weights = g.Softmax(scores, axis=-1)
@@ -221,11 +250,11 @@ def _constant_rows(g: Graph, mask: Any) -> bool:
     return value is not None and value.name in g.constants and bool((to_host(mask) > -1e30).any(-1).all())
 
 
-def _numbers(g: Graph, a: int, b: int) -> str:
-    """0, 1, ... up to a size."""
-    if a == b:
-        return g.constant(np.arange(a))
-    return g.Range(g.constant(np.int64(0)), g.Squeeze(g.size(a, b)), g.constant(np.int64(1)))
+def _numbers(g: Graph, *sizes: int) -> str:
+    """0, 1, ... up to a size, which is one of these in each run."""
+    if len(set(sizes)) == 1:
+        return g.constant(np.arange(sizes[0]))
+    return g.Range(g.constant(np.int64(0)), g.Squeeze(g.size(*sizes)), g.constant(np.int64(1)))
 
 
 # ---------------------------------------------------------------------------------------------- many to one
@@ -273,7 +302,7 @@ def _variance(g: Graph, c: Made) -> Any:
     x, axes = c.value(0), axes_of(c)
     d = g.Sub(c[0], reduce(g, "ReduceMean", c[0], axes, True))
     over = range(len(x.shape)) if axes is None else axes
-    if any([x.shape[a] != x.other[a] for a in over]):
+    if not all([x.fixed(a) for a in over]):
         raise g.error("over an axis of a free size has no row")
     count = math.prod([x.shape[a] for a in over])
     total = reduce(g, "ReduceSum", g.Mul(d, d), axes, c("keepdims"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..ops.places import parts
-from .graph import Graph, Made
+from .graph import Graph, Made, unlike
 from .rows import INT64, ROWS as ROWS, SAME, axes_of, reduce, row
 
 _END = 2**62  # where a slice that goes to the end ends
@@ -44,12 +45,12 @@ def _group_norm(g: Graph, c: Made) -> Any:
     one, zero = c.number(np.ones(groups)), c.number(np.zeros(groups))
     rows = g.InstanceNormalization(g.Reshape(c[0], g.ints(0, groups, -1)), one, zero, epsilon=eps)
     weight, bias = [g.Reshape(name, g.ints(-1, *[1] * (n - 2))) for name in _channels(c)]
-    return g.Add(g.Mul(g.Reshape(rows, g.dims(c.shape, c.other, free=True)), weight), bias)
+    return g.Add(g.Mul(g.Reshape(rows, g.dims(c.shapes, free=True)), weight), bias)
 
 
 @row("batch_norm_inference")
 def _batch_norm(g: Graph, c: Made) -> Any:
-    running = [g.value(c.one.static[n], c.two.static[n]) for n in ("running_mean", "running_var")]
+    running = [g.value(*[call.static[n] for call in c.calls]) for n in ("running_mean", "running_var")]
     names = [g.cast(v.name, v.dtype, c.dtype) for v in running]
     return g.BatchNormalization(c[0], *_channels(c), *names, epsilon=float(c("eps")))
 
@@ -75,15 +76,21 @@ def _dropout(g: Graph, c: Made) -> Any:
 
 # ---------------------------------------------------------------------------------------------- windows
 def _pads(g: Graph, c: Made) -> list[int]:
-    """Elements before and after each axis: after, whatever makes as many windows in both runs, as before if it can."""
-    before, after = c("at", lambda at: at.before), []
-    runs = [call.static["at"] for call in (c.one, c.two)]
+    """Elements before and after each axis: after, whatever makes as many windows in all runs."""
+    runs, after = [call.static["at"] for call in c.calls], []
+    before = runs[0].before
+    if unlike([at.before for at in runs]):
+        raise g.error("has padding that goes by the free size of an axis ('same' with a stride?): pad by numbers")
     for i, b in enumerate(before):
         low = max([0, *[at.span[i] - at.size[i] - b for at in runs]])
         high = min([at.span[i] - at.size[i] - b + at.stride[i] - 1 for at in runs])
-        if low > high:
+        ways = [b, b + runs[0].stride[i] - 1]  # as before, or as that with windows that begin inside and end outside
+        if low == high or len({at.size[i] for at in runs}) == 1:
+            ways.append(low)
+        fit = [n for n in ways if low <= n <= high]
+        if not fit:
             raise g.error("has padding that goes by the free size of an axis")
-        after.append(min(max(b, low), high))
+        after.append(fit[0])
     return [*before, *after]
 
 
@@ -128,6 +135,8 @@ def _max_pool(g: Graph, c: Made) -> Any:
 @row("mean_pool")
 def _mean_pool(g: Graph, c: Made) -> Any:
     """The mean of whole windows, times what each window's share is of that."""
+    if unlike([call.static["share"] for call in c.calls], np.array_equal):
+        raise g.error("over an axis of a free size has no row with windows that are cut off, as ceil_mode makes them")
     times = np.asarray(c("share")) * math.prod(c("at", lambda at: at.kernel))
     mean = _pooled(g, c, "AveragePool", count_include_pad=1)
     return mean if np.all(times == 1) else g.Mul(mean, c.number(times))
@@ -139,7 +148,7 @@ def _largest_places(g: Graph, c: Made) -> Any:
     size = c("size")
     n, lead = len(size), len(c.shape) - len(size)
     x, lengths, wide = c.input(0), c.value(0).shape[lead:], []
-    if lengths != c.value(0).other[lead:]:
+    if not all([c.value(0).fixed(lead + i) for i in range(n)]):
         raise g.error("over an axis of a free size has no row")
     for i, (length, count) in enumerate(zip(lengths, size)):
         start = np.arange(count) * length // count
@@ -148,7 +157,7 @@ def _largest_places(g: Graph, c: Made) -> Any:
         x = g.Gather(x, g.constant(index), axis=lead + 2 * i)
         wide.append((start, int(many.max())))
     x = g.Transpose(x, perm=[*range(lead), *range(lead, lead + 2 * n, 2), *range(lead + 1, lead + 2 * n, 2)])
-    flat = g.Concat(g.dims(c.shape, c.other), g.ints(math.prod([m for _, m in wide])), axis=0)
+    flat = g.Concat(g.dims(c.shapes), g.ints(math.prod([m for _, m in wide])), axis=0)
     rest, out, step = g.ArgMax(g.Reshape(x, flat), axis=-1, keepdims=0), g.ints(0), 1
     for i in reversed(range(n)):
         start, many = wide[i]
@@ -161,12 +170,12 @@ def _largest_places(g: Graph, c: Made) -> Any:
 # ---------------------------------------------------------------------------------------------- shapes
 @row("reshape", "squeeze", "expand_dims")
 def _reshape(g: Graph, c: Made) -> Any:
-    return g.Reshape(c.input(0), g.dims(c.shape, c.other, free=True))
+    return g.Reshape(c.input(0), g.dims(c.shapes, free=True))
 
 
 @row("broadcast_to")
 def _broadcast(g: Graph, c: Made) -> Any:
-    return g.Expand(c.input(0), g.dims(c.shape, c.other))
+    return g.Expand(c.input(0), g.dims(c.shapes))
 
 
 @row("permute_dims", "swapaxes", "matrix_transpose")
@@ -187,7 +196,7 @@ def _concat(g: Graph, c: Made) -> Any:
 
 @row("split")
 def _split(g: Graph, c: Made) -> Any:
-    sizes = g.dims(c.one.static["sizes"], c.two.static["sizes"])
+    sizes = g.dims([call.static["sizes"] for call in c.calls])
     made = g.Split(c.input(0), sizes, outs=len(c.one.outs), axis=c("axis"))
     return [made] if isinstance(made, str) else made
 
@@ -199,7 +208,7 @@ def _roll(g: Graph, c: Made) -> Any:
         raise g.error("along several axes, or none, has no row: roll one axis after the other")
     x = c.input(0)
     cut = lambda start, stop: g.Slice(x, g.ints(start), g.ints(stop), g.ints(axis))
-    if c.shape[axis] != c.other[axis] or not 0 < abs(shift) < c.shape[axis]:
+    if not c.fixed(axis) or not 0 < abs(shift) < c.shape[axis]:
         raise g.error("of an axis of a free size, or by more than its length, has no row")
     return g.Concat(cut(-shift, _END), cut(0, -shift), axis=axis)
 
@@ -215,7 +224,7 @@ def _order(g: Graph, c: Made) -> Any:
     """By TopK, which of equal elements takes the first, as a stable sort."""
     axis, given = c("axis"), c.value(0)
     if c.one.name == "argsort":
-        if given.shape[axis] != given.other[axis]:
+        if not given.fixed(axis):
             raise g.error("of an axis of a free size has no row")
         count, largest = given.shape[axis], c("descending")
     else:
@@ -254,25 +263,28 @@ def _rows_at(g: Graph, c: Made) -> Any:
 def _getitem(g: Graph, c: Made) -> Any:
     found = g.known(c.one.args[0])
     if found is not None and found.name in g.lasts and type(key := c("key")) is int and key in (-1, found.shape[0] - 1):
-        if key == -1 or found.shape == found.other:
+        if key == -1 or found.fixed(0):
             return g.lasts[found.name]
     x = c.value(0)
-    keys, others = [_spelled(call.static["key"], len(x.shape)) for call in (c.one, c.two)]
+    every = [_spelled(call.static["key"], len(x.shape)) for call in c.calls]
+    keys = every[0]
+    if unlike([[type(k) for k in some] for some in every]):
+        raise g.error("takes another kind of index in another run: it goes by values or sizes")
     arrays = [i for i, k in enumerate(keys) if hasattr(k, "dtype")]
     if any([keys[i].dtype.kind == "b" for i in arrays]) or any([isinstance(k, bool) for k in keys]):
         raise g.error("by a mask makes as many elements as the mask has; write gg.where")
-    name = _sliced(g, x.name, keys, others)
+    name = _sliced(g, x.name, every)
     if not arrays:
         return _placed(g, name, keys)
     if [k for k in keys if k is None or isinstance(k, int)]:
         raise g.error("by arrays and by numbers or None at once has no row: index in two steps")
-    indices = [g.value(keys[i], others[i]) for i in arrays]
+    indices = [g.value(*[k[i] for k in every]) for i in arrays]
     if len(arrays) == 1:
         return g.Gather(name, g.cast(indices[0].name, indices[0].dtype, INT64), axis=arrays[0])
     if arrays != list(range(len(arrays))):
         raise g.error("by several arrays that are not first has no row: move those axes to the front")
-    shape, other = [np.broadcast_shapes(*[getattr(v, n) for v in indices]) for n in ("shape", "other")]
-    spread = [g.Expand(g.cast(v.name, v.dtype, INT64), g.dims(shape, other)) for v in indices]
+    shapes = [np.broadcast_shapes(*some) for some in zip(*[v.shapes for v in indices])]
+    spread = [g.Expand(g.cast(v.name, v.dtype, INT64), g.dims(shapes)) for v in indices]
     return g.GatherND(name, g.Concat(*[g.Unsqueeze(i, g.ints(-1)) for i in spread], axis=-1))
 
 
@@ -285,17 +297,20 @@ def _spelled(key: Any, ndim: int) -> list[Any]:
     return found + rest if at is None else found[:at] + rest + found[at + 1 :]
 
 
-def _sliced(g: Graph, name: str, keys: list[Any], others: list[Any]) -> str:
-    """The slices taken; axes that a number selects are left with one element."""
+def _sliced(g: Graph, name: str, every: list[list[Any]]) -> str:
+    """The slices taken, by the indices of all runs; axes that a number selects are left with one element."""
     cuts: list[tuple[int, str, str, int]] = []
-    pairs = [(k, o) for k, o in zip(keys, others) if k is not None]
-    for axis, (k, o) in enumerate(pairs):
+    for axis, keys in enumerate([ks for ks in zip(*every) if ks[0] is not None]):
+        k = keys[0]
         if isinstance(k, int):
-            cuts.append((axis, _bound(g, k, o, 0), _after(g, k, o), 1))
-        elif isinstance(k, slice) and k != slice(None):
+            cuts.append((axis, _bound(g, keys, 0), _after(g, keys), 1))
+        elif isinstance(k, slice) and any([other != slice(None) for other in keys]):
             step = 1 if k.step is None else k.step
+            if any([other.step != k.step for other in keys]):
+                raise g.error("takes slices by a step that goes by values or sizes")
             first, last = (0, _END) if step > 0 else (_END, -_END)
-            cuts.append((axis, _bound(g, k.start, o.start, first), _bound(g, k.stop, o.stop, last), step))
+            starts, stops = [[getattr(other, n) for other in keys] for n in ("start", "stop")]
+            cuts.append((axis, _bound(g, starts, first), _bound(g, stops, last), step))
     if not cuts:
         return name
     axes, starts, stops, steps = zip(*cuts)
@@ -303,17 +318,17 @@ def _sliced(g: Graph, name: str, keys: list[Any], others: list[Any]) -> str:
     return g.Slice(name, join(starts), join(stops), g.ints(*axes), g.ints(*steps))
 
 
-def _bound(g: Graph, a: int | None, b: int | None, default: int) -> str:
-    """Where a slice starts or stops, as a vector of one."""
-    a, b = [default if v is None else int(v) for v in (a, b)]
-    if a == b:
-        return g.ints(a)
-    return g.size(a, b) if a > 0 else g.Neg(g.size(-a, -b))
+def _bound(g: Graph, bounds: Sequence[int | None], default: int) -> str:
+    """Where a slice starts or stops in each run, as a vector of one."""
+    found = [default if v is None else int(v) for v in bounds]
+    return g.Neg(g.size(*[-v for v in found])) if len(set(found)) > 1 and max(found) < 0 else g.size(*found)
 
 
-def _after(g: Graph, a: int, b: int) -> str:
+def _after(g: Graph, keys: Sequence[int]) -> str:
     """One after the element at a number; after the last, the end."""
-    return g.ints(_END) if a == b == -1 else g.ints(a + 1) if a == b else g.Add(_bound(g, a, b, 0), g.ints(1))
+    if len(set(keys)) == 1:
+        return g.ints(_END if keys[0] == -1 else keys[0] + 1)
+    return g.Add(_bound(g, keys, 0), g.ints(1))
 
 
 def _placed(g: Graph, name: str, keys: list[Any]) -> str:
