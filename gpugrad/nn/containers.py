@@ -136,10 +136,10 @@ class Sequential(Module):
         yield from [(k, v) for k, v in vars(self).items() if k not in ("layers", "_names")]
         yield from zip(self.names(), self.layers)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for f in self.layers:
-            x = f(x)
-        return x
+            input = f(input)
+        return input
 
     def add_module(self, name: str, module: Any) -> None:
         """Put a layer at the end, under a name of its own; it is an attribute of this name, too."""

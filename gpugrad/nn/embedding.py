@@ -65,8 +65,8 @@ class Embedding(Module):
         layer.weight.array = xp(table.array).array(table.array)
         return layer.requires_grad_(not freeze)
 
-    def forward(self, index: Any) -> Any:
-        return embedding(index, self.weight, self.padding_idx)
+    def forward(self, input: Any) -> Any:
+        return embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""

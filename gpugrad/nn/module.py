@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, ClassVar
 
+from ..array import xp
 from ..autograd import zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
 from ..tensor import placing, to
-from ..variable import Parameter
+from ..variable import Parameter, Variable
 from .calling import Called
 from .holder import _children as _children, at, holders, joined, nearest, tensors, waiting
 from .loading import Loaded, load
@@ -229,7 +230,29 @@ class Module(Called):
     def state(self) -> dict[str, Tensor]:
         """The tensors that are saved with the model, by path: its variables and persistent buffers."""
         kept = [(path, b) for path, b, persistent in self._buffers() if persistent]
-        return dict(self._by_module([*self.named_variables(), *kept]))
+        found = self._by_module([*self.named_variables(), *kept])
+        state = dict(found)
+        if len(state) < len(found):
+            names = [k for k, _ in found]
+            twice = ", ".join(sorted({repr(k) for k in names if names.count(k) > 1}))
+            raise ValueError(
+                f"{type(self).__name__}: several tensors are called {twice}; a name keeps one of them. Give attributes "
+                'and keys other names: 1 and "1" are the same in a path, and a dot begins the next part of it'
+            )
+        return state
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(vars(self).get(name), Parameter) and not (value is None or self._replaces(value)):
+            raise TypeError(
+                f"cannot assign {type(value).__module__}.{type(value).__name__} as parameter {name!r} (a Parameter or "
+                f"None expected): write nn.Parameter(value), or layer.{name}.assign(value) for other values"
+            )
+        object.__setattr__(self, name, value)
+
+    @staticmethod
+    def _replaces(value: Any) -> bool:
+        """Whether it may stand where a parameter was: what is found there again."""
+        return isinstance(value, (Variable, Module)) or (isinstance(value, Tensor) and trainable(value))
 
     def _by_module(self, named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
         """Tensors by path: the module's own first, then those of the modules inside it, as these come."""
@@ -243,8 +266,9 @@ class Module(Called):
         return sorted(named, key=lambda item: place(item[0].rpartition(".")[0]))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """path -> values of all variables."""
-        return {k: v.detach() for k, v in self.state().items()}
+        """path -> values of all variables and persistent buffers, which what comes later does not change."""
+        moving = {id(b) for b in self.buffers()}  # in place, by layers
+        return {k: _copied(v) if id(v) in moving else v.detach() for k, v in self.state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Take values from a state_dict.  Answers (missing_keys, unexpected_keys).
@@ -267,6 +291,12 @@ class Module(Called):
         if not lines:
             return f"{type(self).__name__}({own})"
         return f"{type(self).__name__}(\n  " + "\n  ".join([own] * bool(own) + lines) + "\n)"
+
+
+def _copied(t: Tensor) -> Tensor:
+    t = t.detach()
+    t.array = xp(t.array).array(t.array)
+    return t
 
 
 def _moved(t: Tensor, device: Any, dtype: Any) -> Tensor:

@@ -16,6 +16,7 @@ from ..ops.linear import ACTIVATIONS, linear
 from ..ops.math import add
 from ..tensor import tensor
 from . import init
+from .calling import plain
 from .dropout import Dropout, dropout
 from .layers import Linear
 from .module import Module
@@ -57,29 +58,46 @@ class _Layer(Module):
         drops = [getattr(self, f"dropout{i}") for i in range(1, len(blocks) + 1)]
         beside: Any = None  # what is to be added to x before the next norm, which does that in its pass
         for norm, drop, block in zip(norms, drops, blocks):
+            fused = plain(norm, LayerNorm)
             if self.norm_first:
+                if beside is not None and not fused:
+                    x, beside = add(x, beside), None
                 n, x = (norm(x), x) if beside is None else norm(beside, x)
-                beside = block(n)
-                if _drops(drop):
-                    x, beside = dropout(beside, drop.p, residual=x), None
+                x, beside = _dropped(drop, block(n), x)
             else:
-                y = block(x)
-                x = norm(dropout(y, drop.p, residual=x)) if _drops(drop) else norm(y, x)[0]
+                x, beside = _dropped(drop, block(x), x)
+                if beside is not None and not fused:
+                    x, beside = add(x, beside), None
+                x, beside = norm(x) if beside is None else norm(beside, x)[0], None
         return x if beside is None else add(x, beside)
 
     def _feed_forward(self, x: Any) -> Any:
         first, second = self.linear1, self.linear2
-        if isinstance(self.activation, str) and not _drops(self.dropout):
-            return feed_forward(x, first.weight, first.bias, second.weight, second.bias, self.activation)
-        if isinstance(self.activation, str):
-            x = linear(x, first.weight, first.bias, self.activation)
+        name = self.activation if isinstance(self.activation, str) else None
+        fused = name is not None and _bare(first)
+        if fused and _bare(second) and plain(self.dropout, Dropout) and not _drops(self.dropout):
+            return feed_forward(x, first.weight, first.bias, second.weight, second.bias, name)
+        if fused:
+            x = linear(x, first.weight, first.bias, name)
         else:
-            x = self.activation(first(x))
+            x = (ACTIVATIONS[name] if name is not None else self.activation)(first(x))
         return second(self.dropout(x))
+
+
+def _bare(m: Any) -> bool:
+    """Whether m computes x @ weight + bias and nothing else."""
+    return plain(m, Linear) and m.activation is None
 
 
 def _drops(drop: Dropout) -> bool:
     return drop.training and drop.p > 0
+
+
+def _dropped(drop: Any, y: Any, x: Any) -> tuple[Any, Any]:
+    """x and drop(y), which is to be added to it; or their sum and None, where that is one op."""
+    if not plain(drop, Dropout):
+        return x, drop(y)
+    return (dropout(y, drop.p, residual=x), None) if _drops(drop) else (x, y)
 
 
 class TransformerEncoderLayer(_Layer):
