@@ -1,5 +1,7 @@
 """Models as people change them: parts replaced, states kept, names that meet, calls by keyword."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -179,3 +181,111 @@ def test_what_holds_plain_values_only_is_not_entered():
     assert len(list(net.modules())) == 2
     net.train()
     net.zero_grad()
+
+
+# ---------------------------------------------------------------------------------------------- containers
+def test_a_layer_of_a_sequential_is_replaced_by_its_name():
+    model = nn.Sequential({"body": nn.Linear(2, 2), "fc": nn.Linear(2, 2)})
+    model.fc = nn.Linear(2, 3)
+    assert model(gg.ones((1, 2))).shape == (1, 3) and len(model) == 2
+    assert [k for k, _ in model.named_parameters()] == ["body.weight", "body.bias", "fc.weight", "fc.bias"]
+    numbered = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    setattr(numbered, "0", nn.Linear(2, 4))
+    assert numbered(gg.ones((1, 2))).shape == (1, 4) and getattr(numbered, "0") is numbered[0]
+    with pytest.raises(TypeError, match="cannot be called"):
+        model.fc = 3
+    relu = numbered.pop(1)
+    assert isinstance(relu, nn.ReLU) and len(numbered) == 1 and len(numbered + model) == 3
+    del model.fc
+    assert model.names() == ["body"]
+
+
+def test_lists_and_dicts_of_modules_change_as_lists_and_dicts_do():
+    a, b, c = [nn.Linear(1, 1) for _ in range(3)]
+    layers = nn.ModuleList([a, c])
+    layers.insert(1, b)
+    assert list(layers) == [a, b, c] and list(layers.state_dict())[2:4] == ["1.weight", "1.bias"]
+    assert layers.pop(0) is a and list(layers) == [b, c] and [k for k, _ in layers.named_children()] == ["0", "1"]
+    del layers[0]
+    layers += [a]
+    assert list(layers) == [c, a] and list(layers + [b]) == [c, a, b]
+    by_name = nn.ModuleDict({"a": a, "b": b})
+    assert by_name.pop("a") is a and list(by_name) == ["b"]
+    by_name.clear()
+    assert not len(by_name)
+
+
+def test_apply_goes_in_the_order_of_the_modules_inner_ones_first():
+    model, seen = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), nn.Tanh()), []
+    model.apply(lambda m: seen.append(type(m).__name__))
+    assert seen == ["Linear", "ReLU", "Sequential", "Tanh", "Sequential"]
+
+
+def test_buffers_are_named_and_typed():
+    layer = nn.Linear(2, 2)
+    for name, value, error in (
+        ("mean", [1.0], TypeError), (3, gg.ones(1), TypeError), ("a.b", gg.ones(1), KeyError), ("", None, KeyError),
+        ("forward", gg.ones(1), KeyError), ("weight", gg.ones(1), KeyError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            layer.register_buffer(name, value)
+    assert len(layer.state_dict()) == 2
+    layer.register_buffer("mean", gg.ones(1))
+    layer.register_buffer("mean", gg.zeros(1))
+    assert [k for k, _ in layer.named_buffers("at")] == ["at.mean"]
+    assert list(layer.state_dict(prefix="model.")) == ["model.weight", "model.bias", "model.mean"]
+
+
+# ---------------------------------------------------------------------------------------------- single layers
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
+def test_recurrent_layers_take_floats_and_mix_them_as_linear_does(kind):
+    layer = getattr(nn, kind)(3, 4)
+    with pytest.raises(TypeError, match=f"{kind}: input is floating, given int32"):
+        layer(gg.ones((2, 3), dtype="int32"))
+    out = layer(gg.ones((2, 3), dtype="float64"))
+    out = out[0] if isinstance(out, tuple) else out
+    assert out.array.dtype == nn.Linear(3, 4)(gg.ones((2, 3), dtype="float64")).array.dtype == "float64"
+
+
+@pytest.mark.parametrize("name", ["Softmax", "Softmin", "LogSoftmax"])
+@pytest.mark.parametrize("shape, axis", [((3,), 0), ((2, 3), 1), ((2, 3, 4), 0), ((2, 3, 4, 5), 1)])
+def test_a_softmax_without_dim_warns_and_takes_the_axis_that_pytorch_takes(name, shape, axis):
+    x = gg.random.normal(shape)
+    with pytest.warns(UserWarning, match="Implicit dimension choice for .*softm.* has been deprecated"):
+        out = getattr(nn, name)()(x)
+    np.testing.assert_array_equal(host(out), host(getattr(nn, name)(dim=axis)(x)))
+
+
+def test_the_output_size_of_a_transposed_convolution_may_be_a_whole_shape():
+    x = gg.random.normal((2, 3, 7, 8))
+    down, up = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1)
+    assert up(down(x), output_size=x.shape).shape == x.shape
+    assert up(down(x), output_size=(7, 8)).shape == x.shape
+
+
+def test_the_parameters_of_a_lazy_layer_are_made_once_by_all_threads_together():
+    layer, start, outs = nn.Linear(None, 3), threading.Barrier(4), []
+    make, times = layer._make, []
+    layer._make = lambda *where: (times.append(1), make(*where))
+    x = gg.ones((1, 2))
+
+    def call():
+        start.wait()
+        outs.append(layer(x))
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(times) == 1 and len(outs) == 4
+
+
+def test_sizes_and_probabilities_are_checked_with_words():
+    with pytest.raises(ValueError, match="between 0 and 1, but got None"):
+        nn.Dropout(None)
+    with pytest.raises((ValueError, TypeError), match="Embedding"):
+        nn.Embedding(-1, 3)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 1, enable_nested_tensor=False)
+    assert encoder(gg.zeros((2, 1, 4))).shape == (2, 1, 4)
+    nn.LSTM(2, 2).flatten_parameters()

@@ -47,6 +47,36 @@ class _Numbered(Module):
         self._check(entry)
         setattr(self, list(self._entries())[i], entry)
 
+    def __delitem__(self, i: Any) -> None:
+        entries = list(self)
+        del entries[i]
+        self._renew(entries)
+
+    def __iadd__(self, entries: Iterable[Any]) -> Any:
+        return self.extend(entries)
+
+    def __add__(self, entries: Iterable[Any]) -> Any:
+        """A list of these and the others."""
+        return type(self)([*self, *entries])
+
+    def insert(self, i: int, entry: Any) -> None:
+        """Put one before that of number i."""
+        self._check(entry)
+        entries = list(self)
+        entries.insert(i, entry)
+        self._renew(entries)
+
+    def pop(self, i: int = -1) -> Any:
+        """Take one out and answer it; those behind it move up."""
+        entry = self[i]
+        del self[i]
+        return entry
+
+    def _renew(self, entries: list[Any]) -> None:
+        for name in self._entries():
+            delattr(self, name)
+        self.extend(entries)
+
 
 class ModuleList(_Numbered):
     """A list of modules."""
@@ -107,6 +137,17 @@ class ModuleDict(Module):
     def __delitem__(self, name: str) -> None:
         delattr(self, name)
 
+    def pop(self, name: str) -> Module:
+        """Take one out and answer it."""
+        module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Take all out."""
+        for name in self.keys():
+            del self[name]
+
 
 class Sequential(Module):
     """Layers and functions, one after the other: `layers`, called "0", "1", ... or as the keys of a dict that is given.
@@ -116,8 +157,8 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Any) -> None:
-        self.layers: list[Any] = []
         self._names: list[str] = []  # of the first layers; the others have their numbers
+        self.layers: list[Any] = []
         if len(layers) == 1 and isinstance(layers[0], Mapping):
             for name, f in layers[0].items():
                 self.add_module(name, f)
@@ -169,6 +210,18 @@ class Sequential(Module):
         self.layers.insert(i, layer)
         return self
 
+    def pop(self, i: int = -1) -> Any:
+        """Take one out and answer it."""
+        layer = self.layers[i]
+        del self[i]
+        return layer
+
+    def __add__(self, others: Iterable[Any]) -> Any:
+        """A Sequential of these layers, and then the others."""
+        if not isinstance(others, Sequential):
+            return NotImplemented
+        return type(self)(*self, *others)
+
     def __len__(self) -> int:
         return len(self.layers)
 
@@ -191,9 +244,20 @@ class Sequential(Module):
             self._names = names
         del self.layers[i]
 
-    def __getattr__(self, name: str) -> Any:
+    def __setattr__(self, name: str, value: Any) -> None:
         own = vars(self)
-        for key, f in zip(own.get("_names", ()), own.get("layers", ())):
-            if key == name:
-                return f
+        if "layers" in own and name in (names := self.names()):
+            self[names.index(name)] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if "layers" in vars(self) and name in (names := self.names()):
+            del self[names.index(name)]
+        else:
+            super().__delattr__(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if "layers" in vars(self) and name in (names := self.names()):
+            return self.layers[names.index(name)]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

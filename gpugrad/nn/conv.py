@@ -173,6 +173,8 @@ class _ConvTranspose(_Convolution):
         name, n = type(self).__name__, self._axes
         if isinstance(self.padding, str):
             raise ValueError(f"{name}: output_size does not go with padding={self.padding!r}, which says the size")
+        if not hasattr(output_size, "__index__") and len(output_size) == len(shape):
+            output_size = output_size[-n:]  # as x.size() is, with batch and channels
         size = numbers(name, "output_size", output_size, n, 1)
         least = [
             (m - 1) * s + d * (k - 1) + 1 - a - b

@@ -9,6 +9,7 @@ from ..array import NUMPY, library, xp
 from ..core import raw
 from ..forward import indices, placed
 from ..ops import embedding as ops
+from ..ops.windows import numbers
 from ..tensor import tensor
 from .module import Module
 
@@ -45,6 +46,8 @@ class Embedding(Module):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        (num_embeddings,) = numbers("Embedding", "num_embeddings", num_embeddings, 1, 0)
+        (embedding_dim,) = numbers("Embedding", "embedding_dim", embedding_dim, 1, 0)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx must be within the {num_embeddings} rows, given {padding_idx}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

@@ -108,10 +108,11 @@ def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Modul
         except TypeError as e:
             raise TypeError(f"{name}{options}: {e}") from None
         bound.apply_defaults()
-        vars(self).update(bound.arguments)
         for k, v in bound.arguments.items():
             if isinstance(v, Tensor):
                 self.register_buffer(k, v)
+            else:
+                setattr(self, k, v)
 
     given = ", ".join(list(signature(f).parameters)[:inputs])
     # Written out, as dataclasses are: gathering the options at every call takes microseconds.

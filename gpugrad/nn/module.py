@@ -13,7 +13,7 @@ from ..dtypes import as_dtype, is_inexact
 from ..tensor import placing, to
 from ..variable import Parameter, Variable
 from .calling import Called
-from .holder import _children as _children, at, holders, joined, nearest, tensors, waiting
+from .holder import _children as _children, at, holders, inner_first, joined, nearest, tensors, waiting
 from .loading import Loaded, load
 
 
@@ -117,8 +117,8 @@ class Module(Called):
         return tuple(self.modules())[1:]
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
-        """Call fn for every module inside this one, then for this one."""
-        for m in reversed(list(self.modules())):
+        """Call fn for every module inside this one, in their order and inner ones first, then for this one."""
+        for m in list(inner_first(self, set())):
             fn(m)
         return self
 
@@ -159,12 +159,20 @@ class Module(Called):
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """A tensor that no optimizer changes, moved with the model and, unless persistent is False, saved with it."""
+        if not isinstance(name, str):
+            raise TypeError(f"buffer name should be a string. Got {type(name).__name__}")
+        if not name or "." in name:
+            raise KeyError(f'buffer name can\'t be empty or contain ".": {name!r}')
+        if hasattr(type(self), name) or (name in vars(self) and name not in self._mine().buffers):
+            raise KeyError(f"attribute '{name}' already exists: another name for the buffer, please")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"cannot assign a {type(tensor).__name__} to buffer '{name}' (a Tensor or None required)")
         self._mine().buffers[name] = persistent
         setattr(self, name, tensor)
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """(path, buffer)."""
-        return ((path, b) for path, b, _ in self._buffers())
+        return ((joined(prefix, path), b) for path, b, _ in self._buffers())
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers."""
@@ -177,7 +185,7 @@ class Module(Called):
                 if (buffer := getattr(m, name)) is not None:
                     yield f"{path}.{name}" if path else name, buffer, persistent
 
-    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Any:
+    def to(self, *where: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Any:
         """Move all variables and buffers to a device, cast the floating ones to a dtype, or both; gradients with them.
 
         TypeError for a dtype that is not floating.  Complex variables are cast to complex dtypes only.
@@ -203,9 +211,9 @@ class Module(Called):
                 m._mine().waiting.moves.append((device, dtype))
         return self
 
-    def cuda(self, device: int = 0) -> Any:
-        """On a GPU."""
-        return self.to(f"cuda:{device}")
+    def cuda(self, device: int | str | None = None) -> Any:
+        """On a GPU, by number or as "cuda:0"."""
+        return self.to(device if isinstance(device, str) else f"cuda:{device or 0}")
 
     def cpu(self) -> Any:
         """On the CPU."""
@@ -265,10 +273,10 @@ class Module(Called):
 
         return sorted(named, key=lambda item: place(item[0].rpartition(".")[0]))
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
         """path -> values of all variables and persistent buffers, which what comes later does not change."""
         moving = {id(b) for b in self.buffers()}  # in place, by layers
-        return {k: _copied(v) if id(v) in moving else v.detach() for k, v in self.state().items()}
+        return {prefix + k: _copied(v) if id(v) in moving else v.detach() for k, v in self.state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Take values from a state_dict.  Answers (missing_keys, unexpected_keys).
