@@ -208,7 +208,7 @@ def test_lists_and_dicts_of_modules_change_as_lists_and_dicts_do():
     assert layers.pop(0) is a and list(layers) == [b, c] and [k for k, _ in layers.named_children()] == ["0", "1"]
     del layers[0]
     layers += [a]
-    assert list(layers) == [c, a] and list(layers + [b]) == [c, a, b]
+    assert list(layers) == [c, a] and list(layers + nn.ModuleList([b])) == [c, a, b]
     by_name = nn.ModuleDict({"a": a, "b": b})
     assert by_name.pop("a") is a and list(by_name) == ["b"]
     by_name.clear()

@@ -39,7 +39,7 @@ class _Cell(Gated):
         states = [boxed(a, name) for a in given]
         if [raw(a).shape for a in states] != [wanted] * count:
             raise ValueError(f"{name}: a state is {count} x {wanted} here, given {[raw(a).shape for a in states]}")
-        w, u, b, d, _ = self._of("")
+        w, u, b, d, _ = self._of("", raw(x).dtype)
         return linear(x, matrix_transpose(w), b), linear(states[0], matrix_transpose(u), d), states
 
 

@@ -129,6 +129,11 @@ class Module(Called):
         """`value` as a parameter on its device, as the modules of this kind have them."""
         return Parameter(value, name=name, device=value.device)
 
+    @staticmethod
+    def _kind(cls: Any) -> Any:
+        """The class of the layers inside a layer that the library has as `cls`."""
+        return cls
+
     # ------------------------------------------------------------------------------------ state
     training = True
 

@@ -68,7 +68,7 @@ class MultiheadAttention(Module):
                 name = f"{name}_proj_weight"
                 setattr(self, name, made(init.xavier_uniform((embed_dim, width)), name))
         self.in_proj_bias = made(zeros((3 * embed_dim,)), "in_proj_bias") if bias else None
-        self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype, device=device)
+        self.out_proj = self._kind(Linear)(embed_dim, embed_dim, bias, dtype=dtype, device=device)
         if self.out_proj.bias is not None:
             self.out_proj.bias = made(zeros((embed_dim,)), "bias")
 

@@ -39,6 +39,10 @@ def squash(name: str, nonlinearity: str) -> str:
     return nonlinearity
 
 
+def _as(a: Any, dtype: np.dtype) -> Any:
+    return a if a is None or raw(a).dtype == dtype else astype(a, dtype)
+
+
 class Gated(Sized):
     """Weights and biases of `gates` blocks of rows, from U(-1/√hidden_size, 1/√hidden_size)."""
 
@@ -68,18 +72,18 @@ class Gated(Sized):
             value = random.uniform(shape, -bound, bound, dtype=dtype, device=device)
             setattr(self, name + suffix, self._parameter(value, name + suffix))
 
-    def _of(self, suffix: str) -> list[Any]:
-        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, each or None."""
+    def _of(self, suffix: str, dtype: np.dtype) -> list[Any]:
+        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, each or None, in this dtype."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        return [getattr(self, name + suffix, None) for name in names]
+        return [_as(getattr(self, name + suffix, None), dtype) for name in names]
 
     def _taken(self, input: Any) -> Any:
         """The input as a tensor, of the dtype that it and the weights make.  TypeError unless it is floating."""
         x = boxed(input, type(self).__name__)
         if not is_float(raw(x).dtype):
             raise TypeError(f"{type(self).__name__}: input is floating, given {raw(x).dtype}")
-        dtype = np.result_type(raw(x).dtype, self._of(self.suffix)[0].array.dtype)
-        return x if raw(x).dtype == dtype else astype(x, dtype)
+        dtype = np.result_type(raw(x).dtype, getattr(self, f"weight_ih{self.suffix}").array.dtype)
+        return _as(x, dtype)
 
     def _zeros(self, like: Any, *shape: int) -> Any:
         return xp_of(raw(like)).zeros_like(raw(like), shape=shape)
@@ -207,7 +211,7 @@ class _Recurrent(Gated):
             raise ValueError(f"{name}: hx is {'a pair (h, c)' if len(widths) > 1 else 'one array'}, given {len(given)}")
         found = []
         for a, n in zip(given, widths):
-            a, shape = boxed(a, name), (count, rows, n) if batched else (count, n)
+            a, shape = _as(boxed(a, name), raw(x).dtype), (count, rows, n) if batched else (count, n)
             if raw(a).shape != shape:
                 raise ValueError(f"{name}: a state is {shape} here, given {raw(a).shape}")
             found.append(unstack(a if batched else expand_dims(a, 1)))
@@ -265,7 +269,7 @@ class RNN(_Recurrent):
         )
 
     def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
-        w, u, b, d, _ = self._of(suffix)
+        w, u, b, d, _ = self._of(suffix, raw(x).dtype)
         return [ops.rnn(x, w, u, None if b is None else add(b, d), *states, relu=self.nonlinearity == "relu")]
 
 
@@ -299,7 +303,7 @@ class LSTM(_Recurrent):
         return [self._width(), self.hidden_size]
 
     def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
-        w, u, b, d, r = self._of(suffix)
+        w, u, b, d, r = self._of(suffix, raw(x).dtype)
         return list(ops.lstm(x, w, u, None if b is None else add(b, d), *states, r))
 
 
@@ -325,5 +329,5 @@ class GRU(_Recurrent):
         )
 
     def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
-        w, u, b, d, _ = self._of(suffix)
+        w, u, b, d, _ = self._of(suffix, raw(x).dtype)
         return [ops.gru(x, w, u, b, d, *states)]

@@ -39,17 +39,19 @@ class _Layer(Module):
                 f"{type(self).__name__}: activation is one of {sorted(ACTIVATIONS)} or a function, not {activation!r}"
             )
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-        attention = lambda: MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **where)
+        attention = lambda: self._kind(MultiheadAttention)(
+            d_model, nhead, dropout, bias, batch_first=batch_first, **where
+        )
         self.self_attn = attention()
         if norms > 2:
             self.multihead_attn = attention()
-        self.linear1 = Linear(d_model, dim_feedforward, bias, **where)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, **where)
+        self.linear1 = self._kind(Linear)(d_model, dim_feedforward, bias, **where)
+        self.dropout = self._kind(Dropout)(dropout)
+        self.linear2 = self._kind(Linear)(dim_feedforward, d_model, bias, **where)
         self.norm_first = norm_first
         for i in range(1, norms + 1):
-            setattr(self, f"norm{i}", LayerNorm(d_model, layer_norm_eps, bias=bias, **where))
-            setattr(self, f"dropout{i}", Dropout(dropout))
+            setattr(self, f"norm{i}", self._kind(LayerNorm)(d_model, layer_norm_eps, bias=bias, **where))
+            setattr(self, f"dropout{i}", self._kind(Dropout)(dropout))
         self.activation = activation if isinstance(activation, str) else _FUSED.get(activation, activation)
 
     def _through(self, x: Any, blocks: list[Callable[[Any], Any]]) -> Any:
@@ -73,14 +75,14 @@ class _Layer(Module):
 
     def _feed_forward(self, x: Any) -> Any:
         first, second = self.linear1, self.linear2
-        name = self.activation if isinstance(self.activation, str) else None
-        fused = name is not None and _bare(first)
-        if fused and _bare(second) and plain(self.dropout, Dropout) and not _drops(self.dropout):
-            return feed_forward(x, first.weight, first.bias, second.weight, second.bias, name)
-        if fused:
-            x = linear(x, first.weight, first.bias, name)
+        if not isinstance(self.activation, str):
+            x = self.activation(first(x))
+        elif not _bare(first):
+            x = ACTIVATIONS[self.activation](first(x))
+        elif _bare(second) and plain(self.dropout, Dropout) and not _drops(self.dropout):
+            return feed_forward(x, first.weight, first.bias, second.weight, second.bias, self.activation)
         else:
-            x = (ACTIVATIONS[name] if name is not None else self.activation)(first(x))
+            x = linear(x, first.weight, first.bias, self.activation)
         return second(self.dropout(x))
 
 
@@ -254,12 +256,12 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         of = (dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, device, dtype)
-        norm = lambda: LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
-        self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(d_model, nhead, *of), num_encoder_layers, norm()
+        norm = lambda: self._kind(LayerNorm)(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+        self.encoder = custom_encoder or self._kind(TransformerEncoder)(
+            self._kind(TransformerEncoderLayer)(d_model, nhead, *of), num_encoder_layers, norm()
         )
-        self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(d_model, nhead, *of), num_decoder_layers, norm()
+        self.decoder = custom_decoder or self._kind(TransformerDecoder)(
+            self._kind(TransformerDecoderLayer)(d_model, nhead, *of), num_decoder_layers, norm()
         )
         for v in self.parameters():
             if len(v.array.shape) > 1:
