@@ -213,6 +213,12 @@ def test_lists_and_dicts_of_modules_change_as_lists_and_dicts_do():
     assert by_name.pop("a") is a and list(by_name) == ["b"]
     by_name.clear()
     assert not len(by_name)
+    tables = nn.ParameterDict({"a": nn.Parameter(gg.ones(2))})
+    tables["b"] = nn.Parameter(gg.zeros(3))
+    assert list(tables.state_dict()) == ["a", "b"] and tables.pop("b").shape == (3,) and list(tables) == ["a"]
+    for wrong, holder in ((3, tables), (gg.ones(1), by_name)):
+        with pytest.raises(TypeError, match="ParameterDict|ModuleDict"):
+            holder["c"] = wrong
 
 
 def test_apply_goes_in_the_order_of_the_modules_inner_ones_first():
@@ -289,3 +295,11 @@ def test_sizes_and_probabilities_are_checked_with_words():
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8), 1, enable_nested_tensor=False)
     assert encoder(gg.zeros((2, 1, 4))).shape == (2, 1, 4)
     nn.LSTM(2, 2).flatten_parameters()
+    for f in (nn.init.kaiming_normal, nn.init.xavier_uniform):
+        assert f((3, 0)).shape == (3, 0) and f((0, 0)).shape == (0, 0)
+    gg.random.seed(4)
+    place = gg.random.get_state()
+    table = gg.ones((3, 2))
+    layer = nn.Embedding.from_pretrained(table)
+    assert layer.weight.shape == (3, 2) and not list(layer.parameters()) and layer.weight.array is not table.array
+    assert str(gg.random.get_state()) == str(place)  # nothing was drawn

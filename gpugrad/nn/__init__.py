@@ -102,6 +102,7 @@ from .cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .containers import (
     ModuleDict as ModuleDict,
     ModuleList as ModuleList,
+    ParameterDict as ParameterDict,
     ParameterList as ParameterList,
     Sequential as Sequential,
 )

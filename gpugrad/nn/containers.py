@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core import Tensor
 from .module import Module
@@ -94,27 +94,32 @@ class ParameterList(_Numbered):
             raise TypeError(f"ParameterList holds Parameters, not {type(entry).__name__}: write nn.Parameter(...)")
 
 
-class ModuleDict(Module):
-    """Modules by name."""
+class _Named(Module):
+    """A dict whose entries are attributes."""
 
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
-        self.update(modules)
+    _holds: ClassVar[type]
 
-    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+    def _check(self, name: str, entry: Any) -> None:
+        raise NotImplementedError
+
+    def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        self.update(entries)
+
+    def update(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Put in several."""
-        for name, m in dict(modules).items():
-            self[name] = m
+        for name, entry in dict(entries).items():
+            self[name] = entry
 
     def keys(self) -> list[str]:
         """The names."""
-        return [k for k, v in vars(self).items() if isinstance(v, Module)]
+        return [k for k, v in vars(self).items() if isinstance(v, self._holds)]
 
-    def values(self) -> list[Module]:
-        """The modules."""
+    def values(self) -> list[Any]:
+        """What it holds."""
         return [vars(self)[k] for k in self.keys()]
 
-    def items(self) -> list[tuple[str, Module]]:
-        """(name, module)."""
+    def items(self) -> list[tuple[str, Any]]:
+        """(name, entry)."""
         return [(k, vars(self)[k]) for k in self.keys()]
 
     def __len__(self) -> int:
@@ -126,27 +131,48 @@ class ModuleDict(Module):
     def __contains__(self, name: object) -> bool:
         return name in self.keys()
 
-    def __getitem__(self, name: str) -> Module:
+    def __getitem__(self, name: str) -> Any:
         return vars(self)[name]
 
-    def __setitem__(self, name: str, module: Module) -> None:
+    def __setitem__(self, name: str, entry: Any) -> None:
         if hasattr(type(self), name):
-            raise KeyError(f"attribute '{name}' already exists: another name for the module, please")
-        self.add_module(name, module)
+            raise KeyError(f"attribute '{name}' already exists: another name for the entry, please")
+        self._check(name, entry)
+        setattr(self, name, entry)
 
     def __delitem__(self, name: str) -> None:
         delattr(self, name)
 
-    def pop(self, name: str) -> Module:
+    def pop(self, name: str) -> Any:
         """Take one out and answer it."""
-        module = self[name]
+        entry = self[name]
         del self[name]
-        return module
+        return entry
 
     def clear(self) -> None:
         """Take all out."""
         for name in self.keys():
             del self[name]
+
+
+class ModuleDict(_Named):
+    """Modules by name."""
+
+    _holds = Module
+
+    def _check(self, name: str, entry: Any) -> None:
+        if not isinstance(entry, Module):
+            raise TypeError(f"ModuleDict: {name!r} is a {type(entry).__name__}, which is not a Module subclass")
+
+
+class ParameterDict(_Named):
+    """Parameters by name."""
+
+    _holds = Tensor
+
+    def _check(self, name: str, entry: Any) -> None:
+        if not isinstance(entry, Tensor):
+            raise TypeError(f"ParameterDict holds Parameters, not {type(entry).__name__}: write nn.Parameter(...)")
 
 
 class Sequential(Module):

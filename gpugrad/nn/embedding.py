@@ -45,6 +45,7 @@ class Embedding(Module):
         padding_idx: int | None = None,
         device: Any = None,
         dtype: Any = None,
+        _weight: Any = None,
     ) -> None:
         (num_embeddings,) = numbers("Embedding", "num_embeddings", num_embeddings, 1, 0)
         (embedding_dim,) = numbers("Embedding", "embedding_dim", embedding_dim, 1, 0)
@@ -52,9 +53,11 @@ class Embedding(Module):
             raise ValueError(f"Embedding: padding_idx must be within the {num_embeddings} rows, given {padding_idx}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        weight = random.normal((num_embeddings, embedding_dim), dtype=dtype, device=device)
-        if padding_idx is not None:
-            weight.array[padding_idx] = 0
+        weight = _weight
+        if weight is None:
+            weight = random.normal((num_embeddings, embedding_dim), dtype=dtype, device=device)
+            if padding_idx is not None:
+                weight.array[padding_idx] = 0
         self.weight = self._parameter(weight, "weight")
 
     @classmethod
@@ -63,10 +66,8 @@ class Embedding(Module):
         table = tensor(embeddings)
         if table.ndim != 2:
             raise ValueError(f"Embedding: the rows are (entries, columns), given an array of shape {table.shape}")
-        entries, columns = table.shape
-        layer = cls(entries, columns, padding_idx, table.device, table.dtype)
-        layer.weight.array = xp(table.array).array(table.array)
-        return layer.requires_grad_(not freeze)
+        own = tensor(xp(table.array).array(table.array))
+        return cls(*table.shape, padding_idx, _weight=own).requires_grad_(not freeze)
 
     def forward(self, input: Any) -> Any:
         return embedding(input, self.weight, self.padding_idx)

@@ -130,9 +130,9 @@ class Module(Called):
         return Parameter(value, name=name, device=value.device)
 
     @staticmethod
-    def _kind(cls: Any) -> Any:
-        """The class of the layers inside a layer that the library has as `cls`."""
-        return cls
+    def _kind(layer: Any) -> Any:
+        """The class of the layers inside this one that the library has as `layer`."""
+        return layer
 
     # ------------------------------------------------------------------------------------ state
     training = True

@@ -85,7 +85,9 @@ def _room(y: Any, width: int) -> Any:
 
 
 def _joined(room: Any, dtype: np.dtype) -> Any:
-    return room.astype(dtype, copy=False) if isinstance(room, np.ndarray) else stack(room)
+    if isinstance(room, np.ndarray):
+        return room.astype(dtype, copy=False)
+    return stack(room) if isinstance(room[0], Tensor) else xp_of(room[0]).stack(room)  # no op for each length
 
 
 # ---------------------------------------------------------------------------------------------- LSTM, all steps

@@ -11,6 +11,7 @@ from .layers import (
     Linear as Linear,
     ModuleDict as ModuleDict,
     ModuleList as ModuleList,
+    ParameterDict as ParameterDict,
     ParameterList as ParameterList,
     Sequential as Sequential,
 )

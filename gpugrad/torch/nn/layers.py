@@ -35,6 +35,10 @@ class ModuleDict(core.ModuleDict, Module):
     """Modules by name."""
 
 
+class ParameterDict(core.ParameterDict, Module):
+    """Parameters by name."""
+
+
 class ParameterList(core.ParameterList, Module):
     """A list of parameters."""
 

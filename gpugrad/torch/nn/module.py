@@ -28,9 +28,9 @@ class Module(CoreModule):
         return Parameter(value)
 
     @staticmethod
-    def _kind(cls: Any) -> Any:
+    def _kind(layer: Any) -> Any:
         """This door's class of that name."""
-        return getattr(modules[__package__], cls.__name__)
+        return getattr(modules[__name__.rpartition(".")[0]], layer.__name__)
 
     @staticmethod
     def _replaces(value: Any) -> bool:
