@@ -67,7 +67,8 @@ class Embedding(Module):
         if table.ndim != 2:
             raise ValueError(f"Embedding: the rows are (entries, columns), given an array of shape {table.shape}")
         own = tensor(xp(table.array).array(table.array))
-        return cls(*table.shape, padding_idx, _weight=own).requires_grad_(not freeze)
+        entries, columns = table.shape
+        return cls(entries, columns, padding_idx, _weight=own).requires_grad_(not freeze)
 
     def forward(self, input: Any) -> Any:
         return embedding(input, self.weight, self.padding_idx)
