@@ -27,7 +27,7 @@ MISSING = {
     "torch": """torch.autograd.forward_ad
         torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
         torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.LazyLinear torch.nn.Bilinear
-        torch.nn.LSTM torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
+        torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
 

@@ -132,7 +132,7 @@ def test_a_lazy_model_before_its_first_input():
     with pytest.raises(ValueError, match="Conv2d has no parameters yet"):
         model[0].weight  # noqa: B018
     with pytest.raises(TypeError, match="give that by position"):
-        model[0](x=gg.ones((1, 1, 4, 4)))
+        model[0](input=gg.ones((1, 1, 4, 4)))
     for wrong in (gg.ones((2, 2)), gg.tensor(1.0)):
         with pytest.raises(ValueError, match="Conv2d"):
             model(wrong)

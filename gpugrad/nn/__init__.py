@@ -98,9 +98,11 @@ from ..ops.unfold import fold as fold, unfold as unfold
 from ..variable import Parameter as Parameter
 from . import init as init
 from .attention import scaled_dot_product_attention as scaled_dot_product_attention
+from .cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .containers import (
     ModuleDict as ModuleDict,
     ModuleList as ModuleList,
+    ParameterDict as ParameterDict,
     ParameterList as ParameterList,
     Sequential as Sequential,
 )
@@ -149,14 +151,7 @@ from .normalization import (
     rms_norm as rms_norm,
 )
 from .order import OwnFirst as OwnFirst
-from .recurrent import (
-    GRU as GRU,
-    LSTM as LSTM,
-    RNN as RNN,
-    GRUCell as GRUCell,
-    LSTMCell as LSTMCell,
-    RNNCell as RNNCell,
-)
+from .recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN
 from .transformer import (
     Transformer as Transformer,
     TransformerDecoder as TransformerDecoder,

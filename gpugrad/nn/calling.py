@@ -12,6 +12,14 @@ from ..ops.math import positive
 from .holder import Holder, Own
 
 
+def plain(m: Any, cls: type) -> bool:
+    """Whether what `cls` computes may be done without calling m: it is no subclass, and nobody listens."""
+    if type(m) is not cls or "forward" in vars(m):
+        return False
+    own = vars(m).get("_own")
+    return own is None or not (own.before or own.after or own.backward)
+
+
 class Called(Holder):
     """`forward`, and what is called around it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from inspect import unwrap
 from typing import Any
 
@@ -51,6 +52,23 @@ def _labelled(f: Any, x: Any, target: Any, reduction: str, weight: Any, ignore_i
     except (ValueError, TypeError, IndexError):
         check_labels(raw(x).shape, target, ignore_index)
         raise
+
+
+def implicit(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f(input, dim), a softmax; without dim along the axis that PyTorch takes, with its warning."""
+
+    @wraps(f)
+    def call(input: Any, dim: int | None = None, *args: Any, **options: Any) -> Any:
+        if dim is None:
+            warnings.warn(
+                f"Implicit dimension choice for {f.__name__} has been deprecated. Change the call to include dim=X as "
+                "an argument.",
+                stacklevel=3,
+            )
+            dim = 0 if raw(input).ndim in (0, 1, 3) else 1
+        return f(input, dim, *args, **options)
+
+    return call
 
 
 def same_sizes(f: Callable[..., Any], refused: str = "") -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core import Tensor
 from .module import Module
@@ -47,6 +47,36 @@ class _Numbered(Module):
         self._check(entry)
         setattr(self, list(self._entries())[i], entry)
 
+    def __delitem__(self, i: Any) -> None:
+        entries = list(self)
+        del entries[i]
+        self._renew(entries)
+
+    def __iadd__(self, entries: Iterable[Any]) -> Any:
+        return self.extend(entries)
+
+    def __add__(self, entries: Iterable[Any]) -> Any:
+        """A list of these and the others."""
+        return type(self)([*self, *entries])
+
+    def insert(self, i: int, entry: Any) -> None:
+        """Put one before that of number i."""
+        self._check(entry)
+        entries = list(self)
+        entries.insert(i, entry)
+        self._renew(entries)
+
+    def pop(self, i: int = -1) -> Any:
+        """Take one out and answer it; those behind it move up."""
+        entry = self[i]
+        del self[i]
+        return entry
+
+    def _renew(self, entries: list[Any]) -> None:
+        for name in self._entries():
+            delattr(self, name)
+        self.extend(entries)
+
 
 class ModuleList(_Numbered):
     """A list of modules."""
@@ -64,27 +94,32 @@ class ParameterList(_Numbered):
             raise TypeError(f"ParameterList holds Parameters, not {type(entry).__name__}: write nn.Parameter(...)")
 
 
-class ModuleDict(Module):
-    """Modules by name."""
+class _Named(Module):
+    """A dict whose entries are attributes."""
 
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
-        self.update(modules)
+    _holds: ClassVar[type]
 
-    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+    def _check(self, name: str, entry: Any) -> None:
+        raise NotImplementedError
+
+    def __init__(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        self.update(entries)
+
+    def update(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Put in several."""
-        for name, m in dict(modules).items():
-            self[name] = m
+        for name, entry in dict(entries).items():
+            self[name] = entry
 
     def keys(self) -> list[str]:
         """The names."""
-        return [k for k, v in vars(self).items() if isinstance(v, Module)]
+        return [k for k, v in vars(self).items() if isinstance(v, self._holds)]
 
-    def values(self) -> list[Module]:
-        """The modules."""
+    def values(self) -> list[Any]:
+        """What it holds."""
         return [vars(self)[k] for k in self.keys()]
 
-    def items(self) -> list[tuple[str, Module]]:
-        """(name, module)."""
+    def items(self) -> list[tuple[str, Any]]:
+        """(name, entry)."""
         return [(k, vars(self)[k]) for k in self.keys()]
 
     def __len__(self) -> int:
@@ -96,16 +131,48 @@ class ModuleDict(Module):
     def __contains__(self, name: object) -> bool:
         return name in self.keys()
 
-    def __getitem__(self, name: str) -> Module:
+    def __getitem__(self, name: str) -> Any:
         return vars(self)[name]
 
-    def __setitem__(self, name: str, module: Module) -> None:
+    def __setitem__(self, name: str, entry: Any) -> None:
         if hasattr(type(self), name):
-            raise KeyError(f"attribute '{name}' already exists: another name for the module, please")
-        self.add_module(name, module)
+            raise KeyError(f"attribute '{name}' already exists: another name for the entry, please")
+        self._check(name, entry)
+        setattr(self, name, entry)
 
     def __delitem__(self, name: str) -> None:
         delattr(self, name)
+
+    def pop(self, name: str) -> Any:
+        """Take one out and answer it."""
+        entry = self[name]
+        del self[name]
+        return entry
+
+    def clear(self) -> None:
+        """Take all out."""
+        for name in self.keys():
+            del self[name]
+
+
+class ModuleDict(_Named):
+    """Modules by name."""
+
+    _holds = Module
+
+    def _check(self, name: str, entry: Any) -> None:
+        if not isinstance(entry, Module):
+            raise TypeError(f"ModuleDict: {name!r} is a {type(entry).__name__}, which is not a Module subclass")
+
+
+class ParameterDict(_Named):
+    """Parameters by name."""
+
+    _holds = Tensor
+
+    def _check(self, name: str, entry: Any) -> None:
+        if not isinstance(entry, Tensor):
+            raise TypeError(f"ParameterDict holds Parameters, not {type(entry).__name__}: write nn.Parameter(...)")
 
 
 class Sequential(Module):
@@ -116,8 +183,8 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Any) -> None:
-        self.layers: list[Any] = []
         self._names: list[str] = []  # of the first layers; the others have their numbers
+        self.layers: list[Any] = []
         if len(layers) == 1 and isinstance(layers[0], Mapping):
             for name, f in layers[0].items():
                 self.add_module(name, f)
@@ -136,10 +203,10 @@ class Sequential(Module):
         yield from [(k, v) for k, v in vars(self).items() if k not in ("layers", "_names")]
         yield from zip(self.names(), self.layers)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for f in self.layers:
-            x = f(x)
-        return x
+            input = f(input)
+        return input
 
     def add_module(self, name: str, module: Any) -> None:
         """Put a layer at the end, under a name of its own; it is an attribute of this name, too."""
@@ -169,6 +236,18 @@ class Sequential(Module):
         self.layers.insert(i, layer)
         return self
 
+    def pop(self, i: int = -1) -> Any:
+        """Take one out and answer it."""
+        layer = self.layers[i]
+        del self[i]
+        return layer
+
+    def __add__(self, others: Iterable[Any]) -> Any:
+        """A Sequential of these layers, and then the others."""
+        if not isinstance(others, Sequential):
+            return NotImplemented
+        return type(self)(*self, *others)
+
     def __len__(self) -> int:
         return len(self.layers)
 
@@ -191,9 +270,20 @@ class Sequential(Module):
             self._names = names
         del self.layers[i]
 
-    def __getattr__(self, name: str) -> Any:
+    def __setattr__(self, name: str, value: Any) -> None:
         own = vars(self)
-        for key, f in zip(own.get("_names", ()), own.get("layers", ())):
-            if key == name:
-                return f
+        if "layers" in own and name in (names := self.names()):
+            self[names.index(name)] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if "layers" in vars(self) and name in (names := self.names()):
+            del self[names.index(name)]
+        else:
+            super().__delattr__(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if "layers" in vars(self) and name in (names := self.names()):
+            return self.layers[names.index(name)]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -113,12 +113,12 @@ class _Conv(_Convolution):
         )
         self._sized(dtype, device)
 
-    def forward(self, x: Any) -> Any:
-        self._checked(x)
+    def forward(self, input: Any) -> Any:
+        self._checked(input)
         padding = self.padding
         if self.padding_mode != "zeros":
-            x, padding = self._padded(x), 0
-        return conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, self.activation)
+            input, padding = self._padded(input), 0
+        return conv(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, self.activation)
 
     def _padded(self, x: Any) -> Any:
         """x with the elements around it that the mode says."""
@@ -161,11 +161,11 @@ class _ConvTranspose(_Convolution):
     def _shape(self) -> Lengths:
         return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
 
-    def forward(self, x: Any, output_size: Any = None) -> Any:
+    def forward(self, input: Any, output_size: Any = None) -> Any:
         """The output; with `output_size`, the lengths of its last axes, by the padding at its end that makes them."""
-        self._checked(x)
-        more = self.output_padding if output_size is None else self._missing(raw(x).shape, output_size)
-        y = self._function(x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation)
+        self._checked(input)
+        more = self.output_padding if output_size is None else self._missing(raw(input).shape, output_size)
+        y = self._function(input, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation)
         return y if self.activation is None else ACTIVATIONS[self.activation](y)
 
     def _missing(self, shape: Lengths, output_size: Any) -> Lengths:
@@ -173,6 +173,8 @@ class _ConvTranspose(_Convolution):
         name, n = type(self).__name__, self._axes
         if isinstance(self.padding, str):
             raise ValueError(f"{name}: output_size does not go with padding={self.padding!r}, which says the size")
+        if not hasattr(output_size, "__index__") and len(output_size) == len(shape):
+            output_size = output_size[-n:]  # as x.size() is, with batch and channels
         size = numbers(name, "output_size", output_size, n, 1)
         least = [
             (m - 1) * s + d * (k - 1) + 1 - a - b

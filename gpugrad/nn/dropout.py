@@ -19,14 +19,14 @@ class Dropout(Module):
     """In training, each element is zero with probability p and the others are larger by 1 / (1 - p)."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        if not 0 <= p <= 1:
+        if p is None or not 0 <= p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p, self.inplace = p, inplace
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         if not self.training:
-            return x
-        return self._dropped(x) if self.p < 1 else multiply(x, 0.0)
+            return input
+        return self._dropped(input) if self.p < 1 else multiply(input, 0.0)
 
     def _dropped(self, x: Any) -> Any:
         return dropout(x, self.p)
@@ -76,15 +76,15 @@ class AlphaDropout(Dropout):
     Klambauer et al. 2017.
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         if not self.training or not self.p:
-            return x
+            return input
         lowest, p = -1.7580993408473766, self.p  # -scale alpha of SELU
         if p == 1:
-            return multiply(x, 0.0)
+            return multiply(input, 0.0)
         a = 1 / math.sqrt((1 - p) * (1 + p * lowest**2))
-        kept = random.uniform(raw(x).shape, 0.0, 1.0, device=x.device).array >= p
-        return add(multiply(where(kept, x, lowest), a), -a * p * lowest)
+        kept = random.uniform(raw(input).shape, 0.0, 1.0, device=input.device).array >= p
+        return add(multiply(where(kept, input, lowest), a), -a * p * lowest)
 
 
 class RReLU(Module):
@@ -98,12 +98,12 @@ class RReLU(Module):
             raise ValueError(f"RReLU: lower is at most upper, given {lower} and {upper}")
         self.lower, self.upper, self.inplace = lower, upper, inplace
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         slope: Any = (self.lower + self.upper) / 2
         if self.training:
-            dtype = as_float(raw(x)).dtype
-            slope = random.uniform(raw(x).shape, self.lower, self.upper, dtype=dtype, device=x.device)
-        return where(greater_equal(raw(x), 0), x, multiply(x, slope))
+            dtype = as_float(raw(input)).dtype
+            slope = random.uniform(raw(input).shape, self.lower, self.upper, dtype=dtype, device=input.device)
+        return where(greater_equal(raw(input), 0), input, multiply(input, slope))
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""

@@ -9,6 +9,7 @@ from ..array import NUMPY, library, xp
 from ..core import raw
 from ..forward import indices, placed
 from ..ops import embedding as ops
+from ..ops.windows import numbers
 from ..tensor import tensor
 from .module import Module
 
@@ -44,14 +45,19 @@ class Embedding(Module):
         padding_idx: int | None = None,
         device: Any = None,
         dtype: Any = None,
+        _weight: Any = None,
     ) -> None:
+        (num_embeddings,) = numbers("Embedding", "num_embeddings", num_embeddings, 1, 0)
+        (embedding_dim,) = numbers("Embedding", "embedding_dim", embedding_dim, 1, 0)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx must be within the {num_embeddings} rows, given {padding_idx}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        weight = random.normal((num_embeddings, embedding_dim), dtype=dtype, device=device)
-        if padding_idx is not None:
-            weight.array[padding_idx] = 0
+        weight = _weight
+        if weight is None:
+            weight = random.normal((num_embeddings, embedding_dim), dtype=dtype, device=device)
+            if padding_idx is not None:
+                weight.array[padding_idx] = 0
         self.weight = self._parameter(weight, "weight")
 
     @classmethod
@@ -60,13 +66,12 @@ class Embedding(Module):
         table = tensor(embeddings)
         if table.ndim != 2:
             raise ValueError(f"Embedding: the rows are (entries, columns), given an array of shape {table.shape}")
+        own = tensor(xp(table.array).array(table.array))
         entries, columns = table.shape
-        layer = cls(entries, columns, padding_idx, table.device, table.dtype)
-        layer.weight.array = xp(table.array).array(table.array)
-        return layer.requires_grad_(not freeze)
+        return cls(entries, columns, padding_idx, _weight=own).requires_grad_(not freeze)
 
-    def forward(self, index: Any) -> Any:
-        return embedding(index, self.weight, self.padding_idx)
+    def forward(self, input: Any) -> Any:
+        return embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from threading import RLock
 from typing import Any
 
 from ..core import Tensor, trainable
 from ..variable import Variable
+
+making = RLock()  # one thread makes parameters at their first call; others wait, and find them
 
 
 class Own:
@@ -31,13 +34,17 @@ class Holder:
         return vars(self).items()
 
 
+# What has nothing inside it: a vocabulary of 50,000 words is looked through in a millisecond.
+_PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
+
+
 def _children(x: Any) -> Any:
     if isinstance(x, Holder):
         return x._inside()
     if isinstance(x, dict):
-        return x.items()
+        return () if _PLAIN.issuperset(map(type, x.values())) else x.items()
     if isinstance(x, (list, tuple)):
-        return enumerate(x)
+        return () if _PLAIN.issuperset(map(type, x)) else enumerate(x)
     return ()
 
 
@@ -111,6 +118,17 @@ def nearest(x: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif not isinstance(x, Tensor):
         for name, child in _children(x):
             yield from nearest(child, f"{path}.{name}")
+
+
+def inner_first(x: Any, seen: set[int]) -> Iterator[Any]:
+    """The holders inside x, each once and after those inside it, then x."""
+    if id(x) in seen or isinstance(x, Tensor):
+        return
+    seen.add(id(x))
+    for _, child in _children(x):
+        yield from inner_first(child, seen)
+    if isinstance(x, Holder):
+        yield x
 
 
 def holders(x: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:

@@ -115,7 +115,7 @@ def dirac(shape: Any, groups: int = 1, dtype: Any = None, device: Any = None) ->
 def _kaiming(shape: Any, a: float, mode: str, nonlinearity: str, transposed: bool) -> float:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']")
-    return calculate_gain(nonlinearity, a) / math.sqrt(fans(shape, transposed)[mode == "fan_out"])
+    return calculate_gain(nonlinearity, a) / math.sqrt(fans(shape, transposed)[mode == "fan_out"] or 1)
 
 
 def kaiming_uniform(
@@ -137,13 +137,13 @@ def kaiming_normal(
 
 def xavier_uniform(shape: Any, gain: float = 1.0, **options: Any) -> Tensor:
     """U(-b, b) with b = gain √(6 / (fan in + fan out)) (Glorot & Bengio 2010)."""
-    bound = gain * math.sqrt(6 / sum(fans(shape)))
+    bound = gain * math.sqrt(6 / (sum(fans(shape)) or 1))
     return uniform(shape, -bound, bound, **options)
 
 
 def xavier_normal(shape: Any, gain: float = 1.0, **options: Any) -> Tensor:
     """N(0, 2 gain² / (fan in + fan out)) (Glorot & Bengio 2010)."""
-    return normal(shape, 0.0, gain * math.sqrt(2 / sum(fans(shape))), **options)
+    return normal(shape, 0.0, gain * math.sqrt(2 / (sum(fans(shape)) or 1)), **options)
 
 
 def lecun_uniform(shape: Any, transposed: bool = False, **options: Any) -> Tensor:

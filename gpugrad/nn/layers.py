@@ -68,11 +68,11 @@ class Linear(Sized):
     def _told(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         return shapes["weight"][0] if "weight" in shapes else None
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         try:
-            return linear(x, self.weight, self.bias, self.activation)
+            return linear(input, self.weight, self.bias, self.activation)
         except (ValueError, TypeError):
-            if (shape := np.shape(raw(x)))[-1:] == (self.in_features,):
+            if (shape := np.shape(raw(input)))[-1:] == (self.in_features,):
                 raise
             raise ValueError(f"Linear: made for (..., {self.in_features}), given an array of shape {shape}") from None
 
@@ -89,8 +89,8 @@ class PReLU(Module):
         self.num_parameters = num_parameters
         self.weight = self._parameter(full((num_parameters,), init, dtype=dtype, device=device), "weight")
 
-    def forward(self, x: Any) -> Any:
-        return prelu(x, self.weight)
+    def forward(self, input: Any) -> Any:
+        return prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""
@@ -108,20 +108,21 @@ def layer_of(name: str, f: Callable[..., Any], inputs: int = 1, base: type[Modul
         except TypeError as e:
             raise TypeError(f"{name}{options}: {e}") from None
         bound.apply_defaults()
-        vars(self).update(bound.arguments)
         for k, v in bound.arguments.items():
             if isinstance(v, Tensor):
                 self.register_buffer(k, v)
+            else:
+                setattr(self, k, v)
 
-    given = ", ".join([f"x{i}" for i in range(inputs)])
+    given = ", ".join(list(signature(f).parameters)[:inputs])
     # Written out, as dataclasses are: gathering the options at every call takes microseconds.
-    source = f"lambda self, {given}: f({', '.join([given, *[f'{k}=self.{k}' for k in names]])})"
+    source = f"lambda self, {given}: _f({', '.join([given, *[f'{k}=self.{k}' for k in names]])})"
     body = {
         "__init__": __init__,
         "__signature__": options,
         "__doc__": f.__doc__,
         "__module__": sys._getframe(1).f_globals["__name__"],  # where pickle finds it
-        "forward": eval(source, {"f": f}),
+        "forward": eval(source, {"_f": f}),
         "extra_repr": lambda self: ", ".join(f"{k}={getattr(self, k)!r}" for k in names if inputs == 1),
     }
     return type(name, (base,), body)

@@ -18,6 +18,7 @@ from ..ops.casting import astype
 from ..repeat import carried
 from ..tensor import to_numpy
 from ..variable import Variable
+from .holder import making
 from .init import by_name
 from .module import Module
 
@@ -163,7 +164,9 @@ class LazyModule(Module):
         if args or kw:
             args, kw = self.taken(args), self.taken(kw)
         if not self.built:
-            self._before_call(inputs)
+            with making:
+                if not self.built:  # else another thread has built it meanwhile
+                    self._before_call(inputs)
         before = _training.set(training) if training is not None else None
         try:
             if self._takes_training and not args and (mode := _training.get()) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from ..repeat import followed
-from .holder import NoParameters, refuse_waiting
+from .holder import NoParameters, making, refuse_waiting, waiting
 from .module import Module
 
 
@@ -95,4 +95,6 @@ def _first(layer: Any, args: tuple[Any, ...]) -> None:
     if not args:
         name = type(layer).__name__
         raise TypeError(f"{name}: its {layer._size} is None, which the first input tells: give that by position")
-    layer._arrived(layer._seen(args[0]))
+    with making:
+        if waiting(layer):  # else another thread has made them meanwhile
+            layer._arrived(layer._seen(args[0]))

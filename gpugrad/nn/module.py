@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, ClassVar
 
+from ..array import xp
 from ..autograd import zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
 from ..tensor import placing, to
-from ..variable import Parameter
+from ..variable import Parameter, Variable
 from .calling import Called
-from .holder import _children as _children, at, holders, joined, nearest, tensors, waiting
+from .holder import _children as _children, at, holders, inner_first, joined, nearest, tensors, waiting
 from .loading import Loaded, load
 
 
@@ -116,8 +117,8 @@ class Module(Called):
         return tuple(self.modules())[1:]
 
     def apply(self, fn: Callable[[Module], Any]) -> Any:
-        """Call fn for every module inside this one, then for this one."""
-        for m in reversed(list(self.modules())):
+        """Call fn for every module inside this one, in their order and inner ones first, then for this one."""
+        for m in list(inner_first(self, set())):
             fn(m)
         return self
 
@@ -127,6 +128,11 @@ class Module(Called):
     def _parameter(value: Tensor, name: str) -> Any:
         """`value` as a parameter on its device, as the modules of this kind have them."""
         return Parameter(value, name=name, device=value.device)
+
+    @staticmethod
+    def _kind(layer: Any) -> Any:
+        """The class of the layers inside this one that the library has as `layer`."""
+        return layer
 
     # ------------------------------------------------------------------------------------ state
     training = True
@@ -158,12 +164,20 @@ class Module(Called):
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """A tensor that no optimizer changes, moved with the model and, unless persistent is False, saved with it."""
+        if not isinstance(name, str):
+            raise TypeError(f"buffer name should be a string. Got {type(name).__name__}")
+        if not name or "." in name:
+            raise KeyError(f'buffer name can\'t be empty or contain ".": {name!r}')
+        if hasattr(type(self), name) or (name in vars(self) and name not in self._mine().buffers):
+            raise KeyError(f"attribute '{name}' already exists: another name for the buffer, please")
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"cannot assign a {type(tensor).__name__} to buffer '{name}' (a Tensor or None required)")
         self._mine().buffers[name] = persistent
         setattr(self, name, tensor)
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """(path, buffer)."""
-        return ((path, b) for path, b, _ in self._buffers())
+        return ((joined(prefix, path), b) for path, b, _ in self._buffers())
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers."""
@@ -176,7 +190,7 @@ class Module(Called):
                 if (buffer := getattr(m, name)) is not None:
                     yield f"{path}.{name}" if path else name, buffer, persistent
 
-    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Any:
+    def to(self, *where: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Any:
         """Move all variables and buffers to a device, cast the floating ones to a dtype, or both; gradients with them.
 
         TypeError for a dtype that is not floating.  Complex variables are cast to complex dtypes only.
@@ -202,9 +216,9 @@ class Module(Called):
                 m._mine().waiting.moves.append((device, dtype))
         return self
 
-    def cuda(self, device: int = 0) -> Any:
-        """On a GPU."""
-        return self.to(f"cuda:{device}")
+    def cuda(self, device: int | str | None = None) -> Any:
+        """On a GPU, by number or as "cuda:0"."""
+        return self.to(device if isinstance(device, str) else f"cuda:{device or 0}")
 
     def cpu(self) -> Any:
         """On the CPU."""
@@ -229,7 +243,29 @@ class Module(Called):
     def state(self) -> dict[str, Tensor]:
         """The tensors that are saved with the model, by path: its variables and persistent buffers."""
         kept = [(path, b) for path, b, persistent in self._buffers() if persistent]
-        return dict(self._by_module([*self.named_variables(), *kept]))
+        found = self._by_module([*self.named_variables(), *kept])
+        state = dict(found)
+        if len(state) < len(found):
+            names = [k for k, _ in found]
+            twice = ", ".join(sorted({repr(k) for k in names if names.count(k) > 1}))
+            raise ValueError(
+                f"{type(self).__name__}: several tensors are called {twice}; a name keeps one of them. Give attributes "
+                'and keys other names: 1 and "1" are the same in a path, and a dot begins the next part of it'
+            )
+        return state
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(vars(self).get(name), Parameter) and not (value is None or self._replaces(value)):
+            raise TypeError(
+                f"cannot assign {type(value).__module__}.{type(value).__name__} as parameter {name!r} (a Parameter or "
+                f"None expected): write nn.Parameter(value), or layer.{name}.assign(value) for other values"
+            )
+        object.__setattr__(self, name, value)
+
+    @staticmethod
+    def _replaces(value: Any) -> bool:
+        """Whether it may stand where a parameter was: what is found there again."""
+        return isinstance(value, (Variable, Module)) or (isinstance(value, Tensor) and trainable(value))
 
     def _by_module(self, named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
         """Tensors by path: the module's own first, then those of the modules inside it, as these come."""
@@ -242,9 +278,10 @@ class Module(Called):
 
         return sorted(named, key=lambda item: place(item[0].rpartition(".")[0]))
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """path -> values of all variables."""
-        return {k: v.detach() for k, v in self.state().items()}
+    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
+        """path -> values of all variables and persistent buffers, which what comes later does not change."""
+        moving = {id(b) for b in self.buffers()}  # in place, by layers
+        return {prefix + k: _copied(v) if id(v) in moving else v.detach() for k, v in self.state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Take values from a state_dict.  Answers (missing_keys, unexpected_keys).
@@ -267,6 +304,12 @@ class Module(Called):
         if not lines:
             return f"{type(self).__name__}({own})"
         return f"{type(self).__name__}(\n  " + "\n  ".join([own] * bool(own) + lines) + "\n)"
+
+
+def _copied(t: Tensor) -> Tensor:
+    t = t.detach()
+    t.array = xp(t.array).array(t.array)
+    return t
 
 
 def _moved(t: Tensor, device: Any, dtype: Any) -> Tensor:

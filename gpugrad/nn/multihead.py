@@ -68,7 +68,7 @@ class MultiheadAttention(Module):
                 name = f"{name}_proj_weight"
                 setattr(self, name, made(init.xavier_uniform((embed_dim, width)), name))
         self.in_proj_bias = made(zeros((3 * embed_dim,)), "in_proj_bias") if bias else None
-        self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype, device=device)
+        self.out_proj = self._kind(Linear)(embed_dim, embed_dim, bias, dtype=dtype, device=device)
         if self.out_proj.bias is not None:
             self.out_proj.bias = made(zeros((embed_dim,)), "bias")
 
@@ -152,7 +152,7 @@ class MultiheadAttention(Module):
     def _in_heads(self, a: Any) -> Any:
         """(batch, heads, length, width), or without batch."""
         *lead, _ = raw(a).shape
-        a = reshape(a, (*lead, self.num_heads, -1))
+        a = reshape(a, (*lead, self.num_heads, self.embed_dim // self.num_heads))
         return permute_dims(a, (1, 0, 2) if len(lead) < 2 else (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
 
     def _mask(self, padding: Any, mask: Any, scores: tuple[int, ...], like: Any) -> Any:

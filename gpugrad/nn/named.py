@@ -92,9 +92,9 @@ ROWS: dict[str, Row] = {
     "Threshold": (piecewise.threshold, "input", "threshold, value, -inplace=False"),
     "Softplus": (activation.softplus, "input", "beta=1.0, threshold=20.0"),
     "GLU": (piecewise.glu, "input", "dim:axis=-1"),
-    "Softmax": (softmax.softmax, "input", "dim:axis=-1"),
-    "Softmin": (softmax.softmin, "input", "dim:axis=-1"),
-    "LogSoftmax": (softmax.log_softmax, "input", "dim:axis=-1"),
+    "Softmax": (classes.implicit(softmax.softmax), "input", "dim=None"),
+    "Softmin": (classes.implicit(softmax.softmin), "input", "dim=None"),
+    "LogSoftmax": (classes.implicit(softmax.log_softmax), "input", "dim=None"),
     # pooling and places
     **{f"MaxPool{n}d": (f, "input", f"{_POOL}, dilation=1, return_indices=False, ceil_mode=False")
        for n, f in enumerate((pool.max_pool1d, pool.max_pool2d, pool.max_pool3d), 1)},

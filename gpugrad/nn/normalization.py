@@ -68,8 +68,8 @@ class LayerNorm(_OverLast):
         self.weight = self._filled(ones, "weight", dtype, device) if affine else None
         self.bias = self._filled(zeros, "bias", dtype, device) if affine and self._with_bias else None
 
-    def forward(self, x: Any, residual: Any = None) -> Any:
-        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, residual)  # type: ignore[arg-type]
+    def forward(self, input: Any, residual: Any = None) -> Any:
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps, residual)  # type: ignore[arg-type]
 
 
 class RMSNorm(_OverLast):
@@ -92,8 +92,8 @@ class RMSNorm(_OverLast):
     def _make(self, dtype: Any, device: Any) -> None:
         self.weight = self._filled(ones, "weight", dtype, device) if self.elementwise_affine else None
 
-    def forward(self, x: Any, residual: Any = None) -> Any:
-        return rms_norm(x, self.normalized_shape, self.weight, self.eps, residual)  # type: ignore[arg-type]
+    def forward(self, input: Any, residual: Any = None) -> Any:
+        return rms_norm(input, self.normalized_shape, self.weight, self.eps, residual)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------- a number a channel
@@ -176,14 +176,16 @@ class BatchNorm(_OverChannels):
     ) -> None:
         self._set(num_features, eps, momentum, affine, track_running_stats, dtype, device)
 
-    def forward(self, x: Any) -> Any:
-        self._checked(np.shape(raw(x)))
+    def forward(self, input: Any) -> Any:
+        self._checked(np.shape(raw(input)))
         counts = self.training and self.track_running_stats
         momentum = self.momentum
         if momentum is None:
             momentum = 1 / (int(self.num_batches_tracked) + 1) if counts else 0.0
         training = self.training or not self.track_running_stats
-        out = batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
+        out = batch_norm(
+            input, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps
+        )
         if counts:
             self._counted()
         return out
@@ -227,11 +229,11 @@ class InstanceNorm(_OverChannels):
     ) -> None:
         self._set(num_features, eps, momentum, affine, track_running_stats, dtype, device)
 
-    def forward(self, x: Any) -> Any:
-        self._checked(np.shape(raw(x)))
+    def forward(self, input: Any) -> Any:
+        self._checked(np.shape(raw(input)))
         own = self.training or not self.track_running_stats
         momentum = self.momentum or 0.0
-        out = instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+        out = instance_norm(input, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
         if self.training and self.track_running_stats:
             self._counted()
         return out
@@ -292,13 +294,13 @@ class GroupNorm(Sized):
     def _told(self, shapes: Shapes) -> int | None:
         return shapes["weight"][0] if "weight" in shapes else None
 
-    def forward(self, x: Any) -> Any:
-        if self._seen(x) != self.num_channels:
+    def forward(self, input: Any) -> Any:
+        if self._seen(input) != self.num_channels:
             raise ValueError(
-                f"GroupNorm: made for {self.num_channels} channels, given {raw(x).shape[1]} in an array of shape "
-                f"{raw(x).shape}"
+                f"GroupNorm: made for {self.num_channels} channels, given {raw(input).shape[1]} in an array of shape "
+                f"{raw(input).shape}"
             )
-        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed, as PyTorch has it."""

@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU, and their cells, under PyTorch's names."""
+"""RNN, LSTM and GRU over sequences, under PyTorch's names.  `cells.py` has their single steps."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import is_float
 from ..forward import boxed, placed
-from ..ops import recurrent as ops, recurrent_step as steps
-from ..ops.activation import relu
+from ..ops import recurrent as ops
+from ..ops.casting import astype
 from ..ops.index import getitem
-from ..ops.linear import linear
 from ..ops.logic import where
-from ..ops.math import add, tanh
-from ..ops.shape import concat, expand_dims, flip, matrix_transpose, squeeze, stack, swapaxes, unstack
+from ..ops.math import add
+from ..ops.shape import concat, expand_dims, flip, squeeze, stack, swapaxes, unstack
 from .dropout import dropout
 from .lazy_sizes import Sized
 
-_SQUASH = {"tanh": tanh, "relu": relu}
 
-
-def _sizes(name: str, **sizes: int | None) -> None:
-    for what, n in sizes.items():
+def sizes(name: str, **given: int | None) -> None:
+    """ValueError for a size that is not positive."""
+    for what, n in given.items():
         if n is None and what == "input_size":
             continue
         if n is None or not hasattr(n, "__index__") or n < 1:
             raise ValueError(f"{name}: {what} is a positive integer, not {n!r}")
 
 
-def _squash(name: str, nonlinearity: str) -> str:
-    if nonlinearity not in _SQUASH:
+def squash(name: str, nonlinearity: str) -> str:
+    """ "tanh" or "relu".  ValueError for another one."""
+    if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"{name}: nonlinearity is 'tanh' or 'relu', not {nonlinearity!r}")
     return nonlinearity
 
 
-class _Gated(Sized):
+def _as(a: Any, dtype: np.dtype) -> Any:
+    return a if a is None or raw(a).dtype == dtype else astype(a, dtype)
+
+
+class Gated(Sized):
     """Weights and biases of `gates` blocks of rows, from U(-1/√hidden_size, 1/√hidden_size)."""
 
     _size = "input_size"
@@ -69,17 +72,25 @@ class _Gated(Sized):
             value = random.uniform(shape, -bound, bound, dtype=dtype, device=device)
             setattr(self, name + suffix, self._parameter(value, name + suffix))
 
-    def _of(self, suffix: str) -> list[Any]:
-        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, each or None."""
+    def _of(self, suffix: str, dtype: np.dtype) -> list[Any]:
+        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, each or None, in this dtype."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        return [getattr(self, name + suffix, None) for name in names]
+        return [_as(getattr(self, name + suffix, None), dtype) for name in names]
+
+    def _taken(self, input: Any) -> Any:
+        """The input as a tensor, of the dtype that it and the weights make.  TypeError unless it is floating."""
+        x = boxed(input, type(self).__name__)
+        if not is_float(raw(x).dtype):
+            raise TypeError(f"{type(self).__name__}: input is floating, given {raw(x).dtype}")
+        dtype = np.result_type(raw(x).dtype, getattr(self, f"weight_ih{self.suffix}").array.dtype)
+        return _as(x, dtype)
 
     def _zeros(self, like: Any, *shape: int) -> Any:
         return xp_of(raw(like)).zeros_like(raw(like), shape=shape)
 
 
 # ---------------------------------------------------------------------------------------------- sequences
-class _Recurrent(_Gated):
+class _Recurrent(Gated):
     """Layers over sequences, each over the outputs of the one before it; with `bidirectional`, both ways."""
 
     suffix = "_l0"
@@ -99,7 +110,7 @@ class _Recurrent(_Gated):
         dtype: Any = None,
     ) -> None:
         name = type(self).__name__
-        _sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"{name}: dropout is a probability, from 0 to 1, not {dropout!r}")
         if not 0 <= proj_size < hidden_size:
@@ -121,6 +132,9 @@ class _Recurrent(_Gated):
         given |= {"proj_size": 0}
         rest = [f"{k}={getattr(self, k)}" for k, usual in given.items() if getattr(self, k) != usual]
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *rest])
+
+    def flatten_parameters(self) -> None:
+        """Nothing: the weights are as they are needed.  For programs written for PyTorch."""
 
     def _width(self) -> int:
         """Of the output, one way."""
@@ -151,10 +165,8 @@ class _Recurrent(_Gated):
         for what does not fit.
         """
         name = type(self).__name__
-        x = boxed(input, name)
+        x = self._taken(input)
         shape = raw(x).shape
-        if not is_float(raw(x).dtype):
-            raise TypeError(f"{name}: input is floating, given {raw(x).dtype}")
         form = "(batch, length, {})" if self.batch_first else "(length, batch, {})"
         if len(shape) not in (2, 3) or shape[-1] != self.input_size:
             raise ValueError(f"{name}: input is {form.format(self.input_size)}, or one without batch, given {shape}")
@@ -199,7 +211,7 @@ class _Recurrent(_Gated):
             raise ValueError(f"{name}: hx is {'a pair (h, c)' if len(widths) > 1 else 'one array'}, given {len(given)}")
         found = []
         for a, n in zip(given, widths):
-            a, shape = boxed(a, name), (count, rows, n) if batched else (count, n)
+            a, shape = _as(boxed(a, name), raw(x).dtype), (count, rows, n) if batched else (count, n)
             if raw(a).shape != shape:
                 raise ValueError(f"{name}: a state is {shape} here, given {raw(a).shape}")
             found.append(unstack(a if batched else expand_dims(a, 1)))
@@ -251,13 +263,13 @@ class RNN(_Recurrent):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        self.nonlinearity = _squash("RNN", nonlinearity)
+        self.nonlinearity = squash("RNN", nonlinearity)
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype
         )
 
     def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
-        w, u, b, d, _ = self._of(suffix)
+        w, u, b, d, _ = self._of(suffix, raw(x).dtype)
         return [ops.rnn(x, w, u, None if b is None else add(b, d), *states, relu=self.nonlinearity == "relu")]
 
 
@@ -291,7 +303,7 @@ class LSTM(_Recurrent):
         return [self._width(), self.hidden_size]
 
     def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
-        w, u, b, d, r = self._of(suffix)
+        w, u, b, d, r = self._of(suffix, raw(x).dtype)
         return list(ops.lstm(x, w, u, None if b is None else add(b, d), *states, r))
 
 
@@ -317,84 +329,5 @@ class GRU(_Recurrent):
         )
 
     def _steps(self, x: Any, states: list[Any], suffix: str) -> list[Any]:
-        w, u, b, d, _ = self._of(suffix)
+        w, u, b, d, _ = self._of(suffix, raw(x).dtype)
         return [ops.gru(x, w, u, b, d, *states)]
-
-
-# ---------------------------------------------------------------------------------------------- single steps
-class _Cell(_Gated):
-    def __init__(
-        self, input_size: int | None, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
-    ) -> None:
-        _sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        self._sized(dtype, device)
-
-    def _make(self, dtype: Any, device: Any) -> None:
-        self._draw("", self.input_size, dtype, device)
-
-    def _gates(self, input: Any, hx: Any, count: int) -> tuple[Any, Any, list[Any]]:
-        """What the input and what the last output give to the gates; and the state, zeros where hx is None."""
-        name = type(self).__name__
-        x = boxed(input, name)
-        shape = raw(x).shape
-        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
-            raise ValueError(f"{name}: input is (batch, {self.input_size}), or one without batch, given {shape}")
-        wanted = (*shape[:-1], self.hidden_size)
-        given = [self._zeros(x, *wanted)] * count if hx is None else [hx] if count == 1 else list(hx)
-        states = [boxed(a, name) for a in given]
-        if [raw(a).shape for a in states] != [wanted] * count:
-            raise ValueError(f"{name}: a state is {count} x {wanted} here, given {[raw(a).shape for a in states]}")
-        w, u, b, d, _ = self._of("")
-        return linear(x, matrix_transpose(w), b), linear(states[0], matrix_transpose(u), d), states
-
-
-class RNNCell(_Cell):
-    """h' = tanh(weight_ih x + bias_ih + weight_hh h + bias_hh), or relu: a step of `RNN`."""
-
-    def __init__(
-        self,
-        input_size: int | None,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        self.nonlinearity = _squash("RNNCell", nonlinearity)
-        super().__init__(input_size, hidden_size, bias, device, dtype)
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        """h' (batch, hidden_size), of input (batch, input_size) and h, or zeros; or all without batch."""
-        x, back, _ = self._gates(input, hx, 1)
-        return _SQUASH[self.nonlinearity](add(x, back))
-
-
-class LSTMCell(_Cell):
-    """c' = f c + i m and h' = o tanh(c'): a step of `LSTM`.
-
-    The gates are blocks of rows of weight_ih x + bias_ih + weight_hh h + bias_hh, in the order i, f, m, o: sigmoids, of
-    m the tanh.
-    """
-
-    gates = 4
-
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        """(h', c'), each (batch, hidden_size), of input (batch, input_size) and (h, c), or zeros; or without batch."""
-        x, back, states = self._gates(input, hx, 2)
-        return steps.lstm_cell(x, back, states[1])
-
-
-class GRUCell(_Cell):
-    """h' = (1 - z) m + z h: a step of `GRU`.
-
-    With blocks of rows in the order r, z, m: r, z = sigmoid(weight_ih x + bias_ih + weight_hh h + bias_hh) and
-    m = tanh(weight_ih x + bias_ih + r (weight_hh h + bias_hh)).
-    """
-
-    gates = 3
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        """h' (batch, hidden_size), of input (batch, input_size) and h, or zeros; or all without batch."""
-        x, back, states = self._gates(input, hx, 1)
-        return steps.gru_cell(x, back, states[0])

@@ -16,6 +16,7 @@ from ..ops.linear import ACTIVATIONS, linear
 from ..ops.math import add
 from ..tensor import tensor
 from . import init
+from .calling import plain
 from .dropout import Dropout, dropout
 from .layers import Linear
 from .module import Module
@@ -38,17 +39,19 @@ class _Layer(Module):
                 f"{type(self).__name__}: activation is one of {sorted(ACTIVATIONS)} or a function, not {activation!r}"
             )
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-        attention = lambda: MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **where)
+        attention = lambda: self._kind(MultiheadAttention)(
+            d_model, nhead, dropout, bias, batch_first=batch_first, **where
+        )
         self.self_attn = attention()
         if norms > 2:
             self.multihead_attn = attention()
-        self.linear1 = Linear(d_model, dim_feedforward, bias, **where)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, **where)
+        self.linear1 = self._kind(Linear)(d_model, dim_feedforward, bias, **where)
+        self.dropout = self._kind(Dropout)(dropout)
+        self.linear2 = self._kind(Linear)(dim_feedforward, d_model, bias, **where)
         self.norm_first = norm_first
         for i in range(1, norms + 1):
-            setattr(self, f"norm{i}", LayerNorm(d_model, layer_norm_eps, bias=bias, **where))
-            setattr(self, f"dropout{i}", Dropout(dropout))
+            setattr(self, f"norm{i}", self._kind(LayerNorm)(d_model, layer_norm_eps, bias=bias, **where))
+            setattr(self, f"dropout{i}", self._kind(Dropout)(dropout))
         self.activation = activation if isinstance(activation, str) else _FUSED.get(activation, activation)
 
     def _through(self, x: Any, blocks: list[Callable[[Any], Any]]) -> Any:
@@ -57,29 +60,46 @@ class _Layer(Module):
         drops = [getattr(self, f"dropout{i}") for i in range(1, len(blocks) + 1)]
         beside: Any = None  # what is to be added to x before the next norm, which does that in its pass
         for norm, drop, block in zip(norms, drops, blocks):
+            fused = plain(norm, LayerNorm)
             if self.norm_first:
+                if beside is not None and not fused:
+                    x, beside = add(x, beside), None
                 n, x = (norm(x), x) if beside is None else norm(beside, x)
-                beside = block(n)
-                if _drops(drop):
-                    x, beside = dropout(beside, drop.p, residual=x), None
+                x, beside = _dropped(drop, block(n), x)
             else:
-                y = block(x)
-                x = norm(dropout(y, drop.p, residual=x)) if _drops(drop) else norm(y, x)[0]
+                x, beside = _dropped(drop, block(x), x)
+                if beside is not None and not fused:
+                    x, beside = add(x, beside), None
+                x, beside = norm(x) if beside is None else norm(beside, x)[0], None
         return x if beside is None else add(x, beside)
 
     def _feed_forward(self, x: Any) -> Any:
         first, second = self.linear1, self.linear2
-        if isinstance(self.activation, str) and not _drops(self.dropout):
-            return feed_forward(x, first.weight, first.bias, second.weight, second.bias, self.activation)
-        if isinstance(self.activation, str):
-            x = linear(x, first.weight, first.bias, self.activation)
-        else:
+        if not isinstance(self.activation, str):
             x = self.activation(first(x))
+        elif not _bare(first):
+            x = ACTIVATIONS[self.activation](first(x))
+        elif _bare(second) and plain(self.dropout, Dropout) and not _drops(self.dropout):
+            return feed_forward(x, first.weight, first.bias, second.weight, second.bias, self.activation)
+        else:
+            x = linear(x, first.weight, first.bias, self.activation)
         return second(self.dropout(x))
+
+
+def _bare(m: Any) -> bool:
+    """Whether m computes x @ weight + bias and nothing else."""
+    return plain(m, Linear) and m.activation is None
 
 
 def _drops(drop: Dropout) -> bool:
     return drop.training and drop.p > 0
+
+
+def _dropped(drop: Any, y: Any, x: Any) -> tuple[Any, Any]:
+    """x and drop(y), which is to be added to it; or their sum and None, where that is one op."""
+    if not plain(drop, Dropout):
+        return x, drop(y)
+    return (dropout(y, drop.p, residual=x), None) if _drops(drop) else (x, y)
 
 
 class TransformerEncoderLayer(_Layer):
@@ -173,7 +193,15 @@ class _Stack(Module):
 class TransformerEncoder(_Stack):
     """`num_layers` copies of an encoder layer, one after the other, and a norm; the copies start with its values."""
 
-    def __init__(self, encoder_layer: TransformerEncoderLayer, num_layers: int, norm: Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder_layer: TransformerEncoderLayer,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
+        """The last two are PyTorch's, for what is not done here: they are taken and ignored."""
         super().__init__(encoder_layer, num_layers, norm)
 
     def forward(self, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
@@ -228,12 +256,12 @@ class Transformer(Module):
         dtype: Any = None,
     ) -> None:
         of = (dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, device, dtype)
-        norm = lambda: LayerNorm(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
-        self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(d_model, nhead, *of), num_encoder_layers, norm()
+        norm = lambda: self._kind(LayerNorm)(d_model, layer_norm_eps, bias=bias, device=device, dtype=dtype)
+        self.encoder = custom_encoder or self._kind(TransformerEncoder)(
+            self._kind(TransformerEncoderLayer)(d_model, nhead, *of), num_encoder_layers, norm()
         )
-        self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(d_model, nhead, *of), num_decoder_layers, norm()
+        self.decoder = custom_decoder or self._kind(TransformerDecoder)(
+            self._kind(TransformerDecoderLayer)(d_model, nhead, *of), num_decoder_layers, norm()
         )
         for v in self.parameters():
             if len(v.array.shape) > 1:

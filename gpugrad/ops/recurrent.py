@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import fused
+from ..array import xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import wide
 from ..gemm.products import product
@@ -84,7 +85,9 @@ def _room(y: Any, width: int) -> Any:
 
 
 def _joined(room: Any, dtype: np.dtype) -> Any:
-    return room.astype(dtype, copy=False) if isinstance(room, np.ndarray) else stack(room)
+    if isinstance(room, np.ndarray):
+        return room.astype(dtype, copy=False)
+    return stack(room) if isinstance(room[0], Tensor) else xp_of(room[0]).stack(room)  # no op for each length
 
 
 # ---------------------------------------------------------------------------------------------- LSTM, all steps
@@ -149,8 +152,9 @@ def _plus(d: Any, g: Any, t: int) -> Any:
 
 def _projection(p: _Lstm, cells: Any) -> Any:
     """The cotangent of r in (o tanh(cell)) rᵀ."""
-    n = raw(cells).shape[-1]
-    return _weight(stack(p.outs), p.gates[..., 3 * n :] * tanh(cells))
+    n, first = raw(cells).shape[-1], raw(p.before)[0]
+    outs = [xp_of(first).zeros_like(first) if d is None else d for d in p.outs]  # nobody may ask for the last one
+    return _weight(stack(outs), p.gates[..., 3 * n :] * tanh(cells))
 
 
 lstm = op(

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from gpugrad import torch
+
 cases = importlib.import_module("layer_cases")
 
 
@@ -48,3 +50,36 @@ PRINTED = {
 @pytest.mark.parametrize("text", PRINTED)
 def test_printed(torch, text):
     assert repr(PRINTED[text](torch.nn)).replace(", bias=True)", ")") == text  # which newer norms print
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
+def test_recurrent_layers_have_the_doors_parameters(kind):
+    layer = getattr(torch.nn, kind)(3, 4)
+    out = layer(torch.randn(2, 3))
+    out = out[0] if isinstance(out, tuple) else out
+    assert isinstance(out, torch.Tensor) and out.shape == (2, 4)
+    out.sum().backward()
+    assert len(list(layer.parameters())) == 4
+    assert all(isinstance(p, torch.nn.Parameter) and p.grad is not None for p in layer.parameters())
+
+
+def test_attention_and_transformers_are_made_of_the_doors_layers():
+    model = torch.nn.Transformer(4, 2, 1, 1, 8, dropout=0.0)
+    x = torch.randn(3, 2, 4)
+    out = model(x, x)
+    out.sum().backward()
+    assert isinstance(out, torch.Tensor) and out.shape == x.shape
+    state = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    assert state["encoder.layers.0.linear1.weight"] == (8, 4) and state["decoder.norm.bias"] == (4,)
+    assert state["decoder.layers.0.multihead_attn.out_proj.weight"] == (4, 4)
+    assert all(isinstance(p, torch.nn.Parameter) and p.grad is not None for p in model.parameters())
+    assert {type(m).__module__ for m in model.modules()} == {"gpugrad.torch.nn", "gpugrad.torch.nn.layers"}
+    with pytest.raises(TypeError, match="cannot assign .* as parameter 'weight'"):
+        model.encoder.layers[0].linear1.weight = torch.ones(8, 4, requires_grad=True)
+
+
+def test_a_softmax_without_dim_warns():
+    x = torch.randn(2, 3, 4)
+    for f in (torch.nn.Softmax(), torch.nn.functional.softmax):
+        with pytest.warns(UserWarning, match="Implicit dimension choice for softmax has been deprecated"):
+            assert torch.allclose(f(x), torch.softmax(x, 0))

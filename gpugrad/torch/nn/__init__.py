@@ -11,6 +11,7 @@ from .layers import (
     Linear as Linear,
     ModuleDict as ModuleDict,
     ModuleList as ModuleList,
+    ParameterDict as ParameterDict,
     ParameterList as ParameterList,
     Sequential as Sequential,
 )
@@ -30,6 +31,8 @@ BCEWithLogitsLoss = _of("BCEWithLogitsLoss", _F.binary_cross_entropy_with_logits
 CrossEntropyLoss = _of("CrossEntropyLoss", _F.cross_entropy, 2)
 _SHARED = [
     *_core.ROWS, "PReLU", "RReLU", "LayerNorm", "RMSNorm", "GroupNorm", "Embedding", "AlphaDropout", "Dropout",
+    "RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "MultiheadAttention", "Transformer",
+    *[f"Transformer{name}{of}" for name in ("Encoder", "Decoder") for of in ("", "Layer")],
     *[f"{name}{n}d" for name in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm", "Dropout") for n in (1, 2, 3)],
 ]  # fmt: skip
 # The core's layers, with PyTorch's parameters.

@@ -10,10 +10,11 @@ from ...adapt import adapted
 from ...nn import classes
 from ...op import findable
 from ...ops import activation, index, loss, math, piecewise
-from ..functions import TABLE, kept, log_softmax as log_softmax, row, softmax as softmax
+from ..functions import TABLE, kept, log_softmax as _log_softmax, row, softmax as _softmax
 from ..rows import made, under
 
 sigmoid, tanh = TABLE["sigmoid"], TABLE["tanh"]
+softmax, log_softmax = classes.implicit(_softmax), classes.implicit(_log_softmax)
 __getattr__, __dir__ = under(__name__)
 relu, silu = row(activation.relu, "input, -inplace=False"), row(activation.silu, "input, -inplace=False")
 gelu, elu = row(activation.gelu, "input, approximate='none'"), row(piecewise.elu, "input, alpha=1.0, -inplace=False")

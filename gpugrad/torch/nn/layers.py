@@ -15,8 +15,6 @@ class Linear(core.Linear, Module):
     """input @ weight.T + bias; weight (out, in) and bias from U(-1/√in, 1/√in)."""
 
     transposed = ()  # as PyTorch has it
-
-    transposed = ()
     __init__ = adapted(core.Linear.__init__, "self, in_features, out_features, bias=True, device=None, dtype=None")
 
     def _shape(self) -> tuple[int, int]:
@@ -35,6 +33,10 @@ class ModuleList(core.ModuleList, Module):
 
 class ModuleDict(core.ModuleDict, Module):
     """Modules by name."""
+
+
+class ParameterDict(core.ParameterDict, Module):
+    """Parameters by name."""
 
 
 class ParameterList(core.ParameterList, Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import modules
 from typing import Any
 
 from ...nn import Module as CoreModule
@@ -25,6 +26,16 @@ class Module(CoreModule):
     def _parameter(value: Any, name: str) -> Any:
         """`value` as a parameter."""
         return Parameter(value)
+
+    @staticmethod
+    def _kind(layer: Any) -> Any:
+        """This door's class of that name."""
+        return getattr(modules[__name__.rpartition(".")[0]], layer.__name__)
+
+    @staticmethod
+    def _replaces(value: Any) -> bool:
+        """Whether it may stand where a parameter was."""
+        return isinstance(value, Parameter)
 
     def extra_repr(self) -> str:
         """What stands between the brackets when it is printed."""
