@@ -228,3 +228,16 @@ def test_weights_may_have_nan(dtype):
         w[name][0, 0] = np.nan
     load_state_dict(tied, w)
     assert np.isnan(tied.embed.weight.numpy()[0, 0])
+
+
+def test_a_header_may_begin_as_a_pickle_does(tmp_path):
+    """Its first byte is that of its length, 128 or 384."""
+    path = tmp_path / "w.safetensors"
+    layer = gg.nn.Linear(1, 1, bias=False)
+    for n in range(1, 400):
+        gg.checkpoints.save(path, {"weight": np.ones((1, 1), np.float32), "x" * n: np.ones(1, np.float32)})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        gg.interop.torch.load_weights(layer, path)

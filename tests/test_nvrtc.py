@@ -18,8 +18,15 @@ def budget():
     return json.loads(nvrtc.BUDGET.read_text())
 
 
-@pytest.mark.parametrize("arch", nvrtc.ARCHS)
-@pytest.mark.parametrize("file", nvrtc.FILES)
+# optimizer.cu has a kernel for each rule, dtype and size of table, which takes half a minute an architecture.
+EACH = [
+    pytest.param(file, arch, marks=[pytest.mark.slow] * (file == "optimizer.cu" and arch != "sm_90"))
+    for file in nvrtc.FILES
+    for arch in nvrtc.ARCHS
+]
+
+
+@pytest.mark.parametrize(("file", "arch"), EACH)
 def test_every_instantiation(budget, file, arch):
     found = nvrtc.usage(file, arch)
     assert set(found) == set(kernels.instantiations(kernels.source(file)))

@@ -148,8 +148,9 @@ def _read(path: str) -> dict[str, np.ndarray]:
             arrays |= {name: found[name] for name in inside}
         return arrays
     with open(path, "rb") as f:
-        start = f.read(4)
-    if start.startswith((b"PK\3\4", b"\x80")):  # a zip file, or a bare pickle
+        start = f.read(9)
+    # A zip file, or a bare pickle; a safetensors header of 128 bytes, or 384, begins like the latter.
+    if start.startswith((b"PK\3\4", b"\x80")) and start[8:] != b"{":
         raise ValueError(
             f"{path} is a pickle, which runs code; gpugrad reads safetensors. Where PyTorch is, write\n"
             "    import safetensors.torch, torch\n"

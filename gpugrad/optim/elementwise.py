@@ -67,7 +67,8 @@ class Elementwise(Optimizer):
 
     def init(self, x: Array, group: Group) -> dict[str, Any]:
         refuse_complex(type(self).__name__, x)
-        return {**self.counts, **{n: xp(x).full_like(x, start) for n, start in self.arrays(group).items()}}
+        made = lambda start: xp(x).full_like(x, start) if start else xp(x).zeros_like(x)  # zeros need no kernel
+        return {**self.counts, **{n: made(start) for n, start in self.arrays(group).items()}}
 
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
         lib, names = xp(x), self.arrays(group)
