@@ -26,7 +26,7 @@ HALF = ["bfloat16", "float16"]
 # What the lists should say, in the public names of the rows; what is not here runs as it is given.
 LOWER = set(
     "matmul dot inner tensordot einsum linear feed_forward conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
-    "conv_transpose3d scaled_dot_product_attention prelu".split()
+    "conv_transpose3d scaled_dot_product_attention gru gru_cell lstm lstm_cell rnn prelu".split()
 )
 FLOAT32 = set(
     "acos asin cosh exp exp2 expm1 float_power log log10 log1p log2 logaddexp logaddexp2 pow reciprocal rsqrt sinh tan "
