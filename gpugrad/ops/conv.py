@@ -23,7 +23,6 @@ from ..gemm.products import product
 from ..op import op
 from . import channels_last
 from .math import add
-from .reduce import sum
 from .shape import expand_dims, reshape, squeeze
 from .threads import in_threads
 from .windows import Room, Windows, canvas, numbers, padded, pairs, place, spatial, windows
@@ -95,11 +94,15 @@ def _by_group(x: Any, groups: int) -> Any:
     return x.transpose((1, 2, 0, *range(3, x.ndim)))
 
 
-def _correlate(xp: Any, x: Any, w: Any, at: Windows) -> Any:
-    """The products of w (groups, out, in, *kernel) with all windows of x."""
+def _correlate(xp: Any, x: Any, w: Any, at: Windows, bias: Any = None, over: Any = None) -> Any:
+    """The products of w (groups, out, in, *kernel) with all windows of x, plus bias; then what `over` makes of them.
+
+    over: a function of arrays, which may write over its argument.
+    """
     groups, channels = w.shape[:2]
-    if channels_last.suits(x, at, groups):
-        return channels_last.correlate(x, w[0], at, _parts(xp, x, at), _spread)
+    last = channels_last.suits(x, at, groups)
+    if last or (xp is np and groups == 1 and channels_last.many(channels, at.counts[-1], at)):
+        return channels_last.correlate(x, w[0], bias, at, _parts(xp, x, at), _spread, last, over)
     matrices = w.reshape(groups, channels, math.prod(w.shape[2:]))
     out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
     grouped = _by_group(out, groups)
@@ -112,7 +115,9 @@ def _correlate(xp: Any, x: Any, w: Any, at: Windows) -> Any:
             part[...] = _product(xp, matrices, columns, most).reshape(part.shape)
 
     _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(matrices.shape[1:]))
-    return out
+    if bias is not None:
+        out += bias.reshape(len(bias), *[1] * len(at.size))
+    return out if over is None else over(out)
 
 
 def _product(xp: Any, matrices: Any, columns: Any, most: int) -> Any:
@@ -133,15 +138,23 @@ def _both(x: Any, y: Any) -> tuple[Any, Any, Any]:
 
 
 # ---------------------------------------------------------------------------------------------- the three ops
-def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
-    """Each window of x times w, summed, plus bias."""
+def convolved(xp: Any, x: Any, w: Any, bias: Any, at: Windows, groups: int, over: Any = None) -> Any:
+    """Each window of x times w, summed, plus bias; then what `over` makes of them, which may write over them."""
     x, w, dtype = _both(x, w)
-    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, *w.shape[1:]), at)
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    if dtype == x.dtype and (bias is None or bias.dtype == dtype):
+        return _correlate(xp, x, w, at, bias, over)
+    out = _correlate(xp, x, w, at)
     if bias is not None:
         dtype = np.result_type(dtype, as_float(bias).dtype)
-        bias = bias.reshape(len(bias), *[1] * len(at.size))
-        out = xp.add(out, bias, out=out) if bias.dtype == out.dtype else out + bias
-    return out.astype(dtype, copy=False)
+        out = out + bias.reshape(len(bias), *[1] * len(at.size))
+    out = out.astype(dtype, copy=False)
+    return out if over is None else over(out)
+
+
+def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
+    """Each window of x times w, summed, plus bias."""
+    return convolved(xp, x, w, bias, at, groups)
 
 
 def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
@@ -178,8 +191,9 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
 def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
-    if channels_last.suits(x, at, groups):
-        return channels_last.weight(g, x, at, _parts(xp, x, at), _spread).astype(dtype, copy=False)
+    last = channels_last.suits(x, at, groups)
+    if last or (groups == 1 and channels_last.lies(g)):
+        return channels_last.weight(g, x, at, _parts(xp, x, at), _spread, last).astype(dtype, copy=False)
     grouped = _by_group(g, groups)
     shape = (groups, x.shape[1] // groups * math.prod(at.kernel), grouped.shape[1])
     (blocks, start), totals = _columns(xp, x, at, groups), {}
@@ -206,7 +220,7 @@ conv_op = op(
     name="conv",
     x=lambda g, w, at, groups: conv_input(g, w, at=at, groups=groups),
     w=lambda g, x, at, groups: conv_weight(g, x, at=at, groups=groups),
-    bias=lambda g: sum(g, axis=(0, *range(2, len(g.shape)))),
+    bias=lambda g: channels_last.channel_sums(g),
     last="x",
 )
 conv_input = op(
