@@ -77,9 +77,13 @@ def windows(xp: Any, x: Any, at: Windows) -> Any:
     return xp.lib.stride_tricks.as_strided(x, shape, (*x.strides[:-n], *along))
 
 
-def canvas(xp: Any, lead: Lengths, at: Windows, dtype: Any) -> tuple[Any, Any]:
-    """Zeros (*lead, *span) to add windows to, and the view (*lead, *size) of what does not fall into the padding."""
-    out = xp.zeros((*lead, *[max(a, b + n) for a, b, n in zip(at.span, at.before, at.size)]), dtype)
+def canvas(xp: Any, lead: Lengths, at: Windows, dtype: Any, like: Any = None) -> tuple[Any, Any]:
+    """Zeros (*lead, *span) to add windows to, and the view (*lead, *size) of what does not fall into the padding.
+
+    like: an array whose axes are in that order in memory.
+    """
+    shape = (*lead, *[max(a, b + n) for a, b, n in zip(at.span, at.before, at.size)])
+    out = xp.zeros(shape, dtype) if like is None else xp.zeros_like(like, dtype, "K", shape=shape)
     return out, out[(..., *[slice(b, b + n) for b, n in zip(at.before, at.size)])]
 
 
