@@ -67,46 +67,42 @@ def channel_sums(g: Any) -> Any:
     return sum(g, axis=(0, *range(2, len(raw(g).shape))))
 
 
-def gather(x: Any, at: Windows, parts: Sequence[Part], last: bool) -> Callable[[], Callable[[slice, slice], Any]]:
-    """Answers what makes, for one thread, (images, lines of windows) -> the windows as rows (windows, elements of one).
+def gather(x: Any, at: Windows, parts: Sequence[Part], last: bool) -> Callable[[Sequence[Part]], Iterator[Any]]:
+    """Answers what makes, in one thread, parts -> (images, lines, their windows as rows), one after the other.
 
-    Channels go last in them.  last: they do so in memory; otherwise the matrix is the transpose of one with columns.
-    A thread pads the images of a part at a time, and its rows are all in the same memory, which stays in its cache.
+    A row has the elements of a window, its channels last.  last: they are so in memory; otherwise the matrix is the
+    transpose of one with columns.  Images are padded as their part comes; all rows are in the same memory, which stays
+    in the thread's cache.
     """
     n, most = len(at.size), max([images.stop - images.start for images, _ in parts], default=0)
     width, (onto, of) = x.shape[1] * math.prod(at.kernel), beside(at)
-    whole_size = x[(..., *of)].shape[-n:] == at.span  # no padding
-    plain = whole_size and (lies(x) or not last)
+    plain = x[(..., *of)].shape[-n:] == at.span and (lies(x) or not last)
     if last:
-        shape, to, some = (most, *at.span, x.shape[1]), (slice(None), *onto), (slice(None), *of)
-        x, order = turned(x), (0, *range(n + 2, 2 * n + 2), *range(2, n + 2), 1)
+        x, shape, to, some = turned(x), (most, *at.span, x.shape[1]), (slice(None), *onto), (slice(None), *of)
+        order = (0, *range(n + 2, 2 * n + 2), *range(2, n + 2), 1)
     else:
         shape, to, some = (most, x.shape[1], *at.span), (..., *onto), (..., *of)
         order = (*range(2, n + 2), 1, 0, *range(n + 2, 2 * n + 2))
 
-    def start() -> Callable[[slice, slice], Any]:
-        room, pad = Room(), Room()
+    def rows(parts: Sequence[Part]) -> Iterator[Any]:
+        room, pad, held = Room(), Room(), None
         if plain:
             canvas = x[some]
         else:
             canvas = pad.take(shape, x.dtype)
             canvas.fill(0)
         view = windows(np, back(canvas) if last else canvas, at).transpose(order)
-        held = None
-
-        def take(images: slice, lines: slice) -> Any:
-            nonlocal held
-            if not plain:
-                if images != held:
-                    canvas[: images.stop - images.start][to], held = x[images][some], images
-                images = slice(0, images.stop - images.start)
+        for images, lines in parts:
+            here = images if plain else slice(0, images.stop - images.start)
+            if not plain and images != held:
+                canvas[here][to], held = x[images][some], images
             if last:
-                return room.copy(view[images, lines]).reshape(-1, width)
-            return room.copy(view[(..., images, lines, *[slice(None)] * (n - 1))]).reshape(width, -1).T
+                yield images, lines, room.copy(view[here, lines]).reshape(-1, width)
+            else:
+                part = view[(..., here, lines, *[slice(None)] * (n - 1))]
+                yield images, lines, room.copy(part).reshape(width, -1).T
 
-        return take
-
-    return start
+    return rows
 
 
 def correlate(
@@ -117,14 +113,13 @@ def correlate(
     over: then what this function makes of them, which may write over its argument.
     """
     matrix = np.ascontiguousarray(turned(w).reshape(len(w), -1).T)
-    start, out = gather(x, at, parts, last), empty((len(x), len(w), *at.counts), x.dtype)
+    rows_of, out = gather(x, at, parts, last), empty((len(x), len(w), *at.counts), x.dtype)
     onto, line = turned(out), at.counts[-1] * len(w)
     beside_line = None if bias is None else np.tile(bias, at.counts[-1])  # NumPy adds long rows faster
 
     def work(some: Sequence[Part], most: int) -> None:
-        take = start()
-        for images, lines in some:
-            rows, made = take(images, lines), onto[images, lines].reshape(-1, len(w))
+        for images, lines, rows in rows_of(some):
+            made = onto[images, lines].reshape(-1, len(w))
             for i in _steps(len(rows), most):
                 np.matmul(rows[i], matrix, out=made[i])
             if beside_line is not None:
@@ -139,14 +134,13 @@ def correlate(
 
 def weight(g: Any, x: Any, at: Windows, parts: Sequence[Part], spread: Callable[..., None], last: bool) -> Any:
     """g (images, out, *counts) times its windows of x, summed: (out, channels, *kernel)."""
-    start, by_rows, totals = gather(x, at, parts, last), turned(g), {}
+    rows_of, turned_g, totals = gather(x, at, parts, last), turned(g), {}
     width = x.shape[1] * math.prod(at.kernel)
 
     def work(some: Sequence[Part], most: int) -> None:
-        take, total = start(), np.zeros((width, g.shape[1]), g.dtype)
-        for images, lines in some:
-            rows = take(images, lines)
-            by = np.ascontiguousarray(by_rows[images, lines]).reshape(len(rows), g.shape[1])
+        total = np.zeros((width, g.shape[1]), g.dtype)
+        for images, lines, rows in rows_of(some):
+            by = np.ascontiguousarray(turned_g[images, lines]).reshape(len(rows), g.shape[1])
             for i in _steps(len(rows), most):
                 total += rows[i].T @ by[i]
         totals[tuple([(i.start, r.start) for i, r in some[:1]])] = total
