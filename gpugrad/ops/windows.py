@@ -13,10 +13,6 @@ import numpy as np
 Lengths = tuple[int, ...]
 ROOM = 1 << 19  # bytes that a thread's room has when it is made
 
-# C's library gives freed blocks back to the system unless a larger one has been freed before: from then on it keeps
-# that much twice.  Without it a fifth of a small convnet's step goes into pages that the system finds again.
-np.empty((1 << 25) - (1 << 16), np.uint8)
-
 
 class Windows(NamedTuple):
     """Where windows lie on arrays (..., *size): `counts` of them along each axis, `stride` apart.
