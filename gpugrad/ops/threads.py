@@ -6,7 +6,8 @@ Threads are kept: one that sleeps is at work in a quarter of the time that a new
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -60,6 +61,24 @@ def in_threads(work: Callable[[Sequence[Any]], None], items: Sequence[Any]) -> N
         _idle.append(done.get())
     if errors:
         raise errors[0]
+
+
+def shared(work: Callable[[Iterable[Any]], None], items: Iterable[Any]) -> None:
+    """work(some of the items) in each thread, which takes the next item when it has done one.
+
+    Which thread takes which is chance: for work whose items have nothing in common.
+    """
+    left = deque(items)
+    in_threads(lambda _: work(_taken(left)), range(len(left)))
+
+
+def _taken(left: deque) -> Iterator[Any]:
+    while True:
+        try:
+            item = left.popleft()
+        except IndexError:
+            return
+        yield item
 
 
 if hasattr(os, "register_at_fork"):
