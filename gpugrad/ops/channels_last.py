@@ -8,7 +8,7 @@ channels are many more, runs of channels are longer.  The result's channels then
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from ..core import raw
 from ..dtypes import wide
 from .reduce import sum
+from .threads import in_threads
 from .windows import Room, Windows, beside, windows
 
 Part = tuple[slice, slice]  # images, and lines of windows
@@ -67,7 +68,7 @@ def channel_sums(g: Any) -> Any:
     return sum(g, axis=(0, *range(2, len(raw(g).shape))))
 
 
-def gather(x: Any, at: Windows, parts: Sequence[Part], last: bool) -> Callable[[Sequence[Part]], Iterator[Any]]:
+def gather(x: Any, at: Windows, parts: Sequence[Part], last: bool) -> Callable[[Iterable[Part]], Iterator[Any]]:
     """Answers what makes, in one thread, parts -> (images, lines, their windows as rows), one after the other.
 
     A row has the elements of a window, its channels last.  last: they are so in memory; otherwise the matrix is the
@@ -84,7 +85,7 @@ def gather(x: Any, at: Windows, parts: Sequence[Part], last: bool) -> Callable[[
         shape, to, some = (most, x.shape[1], *at.span), (..., *onto), (..., *of)
         order = (*range(2, n + 2), 1, 0, *range(n + 2, 2 * n + 2))
 
-    def rows(parts: Sequence[Part]) -> Iterator[Any]:
+    def rows(parts: Iterable[Part]) -> Iterator[Any]:
         room, pad, held = Room(), Room(), None
         if plain:
             canvas = x[some]
@@ -117,7 +118,7 @@ def correlate(
     onto, line = turned(out), at.counts[-1] * len(w)
     beside_line = None if bias is None else np.tile(bias, at.counts[-1])  # NumPy adds long rows faster
 
-    def work(some: Sequence[Part], most: int) -> None:
+    def work(some: Iterable[Part], most: int) -> None:
         for images, lines, rows in rows_of(some):
             made = onto[images, lines].reshape(-1, len(w))
             for i in _steps(len(rows), most):
@@ -145,12 +146,14 @@ def weight(g: Any, x: Any, at: Windows, parts: Sequence[Part], spread: Callable[
                 total += rows[i].T @ by[i]
         totals[tuple([(i.start, r.start) for i, r in some[:1]])] = total
 
-    spread(np, work, parts, len(x) * math.prod(at.counts), width * g.shape[1])
+    spread(np, work, parts, len(x) * math.prod(at.counts), width * g.shape[1], in_threads)
     out, *others = [totals[i] for i in sorted(totals)]  # in one order, for the same rounding
     for other in others:
         out += other
     return np.moveaxis(out.T.reshape(g.shape[1], *at.kernel, x.shape[1]), -1, 1)
 
 
-def _steps(n: int, most: int) -> Iterator[slice]:
-    return (slice(i, min(i + most, n)) for i in range(0, n, most))
+def _steps(n: int, most: int) -> list[slice]:
+    """n rows in as few steps as can be, all about as long."""
+    step = -(-n // max(-(-n // most), 1))
+    return [slice(i, i + step) for i in range(0, n, max(step, 1))]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..op import op
 from . import channels_last
 from .math import add
 from .shape import expand_dims, reshape, squeeze
-from .threads import in_threads
+from .threads import cores, in_threads, shared
 from .windows import Room, Windows, canvas, numbers, padded, pairs, place, spatial, windows
 
 # How many bytes of columns are made at a time: a core has them in its second level cache when it multiplies, a GPU is
@@ -42,6 +42,8 @@ def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> tuple[li
     """(images, rows of windows), cut into what is computed at a time; `row` is the bytes of columns of such a row."""
     rows = max((HOST_BLOCK if xp is np else GPU_BLOCK) // max(row, 1), 1)  # in a block
     many, part = max(rows // max(counts[0], 1), 1), -(-counts[0] // max(-(-counts[0] // rows), 1))
+    if xp is np and (n := -(-images // many)) > 1:  # as many for each thread
+        many = -(-images // (-(-n // cores()) * cores()))
     cut = lambda length, step: [slice(i, min(i + step, length)) for i in range(0, length, max(step, 1))]
     return cut(images, many), cut(counts[0], part)
 
@@ -73,11 +75,13 @@ def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slic
     return _parts(xp, x, at), start
 
 
-def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int) -> None:
+def _spread(
+    xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int, threads: Any = shared
+) -> None:
     """work(some items, how many windows to multiply at a time), on the CPU in threads if there is much to do.
 
     each: multiplications for a window and group.  Where even few windows are too many for one thread, OpenBLAS's
-    threads share the product.
+    threads share the product.  threads: `in_threads` where it matters which one has which items.
     """
     most = SINGLE // max(each, 1)
     if xp is not np or most < FEW:
@@ -85,7 +89,7 @@ def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, 
     elif windows * each < MANY:
         work(items, most)
     else:
-        in_threads(lambda part: work(part, most), items)
+        threads(lambda part: work(part, most), items)
 
 
 def _by_group(x: Any, groups: int) -> Any:
@@ -108,7 +112,7 @@ def _correlate(xp: Any, x: Any, w: Any, at: Windows, bias: Any = None, over: Any
     grouped = _by_group(out, groups)
     blocks, start = _columns(xp, x, at, groups)
 
-    def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
+    def work(parts: Iterable[tuple[slice, slice]], most: int) -> None:
         take = start()
         for images, rows in parts:
             columns, part = take(images, rows), grouped[:, :, images, rows]
@@ -173,7 +177,7 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
     row = math.prod(w.shape[2:]) * groups * math.prod(at.counts[1:]) * g.itemsize
     batch, cuts = _blocks(xp, len(g), at.counts, row)
 
-    def work(parts: Sequence[slice], most: int) -> None:
+    def work(parts: Iterable[slice], most: int) -> None:
         for images, rows in itertools.product(parts, cuts):  # windows of one image overlap: one thread has them all
             part = grouped[:, :, images, rows]
             columns = _product(xp, matrices, part.reshape(groups, part.shape[1], math.prod(part.shape[2:])), most)
@@ -208,7 +212,7 @@ def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
                 total += product(columns[..., i : i + most], part[:, i : i + most])
         totals[tuple([(i.start, r.start) for i, r in parts[:1]])] = total
 
-    _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(shape[1:]))
+    _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(shape[1:]), in_threads)
     out, *others = [totals[i] for i in sorted(totals)]  # in one order, for the same rounding
     for other in others:
         out += other
