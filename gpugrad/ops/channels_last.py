@@ -150,7 +150,7 @@ def weight(g: Any, x: Any, at: Windows, parts: Sequence[Part], spread: Callable[
     out, *others = [totals[i] for i in sorted(totals)]  # in one order, for the same rounding
     for other in others:
         out += other
-    return np.moveaxis(out.T.reshape(g.shape[1], *at.kernel, x.shape[1]), -1, 1)
+    return np.ascontiguousarray(back(out.T.reshape(g.shape[1], *at.kernel, x.shape[1])))
 
 
 def _steps(n: int, most: int) -> list[slice]:
