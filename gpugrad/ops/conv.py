@@ -21,7 +21,7 @@ from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..gemm.products import product
 from ..op import op
-from . import channels_last
+from . import channels_last, depthwise
 from .math import add
 from .shape import expand_dims, reshape, squeeze
 from .threads import cores, in_threads, shared
@@ -104,6 +104,9 @@ def _correlate(xp: Any, x: Any, w: Any, at: Windows, bias: Any = None, over: Any
     over: a function of arrays, which may write over its argument.
     """
     groups, channels = w.shape[:2]
+    if depthwise.suits(x, groups, x.shape[1], at):
+        out = depthwise.correlate(x, w, at, bias, _spread)
+        return out if over is None else over(out)
     last = channels_last.suits(x, at, groups)
     if last or (xp is np and groups == 1 and channels_last.many(channels, at.counts[-1], at)):
         return channels_last.correlate(x, w[0], bias, at, _parts(xp, x, at), _spread, last, over)
@@ -170,6 +173,8 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
         before = tuple([r - 1 - b for r, b in zip(at.reach, at.before)])
         turned = at._replace(size=at.counts, before=before, counts=at.size)
         return _correlate(xp, g, back, turned).astype(dtype, copy=False)
+    if depthwise.suits(g, groups, groups * w.shape[2], at):
+        return depthwise.spread_input(g, w, at, _spread).astype(dtype, copy=False)
     channels = w.shape[2]
     matrices = w.reshape(groups, w.shape[1], math.prod(w.shape[2:])).swapaxes(1, 2)
     whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
@@ -195,6 +200,8 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
 def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
+    if depthwise.suits(x, groups, x.shape[1], at):
+        return depthwise.weight(g, x, at, _spread).astype(dtype, copy=False)
     last = channels_last.suits(x, at, groups)
     if last or (groups == 1 and channels_last.lies(g)):
         return channels_last.weight(g, x, at, _parts(xp, x, at), _spread, last).astype(dtype, copy=False)
