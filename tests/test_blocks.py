@@ -66,6 +66,8 @@ NORMS = {
     "layer_norm affine": lambda x, w, b: nn.layer_norm(x, (40,), w, b),
     "rms_norm": lambda x, w: nn.rms_norm(x, (40,), w),
     "layer_norm residual": lambda x, w, b: nn.layer_norm(x, (40,), w, b, residual=x * 0)[0],
+    "group_norm": lambda x: nn.group_norm(x.reshape((-1, 40)), 4),
+    "group_norm affine": lambda x, w, b: nn.group_norm(x.reshape((-1, 40, 5)), 4, w, b),
     "softmax": nn.softmax,
     "log_softmax": nn.log_softmax,
 }

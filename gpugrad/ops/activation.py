@@ -115,12 +115,11 @@ def _sigmoid(xp: Any, x: Any) -> Any:
         below = x.real < 0
         e = xp.exp(select(xp, below, x, -x))
         return select(xp, below, e, e.dtype.type(1)) / (e + 1)
-    zero = x.dtype.type(0)
-    out = xp.exp(xp.minimum(x, zero))  # exp of what is not above_zero never overflows, and keeps the lower tail
-    total = xp.exp(-xp.maximum(x, zero))
-    total += out
-    out /= total
-    return out
+    tail = xp.exp(-xp.abs(x))  # never overflows; below 0 the result has all its digits
+    tail /= tail + tail.dtype.type(1)
+    out = (x >= 0).astype(x.dtype)
+    out -= tail
+    return xp.abs(out)
 
 
 sigmoid = op(_sigmoid, name="sigmoid", gpu=activate("sigmoid", _sigmoid), x=lambda g, out: sigmoid_grad(g, out))

@@ -13,7 +13,9 @@ from ..dtypes import wide
 from ..forward import as_float
 from ..op import op
 from ..repeat import repeated
+from . import group_rows
 from .batch_norm import batch_norm_inference, column, real_input, running_statistics, scaled
+from .blocks import fits
 from .math import multiply
 from .normalization import forward, norm, norm_grad, present, times
 from .reduce import sum
@@ -29,6 +31,9 @@ def _group_norm(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: fl
 
 
 def _pull(g: Any, x: Any, weight: Any, bias: Any, mean: Any, rstd: Any, groups: int, eps: float) -> tuple[Any, ...]:
+    if type(g) is np.ndarray and type(x) is np.ndarray and fits(*present(g, x, weight)):
+        dx, dweight, dbias = group_rows.pull(g, x, weight, mean, rstd, groups)
+        return dx, None if weight is None else dweight, None if bias is None else dbias
     shape, over = x.shape, (0, *range(2, len(x.shape)))
     rows = lambda a: reshape(a, (shape[0], groups, math.prod(shape[1:]) // groups))
     dx = norm_grad(rows(times(g, column(weight, len(shape)))), rows(x), None, None, mean, rstd, eps=eps)
@@ -40,6 +45,13 @@ def _pull(g: Any, x: Any, weight: Any, bias: Any, mean: Any, rstd: Any, groups: 
     return reshape(dx, shape), dweight, dbias
 
 
+def _host(x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+    if fits(*present(x, weight, bias)):
+        return group_rows.forward(x, weight, bias, groups, eps)
+    return _group_norm(np, x, weight, bias, groups=groups, eps=eps)
+
+
+_group_norm.host = _host
 _group_norm_op = op(_group_norm, name="group_norm", aux=("mean", "rstd"), pull=_pull)
 
 

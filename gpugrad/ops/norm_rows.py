@@ -14,10 +14,11 @@ import numpy as np
 from ..dtypes import wide
 from .blocks import matrix, over_blocks
 
-_FAR = 4  # standard deviations
+FAR = 4  # standard deviations
 
 
-def _full(*arrays: Any) -> np.dtype:
+def full_dtype(*arrays: Any) -> np.dtype:
+    """That in which arrays, or None, are added up."""
     return np.result_type(*[wide(a.dtype) for a in arrays if a is not None])
 
 
@@ -31,7 +32,7 @@ def _rows(dtype: np.dtype, columns: int, *rows: Any) -> np.ndarray:
 
 def forward(x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
     """((x - mean) rstd weight + bias, mean, rstd)."""
-    full, dtype = _full(x, weight, bias), np.result_type(*[a.dtype for a in (x, weight, bias) if a is not None])
+    full, dtype = full_dtype(x, weight, bias), np.result_type(*[a.dtype for a in (x, weight, bias) if a is not None])
     lead, whole = x.shape[:-1], matrix(x)
     count, columns = whole.shape
     out, base, means = np.empty(whole.shape, dtype), np.zeros(count, full), np.zeros(count, full)
@@ -48,7 +49,7 @@ def forward(x: Any, weight: Any, bias: Any, *, eps: float, center: bool) -> Any:
             if center:
                 m[...] = np.vecdot(z, each)
                 square = m * m
-                if not (square <= _FAR**2 * (var - square)).all():
+                if not (square <= FAR**2 * (var - square)).all():
                     base[at], z = m, z - m[:, None]
                     m[...] = np.vecdot(z, each)  # what the mean was rounded by
                     var, square = np.vecdot(z, z) * each[0], m * m
@@ -71,12 +72,12 @@ def pull(g: Any, x: Any, weight: Any, more: Any, mean: Any, rstd: Any, *, sums: 
 
     sums: over all axes but the last, None unless asked for; and no sum(g) where there is no mean.
     """
-    full, center = _full(g, x, weight), mean is not None
+    full, center = full_dtype(g, x, weight), mean is not None
     whole_g, whole, beside = matrix(g), matrix(x), matrix(more)
     count, columns = whole.shape
     r = rstd.reshape(-1).astype(full, copy=False)
     means = mean.reshape(-1).astype(full, copy=False) if center else np.zeros_like(r)
-    far = not (abs(means * r) <= _FAR).all()
+    far = not (abs(means * r) <= FAR).all()
     out, cubes, numbers = np.empty(whole.shape, g.dtype), r * r * r, _rows(full, count, r, means * r, 1)
     turned = np.ascontiguousarray(numbers[:2].T)  # of a transposed matrix OpenBLAS would take threads sooner
     scale = _rows(full, columns, 1 if weight is None else weight, 0)
