@@ -270,3 +270,21 @@ def test_a_step_towards_the_gradient_is_exact_where_it_is_there():
     old = [v.numpy().copy() for v in vs]
     gg.optim.SGD(vs, 1e-3, weight_decay=1.0, maximize=True).apply_gradients([(x.copy(), v) for x, v in zip(old, vs)])
     assert_same(vs, old, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("most", [1, 70, 1 << 18])
+def test_matrices_of_a_shape_go_together(monkeypatch, most, dtype):
+    monkeypatch.setattr(gg.optim.muon, "HOST", most)
+    shapes, found = [(8, 4)] * 3 + [(4, 8)] * 2 + [(5,), (8, 4), (0, 3), (3, 3)], []
+    for cls in (gg.optim.Muon, alone(gg.optim.Muon)):
+        vs = variables(dtype, shapes)
+        optimizer = cls([{"params": vs[:6], "nesterov": False, "maximize": True}, {"params": vs[6:]}], 0.1)
+        for i, leave in enumerate([(), (1,), (4, 5), ()]):
+            step(optimizer, vs, i, leave)
+        optimizer = copy.deepcopy(optimizer)
+        vs = optimizer.variables
+        step(optimizer, [*vs, vs[0], vs[1]], 5)  # two of them twice
+        found.append((vs, arrays(optimizer)))
+    for a, b in zip(*found):
+        assert_same(a, b, {"float16": 2e-3, "float32": 1e-5}.get(dtype, 1e-10))
