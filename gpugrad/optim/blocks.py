@@ -120,11 +120,9 @@ class Blocks:
 
     def _run(self, optimizer: Any, gs: Any, xs: list[Array]) -> list[Any]:
         """The variables' new arrays, by their places; the states are what they are after the step."""
-        held, flags = list(map(getrefcount, xs)), list(map(_flags, xs))
         outs = xs
-        if held.count(_HELD) < len(xs) or any([f & PLAIN != PLAIN for f in set(flags)]):
-            alone = [n == _HELD and f & PLAIN == PLAIN for n, f in zip(held, flags)]
-            outs = [x if a else np.empty(x.shape, x.dtype) for x, a in zip(xs, alone)]
+        if not all(own := alone(xs)):
+            outs = [x if a else np.empty(x.shape, x.dtype) for x, a in zip(xs, own)]
         arrays = list(zip(gs, xs, outs))
         for i in self._cut:
             arrays[i] = gs[i].reshape(-1), xs[i].reshape(-1), outs[i].reshape(-1)
@@ -182,6 +180,11 @@ class Blocks:
 
 
 # ---------------------------------------------------------------------------------------------- running
+def alone(arrays: list[Array]) -> list[bool]:
+    """Of arrays that this list and a tensor each hold: whether nobody else does, so that they may be written over."""
+    return [n == _HELD and f & PLAIN == PLAIN for n, f in zip(map(getrefcount, arrays), map(_flags, arrays))]
+
+
 def _all(lanes: Any) -> None:
     for lane in lanes:
         for job in lane:
