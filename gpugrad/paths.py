@@ -13,6 +13,7 @@ from numpy import generic, ndarray
 from .array import library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
 from .forward import boxed, operand
+from .habits import unknown as not_taken
 from .origin import CONSTANT, logs
 from .recording import LARGE, active, lost, record
 from .rule import Op
@@ -109,7 +110,7 @@ def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             if unknown := set(static) - set(defaults):
                 if unknown <= kind.ignored:
                     return call(a, **{k: v for k, v in static.items() if k in defaults})
-                raise TypeError(f"{self.name} has no argument {min(unknown)!r}; it takes {list(defaults)}") from None
+                raise TypeError(not_taken(self.name, unknown, list(defaults))) from None
             lists = {k: tuple(v) for k, v in static.items() if type(v) is list and k != "key"}
             if lists:  # axis=[0, 1]
                 return call(a, **{**static, **lists})
