@@ -77,7 +77,7 @@ def same_sizes(f: Callable[..., Any], refused: str = "") -> Callable[..., Any]:
 
     def call(input: Any, target: Any, **options: Any) -> Any:
         if input.shape != target.shape and refused:
-            raise ValueError(f"{refused.format(target.shape, input.shape)}. Write target.reshape(input.shape).")
+            raise ValueError(f"{refused.format(target.shape, input.shape)}. Write target.view_as(input).")
         if input.shape != target.shape:
             warnings.warn(
                 f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
