@@ -162,8 +162,9 @@ def cross_entropy(
     ignore_index     rows with this label count nothing; not with probabilities
     label_smoothing  this part of each label is spread evenly over all classes
 
-    The classes are along the last axis; `nn.CrossEntropyLoss` has them along axis 1, as PyTorch.  TypeError if the labels are neither; ValueError if shapes do not fit or a
-    label is out of range; on a GPU, which is not waited for, such a label gives NaN.
+    The classes are along the last axis; for `nn.CrossEntropyLoss`, as for PyTorch, along axis 1.  TypeError if the
+    labels are neither; ValueError if shapes do not fit or a label is out of range; on a GPU, which is not waited for,
+    such a label gives NaN.
     """
     logits = boxed(logits, "cross_entropy")
     index = indices(labels)

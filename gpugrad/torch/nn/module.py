@@ -23,7 +23,7 @@ class Module(CoreModule):
         return True
 
     @staticmethod
-    def _parameter(value: Any, name: str) -> Any:
+    def _parameter(value: Any, name: str, transposed: bool = False) -> Any:
         """`value` as a parameter."""
         return Parameter(value)
 
