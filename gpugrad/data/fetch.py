@@ -12,8 +12,9 @@ import numpy as np
 import optree
 
 from ..array import CPU, asarray, library, xp
-from ..core import raw
+from ..core import Tensor, raw
 from ..generator import Generator, as_own, own
+from .rows import of_door
 
 END = object()  # what is answered when an iterable dataset has no more batches
 
@@ -155,7 +156,13 @@ def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:
                 "elements need the same structure, or pass collate_fn="
             ) from None
     columns = [_stacked([raw(x) for x in column], names) for column in zip(*leaves)]
+    columns = [c if _plain(x) else of_door(c, x.kind) for c, x in zip(columns, first)]
     return optree.tree_unflatten(tree, columns)
+
+
+def _plain(x: Any) -> bool:
+    """Whether x is no tensor of a front door, whose batches are such tensors, too."""
+    return not isinstance(x, Tensor) or x.kind is Tensor
 
 
 def _structure(tree: Any) -> str:

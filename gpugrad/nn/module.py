@@ -30,6 +30,7 @@ class Module(Called):
     Variables need no registration; one that is shared is counted once, under the name it has first.
     """
 
+    takes: ClassVar[type[Tensor]] = Tensor  # the class of its inputs
     transposed: ClassVar[tuple[str, ...]] = ()  # the names of its parameters that PyTorch holds transposed
 
     def named_variables(self) -> Iterator[tuple[str, Tensor]]:
