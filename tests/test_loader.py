@@ -406,6 +406,28 @@ def test_all_random_numbers_follow_the_seed():
         assert before == (np.random.get_state()[1].tolist(), random.getstate())
 
 
+class Nested(Drawing):
+    """Elements that go through another loader."""
+
+    def __getitem__(self, i):
+        (inner,) = DataLoader(Drawing(), 6, seed=i)
+        return np.random.rand(), random.random(), inner[0][0].item()
+
+
+def test_random_numbers_follow_the_seed_in_a_loader_in_a_loader_and_whatever_numpy_draws_from():
+    first, second = ([plain(b) for b in DataLoader(Nested(), 3, seed=0)] for _ in range(2))
+    assert first == second
+    assert len({x for batch in first for x in batch[0]}) == 6
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(own := np.random.PCG64(1))
+    try:
+        state = own.state
+        assert [plain(b) for b in DataLoader(Nested(), 3, seed=0)] == first
+        assert np.random.get_bit_generator() is own and own.state == state
+    finally:
+        np.random.set_bit_generator(before)
+
+
 def test_a_loader_says_what_was_empty():
     once = DataLoader((i for i in range(4)), 2)
     assert len(list(once)) == 2
