@@ -134,6 +134,7 @@ class Tensor:
     kind: ClassVar[type[Tensor]]  # the class of results
     box: ClassVar[Callable[[Any], Any]]  # a number, list or array as a Tensor, where no operand of an op is one
     prefix: ClassVar[str] = "gg."  # of dtypes, in messages
+    copies: ClassVar[bool] = False  # whether an array of NumPy's beside one on a device is copied there
     ignored: ClassVar[frozenset[str]] = frozenset()  # what every op takes by name, to no effect: "name"
     pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
     meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands

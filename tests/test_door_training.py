@@ -6,6 +6,7 @@ import pytest
 import gpugrad as gg
 import gpugrad.tensorflow as tf
 import gpugrad.torch as torch
+from gpugrad.array import library
 
 
 class Flat(torch.nn.Module):
@@ -100,3 +101,32 @@ def test_workers_hand_over_such_tensors():
     dataset = gg.data.TensorDataset(torch.tensor(x, device="cpu"), torch.tensor(y, device="cpu"))
     with gg.data.DataLoader(dataset, 4, num_workers=1) as loader:
         check(loader)
+
+
+@pytest.mark.devices
+def test_numpy_data_beside_variables_are_copied_to_their_device(default_device):
+    rng = np.random.RandomState(0)
+    x = rng.randn(100).astype(np.float32)
+    y = 2.0 * x + 1.0 + rng.randn(100).astype(np.float32) * 0.1
+    w, b = tf.Variable(0.0), tf.Variable(0.0)
+    for _ in range(30):
+        with tf.GradientTape() as tape:
+            predictions = w * x + b
+            loss = tf.reduce_mean((predictions - y) ** 2)
+        grads = tape.gradient(loss, [w, b])
+        w.assign_sub(0.1 * grads[0])
+        b.assign_sub(0.1 * grads[1])
+    assert abs(float(w) - 2) < 0.05 and abs(float(b) - 1) < 0.05
+    operators = w * x, x * w, w + x, x - w, w / x, w < x, x == w, w * np.float32(2)
+    functions = tf.maximum(w, x), tf.matmul(x[None], x[:, None]), tf.where(x > 0, x, w), tf.tensordot(w * x, x, 1)
+    for out in (*operators, *functions):
+        assert library(out.array) is library(w.array)
+    w.assign(np.float32(3))
+    w.assign_add(np.float32(1))
+    assert float(w) == 4 and library(w.array) is library(b.array)
+    model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+    model.compile(optimizer=tf.keras.optimizers.SGD(learning_rate=0.1), loss="mse")
+    history = model.fit(x[:, None], y[:, None], epochs=5, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    with pytest.raises(TypeError, match="Cannot convert"):
+        tf.constant([1, 2]) * np.array([0.5, 0.5])

@@ -199,8 +199,8 @@ def parquet(
     columns, target, categories, dtype   as in `csv`
     groups      shuffled, row groups come in random order, and rows are mixed among so many at a time, so that each is
                 read about once an epoch; twice as many are kept
-    It needs no workers: pyarrow decodes in threads of its own, and of an epoch that is a seventh (16 columns, batches of
-    1024); two workers, each of which decodes what it needs, take 1.4 times as long.
+    It needs no workers: pyarrow decodes in threads of its own, a seventh of the time of an epoch (16 columns, batches
+    of 1024 rows); two workers, each of which decodes what it needs, take 1.4 times as long.
     FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
     """
     return ParquetDataset(paths, columns, target, categories, groups, dtype)
