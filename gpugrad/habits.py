@@ -76,6 +76,8 @@ FUNCTIONS: dict[str, str] = {
 # What gpugrad.nn has elsewhere.
 NN: dict[str, str] = {
     **dict.fromkeys(["functional", "F"], "gg.nn.relu and its like: the functions are in gg.nn itself"),
+    "pad": "gg.pad(x, widths)", "one_hot": "gg.one_hot(labels, classes)", "normalize": "gg.normalize(x, axis=axis)",
+    "logsigmoid": "gg.nn.log_sigmoid(x)", "multi_head_attention_forward": "gg.nn.MultiheadAttention",
     "utils": "gg.optim.clip_grad_norm_ and gg.optim.clip_grad_value_",
     "SyncBatchNorm": "gg.nn.BatchNorm: there is one device", "DataParallel": "the model itself: there is one device",
 }  # fmt: skip

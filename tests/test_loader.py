@@ -449,3 +449,36 @@ def test_a_state_of_other_batches_changes_nothing():
             other.load_state_dict(one.state_dict())
         assert place(other) == {"seed": 1, "epoch": 0, "batch": 0}
         other.load_state_dict({**one.state_dict(), "batch": 0})  # between two epochs it does not matter
+
+
+class Mapped(gg.data.Dataset):
+    """A dataset as users of PyTorch write it."""
+
+    def __init__(self, n, inits=True):
+        if inits:
+            super().__init__()
+        self.x = np.arange(n, dtype=np.float32)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i], int(i) % 2
+
+
+class Streamed(gg.data.IterableDataset):
+    def __iter__(self):
+        return iter(np.arange(5, dtype=np.float32))
+
+
+@pytest.mark.parametrize("inits", [True, False])
+def test_a_class_that_derives_from_dataset(inits):
+    d = Mapped(5, inits)
+    batches = list(DataLoader(d, 2, shuffle=True, seed=0))
+    assert len(batches) == 3 and sorted(x for b in batches for x in b[0].tolist()) == [0, 1, 2, 3, 4]
+    assert [float(x) for x, _ in d] == [0, 1, 2, 3, 4]
+    assert [x.tolist() for x, _ in d.batch(3)] == [[0, 1, 2], [3, 4]]
+    assert [float(x) for x in Streamed().map(lambda x: x + 1).take(2)] == [1, 2]
+    assert [b.tolist() for b in DataLoader(Streamed(), 3)] == [[0, 1, 2], [3, 4]]
+    with pytest.raises(TypeError, match="Bare needs __len__ and __getitem__, or __iter__"):
+        next(iter(type("Bare", (gg.data.Dataset,), {})()))

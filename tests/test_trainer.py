@@ -212,6 +212,42 @@ def test_options_out_of_range(options, text):
 
 
 # ---------------------------------------------------------------------------------------------- reading the device
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"optimizer": "adam"}, r"optimizer is an object, as gg.optim.Adam\(model.parameters\(\)\), not 'adam'"),
+        ({"optimizer": gg.optim.Adam}, "optimizer is an object"),
+        ({"optimizer": None}, "optimizer is an object"),
+        ({"schedule": "cosine"}, "schedule is an object, as gg.optim.lr_scheduler.StepLR"),
+        ({"scaler": True}, r"scaler is an object, as gg.GradScaler\(\), not True"),
+        ({"early_stopping": 3}, r"early_stopping is an object, as gg.train.EarlyStopping\(patience=3\), not 3"),
+        ({"autocast": "bfloat16"}, r"autocast is an object, as gg.autocast\('bfloat16'\)"),
+        ({"loss": gg.nn.CrossEntropyLoss}, r"loss is a class: write CrossEntropyLoss\(\)"),
+        ({"loss": "mse"}, r"loss is a function loss\(output, y\)"),
+        ({"metrics": ["accuracy"]}, r"metrics are functions f\(output, y\) by name"),
+        ({"metrics": {"accuracy": "accuracy"}}, "metrics are functions"),
+    ],
+)
+def test_options_that_are_no_objects(options, text):
+    model = cases.Net()
+    given = {"optimizer": gg.optim.SGD(model.parameters(), 0.1), "loss": gg.nn.cross_entropy, **options}
+    with pytest.raises(TypeError, match=text):
+        Trainer(model, given.pop("optimizer"), **given)
+
+
+def test_data_that_are_no_batches():
+    x, y = cases.arrays(16)
+    for data, text in (
+        (
+            (x, y),
+            r"a batch is \(x, y\), not a tensor of shape \(16, 5\). Of arrays write gg.data.DataLoader\(gg.data.A",
+        ),
+        ([(x, y, y)], "a batch is .*, not 3 parts; override training_step"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            cases.trainer().fit(data)
+
+
 def test_nothing_waits_for_the_device_between_logs(monkeypatch):
     standin = importlib.import_module("standin")
     gg.array.register(standin.StandIn(), "standin")

@@ -19,8 +19,14 @@ def pair(batch: Any) -> Any:
             "ArrayDataset(x, y) or csv(path, target=...), in which x may be a dict; or override training_step(batch), "
             "which answers the loss"
         )
+    if isinstance(batch, Tensor):
+        raise ValueError(
+            f"a batch is (x, y), not a tensor of shape {raw(batch).shape}. Of arrays write "
+            "gg.data.DataLoader(gg.data.ArrayDataset(x, y), batch_size=32); of one array, override training_step(batch)"
+        )
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"a batch is (x, y), not {batch!r:.60}; override training_step(batch) for another form")
+        what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else f"{batch!r:.60}"
+        raise ValueError(f"a batch is (x, y), not {what}; override training_step(batch) for another form")
     return batch
 
 

@@ -24,6 +24,7 @@ from ..tensor import to_numpy
 from .batch import length, measured, mode, pair, rows, tensors
 from .interrupts import waiting
 from .loggers import Console, CSVFile, Logger
+from .options import check_functions, check_objects, check_values
 from .run import ResumeError, Run, goes_on, state_of
 from .running import Means, number
 from .stopping import EarlyStopping
@@ -70,16 +71,16 @@ class Trainer(Run):
         loggers: Sequence[Logger] | None = None, log_every: int = 50, on_nan: str = "raise",
         also: Mapping[str, Any] | None = None, progress: bool = True,
     ) -> None:  # fmt: skip
+        check_objects({
+            "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema,
+            "early_stopping": early_stopping, "autocast": autocast,
+        })  # fmt: skip
+        check_functions(loss, metrics)
         numbers = {"accumulate": accumulate, "save_every": save_every, "keep": keep, "log_every": log_every}
-        for name, n in numbers.items():
-            if n is not None and (not isinstance(n, int) or n < 1):
-                raise ValueError(f"Trainer: {name} is an integer from 1 on, not {n!r}")
-        words = {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")}
-        for name, (value, *allowed) in words.items():
-            if value not in allowed:
-                raise ValueError(f"Trainer: {name} is {allowed[0]!r} or {allowed[1]!r}, not {value!r}")
-        if "loss" in (metrics or {}):
-            raise ValueError("Trainer: metrics has one named 'loss', which is the loss's own name; call it another")
+        check_values(
+            numbers,
+            {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")},
+        )
         if save_every is not None and directory is None:
             raise ValueError("Trainer: save_every needs a directory for the checkpoints")
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema}
