@@ -235,6 +235,13 @@ def test_options_that_are_no_objects(options, text):
         Trainer(model, given.pop("optimizer"), **given)
 
 
+def test_a_monitor_without_validation_is_found_at_the_start():
+    t = cases.trainer(early_stopping=EarlyStopping(2, monitor="val_accuracy"))
+    with pytest.raises(ValueError, match="monitor='val_accuracy' needs validation data"):
+        t.fit(cases.batches())
+    assert t.step == 0
+
+
 def test_data_that_are_no_batches():
     x, y = cases.arrays(16)
     for data, text in (

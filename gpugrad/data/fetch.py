@@ -130,6 +130,7 @@ class Maker:
 
 
 _stream = local()
+_numpy: Any = np.random  # whose types lack what is asked for here
 
 
 @contextmanager
@@ -142,18 +143,18 @@ def _seeded(numbers: Numbers) -> Iterator[None]:
     mine = getattr(_stream, "numpy", None)
     if mine is None:
         mine = _stream.numpy = np.random.MT19937()
-    before = random.getstate(), np.random.get_bit_generator()
+    before = random.getstate(), _numpy.get_bit_generator()
     seed = numbers.take(CPU)[0]
     if before[1] is mine:  # inside another one: a dataset that goes through a loader
         mine = np.random.MT19937()
-    np.random.set_bit_generator(mine)
+    _numpy.set_bit_generator(mine)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
         yield
     finally:
         random.setstate(before[0])
-        np.random.set_bit_generator(before[1])
+        _numpy.set_bit_generator(before[1])
 
 
 def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:

@@ -133,6 +133,7 @@ class Trainer(Run):
         for name, data in self._loaders.items():
             if length(data) == 0:
                 raise ValueError(f"the {name} data have no batches: {data!r:.60}")
+        self.early_stopping.check(validation is not None)
         self._begin(resume)
         self.interrupted = False
         self._place("validation")
