@@ -750,8 +750,8 @@ def test_stopping_out_of_range():
     for options, text in (({"patience": 0}, "patience"), ({"mode": "less"}, "mode"), ({"min_delta": -1}, "min_delta")):
         with pytest.raises(ValueError, match=f"EarlyStopping: {text} is"):
             EarlyStopping(**options)
-    with pytest.raises(ValueError, match="monitor='val_loss' is not among what an epoch has: loss, accuracy, lr"):
-        cases.trainer(early_stopping=EarlyStopping(monitor="val_loss")).fit(cases.batches())
+    with pytest.raises(ValueError, match="monitor='error' is not among what an epoch has: loss, accuracy, lr"):
+        cases.trainer(early_stopping=EarlyStopping(monitor="error")).fit(cases.batches())
 
 
 def test_a_schedule_that_takes_a_value_gets_the_one_that_is_monitored():
