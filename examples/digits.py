@@ -105,17 +105,18 @@ def main(arguments=None):
     if given.output:
         order = np.argsort(found == data.test_y, kind="stable")[:16]  # wrong ones first
         picture, (left, *rest) = figure(12, 4, 1, 3, width_ratios=[3, 3, 2])
-        for name, history in histories.items():
-            left.semilogy(history["loss"], label=f"{name}, training")
-            left.semilogy(history["val_loss"], "--", label=f"{name}, test")
-            rest[0].plot([100 * a for a in history["val_accuracy"]], label=name)
-        left.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
-        rest[0].set(xlabel="epoch", ylabel="test accuracy (%)", title="Accuracy")
+        for (name, history), color in zip(histories.items(), ("tab:orange", "tab:blue")):
+            epochs = range(1, 1 + len(history["loss"]))
+            left.semilogy(epochs, history["loss"], color=color, label=f"{name}, training")
+            left.semilogy(epochs, history["val_loss"], "--", color=color, label=f"{name}, test")
+            rest[0].plot(epochs, [100 * a for a in history["val_accuracy"]], color=color, label=name)
+        left.set(xlabel="epoch", ylabel="cross-entropy with smoothed labels", title="Loss")
+        rest[0].set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(80, 100.5), title="Accuracy")
         left.legend()
         rest[0].legend()
         tiles = np.pad(data.test_x[order].reshape(4, 4, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
         rest[1].imshow(tiles.transpose(0, 2, 1, 3).reshape(40, 40), cmap="gray_r")
-        rest[1].set(title="test digits, wrong ones first", xticks=[], yticks=[])
+        rest[1].set(title="The convnet's answers, wrong ones first", xticks=[], yticks=[])
         for i, k in enumerate(order):
             color = "tab:green" if found[k] == data.test_y[k] else "tab:red"
             rest[1].text(10 * (i % 4), 10 * (i // 4) + 2, str(found[k]), color=color)

@@ -16,6 +16,7 @@ from tqdm import trange
 import gpugrad as gg
 
 ALPHABET = "\0\n\x7f" + "".join(sorted(set(string.printable) - set(string.whitespace) | {" "}))  # \0: a file ends
+PROMPT = 'class Queue:\n    """First in, first out."""\n\n    def __init__(self):\n        self.items = []\n\n    def '
 V = len(ALPHABET)  # \x7f stands for other control characters, ? for what is not ASCII
 
 
@@ -172,7 +173,7 @@ def held_out_loss(model, reader, text, batch=32):
 
 
 @gg.no_grad()
-def sample(model, reader, start, n, rng, temperature=0.7):
+def sample(model, reader, start, n, rng, temperature=0.6):
     """n more characters, one after the other."""
     ids = [ALPHABET.index(c) for c in start]
     for _ in range(n):
@@ -195,22 +196,24 @@ def main(arguments=None):
 
     five = float(-np.log(NGrams(learn).probabilities(held)[:n]).mean())
     print(f"perplexity of {n:,} held-out characters: transformer {np.exp(loss):.3f}, 5-gram {np.exp(five):.3f}")
-    text = sample(model, reader, "\ndef ", 60 if small else 500, rng)
+    text = sample(model, reader, PROMPT, 60 if small else 600, rng)
     print(text)
 
     if given.output:
         picture, (left, right) = figure(12, 4.5, 1, 2)
-        left.plot(losses, color="0.8")
+        left.plot(losses, color="0.85", linewidth=0.7)
         smooth = np.convolve(losses, np.ones(25) / 25, "valid")
-        left.plot(np.arange(25, len(losses) + 1), smooth, label="training")
+        left.plot(np.arange(25, len(losses) + 1), smooth, label="training, on text met for the first time")
         left.axhline(loss, color="tab:blue", linestyle="--", label=f"transformer, held out: {loss:.3f}")
         left.axhline(five, color="tab:orange", linestyle="--", label=f"5-gram, held out: {five:.3f}")
         left.set(xlabel="step", ylabel="nats a character", ylim=(0.9 * min(smooth.min(), loss, five), 3.5))
+        left.set_title(f"Perplexity of held-out files: {np.exp(loss):.2f}, 5-gram {np.exp(five):.2f}")
         left.legend()
         shown = text.replace("\0", "∎").replace("$", r"\$").split("\n")
         lines = [line[i : i + 80] for line in shown for i in range(0, len(line) or 1, 80)]
-        right.text(0, 1, "\n".join(lines), va="top", family="monospace", fontsize=6)
+        right.text(0, 1, "\n".join(lines[:36]), va="top", family="monospace", fontsize=7)
         right.set_axis_off()
+        right.set_title("How it goes on after the first lines (to “def”)")
         picture.savefig(given.output, dpi=120)
 
 
