@@ -195,13 +195,14 @@ def test_channels_last_makes_no_difference(monkeypatch, size, stride, dilation):
     at, _ = windows.place("conv", size, (2,) * n, stride, 1, dilation)
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((3, 40, *size)), rng.standard_normal((5, 40, *[2] * n))
-    g = rng.standard_normal((3, 5, *at.counts))
+    g, bias = rng.standard_normal((3, 5, *at.counts)), rng.standard_normal(5)
     assert channels_last.suits(np.zeros((1, 64, 4, 4)), at._replace(counts=(4,) * n, stride=(1,) * n), 1)
 
     def both(choose):
         monkeypatch.setattr(channels_last, "suits", choose)
+        monkeypatch.setattr(channels_last, "many", choose)
         return [
-            conv.conv_op(x, w, None, at=at, groups=1), conv.conv_input(g, w, at=at, groups=1),
+            conv.conv_op(x, w, bias, at=at, groups=1), conv.conv_input(g, w, at=at, groups=1),
             conv.conv_weight(g, x, at=at, groups=1),
         ]  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Convolution on the CPU with the channels of an element side by side in memory, and windows as rows of a matrix.
 
-`conv.py` has the elements of windows in columns, which are gathered in runs as long as a row of windows.  Where
-channels are many more, runs of channels are longer.  The result's channels then lie side by side, too: its shape is
-(images, channels, *size), its memory (images, *size, channels), so what comes next has nothing to turn.
+`conv.py` has the elements of windows in columns, which are gathered in runs as long as a row of windows.  Runs of
+channels need no turning: the result's channels lie side by side, too (its shape is (images, channels, *size), its
+memory (images, *size, channels)), and so do those of what comes next.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ..dtypes import wide
 from .reduce import sum
 from .threads import in_threads
 from .windows import Room, Windows, beside, windows
+
+LONG = 16  # channels: runs that are gathered as fast as longer ones
 
 Part = tuple[slice, slice]  # images, and lines of windows
 
@@ -46,8 +48,8 @@ def suits(x: Any, at: Windows, groups: int) -> bool:
 
 
 def many(channels: int, along: int, at: Windows) -> bool:
-    """Whether so many channels make longer runs than so many windows in a row."""
-    return channels * (at.kernel[-1] if at.dilation[-1] == 1 else 1) > 8 * along
+    """Whether so many channels make runs that are long, or longer than those of so many windows in a row."""
+    return channels >= LONG or channels * (at.kernel[-1] if at.dilation[-1] == 1 else 1) > 8 * along
 
 
 @cache
@@ -115,17 +117,17 @@ def correlate(
     """
     matrix = np.ascontiguousarray(turned(w).reshape(len(w), -1).T)
     rows_of, out = gather(x, at, parts, last), empty((len(x), len(w), *at.counts), x.dtype)
-    onto, line = turned(out), at.counts[-1] * len(w)
-    beside_line = None if bias is None else np.tile(bias, at.counts[-1])  # NumPy adds long rows faster
+    onto, whole_lines = turned(out), at.counts[-1] if len(at.counts) > 1 else 1
+    added = None if bias is None else np.tile(bias, whole_lines)  # NumPy adds long rows faster
 
     def work(some: Iterable[Part], most: int) -> None:
         for images, lines, rows in rows_of(some):
             made = onto[images, lines].reshape(-1, len(w))
             for i in _steps(len(rows), most):
                 np.matmul(rows[i], matrix, out=made[i])
-            if beside_line is not None:
-                made = made.reshape(-1, line)
-                made += beside_line
+            if added is not None:
+                made = made.reshape(-1, len(added))
+                made += added
             if over is not None and (y := over(made)) is not made:
                 made[...] = y
 
