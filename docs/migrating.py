@@ -27,7 +27,7 @@ MISSING = {
     "torch": """torch.autograd.forward_ad
         torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
         torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.LazyLinear torch.nn.Bilinear
-        torch.optim.NAdam torch.optim.lr_scheduler torch.optim.LBFGS
+        torch.optim.Adafactor torch.optim.ASGD torch.optim.Rprop torch.optim.lr_scheduler.CyclicLR
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
 }
 
@@ -96,7 +96,7 @@ HIDDEN = {
     "dropout refuse snake unknown",
     "tf.keras.losses": "chosen convert_to_tensor snake", "tf.keras.optimizers": "GradientTape Keras",
     "torch": "bool_ repeat", "torch.nn.functional": "matmul", "torch.nn.init": "no_grad",
-    "torch.optim": "CoreAdagrad CoreAdam CoreAdamW CoreRMSprop CoreSGD", "torch.autograd": "Tensor backward_name",
+    "torch.autograd": "Tensor backward_name",
 }  # fmt: skip
 CLASSES = {
     "TensorFlow": ["tf.Tensor", "tf.Variable", "tf.GradientTape", "tf.Module", "tf.data.Dataset", "tf.keras.Model"],
@@ -165,7 +165,7 @@ def text() -> str:
             "errors", "keras", "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
-            "", "nn", "nn.functional", "linalg", "fft", "special", "nn.init", "optim", "autograd",
+            "", "nn", "nn.functional", "linalg", "fft", "special", "nn.init", "optim", "optim.lr_scheduler", "autograd",
             "utils.checkpoint", "nn.utils",
         ]),
     }  # fmt: skip

@@ -218,6 +218,46 @@ def rule(rng, shape):
     return [*xs, *gs, *[Wide(a) for s in states for a in s]], call, reference
 
 
+def lamb_step(x, g, m, v, eps=1e-6, decay=0.0, maximize=False, rate=0.01, step=3):
+    g = -g if maximize else g
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    r = m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.999**step)) + eps) + decay * x
+    ours, theirs = np.sqrt((x * x).sum()), np.sqrt((r * r).sum())
+    return x - rate * (ours / theirs if ours > 0 and theirs > 0 else 1.0) * r, m, v
+
+
+@case([(1,)])
+def lamb(rng, shape):
+    xs, gs, ms = parameters(rng), parameters(rng), parameters(rng)
+    vs, n = [m * m for m in parameters(rng)], len(xs)
+    xs[4] = xs[4] * 0  # a length of 0
+    variants = [{}, {"decay": 0.1, "eps": 1e-3}, {"maximize": True}]
+
+    def call(*arrays):
+        xs, gs, ms, vs = (arrays[i * n : (i + 1) * n] for i in range(4))
+        schedule, scaling, out = fused.schedule(xs[0], 0.01, 2), fused.scaling(xs[0]), []
+        for options in variants:
+            m2, v2, schedule[STEP] = [m.copy() for m in ms], [v.copy() for v in vs], 2
+            one, new = table(xs, gs, m2, v2)
+            fused.lamb(one, schedule, **options)
+            out += [*new, *m2, *v2]
+            assert schedule.tolist() == [0.01, 3, 0, 1]
+        scaling[SKIP], m2 = 1, [m.copy() for m in ms]
+        one, skipped = table(xs, gs, m2, m2)
+        fused.lamb(one, schedule, scaling)
+        assert schedule.tolist() == [0.01, 3, 0, 1]
+        return [*out, *skipped, *m2]
+
+    def reference(*arrays):
+        out, all_of = [], list(zip(*(arrays[i * n : (i + 1) * n] for i in range(4))))
+        for options in variants:
+            new = [lamb_step(*four, **options) for four in all_of]
+            out += [a for column in zip(*new) for a in column]
+        return [*out, *arrays[:n], *arrays[2 * n : 3 * n]]
+
+    return [*xs, *gs, *map(Wide, ms), *map(Wide, vs)], call, reference
+
+
 @case([(1,)])
 def masters(rng, shape):
     """The parameter is wide and is changed; the result is it, rounded.  Of a skipped step, too."""

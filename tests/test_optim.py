@@ -1,5 +1,7 @@
 """Optimizers' groups, options and saved state; hooks of modules, dropout, losses."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -281,3 +283,19 @@ def test_many_small_variables_decay_together():
             o.apply_gradients([(gg.ones(4, dtype="float64"), v)])
     for v, w in zip(vs, alone):
         assert_close(v, w.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_clipping_writes_over_gradients_that_nobody_else_holds(dtype):
+    with gg.device("cpu"):
+        vs = [gg.nn.Parameter(np.zeros(n), dtype=dtype) for n in (3, 4, 5)]
+        for v in vs:
+            v.grad = gg.tensor(np.full(v.shape, 2.0), dtype=dtype)
+        held, view = vs[0].grad.array, vs[1].grad.array[1:]
+        third = id(vs[2].grad.array)
+        assert float(gg.optim.clip_grad_norm_(vs, 100.0)) == pytest.approx(math.sqrt(48), rel=1e-2)
+        assert vs[0].grad.array is held and id(vs[2].grad.array) == third  # short enough
+        gg.optim.clip_grad_norm_(vs, 1.0)
+        assert held.tolist() == [2, 2, 2] and view.tolist() == [2, 2, 2] and id(vs[2].grad.array) == third
+        for v in vs:
+            np.testing.assert_allclose(v.grad.numpy().astype(float), 2 / math.sqrt(48), rtol=1e-2)

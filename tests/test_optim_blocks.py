@@ -11,7 +11,8 @@ from gpugrad.optim import blocks
 
 SHAPES = [(3,), (), (0,), (4, 5), (300, 500), (7,), (70_000,), (2, 3, 4), (1,), (200_001,)]
 ROWS = {
-    "sgd": (gg.optim.SGD, {"weight_decay": 0.1}),
+    "sgd": (gg.optim.SGD, {}),
+    "sgd, decay": (gg.optim.SGD, {"weight_decay": 0.1}),
     "momentum": (gg.optim.SGD, {"momentum": 0.9, "dampening": 0.3, "maximize": True}),
     "nesterov": (gg.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
     "adam": (gg.optim.Adam, {"weight_decay": 0.1, "amsgrad": True}),
@@ -248,3 +249,42 @@ def test_muon_refuses_options_out_of_range():
     for optimizer, x in ((plain, v), (other, w)):
         step(optimizer, [x], 0)
     assert_same([v], [w], 1e-12)
+
+
+def test_a_rule_of_ones_own_on_top_of_one_that_does_nothing():
+    class Signs(gg.optim.SGD):
+        def rule(self, g, state, work, group, counts):
+            np.sign(g, out=g)
+            g *= group["lr"]
+
+    vs = variables(shapes=[(3,), (100_000,)])
+    old = [v.numpy().copy() for v in vs]
+    gs = [np.full(v.shape, 3.0, np.float32) for v in vs]
+    Signs(vs, 0.5).apply_gradients(zip(gs, vs))
+    assert_same(vs, [x - np.float32(0.5) for x in old])
+
+
+def test_a_step_towards_the_gradient_is_exact_where_it_is_there():
+    """One difference: of averages that are what they average, none moves, however short the step."""
+    vs = variables(shapes=[(7,), (100_000,), ()])
+    old = [v.numpy().copy() for v in vs]
+    gg.optim.SGD(vs, 1e-3, weight_decay=1.0, maximize=True).apply_gradients([(x.copy(), v) for x, v in zip(old, vs)])
+    assert_same(vs, old, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("most", [1, 70, 1 << 18])
+def test_matrices_of_a_shape_go_together(monkeypatch, most, dtype):
+    monkeypatch.setattr(gg.optim.muon, "HOST", most)
+    shapes, found = [(8, 4)] * 3 + [(4, 8)] * 2 + [(5,), (8, 4), (0, 3), (3, 3)], []
+    for cls in (gg.optim.Muon, alone(gg.optim.Muon)):
+        vs = variables(dtype, shapes)
+        optimizer = cls([{"params": vs[:6], "nesterov": False, "maximize": True}, {"params": vs[6:]}], 0.1)
+        for i, leave in enumerate([(), (1,), (4, 5), ()]):
+            step(optimizer, vs, i, leave)
+        optimizer = copy.deepcopy(optimizer)
+        vs = optimizer.variables
+        step(optimizer, [*vs, vs[0], vs[1]], 5)  # two of them twice
+        found.append((vs, arrays(optimizer)))
+    for a, b in zip(*found):
+        assert_same(a, b, {"float16": 2e-3, "float32": 1e-5}.get(dtype, 1e-10))

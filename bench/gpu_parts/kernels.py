@@ -161,6 +161,12 @@ def _adam(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list
     return out
 
 
+def _lamb(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list[Any]:
+    out = _updated(table, xs, gs)
+    fused.lamb(table, schedule)
+    return out
+
+
 def _nadam(xs: Any, gs: Any, ms: Any, vs: Any, schedule: Any, table: Any) -> list[Any]:
     out = _updated(table, xs, gs)
     fused.rule(table, schedule, kind="nadam", states=2, a=0.9, b=0.999, eps=1e-8, extra=4e-3)
@@ -394,6 +400,7 @@ ROWS = [
     ),
     Row("adam", lambda m: _step(m, 2), _adam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
     Row("rule, nadam", lambda m: _step(m, 2), _nadam, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
+    Row("lamb", lambda m: _step(m, 2), _lamb, "xs gs ms vs schedule", "outs ms vs", "outs", partly="table"),
     Row("global_norm", _gradients, _global_norm, "gs scaling", "scaling", "", partly="table"),
     Row(
         "update_scale",

@@ -24,12 +24,14 @@ from .dropout import dropout as dropout
 from .embedding import gather as gather, scatter_add as scatter_add
 from .norm import norm as norm, norm_grad as norm_grad, norm_sums as norm_sums
 from .optimizer import (
+    LAUNCHES as LAUNCHES,
     RULES as RULES,
     Table as Table,
     adam as adam,
     clipped as clipped,
     entry as entry,
     global_norm as global_norm,
+    lamb as lamb,
     moving as moving,
     rule as rule,
     scaling as scaling,

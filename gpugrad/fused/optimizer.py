@@ -14,11 +14,14 @@ from ..dtypes import float64, wide
 from ..kernels import BLOCK, TABLES, ceil, place
 
 CHUNK = 16 * BLOCK  # elements of an array that a block takes; a multiple of every pack
-RATE, STEP, TICKET, PRODUCT = range(4)  # places in a schedule, as in kernels/optimizer.cu
+RATE, STEP, TICKET, PRODUCT = range(4)  # places in a schedule, as in kernels/table.cuh
 LOSS_SCALE, CLIP, SKIP, NORM, SKIPPED = range(5)  # places in a scaling
 SCALE, GOOD, FOUND, MISSED, ROW = range(5)  # places in a moving loss scale
 PARAMETER, UPDATED, GRADIENT, STATE, STATE2, STATE3 = range(6)  # columns of a table
 RULES = ("amsgrad", "nadam", "radam", "adamax", "adadelta", "adagrad", "rmsprop", "lion", "dampened")
+LAUNCHES = {"lamb": ("lamb_squares", "lamb_shares", "lamb")}  # of steps that are not one kernel of their name
+FILES = dict.fromkeys(LAUNCHES["lamb"], "lamb")  # of kernels that are not in optimizer.cu
+EACH = ("lamb_shares",)  # of kernels, those that have a block for each array
 Arrays = Sequence[Array]
 
 
@@ -62,7 +65,7 @@ def entry(control: Array, i: int) -> Array:
 # ---------------------------------------------------------------------------------------------- tables
 @cache
 def _layout(n: int) -> np.dtype:
-    """struct Table<n> of kernels/optimizer.cu."""
+    """struct Table<n> of kernels/table.cuh."""
     fields = [("arrays", "u8", (6, n)), ("size", "i8", (n,)), ("first", "i4", (n + 1,))]
     return np.dtype([*fields, ("count", "i4"), ("masters", "i4")], align=True)
 
@@ -146,13 +149,17 @@ class Table:
         if missing := [c for c in columns if c not in self.columns]:
             raise ValueError(f"{kernel} needs the columns {list(columns)} of its table; {missing} are not set")
         for struct, _, blocks in self._parts:
-            run = self.place.get("optimizer", kernel, self.dtype, *values, struct.dtype["size"].shape[0])
-            yield partial(run, (blocks,), (BLOCK,), struct), blocks
+            run = self._get(kernel, struct, *values)
+            yield partial(run, (int(struct["count"]) if kernel in EACH else blocks,), (BLOCK,), struct), blocks
 
     def compile(self, kernel: str, *values: Any) -> None:
         """Make what `launches` of this kernel needs, so that an error comes before the first launch of a step."""
         for struct, _, _ in self._parts:
-            self.place.get("optimizer", kernel, self.dtype, *values, struct.dtype["size"].shape[0])
+            self._get(kernel, struct, *values)
+
+    def _get(self, kernel: str, struct: np.ndarray, *values: Any) -> Any:
+        name, n = FILES.get(kernel, "optimizer"), struct.dtype["size"].shape[0]
+        return self.place.get(name, kernel, self.dtype, *values, n)
 
     def forget(self) -> None:
         """Let go of the arrays of one step."""
@@ -238,6 +245,36 @@ def rule(
         launches = [launch for launch, _ in table.launches("rule", columns, RULES.index(kind))]
         for launch in launches:
             launch(schedule, scaling, CHUNK, *options, int(counts and launch is launches[-1]))
+    table.forget()
+
+
+def lamb(
+    table: Table,
+    schedule: Array,
+    scaling: Array | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-6,
+    decay: float = 0.0,
+    maximize: bool = False,
+) -> None:
+    """LAMB; STATE and STATE2 keep the running means of g and g².  It counts the step.  Three launches.
+
+    The lengths of arrays are sums of squares in float64, and are the same from run to run.
+    """
+    columns, p = (PARAMETER, UPDATED, GRADIENT, STATE, STATE2), table.place
+    options = [*betas, eps, decay]
+    with p.scope():
+        kernels = [list(table.launches(name, columns)) for name in LAUNCHES["lamb"]]
+        sums, shares, start = (
+            p.empty((2 * sum([n for _, n in kernels[0]]),), float64),
+            p.empty((TABLES[-1],), float64),
+            0,
+        )
+        for (squares, blocks), (share, _), (launch, _) in zip(*kernels):
+            squares(schedule, scaling, sums, start, CHUNK, *options, int(maximize))
+            share(sums, shares, start)
+            start += blocks
+            launch(schedule, scaling, shares, CHUNK, *options, int(start == sums.size // 2))
     table.forget()
 
 

@@ -2,8 +2,9 @@
 
 The arrays of the state of variables that go together are views of one array each, made at the first step, so a block
 of it is the state of many small variables, or of a piece of a large one.  In a block the gradients are gathered, the
-optimizer's `rule` runs on all of them, and each variable takes its part.  Blocks are spread over threads.  A variable
-whose array nobody else holds is written over; the others get new arrays.
+optimizer's `rule` runs on all of them, and each variable takes its part.  Where the rule does nothing (`plain`), one
+part after the other is done while it is near.  Blocks are spread over threads.  A variable whose array nobody else
+holds is written over; the others get new arrays.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..ops.threads import cores, in_threads
 from .state import Group, Todo, kept
 
 BLOCK = 1 << 16  # elements: the arrays of a step for so many fit a core's cache
+LONG = 1 << 18  # where the rule does nothing, so that there is little to keep near
 PLAIN = 0x405  # flags of an array that owns its memory, is contiguous and may be written to
 _array, _shape, _dtype, _flags = attrgetter("array"), attrgetter("shape"), attrgetter("dtype"), attrgetter("flags.num")
 _HELD = next(map(getrefcount, [np.empty(0)])) + 1  # who holds an array in a list and in its variable
@@ -55,6 +57,7 @@ class Bucket:
 
     def __init__(self, group: Group, dtype: np.dtype, counts: dict[str, Any], first: bool) -> None:
         self.group, self.dtype, self.counts, self.first = group, dtype, counts, first
+        self.plain = False  # whether the rule does nothing
         self.at: list[int] = []
         self.states: list[dict[str, Any]] = []
         self.views: dict[str, list[Array]] = {}  # the arrays of the states
@@ -62,12 +65,14 @@ class Bucket:
 
     def valid(self, names: Any) -> bool:
         """Whether the states are as the last step left them."""
-        if self.views.keys() != names or any(
-            [any([s.get(k) != n for s in self.states]) for k, n in self.counts.items()]
-        ):
-            return False
         try:
-            return all([all(map(is_, map(itemgetter(k), self.states), views)) for k, views in self.views.items()])
+            return (
+                self.views.keys() == names
+                and all(
+                    [list(map(itemgetter(k), self.states)).count(n) == len(self.at) for k, n in self.counts.items()]
+                )
+                and all([all(map(is_, map(itemgetter(k), self.states), views)) for k, views in self.views.items()])
+            )
         except KeyError:
             return False
 
@@ -87,7 +92,7 @@ class Blocks:
 
     def __init__(self) -> None:
         self._key: list[Any] = []
-        self._pairs: list[Any] = []
+        self._same: list[Any] = []  # what is to be the very same: states with their variables, and groups
         self._buckets: list[Bucket] = []
         self._rest: list[int] = []
         self._cut: set[int] = set()  # the variables that are in several blocks
@@ -104,7 +109,7 @@ class Blocks:
             )
         self._prepare(optimizer, gs, vs, groups, xs)
         outs = self._run(optimizer, gs, xs)
-        for b in self._buckets:
+        for b in self._buckets if writes.asked or outs is not xs else ():
             for i in b.at:
                 x, out = xs[i], outs[i]
                 if out is not x:
@@ -115,8 +120,9 @@ class Blocks:
 
     def _run(self, optimizer: Any, gs: Any, xs: list[Array]) -> list[Any]:
         """The variables' new arrays, by their places; the states are what they are after the step."""
-        alone = [n == _HELD and f & PLAIN == PLAIN for n, f in zip(map(getrefcount, xs), map(_flags, xs))]
-        outs = [x if a else np.empty(x.shape, x.dtype) for x, a in zip(xs, alone)]
+        outs = xs
+        if not all(own := alone(xs)):
+            outs = [x if a else np.empty(x.shape, x.dtype) for x, a in zip(xs, own)]
         arrays = list(zip(gs, xs, outs))
         for i in self._cut:
             arrays[i] = gs[i].reshape(-1), xs[i].reshape(-1), outs[i].reshape(-1)
@@ -124,8 +130,9 @@ class Blocks:
         counts = [{**optimizer.advance(b.counts, b.group), "first": b.first} for b in self._buckets]
         for b, now in zip(self._buckets, counts):
             rule, numbers = partial(optimizer.rule, group=b.group, counts=now), b.numbers(optimizer)
+            update = _subtract if b.plain else partial(_update, rule)
             for block in b.blocks:
-                lanes[block.lane].append(partial(_update, block, rule, arrays, *numbers))
+                lanes[block.lane].append(partial(update, block, arrays, *numbers))
         with np.errstate(all="ignore"):  # as on a GPU: what is not finite is seen in the loss
             if len(lanes) > 1:
                 in_threads(_all, lanes)
@@ -140,17 +147,22 @@ class Blocks:
 
     def _prepare(self, optimizer: Any, gs: Any, vs: Any, groups: Any, xs: list[Array]) -> None:
         """Which variables go together, unless it is as the last time."""
-        key = [*map(id, vs), *map(id, groups), *map(_dtype, xs), *map(_shape, xs), *map(_dtype, gs)]
-        pairs = list(map(optimizer.state.by_id.get, map(id, vs)))
-        if key == self._key and all(map(is_, pairs, self._pairs)):
+        key = [*map(_dtype, xs), *map(_shape, xs), *map(_dtype, gs)]
+        same = [*map(optimizer.state.by_id.get, map(id, vs)), *groups]  # a pair has its variable
+        if key == self._key and all(map(is_, same, self._same)):
             if all([b.valid(optimizer.arrays(b.group).keys()) for b in self._buckets]):
                 return
         self._key = []  # if what follows raises, there is no plan
-        self._buckets, self._rest = _buckets(optimizer, gs, pairs, groups, xs)
+        self._buckets, self._rest = _buckets(optimizer, gs, same[: len(xs)], groups, xs)
         total = sum([xs[i].size for b in self._buckets for i in b.at])
         threads = max(1, min(cores(), -(-total // BLOCK)))
-        size = -(-total // (threads * -(-total // (threads * BLOCK)))) if total else 1  # as many blocks for each thread
-        runs = [(b, run, _cut([xs[b.at[j]].size for j in run], size)) for b in self._buckets for run in _runs(b)]
+        # as many blocks for each thread
+        size = {k: -(-total // (threads * max(1, -(-total // (threads * k))))) or 1 for k in (BLOCK, LONG)}
+        runs = [
+            (b, run, _cut([xs[b.at[j]].size for j in run], size[LONG if b.plain else BLOCK]))
+            for b in self._buckets
+            for run in _runs(b)
+        ]
         room = max([hi - lo for _, _, blocks in runs for lo, hi, _ in blocks], default=0)
         self._lanes = max(1, min(threads, sum([len(blocks) for _, _, blocks in runs])))
         scratch = [{b.dtype: _scratch(optimizer, room, b) for b in self._buckets} for _ in range(self._lanes)]
@@ -160,23 +172,54 @@ class Blocks:
             for lo, hi, pieces in blocks:
                 lane = n % self._lanes
                 rows = [row[: hi - lo] for row in scratch[lane][b.dtype]]
-                parts = list(_parts([b.at[j] for j in run], pieces, rows, xs))
+                parts = list(_parts([b.at[j] for j in run], pieces, rows, xs, b.plain))
                 self._cut.update([p.i for p in parts if p.piece])
                 b.blocks.append(Block(lane, rows, [a[lo:hi] for a in state], parts))
                 n += 1
-        self._key, self._pairs = key, pairs
+        self._key, self._same = key, same
 
 
 # ---------------------------------------------------------------------------------------------- running
+def alone(arrays: list[Array]) -> list[bool]:
+    """Of arrays that this list and a tensor each hold: whether nobody else does, so that they may be written over."""
+    return [n == _HELD and f & PLAIN == PLAIN for n, f in zip(map(getrefcount, arrays), map(_flags, arrays))]
+
+
 def _all(lanes: Any) -> None:
     for lane in lanes:
         for job in lane:
             job()
 
 
-def _update(block: Block, rule: Any, arrays: Any, factor: Array, decay: Array | None, shrink: Array | None) -> None:
+def _subtract(block: Block, arrays: Any, factor: Array, decay: Array | None, shrink: Array | None) -> None:
+    """A step of the parts of a block where the gradient, with what is added to it, is what is taken away."""
+    multiply, subtract = np.multiply, np.subtract  # out= by its place costs less
+    towards = decay is not None and decay == -factor  # from x to g: one difference does for both products
+    for i, piece, step, other in block.parts:
+        g, x, out = arrays[i]
+        if piece is not None:
+            g, x, out = g[piece], x[piece], out[piece]
+        whole = out.dtype is step.dtype  # no half type, whose results are rounded once
+        if towards and whole:
+            subtract(g, x, step)
+            multiply(step, factor, step)
+        else:
+            multiply(g, factor, step)
+            if decay is not None:
+                multiply(x, decay, other)
+                step += other
+        if shrink is not None:
+            x = multiply(x, shrink, other)
+        if whole:
+            subtract(x, step, out)
+        else:
+            subtract(x, step, step)
+            out[...] = step
+
+
+def _update(rule: Any, block: Block, arrays: Any, factor: Array, decay: Array | None, shrink: Array | None) -> None:
     """A step of the parts of a block."""
-    rows, multiply, subtract = block.scratch, np.multiply, np.subtract  # out= by its place costs less
+    rows, multiply, subtract = block.scratch, np.multiply, np.subtract
     for i, piece, step, other in block.parts:
         g, x, _ = arrays[i]
         multiply(g if piece is None else g[piece], factor, step)
@@ -201,8 +244,14 @@ def _update(block: Block, rule: Any, arrays: Any, factor: Array, decay: Array | 
 @cache
 def ruled(cls: type) -> bool:
     """Whether `rule` speaks for an optimizer: a subclass of its class may have an `update` or `init` of its own."""
-    where = lambda name: next((i for i, c in enumerate(cls.__mro__) if name in vars(c)), len(cls.__mro__))
-    return hasattr(cls, "rule") and min(where("rule"), where("single")) <= min(where("update"), where("init"))
+    return hasattr(cls, "rule") and min(_at(cls, "rule"), _at(cls, "single")) <= min(
+        _at(cls, "update"), _at(cls, "init")
+    )
+
+
+def _at(cls: type, name: str) -> int:
+    """How far up the class that has this is."""
+    return next((i for i, c in enumerate(cls.__mro__) if name in vars(c)), len(cls.__mro__))
 
 
 def _buckets(optimizer: Any, gs: Any, pairs: Any, groups: Any, xs: Any) -> tuple[list[Bucket], list[int]]:
@@ -222,6 +271,7 @@ def _buckets(optimizer: Any, gs: Any, pairs: Any, groups: Any, xs: Any) -> tuple
         first = not names.keys() <= state.keys()
         key = id(group), x.dtype, first, *counts.values()
         b = found.setdefault(key, Bucket(group, x.dtype, counts, first))
+        b.plain = _at(type(optimizer), "plain") <= _at(type(optimizer), "rule") and optimizer.plain(group)
         b.at.append(i)
         b.states.append(state)
     for b in found.values():
@@ -306,10 +356,12 @@ def _scratch(optimizer: Any, room: int, b: Bucket) -> Array:
     return np.empty((1 + max(1, optimizer.scratch), room), wide(b.dtype))
 
 
-def _parts(at: list[int], pieces: list[Piece], rows: list[Array], xs: list[Array]) -> Iterator[Part]:
+def _parts(at: list[int], pieces: list[Piece], rows: list[Array], xs: list[Array], plain: bool) -> Iterator[Part]:
+    """The parts of a block, with the scratch of each; where they are `plain`, all have the same."""
     end = 0
     for j, start, stop in pieces:
-        begin, end, x = end, end + stop - start, xs[at[j]]
+        begin = 0 if plain else end
+        end, x = begin + stop - start, xs[at[j]]
         whole = stop - start == x.size
         shape = x.shape if whole else -1
         step, other = (row[begin:end].reshape(shape) for row in rows[:2])

@@ -6,22 +6,25 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import fused
 from ..array import Array, xp
-from ..core import Tensor, raw, wrap
+from ..core import Tensor, raw, wrap, writes
 from ..dtypes import complex128, float64, wide
 from ..fused.optimizer import CLIP, GRADIENT, NORM
 from ..kernels import place, usable
 from ..ops.casting import astype
 from ..ops.linalg import vector_norm
 from ..tensor import tensor
+from .blocks import alone
 from .loss_scale import Moving, Scaled
 from .state import Todo
 
 
 def norm(gs: Sequence[Array]) -> float:
     """The length of all gradients together: the root of the sum of all squares."""
-    wider = [g.astype(wide(g.dtype), copy=False) for g in gs]
+    wider = [g if (kind := wide(g.dtype)) is g.dtype else g.astype(kind) for g in gs]
     total = sum([float(xp(g).vdot(g, g).real) for g in wider])
     if not math.isfinite(total):  # float64 holds the squares of float32
         wider = [g.astype(complex128 if g.dtype.kind == "c" else float64, copy=False) for g in wider]
@@ -124,14 +127,29 @@ def clip_grad_norm_(
         for g, new in zip(grads, found[0]):
             g.array = new
         return wrap(total.astype(arrays[0].dtype), None, grads[0].kind)
-    each = [float(raw(vector_norm(astype(g, wide(g.array.dtype)), ord=norm_type))) for g in grads]
-    total = math.hypot(*each) if norm_type == 2 else _together(each, norm_type)
+    if norm_type == 2:
+        total = norm(arrays)
+    else:
+        each = [float(raw(vector_norm(astype(g, wide(g.array.dtype)), ord=norm_type))) for g in grads]
+        total = _together(each, norm_type)
     if error_if_nonfinite:
         _finite(total, norm_type)
     scale = min(1.0, limit / (total + 1e-6)) if total == total else total
-    for g in grads:
-        g.array = g.array * g.array.dtype.type(scale)
+    if scale != 1:
+        _scale(grads, arrays, scale)
     return tensor(total) if not grads else wrap(raw(tensor(total, grads[0].array.dtype)), None, grads[0].kind)
+
+
+def _scale(grads: list[Tensor], arrays: list[Array], scale: float) -> None:
+    """Gradients times a number, in the memory of `arrays`, which are theirs, where nobody else has it."""
+    own = alone(arrays) if set(map(type, arrays)) == {np.ndarray} else [False] * len(arrays)
+    for g, a, over in zip(grads, arrays, own):
+        if not over:
+            g.array = a * a.dtype.type(scale)
+            continue
+        if id(a) in writes.asked:
+            writes.add(a)
+        np.multiply(a, a.dtype.type(scale), out=a)
 
 
 def _together(each: list[float], p: float) -> float:

@@ -40,6 +40,10 @@ class Elementwise(Optimizer):
         """Whether these variables are to be updated together on the CPU."""
         return True
 
+    def plain(self, group: Group) -> bool:
+        """Whether `rule` has no state and leaves the gradient as it is."""
+        return False
+
     def rule(
         self, g: Array, state: Sequence[Array], work: Sequence[Array], group: Group, counts: dict[str, Any]
     ) -> None:

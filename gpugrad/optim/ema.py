@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..array import xp
+from ..array import Array, xp
 from ..core import Tensor, raw, wrap
 from ..dtypes import is_inexact, wide
 from ..ops.casting import view
@@ -17,10 +17,16 @@ from .state import Todo
 
 
 class _Mover(SGD):
-    """Averages are moved together, small ones too."""
+    """What moves averages: x ← x - lr (x - g), one launch or one pass for all."""
 
     def blockwise(self, todo: Todo) -> bool:
         return True
+
+    def move(self, to: list[Array], rate: float) -> None:
+        """A share of the way to these."""
+        (group,) = self.param_groups
+        group["lr"] = rate
+        self._step([(w, a, group) for w, a in zip(to, group["params"])])
 
 
 class EMA:
@@ -67,14 +73,13 @@ class EMA:
             raise RuntimeError("EMA.update() inside applied(): the weights are the averages there")
         n, now = self.updates, self._tensors()
         keep = n / (n + 1) if self.decay is None else self.decay(n) if callable(self.decay) else self.decay
+        rate = 1.0 - _checked(keep)
         pairs = [(now[k].array, a) for k, a in self.averages.items()]
         if n == 0:
             for w, a in pairs:
                 a.array = xp(w).array(w, a.array.dtype)
         else:
-            # one step of length 1 - decay with the gradient a - w
-            self._mover.learning_rate = 1.0 - _checked(keep)
-            self._mover.apply_gradients([(w.astype(a.array.dtype, copy=False), a) for w, a in pairs])
+            self._mover.move([w.astype(a.array.dtype, copy=False) for w, a in pairs], rate)
         self.updates = n + 1
 
     @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .. import fused
 from ..array import Array, xp
 from .checks import option, pair_of_betas, refuse_complex
+from .launches import Kernel
 from .optimizer import Optimizer
 from .state import Group
 
@@ -40,6 +42,10 @@ class LAMB(Optimizer):
 
     def decay(self, group: Group) -> tuple[float, float]:
         return 0.0, 1.0  # part of r
+
+    def kernel(self, group: Group) -> Kernel:
+        options = {k: group[k] for k in ("betas", "eps", "maximize")}
+        return Kernel(fused.lamb, ("exp_avg", "exp_avg_sq"), {**options, "decay": group["weight_decay"]})
 
     def init(self, x: Array, group: Group) -> dict[str, Any]:
         refuse_complex("LAMB", x)

@@ -35,7 +35,8 @@ class Kernel(NamedTuple):
     def compile(self, table: fused.Table) -> None:
         """An error here comes before the first launch."""
         kind = self.options.get("kind")
-        table.compile(self.run.__name__, *([] if kind is None else [fused.RULES.index(kind)]))
+        for name in fused.LAUNCHES.get(self.run.__name__, (self.run.__name__,)):
+            table.compile(name, *([] if kind is None else [fused.RULES.index(kind)]))
 
 
 class Schedule:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..array import Array, xp
+import numpy as np
+
+from ..array import Array, device_of, xp
+from ..dtypes import wide
 from .adam import AdamW
 from .checks import option, refuse_complex
 from .optimizer import Optimizer
-from .state import Group, kept
+from .state import Group, Todo, kept
+
+HOST, GPU = 1 << 16, 1 << 22  # elements of the matrices that go together
 
 _RATES = {  # by the shape, what the learning rate is multiplied by
     "original": lambda rows, cols: math.sqrt(max(1, rows / cols)),
@@ -76,17 +82,58 @@ class Muon(AdamW):
         refuse_complex("Muon", x)
         return {"momentum_buffer": xp(x).zeros_like(x)} if self.single(x, group) else super().init(x, group)
 
+    def _update(self, rest: Todo) -> None:
+        """Matrices of a group that are alike go together."""
+        if type(self).update is not Muon.update:  # a subclass has its way
+            return super()._update(rest)
+        others, batches, times = [], {}, Counter()
+        for todo in rest:
+            _, v, group = todo
+            x = v.array
+            if self.single(x, group):
+                times[id(v)] += 1  # a variable that is there twice takes two steps
+                batches.setdefault((id(group), x.shape, x.dtype, device_of(x), times[id(v)]), []).append(todo)
+            else:
+                others.append(todo)
+        super()._update(others)
+        for batch in batches.values():
+            most = max(1, (HOST if type(batch[0][0]) is np.ndarray else GPU) // max(1, batch[0][0].size))
+            for i in range(0, len(batch), most):
+                self._together(batch[i : i + most])
+
+    def _together(self, todo: Todo) -> None:
+        """A step of matrices of one group, shape, dtype and device."""
+        group, own = todo[0][2], todo[0][1].array.dtype
+        kind, (_, shrink) = wide(own), self.decay(group)
+        gs = [g.astype(kind, copy=False) for g, _, _ in todo]
+        xs = [v.array.astype(kind, copy=False) for _, v, _ in todo]
+        states = [self.state[v] for _, v, _ in todo]
+        step = self._steps(xs, [-g for g in gs] if group["maximize"] else gs, states, group)
+        for i, (_, v, _) in enumerate(todo):
+            x = xs[i] * kind.type(shrink)
+            x -= step[i]
+            v.array = x.astype(own, copy=False)
+
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
         if not self.single(x, group):
             return super().update(x, g, state, group)
-        kind, momentum = x.dtype.type, group["momentum"]
-        m = kept(state, "momentum_buffer", x)
+        return x - self._steps([x], [g], [state], group)[0]
+
+    def _steps(self, xs: list[Array], gs: list[Array], states: list[dict[str, Any]], group: Group) -> Array:
+        """What matrices of one shape are moved by, one after the other; their momentum is what it is after the step."""
+        kind, momentum = xs[0].dtype.type, group["momentum"]
+        g, m = _stack(gs), _stack([kept(s, "momentum_buffer", x) for s, x in zip(states, xs)])
         m += (g - m) * kind(1 - momentum)
-        if group["nesterov"]:
-            g = g + (m - g) * kind(momentum)
-        o = orthogonal(g if group["nesterov"] else m, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        rate = group["lr"] * _RATES[group["adjust_lr_fn"] or "original"](*x.shape)
-        return x - o * kind(rate)
+        for state, own in zip(states, m):
+            state["momentum_buffer"] = own
+        to = g + (m - g) * kind(momentum) if group["nesterov"] else m
+        o = orthogonal(to, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        o *= kind(group["lr"] * _RATES[group["adjust_lr_fn"] or "original"](*xs[0].shape))
+        return o
+
+
+def _stack(arrays: list[Array]) -> Array:
+    return arrays[0][None] if len(arrays) == 1 else xp(arrays[0]).stack(arrays)
 
 
 def _finite(k: Any) -> bool:
@@ -94,13 +141,22 @@ def _finite(k: Any) -> bool:
 
 
 def orthogonal(x: Array, coefficients: tuple[float, float, float], steps: int, eps: float) -> Array:
-    """Nearly U Vᵀ of x = U S Vᵀ: singular values from some 0.7 to 1.2, by a polynomial in x (Jordan et al. 2024)."""
+    """Nearly U Vᵀ of x = U S Vᵀ: singular values from some 0.7 to 1.2, by a polynomial in x (Jordan et al. 2024).
+
+    x is a matrix, or many along the first axis.
+    """
     lib, kind = xp(x), x.dtype.type
     a, b, c = [kind(k) for k in coefficients]
-    tall = x.shape[0] > x.shape[1]
-    o = x.T if tall else x
-    o = o / lib.maximum(lib.sqrt(lib.sum(o * o)), kind(eps))
+    tall = x.shape[-2] > x.shape[-1]
+    o = x.swapaxes(-1, -2) if tall else x
+    o = o / lib.maximum(lib.sqrt(lib.sum(o * o, axis=(-2, -1), keepdims=True)), kind(eps))
     for _ in range(steps):
-        gram = o @ o.T
-        o = a * o + (b * gram + c * (gram @ gram)) @ o
-    return o.T if tall else o
+        gram = o @ o.swapaxes(-1, -2)
+        square = gram @ gram
+        square *= c
+        gram *= b
+        gram += square
+        square = gram @ o
+        o *= a
+        o += square
+    return o.swapaxes(-1, -2) if tall else o

@@ -241,14 +241,13 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        todo, some = [], False
-        for group in self.param_groups:
-            for v in group["params"]:
-                some = True
-                n = v.node
-                if n is not None and n.op is None and isinstance(n.grad, Tensor):
-                    todo.append((n.grad.array, v, group))
-        if not some:
+        todo = [
+            (g.array, v, group)
+            for group in self.param_groups
+            for v in group["params"]
+            if (n := v.node) is not None and n.op is None and isinstance(g := n.grad, Tensor)
+        ]
+        if not todo and not self.variables:
             raise ValueError(
                 f"step() needs the optimizer to be made with variables: {type(self).__name__}(model.parameters())"
             )

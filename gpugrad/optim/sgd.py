@@ -79,10 +79,14 @@ class SGD(Elementwise):
         else:
             lib.multiply(v, group["lr"], out=g)
 
+    def plain(self, group: Group) -> bool:
+        return not group["momentum"]
+
     def blockwise(self, todo: Todo) -> bool:  # alone, a small variable takes two operations
-        many = len(todo) >= MANY
-        return any([g["momentum"] or (many and g["weight_decay"]) for g in self.param_groups]) or any(
-            [v.array.size > SMALL for _, v, _ in todo]
+        return (
+            len(todo) >= MANY
+            or any([g["momentum"] for g in self.param_groups])
+            or any([v.array.size > SMALL for _, v, _ in todo])
         )
 
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:

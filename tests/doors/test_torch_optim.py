@@ -36,6 +36,14 @@ def descend(torch, optimizer, a, b, steps=range(3)):
         ("AdamW", {"lr": 0.1, "amsgrad": True, "maximize": True, "betas": (0.5, 0.6)}, [1.090374, -2.087377, 0.798202]),
         ("RMSprop", {"lr": 0.1, "maximize": True}, [1.908181, -2.908182, 2.78913]),
         ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.5, "maximize": True}, [1.045338, -2.072715, 0.719449]),
+        ("Adadelta", {"lr": 0.5, "rho": 0.5, "weight_decay": 0.1, "foreach": None}, [0.9990258, -1.999047, 0.4975767]),
+        ("Adamax", {"betas": (0.5, 0.6), "eps": 1e-2}, [0.9982004, -1.998162, 0.4940298]),
+        (
+            "NAdam",
+            {"lr": 0.1, "momentum_decay": 0.1, "decoupled_weight_decay": True, "weight_decay": 0.2},
+            [0.840444, -1.781636, 0.2193708],
+        ),
+        ("RAdam", {"lr": 0.1, "betas": (0.5, 0.7), "maximize": True, "capturable": False}, [1.038571, -2.115714, 1.1]),
     ],
 )
 def test_updates(torch, optim, name, options, wanted):
@@ -225,3 +233,75 @@ def test_clipping(torch, library):
     assert values(v) == [1, -2, 0.5] and v.requires_grad
     utils.vector_to_parameters(torch.tensor([1.0, 2.0, 3.0]), [a, b])
     assert values(a) == [1, 2] and values(b) == [[3]] and a.requires_grad and a.is_leaf
+
+
+def test_the_other_optimizers_take_pytorchs_options_in_its_order(torch, optim):
+    a, b = pair(torch)
+    for name, given, names in [
+        ("Adadelta", (0.1, 0.5, 1e-3, 0.2), "lr rho eps weight_decay"),
+        ("Adamax", (0.1, (0.5, 0.6), 1e-3, 0.2), "lr betas eps weight_decay"),
+        ("NAdam", (0.1, (0.5, 0.6), 1e-3, 0.2, 0.3, True), "lr betas eps weight_decay momentum_decay decoupled_weight_decay"),
+        ("RAdam", (0.1, (0.5, 0.6), 1e-3, 0.2, True), "lr betas eps weight_decay decoupled_weight_decay"),
+        ("Muon", (0.1, 0.2, 0.3, False, (1, 2, 3), 1e-3, 4), "lr weight_decay momentum nesterov ns_coefficients eps ns_steps"),
+        ("LBFGS", (0.1, 3, 7, 1e-3, 1e-4, 5, "strong_wolfe"),
+         "lr max_iter max_eval tolerance_grad tolerance_change history_size line_search_fn"),
+    ]:  # fmt: skip
+        group = getattr(optim, name)([b], *given).param_groups[0]
+        assert [group[k] for k in names.split()] == list(given)
+        assert isinstance(getattr(optim, name)(params=[b]), optim.Optimizer)
+    defaults = {"Adadelta": 1.0, "Adamax": 2e-3, "NAdam": 2e-3, "RAdam": 1e-3, "Muon": 1e-3, "LBFGS": 1}
+    assert {k: getattr(optim, k)([b]).param_groups[0]["lr"] for k in defaults} == defaults
+
+
+def test_muon_makes_steps_orthogonal(torch, optim):
+    w = torch.tensor([[3.0, 0.0], [0.0, -0.5]], requires_grad=True)
+    optimizer = optim.Muon([w], lr=0.1, weight_decay=0.0)
+    (w * w).sum().backward()
+    optimizer.step()
+    step = np.abs(np.array([[3.0, 0.0], [0.0, -0.5]]) - np.array(values(w))) / 0.1
+    assert step.diagonal() == pytest.approx([1, 1], abs=0.4) and step[0, 1] == pytest.approx(0, abs=0.05)
+
+
+def test_lbfgs_takes_a_closure(torch, optim):
+    a, b = pair(torch)
+    optimizer = optim.LBFGS([a, b], line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((a - 3.0) ** 2).sum() + ((b + 1.0) ** 2).sum()
+        loss.backward()
+        return loss
+
+    assert float(optimizer.step(closure).detach()) == pytest.approx(4 + 25 + 2.25)
+    assert values(a) == pytest.approx([3, 3], abs=1e-4) and values(b)[0] == pytest.approx([-1], abs=1e-4)
+
+
+def test_schedules(torch, library, optim):
+    """Rates that PyTorch 2.13 gave; by the module's name, too."""
+    schedules = library("torch.optim.lr_scheduler")
+    assert schedules is optim.lr_scheduler
+    for make, wanted in [
+        (lambda o: schedules.StepLR(o, 2, gamma=0.5), [1, 0.5, 0.5, 0.25]),
+        (lambda o: schedules.ExponentialLR(o, 0.5), [0.5, 0.25, 0.125, 0.0625]),
+        (lambda o: schedules.CosineAnnealingLR(o, T_max=4), [0.853553, 0.5, 0.146447, 0]),
+        (lambda o: schedules.LambdaLR(o, lambda t: 1 / (1 + t)), [1 / 2, 1 / 3, 1 / 4, 1 / 5]),
+        (
+            lambda o: schedules.SequentialLR(o, [schedules.ConstantLR(o, 0.1, 9), schedules.StepLR(o, 1)], [2]),
+            [0.1, 1, 0.1, 0.01],
+        ),
+    ]:
+        a, _ = pair(torch)
+        optimizer = optim.SGD([a], lr=1.0)
+        schedule, rates = make(optimizer), []
+        assert isinstance(schedule, schedules.LRScheduler)
+        for _ in range(4):
+            a.sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            rates.append(schedule.get_last_lr()[0])
+        assert rates == pytest.approx(wanted, abs=1e-6)
+    plateau = schedules.ReduceLROnPlateau(optimizer := optim.SGD([a], lr=1.0), patience=1, factor=0.5)
+    for measure in (3.0, 2.0, 2.0, 2.0, 2.0):
+        plateau.step(measure)
+    assert optimizer.param_groups[0]["lr"] == 0.5
