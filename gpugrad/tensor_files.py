@@ -104,7 +104,13 @@ def _whole(f: BufferedReader) -> bytes:
     about = os.fstat(f.fileno())
     if not stat.S_ISREG(about.st_mode):
         raise ValueError("is no file: a pipe, a socket or a device")
-    if (n := _length(f.read(8))) > min(max(about.st_size - 8, 0), _LONGEST):
+    head = f.read(8)
+    if head[:4] == b"PK\x03\x04":  # its header's length would be above what is allowed
+        raise ValueError(
+            "is a zip file, as torch.save and np.savez write them; in PyTorch write "
+            "safetensors.torch.save_file(model.state_dict(), path)"
+        )
+    if (n := _length(head)) > min(max(about.st_size - 8, 0), _LONGEST):
         raise ValueError(
             f"is no whole safetensors file: its header would have {n} bytes; the file has {about.st_size}, and "
             f"{_LONGEST} is the most that is allowed"

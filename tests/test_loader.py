@@ -364,6 +364,20 @@ def test_copies_run_one_batch_ahead_and_errors_come_when_they_are_due(host, monk
     assert not fake.log
 
 
+def test_a_front_doors_tensors_are_copied_ahead_too(host, monkeypatch):
+    import gpugrad.torch as torch
+
+    fake = Fake()
+    monkeypatch.setattr(type(host), "courier", lambda self, device: fake, raising=False)
+    x = torch.tensor(np.arange(4, dtype=np.float32), device="cpu")
+    for dataset in (gg.data.TensorDataset(x, np.arange(4)), [(torch.tensor(a, device="cpu"), a) for a in range(4)]):
+        fake.log.clear()
+        batches = list(DataLoader(dataset, 2, device="standin"))
+        assert [type(b[0]) for b in batches] == [torch.Tensor] * 2 and type(batches[0][1]) is gg.Tensor
+        assert [b[0].tolist() for b in batches] == [[0, 1], [2, 3]] and str(batches[0][0].device) == "standin:0"
+        assert [what for what, _ in fake.log] == ["send", "send", "send", "send", "back", "back", "back", "back"]
+
+
 def test_cupys_arrays():
     pytest.importorskip("cupy")
     import cupy

@@ -257,3 +257,16 @@ def test_what_a_sequential_is_told():
         gg.nn.Sequential(gg.nn.Linear(3, 2), gg.nn.ReLU)
     with pytest.raises(TypeError, match=r"layer 0 is a list, which cannot be called: write Sequential\(\*layers\)"):
         gg.nn.Sequential([gg.nn.Linear(3, 2)])
+
+
+def test_a_linear_after_a_layer_of_several_outputs():
+    model = gg.nn.Sequential(gg.nn.LSTM(3, 4), gg.nn.Linear(4, 2))
+    with pytest.raises(TypeError, match="Linear: takes an array, given a tuple of 2; .* outputs are the first"):
+        model(gg.ones((2, 5, 3)))
+
+
+def test_images_with_channels_last_are_told():
+    with pytest.raises(ValueError, match=r"made for 3 channels.*Channels come first: gg.moveaxis\(x, -1, 1\)"):
+        gg.nn.Conv2d(3, 2, 3)(gg.ones((4, 8, 8, 3)))
+    with pytest.raises(ValueError, match=r"given 5 in an array of shape \(4, 5, 8, 8\)$"):
+        gg.nn.Conv2d(3, 2, 3)(gg.ones((4, 5, 8, 8)))

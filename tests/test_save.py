@@ -414,3 +414,9 @@ def test_a_pipe_is_not_replaced(tmp_path):
 def test_what_has_a_state_dict_is_told_so(tmp_path):
     with pytest.raises(TypeError, match=r"state\['m'\] is a Linear; .*save its .state_dict\(\)"):
         gg.save(tmp_path / "x", {"m": gg.nn.Linear(2, 2)})
+
+
+def test_a_file_of_torch_save_is_told(tmp_path):
+    np.savez(tmp_path / "model.pt", x=np.ones(3))
+    with pytest.raises(gg.CheckpointError, match="model.pt.npz is a zip file, as torch.save and np.savez write them"):
+        gg.load(tmp_path / "model.pt.npz")

@@ -251,6 +251,22 @@ def test_floats_come_in_the_default_dtype_in_a_worker_too(tmp_path):
     assert model(gg.tensor(x)).dtype == np.float32
 
 
+def test_a_csv_file_without_names(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "iris.csv"
+    path.write_text("5.1,3.5,0\n4.9,3.0,1\n")
+    with pytest.warns(UserWarning, match=r"names of the columns are \['5.1', '3.5', '0'\]; .* write names="):
+        assert len(csv(path)) == 1
+    x, y = csv(path, target="kind", names=["length", "width", "kind"])[:]
+    np.testing.assert_array_equal(x, np.float32([[5.1, 3.5], [4.9, 3.0]]))
+    assert y.tolist() == [0, 1]
+    path.write_text("0,1,2\n5.1,3.5,0\n")
+    assert len(csv(path, target="2")) == 1
+    path.write_text("a;b\n1;2\n")
+    with pytest.raises(ValueError, match="it has \\['a;b'\\]: write delimiter=';'"):
+        csv(path, target="b")
+
+
 def test_a_target_that_is_not_there(tmp_path):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet

@@ -242,6 +242,14 @@ def test_a_monitor_without_validation_is_found_at_the_start():
     assert t.step == 0
 
 
+def test_an_optimizer_of_another_model_is_told():
+    loss = gg.nn.MSELoss()
+    with pytest.warns(UserWarning, match="the optimizer has none of the model's parameters"):
+        Trainer(cases.Net(), gg.optim.SGD(cases.Net().parameters(), 0.1), loss)
+    later = gg.nn.Linear(None, 2)
+    Trainer(gg.nn.Sequential(later, gg.nn.Linear(2, 1)), gg.optim.SGD(gg.nn.Linear(1, 1).parameters(), 0.1), loss)
+
+
 def test_data_that_are_no_batches():
     x, y = cases.arrays(16)
     for data, text in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,7 +85,9 @@ class _Reader:
         coded = {} if categories is None else dict(categories) if isinstance(categories, Mapping) else categories
         for what in (*names, *coded):
             if what not in there:
-                raise ValueError(f"{path} has no column {what!r}; it has {there}")
+                other = next((d for d in ";\t|" if len(there) == 1 and d in there[0]), None)
+                hint = f": write delimiter={other!r}" if other else ""
+                raise ValueError(f"{path} has no column {what!r}; it has {there}{hint}")
         if not names or names == [target] or len(set(names)) < len(names):
             raise ValueError(f"{path}: columns={columns!r} with target={target!r} leaves no column, or has one twice")
         self.path, self.names, self.target = path, names, target
@@ -153,6 +156,15 @@ _NUMBERS = {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)} | {"halffl
 _TEXTS = {"string", "large_string", "string_view"}
 
 
+def _numbers(names: Sequence[str]) -> bool:
+    """Whether names are a line of values: all of them numbers, and not those of the columns, from 0 or 1 on."""
+    try:
+        values = [float(name) for name in names]
+    except ValueError:
+        return False
+    return all([values != list(range(first, first + len(names))) for first in (0, 1)])
+
+
 def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
     code = {text: i for i, text in enumerate(texts)}
     if len(code) != len(texts):
@@ -162,7 +174,7 @@ def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
 
 def csv(
     path: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    delimiter: str = ",", *, dtype: Any = None,
+    delimiter: str = ",", *, dtype: Any = None, names: Sequence[str] | None = None,
 ) -> ArrayDataset:  # fmt: skip
     """A CSV file with a first line of names, as a dataset in memory; pyarrow finds the types of its columns.
 
@@ -172,13 +184,22 @@ def csv(
     dtype       of x, beside a target, and of all columns of floats.  None: floats come in the default dtype, float32,
                 as numbers of Python do; integers, as labels and indices, stay integers, but beside floats in x they
                 become such; ValueError for those from 2**53 on.  Of digits in whole numbers say dtype="float32"
-    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
+    names       of the columns of a file that has no line of names
+    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.  A
+    warning where the first line has numbers for names.
     """
     path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
     try:
-        table = reader.read_csv(path, parse_options=reader.ParseOptions(delimiter=delimiter))
+        table = reader.read_csv(
+            path, reader.ReadOptions(column_names=names), reader.ParseOptions(delimiter=delimiter)
+        )  # fmt: skip
     except pyarrow.ArrowInvalid as e:
         raise ValueError(f"{path} can't be read as CSV: {e}") from None
+    if names is None and _numbers(there := table.column_names):
+        warnings.warn(
+            f"{path}: the names of the columns are {there!r:.60}; if that is a line of values, write names=[...]",
+            stacklevel=2,
+        )
     rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float())
     for name, code in rows.codes.items():
         if code is None:

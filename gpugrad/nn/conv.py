@@ -78,6 +78,8 @@ class _Convolution(Sized):
             raise ValueError(
                 f"{name}: made for {self.in_channels} channels, (batch, {self.in_channels}, *{self._axes} axes), given "
                 f"{shape[-self._axes - 1]} in an array of shape {shape}"
+                + ". Channels come first: gg.moveaxis(x, -1, 1)"
+                * (shape[-1] == self.in_channels and len(shape) > self._axes + 1)
             )
 
     def extra_repr(self) -> str:

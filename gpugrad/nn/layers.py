@@ -72,6 +72,11 @@ class Linear(Sized):
         try:
             return linear(input, self.weight, self.bias, self.activation)
         except (ValueError, TypeError):
+            if isinstance(input, tuple):
+                raise TypeError(
+                    f"Linear: takes an array, given a tuple of {len(input)}; of what an LSTM answers, for example, the "
+                    "outputs are the first"
+                ) from None
             if (shape := np.shape(raw(input)))[-1:] == (self.in_features,):
                 raise
             raise ValueError(f"Linear: made for (..., {self.in_features}), given an array of shape {shape}") from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from ..nn.holder import waiting
 
 # Of an option that is an object: what it must have, and how one is made.
 _OBJECTS = {
@@ -34,6 +37,15 @@ def check_functions(loss: Any, metrics: Mapping[str, Callable[..., Any]] | None)
         raise TypeError(f"Trainer: metrics are functions f(output, y) by name, {{'error': f}}, not {metrics!r:.60}")
     if "loss" in (metrics or {}):
         raise ValueError("Trainer: metrics has one named 'loss', which is the loss's own name; call it another")
+
+
+def check_variables(model: Any, optimizer: Any) -> None:
+    """A warning of an optimizer that was made for other variables than the model's: it would train nothing."""
+    if any(map(waiting, model.modules())):
+        return
+    own = {id(v) for v in model.variables}
+    if optimizer.variables and own.isdisjoint(map(id, optimizer.variables)):
+        warnings.warn("Trainer: the optimizer has none of the model's parameters: it is of another model", stacklevel=3)
 
 
 def check_values(numbers: Mapping[str, Any], words: Mapping[str, tuple[Any, str, str]]) -> None:

@@ -24,7 +24,7 @@ from ..tensor import to_numpy
 from .batch import length, measured, mode, pair, rows, tensors
 from .interrupts import waiting
 from .loggers import Console, CSVFile, Logger
-from .options import check_functions, check_objects, check_values
+from .options import check_functions, check_objects, check_values, check_variables
 from .run import ResumeError, Run, goes_on, state_of
 from .running import Means, number
 from .stopping import EarlyStopping
@@ -92,6 +92,7 @@ class Trainer(Run):
         self._watches = any([p.default is Parameter.empty for p in step.values()])  # whether it takes a value
         self.autocast = nullcontext() if autocast is None else autocast
         optimizer.accumulates |= accumulate > 1
+        check_variables(model, optimizer)
         self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
         self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
         if loggers is None:
