@@ -145,7 +145,7 @@ def table(module: Any, prefix: str) -> list[str]:
 
 def methods(cls: type, path: str) -> list[str]:
     """The public methods and attributes of a class."""
-    names = [n for n in dir(cls) if not n.startswith("_")]
+    names = [n for n in dir(cls) if not n.startswith("_") and hasattr(cls, n)]
     return [f"### `{path}`: methods and attributes", "", ", ".join(f"`{n}`" for n in names) + ".", ""]
 
 

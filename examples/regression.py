@@ -78,10 +78,11 @@ def main(arguments=None):
     if given.output:
         picture, (left, right) = figure(10, 4, 1, 2)
         ends = np.array([x_data.min(), x_data.max()])
-        left.plot(x_data, y_data, ".", color="0.6")
-        for (name, (w, b, losses)), style in zip(found.items(), ["-", "--", ":"]):
-            left.plot(ends, w * ends + b, style, label=name)
-            right.semilogy(range(1, epochs + 1), losses, style, label=name)
+        left.plot(x_data, y_data, ".", color="tab:blue", zorder=3)
+        for (name, (w, b, losses)), width, color in zip(found.items(), [7, 4, 1.5], ["0.8", "tab:orange", "k"]):
+            style = {"linewidth": width, "color": color, "label": name}  # one upon the other
+            left.plot(ends, w * ends + b, **style)
+            right.semilogy(range(1, epochs + 1), losses, **style)
         left.set(xlabel="x", ylabel="y", title="The fit")
         right.set(xlabel="epoch", ylabel="mean squared error", title="The way there")
         left.legend()

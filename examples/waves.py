@@ -161,16 +161,21 @@ def main(arguments=None):
     print(f"the tape kept {kept / 1e6:.1f} MB; without checkpoints it keeps {tape.nbytes() / 1e6:.1f} MB")
 
     if given.output:
-        picture, axes = figure(15, 3.6, 1, 4)
-        for axis, values, title in zip(axes, (truth, found), ("the medium", f"found ({likeness:.3f})")):
-            axis.imshow(values, cmap="viridis", vmin=inside, vmax=outside)
+        picture, axes = figure(15, 3.8, 1, 4)
+        for axis, values, title in zip(axes, (truth, found), ("the medium", f"found: correlation {likeness:.3f}")):
+            image = axis.imshow(values, cmap="viridis", vmin=inside, vmax=outside)
             axis.plot(*survey.microphones[::-1], "w.", markersize=2)
             axis.plot(*survey.sources[::-1], "r*", markersize=6)
-            axis.set(title=title, xticks=[], yticks=[])
-        u = survey.march(speed, rest, rest, 0, min(100, steps))[0].numpy()[0]
+            axis.set(title=title)
+        picture.colorbar(image, ax=axes[:2], label="speed², (cells a step)²", shrink=0.8)
+        seen = min(100, steps)
+        u = survey.march(speed, rest, rest, 0, seen)[0].numpy()[0]
         axes[2].imshow(u, cmap="RdBu_r", vmin=-(top := np.abs(u).max()), vmax=top)
-        axes[2].set(title="the first shot, on its way", xticks=[], yticks=[])
-        axes[3].semilogy(losses)
+        axes[2].plot(*survey.sources[::-1, :1], "r*", markersize=8)
+        axes[2].set(title=f"the first shot after {seen} steps")
+        for axis in axes[:3]:
+            axis.set(xlabel="cell", ylabel="cell", xticks=[0, size // 2], yticks=[0, size // 2])
+        axes[3].semilogy(range(1, updates + 1), losses)
         axes[3].set(xlabel="update", ylabel="misfit, of the recordings' power", title="Descent")
         picture.savefig(given.output, dpi=120)
 

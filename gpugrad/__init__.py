@@ -7,6 +7,7 @@ from . import (
     checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
     fft as fft,
+    habits as _habits,
     interop as interop,
     linalg as linalg,
     nn as nn,
@@ -61,6 +62,7 @@ from .gemm import (
 )
 from .kernel_op import kernel_op as kernel_op
 from .op import user_op as op  # noqa: F401
+from .ops.activation import relu as relu, sigmoid as sigmoid
 from .ops.casting import (
     astype as astype,
     stop_gradient as stop_gradient,
@@ -252,6 +254,7 @@ from .ops.shape import (
     unflatten as unflatten,
     unstack as unstack,
 )
+from .ops.softmax import log_softmax as log_softmax, softmax as softmax
 from .ops.sorting import (
     argsort as argsort,
     searchsorted as searchsorted,
@@ -296,7 +299,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("gpugrad.state_files"), name)
     if name == "CheckpointError":
         return import_module("gpugrad.tensor_files").CheckpointError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(_habits.elsewhere(name, (nn, linalg, special, fft, random, optim)))
 
 
 def __dir__() -> list[str]:

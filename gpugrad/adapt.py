@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .habits import missing
+
 
 def adapted(
     f: Callable[..., Any],
@@ -84,15 +86,17 @@ def by_place(rows: Mapping[str, str], own: Mapping[str, str]) -> dict[str, dict[
     return out
 
 
-def later(module: str, names: Iterable[str], make: Callable[[str], Any]) -> tuple[Any, Any]:
+def later(
+    module: str, names: Iterable[str], make: Callable[[str], Any], words: Mapping[str, str] | None = None
+) -> tuple[Any, Any]:
     """`__getattr__` and `__dir__` of a module of which make(name) makes what is in `names`, once it is asked for.
 
-    Hundreds of functions under other parameters would delay the import.
+    Hundreds of functions under other parameters would delay the import.  `words`: what to write for names of others.
     """
 
     def get(name: str) -> Any:
         if name not in names:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            raise AttributeError(missing(f"module {module!r}", name, words or {}))
         f = make(name)
         setattr(sys.modules[module], name, f)
         return f

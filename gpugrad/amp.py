@@ -120,9 +120,15 @@ class autocast:
     again run as they did.
     """
 
+    def __new__(cls, *given: Any, **options: Any) -> autocast:
+        """ValueError for a device, which PyTorch's takes first, before Python finds `dtype` given twice."""
+        device = options.get("device_type", given[0] if given else None)
+        if isinstance(device, str) and device.partition(":")[0] in ("cuda", "cpu", "gpu"):
+            dtype = str(as_dtype(options.get("dtype") or (given[1] if given[1:] else "bfloat16")))
+            raise ValueError(f"autocast takes no device, here {device!r}: write gg.autocast({dtype!r})")
+        return super().__new__(cls)
+
     def __init__(self, dtype: DTypeLike = "bfloat16", enabled: bool = True) -> None:
-        if dtype in ("cuda", "cpu"):
-            raise ValueError(f"autocast takes no device, here {dtype!r}: write gg.autocast('bfloat16')")
         self.dtype, self.enabled = as_dtype(dtype), bool(enabled)
         if self.dtype not in _HALF:
             raise ValueError(f"autocast: dtype is 'bfloat16' or 'float16', not {str(self.dtype)!r}")
@@ -147,6 +153,10 @@ class autocast:
 
     __call__ = scope.__call__
     _steps = scope._steps
+
+
+_takes = list(inspect.signature(autocast.__init__).parameters.values())[1:]
+autocast.__signature__ = inspect.Signature(_takes)  # type: ignore[attr-defined]  # and not that of __new__
 
 
 class _Entry(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import autograd
 from .array import xp
-from .core import Tensor, raw, trainable, wrap, writes
+from .core import Tensor, owner_of, raw, trainable, wrap, writes
 from .dtypes import category
 from .ops import casting, index, shape
 
@@ -27,7 +27,7 @@ _views: dict[int, tuple[Any, list[tuple[Any, Callable[[Tensor], Tensor]]]]] = {}
 def view(base: Tensor, forth: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """forth(base), which may share the memory of `base`.  `back(base, out)` is base with out in its place."""
     out = forth(base)
-    if not isinstance(out.array, np.generic) and out is not base and getattr(out.array, "base", None) is not None:
+    if not isinstance(out.array, np.generic) and out is not base and owner_of(out.array) is owner_of(base.array):
         out.view_of = base, back
         key = id(base)
         if key not in _views:
@@ -160,7 +160,19 @@ def get_item(t: Tensor, key: Any) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------- views with an owner
 def folded(x: Tensor, forth: Callable[[Tensor], Tensor]) -> Tensor:
-    """forth(x), the elements of x in another shape, as a view of x."""
+    """forth(x), the elements of x in another shape, as a view of x.
+
+    What an op made may have its channels last in memory, which PyTorch's programs know nothing of: it is turned first.
+    """
+    a = x.array
+    if (
+        type(a) is np.ndarray
+        and a.base is None
+        and not a.flags.c_contiguous
+        and not trainable(x)
+        and id(x) not in _views
+    ):
+        x.array = np.ascontiguousarray(a)
     return view(x, forth, lambda base, part: shape.reshape(part, base.array.shape))
 
 

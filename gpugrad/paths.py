@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary, ref
 
 from numpy import generic, ndarray
 
-from .array import library
+from .array import NUMPY, library
 from .core import DROP, Node, Tensor, compact, joins, tick, wrap
-from .forward import boxed, operand
+from .forward import boxed, operand, placed
+from .habits import unknown as not_taken
 from .origin import CONSTANT, logs
 from .recording import LARGE, active, lost, record
 from .rule import Op
@@ -109,7 +110,7 @@ def unary_static(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
             if unknown := set(static) - set(defaults):
                 if unknown <= kind.ignored:
                     return call(a, **{k: v for k, v in static.items() if k in defaults})
-                raise TypeError(f"{self.name} has no argument {min(unknown)!r}; it takes {list(defaults)}") from None
+                raise TypeError(not_taken(self.name, unknown, list(defaults))) from None
             lists = {k: tuple(v) for k, v in static.items() if type(v) is list and k != "key"}
             if lists:  # axis=[0, 1]
                 return call(a, **{**static, **lists})
@@ -308,8 +309,12 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
                 if a.node is not None and rule is not None:
                     n = tracked = a.node
                 a = a.array
-            elif a is not None and library(a) is None:
-                a = operand(a, anchor)
+            elif a is not None:
+                lib = library(a)
+                if lib is None:
+                    a = operand(a, anchor)
+                elif lib is NUMPY and kind.copies:
+                    a = placed(a, anchor)
             values.append(a)
             heads.append(n)
         try:

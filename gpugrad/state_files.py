@@ -42,6 +42,8 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     list, tuple, int, float, str; CuPy's arrays as NumPy's.
     TypeError for anything else, ValueError for a nest deeper than 100 or within itself: before a byte is written.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"the path comes first: write gg.save(path, state); {type(path).__name__} is none")
     arrays: dict[str, np.ndarray] = {}
     tree = _told(state, (), arrays)
     hashes = {name: _hash(a) for name, a in arrays.items()}

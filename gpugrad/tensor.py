@@ -14,6 +14,7 @@ from .core import Tensor, raw, wrap
 from .dlpack import dlpack_device, to_dlpack
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
+from .habits import METHODS, Count, Missing, unknown
 from .hooks import exhausting
 from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
@@ -52,18 +53,24 @@ def _made(name: str, device: str | Device | None, requires_grad: bool, *args: An
     return autograd.require_grad(t) if requires_grad else t
 
 
+def _plan(name: str, shape: Any, dtype: DTypeLike) -> tuple[Any, np.dtype]:
+    if isinstance(dtype, (int, np.integer)):
+        raise TypeError(f"the shape is one tuple. Write gg.{name}(({shape}, {dtype})), with its other lengths")
+    return size_of(shape), as_dtype(dtype or default_float())
+
+
 def zeros(
     shape: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A Tensor of zeros."""
-    return _made("zeros", device, requires_grad, size_of(shape), as_dtype(dtype or default_float()))
+    return _made("zeros", device, requires_grad, *_plan("zeros", shape, dtype))
 
 
 def ones(
     shape: Any, dtype: DTypeLike = None, device: str | Device | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A Tensor of ones."""
-    return _made("ones", device, requires_grad, size_of(shape), as_dtype(dtype or default_float()))
+    return _made("ones", device, requires_grad, *_plan("ones", shape, dtype))
 
 
 def full(shape: Any, fill_value: Any, dtype: DTypeLike = None, device: str | Device | None = None) -> Tensor:
@@ -180,9 +187,9 @@ def placing(where: Any, dtype: DTypeLike = None) -> tuple[Device | None, DTypeLi
     return _array.device(where), dtype
 
 
-def to(t: Tensor, where: Any = None, dtype: DTypeLike = None) -> Tensor:
+def to(t: Tensor, where: Any = None, dtype: DTypeLike = None, device: str | Device | None = None) -> Tensor:
     """t on another device, in another dtype, or both; t itself if it is so already.  The gradient travels back."""
-    device, dtype = placing(where, dtype)
+    device, dtype = placing(device if where is None else where, dtype)
     out = t if device is None else casting.to_device(t, device)
     return out if dtype is None else casting.astype(out, dtype)
 
@@ -208,6 +215,13 @@ def _no_setitem(t: Tensor, key: Any, value: Any) -> None:
 
 def _shape_args(shape: tuple) -> Any:
     return shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+
+
+def _transpose(t: Tensor, *axes: Any) -> Tensor:
+    if len(axes) == 2 and t.array.ndim > 2:
+        a, b = axes
+        raise ValueError(f"x.transpose takes all {t.array.ndim} axes; to exchange two write gg.swapaxes(x, {a}, {b})")
+    return shape.permute_dims(t, _shape_args(axes) if axes else range(t.array.ndim)[::-1])
 
 
 def _compare(f: Any, fallback: bool | None = None) -> Any:
@@ -278,7 +292,7 @@ def _bind() -> None:
     T.shape = prop(lambda t: t.array.shape, "The length of each axis.")
     T.dtype = prop(lambda t: t.array.dtype, "The dtype of the elements.")
     T.ndim = prop(lambda t: t.array.ndim, "The number of axes.")
-    T.size = prop(lambda t: t.array.size, "The number of elements.")
+    T.size = prop(lambda t: Count(t.array.size), "The number of elements.")
     T.nbytes = prop(lambda t: t.array.nbytes, "The bytes of the elements.")
     T.device = prop(lambda t: _array.device_of(t.array), "Where the array lives.")
     T.T = prop(lambda t: shape.permute_dims(t, range(t.array.ndim)[::-1]), "The axes in reverse order.")
@@ -302,23 +316,26 @@ def _bind() -> None:
     T.cuda = lambda t, i=0: to(t, f"cuda:{i}")
     T.reshape = lambda t, *s: shape.reshape(t, _shape_args(s))
     T.permute_dims = lambda t, *axes: shape.permute_dims(t, _shape_args(axes))
-    T.transpose = lambda t, *axes: shape.permute_dims(t, _shape_args(axes) if axes else range(t.array.ndim)[::-1])
+    T.transpose = _transpose
     T.flatten, T.broadcast_to = shape.flatten, shape.broadcast_to
-    T.squeeze = lambda t, axis=None: shape.squeeze(t, axis=axis)
+    T.squeeze = lambda t, axis=None, **other: shape.squeeze(t, axis=axis, **other)
     T.expand_dims = shape.expand_dims
     for f in (reduce.sum, reduce.mean, reduce.max, reduce.min, reduce.prod, reduce.argmax, reduce.argmin,
               reduce.any, reduce.all, reduce.logsumexp):  # fmt: skip
         setattr(T, f.__name__, _reduction(f))
-    T.var = lambda t, axis=None, correction=0, keepdims=False: reduce.var(
-        t, axis=axis, correction=correction, keepdims=keepdims
+    T.var = lambda t, axis=None, correction=0, keepdims=False, **other: reduce.var(
+        t, axis=axis, correction=correction, keepdims=keepdims, **other
     )
-    T.std = lambda t, axis=None, correction=0, keepdims=False: reduce.std(
-        t, axis=axis, correction=correction, keepdims=keepdims
+    T.std = lambda t, axis=None, correction=0, keepdims=False, **other: reduce.std(
+        t, axis=axis, correction=correction, keepdims=keepdims, **other
     )
-    T.cumsum = lambda t, axis=-1: scan.cumsum(t, axis=axis)
+    T.cumsum = lambda t, axis=-1, **other: scan.cumsum(t, axis=axis, **other)
     for name in ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "tanh", "conj"):
         setattr(T, name, getattr(math, name))
     T.clip = choice.clip
+    for name in METHODS:
+        setattr(T, name, Missing(name))
+    T.__dir__ = lambda t: [name for name in object.__dir__(t) if name not in METHODS or hasattr(t, name)]
 
 
 def _index(t: Tensor) -> int:
@@ -371,10 +388,12 @@ def _deepcopy(t: Tensor, memo: dict[int, Any]) -> Tensor:
 
 
 def _reduction(f: Any) -> Any:
-    def method(t: Tensor, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def method(t: Tensor, axis: Any = None, keepdims: bool = False, **other: Any) -> Tensor:
+        if other:
+            raise TypeError(unknown(f"x.{f.__name__}", other, ["axis", "keepdims"]))
         return f(t, axis=axis, keepdims=keepdims)
 
-    method.__name__, method.__doc__ = f.__name__, f.__doc__
+    method.__name__, method.__qualname__, method.__doc__ = f.__name__, f"Tensor.{f.__name__}", f.__doc__
     return method
 
 

@@ -31,6 +31,7 @@ class Variable(Tensor):
     __slots__ = ("_frozen", "_trains", "name")  # _frozen: None, or of a frozen one, whether backward() reached it
 
     part: ClassVar[type[_Slice]]  # the class of v[key]
+    transposed: ClassVar[bool] = False  # whether a weight is (in, out)
 
     def __init__(
         self,
@@ -208,6 +209,13 @@ class Parameter(Variable):
         super().__init__(*args, **kw)
         if self.node is not None:
             autograd.require_grad(self)
+
+
+class Kernel(Parameter):
+    """A weight (in, out), where other weights are (out, in, ...): `nn.init` asks for which fan is which."""
+
+    __slots__ = ()
+    transposed = True
 
 
 class Ref:

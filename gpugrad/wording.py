@@ -133,8 +133,8 @@ def check_labels(shape: Sequence[int], labels: Any, ignore_index: int) -> None:
     a = raw(labels)
     if a.dtype.kind not in "iu":
         raise RuntimeError(
-            f"expected target dtype to be Long or Byte, but got {name_of(a.dtype)}. Write target.long(); "
-            "probabilities have the shape of the input."
+            f"expected target dtype to be Long or Byte, but got {name_of(a.dtype)}. Write "
+            f"target.to({getattr(labels, 'prefix', 'gg.')}int64); probabilities have the shape of the input."
         )
     if len(shape) <= 2 and a.ndim > 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported. Write target.squeeze(1).")

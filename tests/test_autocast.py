@@ -5,6 +5,7 @@ import gc
 import inspect
 import sys
 import threading
+from typing import Any
 from weakref import ref
 
 import numpy as np
@@ -270,8 +271,22 @@ def test_only_half_types():
             gg.autocast(bad)
     with pytest.raises(TypeError):
         gg.autocast("half a float")
-    with pytest.raises(ValueError, match="autocast takes no device, here 'cuda'"):
-        gg.autocast("cuda")
+
+
+def test_a_device_as_pytorch_takes_it():
+    autocast: Any = gg.autocast
+    for call, dtype in (
+        (lambda: autocast("cuda"), "bfloat16"),
+        (lambda: autocast("cuda:0", dtype=gg.float16), "float16"),
+        (lambda: autocast("cuda", gg.float16), "float16"),
+        (lambda: autocast(device_type="cuda"), "bfloat16"),
+        (lambda: autocast(device_type="cpu", dtype="float16"), "float16"),
+    ):
+        with pytest.raises(ValueError, match=rf"autocast takes no device, .*: write gg.autocast\('{dtype}'\)"):
+            call()
+    assert list(inspect.signature(autocast).parameters) == ["dtype", "enabled"]
+    with pytest.raises(ValueError, match=r"takes no device, here 'cuda': write gg.GradScaler\(\)"):
+        gg.GradScaler("cuda")  # type: ignore[arg-type]
 
 
 def test_functions_stay_the_objects_that_they_were():

@@ -23,9 +23,9 @@ ASKED = {
         special.gammaln special.digamma special.polygamma special.gammainc special.gammaincc special.betaln special.i0
         special.i0e special.i1 special.i1e special.xlogy special.xlog1py special.entr special.logit special.expit
         special.zeta""",
-    "activations": """nn.relu nn.relu6 nn.leaky_relu nn.prelu nn.elu nn.selu nn.celu nn.gelu nn.silu nn.mish
-        nn.softplus nn.softsign nn.sigmoid nn.log_sigmoid nn.hardtanh nn.hardsigmoid nn.hardswish nn.hardshrink
-        nn.softshrink nn.tanhshrink nn.threshold nn.glu nn.softmax nn.log_softmax""",
+    "activations": """relu nn.relu6 nn.leaky_relu nn.prelu nn.elu nn.selu nn.celu nn.gelu nn.silu nn.mish
+        nn.softplus nn.softsign sigmoid nn.log_sigmoid nn.hardtanh nn.hardsigmoid nn.hardswish nn.hardshrink
+        nn.softshrink nn.tanhshrink nn.threshold nn.glu softmax log_softmax""",
     "reductions and scans": """sum mean prod max min var std norm logsumexp cumsum cumprod cummax cummin cumlogsumexp
         argmax argmin count_nonzero all any median quantile diff trapezoid""",
     "shape": """reshape permute_dims matrix_transpose swapaxes moveaxis squeeze expand_dims broadcast_to

@@ -1,6 +1,8 @@
 """Starting values: bounds, moments and structure; the layers' own are PyTorch's."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -146,3 +148,43 @@ def test_layers_start_as_pytorchs(make, fan):
     assert table.std() == pytest.approx(1, rel=0.03) and abs(table.mean()) < 0.03
     for norm in (nn.BatchNorm(3), nn.LayerNorm(3), nn.GroupNorm(1, 3), nn.InstanceNorm(3, affine=True)):
         assert norm.weight.tolist() == [1, 1, 1] and norm.bias.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Linear(200, 50), lambda: nn.Conv1d(200, 50, 1), lambda: made_later()])
+def test_a_layer_tells_which_fan_is_which(make):
+    gg.random.seed(1)
+    layer = make()
+    for fan, mode in ((200, "fan_in"), (50, "fan_out")):
+        for w in (layer.weight, copy.deepcopy(layer).weight, pickle.loads(pickle.dumps(layer.weight))):
+            init.kaiming_normal_(w, mode=mode, nonlinearity="relu")
+            assert w.numpy().std() == pytest.approx(math.sqrt(2 / fan), rel=0.05)
+            assert init.kaiming_uniform_(w, mode=mode, nonlinearity="linear") is w
+            assert 0.98 < abs(w.numpy()).max() * math.sqrt(fan / 3) <= 1 + 1e-6
+    init.lecun_normal_(layer.weight)
+    assert layer.weight.numpy().std() == pytest.approx(math.sqrt(1 / 200), rel=0.05)
+
+
+def made_later():
+    layer = nn.Linear(None, 50)
+    layer(gg.ones((1, 200)))
+    return layer
+
+
+def test_what_a_weight_tells_can_be_said_otherwise():
+    gg.random.seed(1)
+    layer = nn.Linear(200, 50)
+    init.kaiming_normal_(layer.weight, nonlinearity="relu", transposed=False)
+    assert layer.weight.numpy().std() == pytest.approx(math.sqrt(2 / 50), rel=0.05)
+    init.sparse_(layer.weight, 0.1)
+    assert ((layer.weight.numpy() == 0).sum(1) == 5).all()  # of the 50 weights of each input
+    init.sparse_(own := gg.Parameter(gg.zeros((50, 200))), 0.1)
+    assert ((own.numpy() == 0).sum(0) == 5).all()
+
+
+def test_pytorchs_linear_has_pytorchs_order():
+    import gpugrad.torch as torch
+
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(200, 50)
+    torch.nn.init.kaiming_normal_(layer.weight)
+    assert layer.weight.detach().numpy().std() == pytest.approx(math.sqrt(2 / 200), rel=0.05)

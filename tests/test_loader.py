@@ -406,6 +406,28 @@ def test_all_random_numbers_follow_the_seed():
         assert before == (np.random.get_state()[1].tolist(), random.getstate())
 
 
+class Nested(Drawing):
+    """Elements that go through another loader."""
+
+    def __getitem__(self, i):
+        (inner,) = DataLoader(Drawing(), 6, seed=i)
+        return np.random.rand(), random.random(), inner[0][0].item()
+
+
+def test_random_numbers_follow_the_seed_in_a_loader_in_a_loader_and_whatever_numpy_draws_from():
+    first, second = ([plain(b) for b in DataLoader(Nested(), 3, seed=0)] for _ in range(2))
+    assert first == second
+    assert len({x for batch in first for x in batch[0]}) == 6
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(own := np.random.PCG64(1))
+    try:
+        state = own.state
+        assert [plain(b) for b in DataLoader(Nested(), 3, seed=0)] == first
+        assert np.random.get_bit_generator() is own and own.state == state
+    finally:
+        np.random.set_bit_generator(before)
+
+
 def test_a_loader_says_what_was_empty():
     once = DataLoader((i for i in range(4)), 2)
     assert len(list(once)) == 2
@@ -427,3 +449,36 @@ def test_a_state_of_other_batches_changes_nothing():
             other.load_state_dict(one.state_dict())
         assert place(other) == {"seed": 1, "epoch": 0, "batch": 0}
         other.load_state_dict({**one.state_dict(), "batch": 0})  # between two epochs it does not matter
+
+
+class Mapped(gg.data.Dataset):
+    """A dataset as users of PyTorch write it."""
+
+    def __init__(self, n, inits=True):
+        if inits:
+            super().__init__()
+        self.x = np.arange(n, dtype=np.float32)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i], int(i) % 2
+
+
+class Streamed(gg.data.IterableDataset):
+    def __iter__(self):
+        return iter(np.arange(5, dtype=np.float32))
+
+
+@pytest.mark.parametrize("inits", [True, False])
+def test_a_class_that_derives_from_dataset(inits):
+    d = Mapped(5, inits)
+    batches = list(DataLoader(d, 2, shuffle=True, seed=0))
+    assert len(batches) == 3 and sorted(x for b in batches for x in b[0].tolist()) == [0, 1, 2, 3, 4]
+    assert [float(x) for x, _ in d] == [0, 1, 2, 3, 4]
+    assert [x.tolist() for x, _ in d.batch(3)] == [[0, 1, 2], [3, 4]]
+    assert [float(x) for x in Streamed().map(lambda x: x + 1).take(2)] == [1, 2]
+    assert [b.tolist() for b in DataLoader(Streamed(), 3)] == [[0, 1, 2], [3, 4]]
+    with pytest.raises(TypeError, match="Bare needs __len__ and __getitem__, or __iter__"):
+        next(iter(type("Bare", (gg.data.Dataset,), {})()))

@@ -250,3 +250,10 @@ def test_hooks_outlive_a_load_that_fails():
     handle.remove()
     layer(gg.ones((1, 4)))
     assert seen == [4]
+
+
+def test_what_a_sequential_is_told():
+    with pytest.raises(TypeError, match=r"layer 1 is the class ReLU: write ReLU\(\.\.\.\)"):
+        gg.nn.Sequential(gg.nn.Linear(3, 2), gg.nn.ReLU)
+    with pytest.raises(TypeError, match=r"layer 0 is a list, which cannot be called: write Sequential\(\*layers\)"):
+        gg.nn.Sequential([gg.nn.Linear(3, 2)])

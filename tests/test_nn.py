@@ -331,6 +331,20 @@ def test_layers_built_on_their_first_input_have_forward_hooks():
     assert seen == [(3, 2)]
 
 
+def test_labels_as_pytorch_takes_them():
+    images, labels = gg.ones((2, 3, 4, 5)), np.zeros((2, 4, 5), np.int64)
+    for f in (gg.nn.cross_entropy, gg.nn.nll_loss):
+        with pytest.raises(ValueError, match=rf"along axis 1 write {f.__name__}\(gg.moveaxis\(x, 1, -1\), labels\)"):
+            f(images, labels)
+        assert f(gg.moveaxis(images, 1, -1), labels).shape == ()
+        with pytest.raises(ValueError, match=r"Write labels\[..., 0\]"):
+            f(gg.ones((2, 3)), [[0], [1]])
+        with pytest.raises(TypeError, match=r"given float32. Write labels.astype\('int64'\)"):
+            f(gg.ones((2, 3)), gg.ones(2))
+        with pytest.raises(ValueError, match="given an array; of weights say weight="):
+            f(gg.ones((2, 3)), [0, 1], gg.ones(3))
+
+
 def test_labels_do_not_broadcast():
     log_p = gg.nn.log_softmax(gg.ones((2, 3)))
     with pytest.raises(ValueError, match=r"labels of shape \(1,\) do not fit log-probabilities of shape \(2, 3\)"):

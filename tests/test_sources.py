@@ -92,7 +92,7 @@ def test_csv(table):
     assert {k: v.tolist() for k, v in batch.items()} == {
         "height": [1.5, 1.75, 1.25], "city": [1, 0, 1], "ok": [True, False, True],
     }  # fmt: skip
-    assert batch["city"].dtype == gg.int32 and batch["height"].dtype == gg.float64
+    assert batch["city"].dtype == gg.int32 and batch["height"].dtype == gg.float32
     assert d.categories == {"city": ["Bonn", "Rome"]}
     x, y = csv(table, ["height", "weight"], target="ok")[:]
     np.testing.assert_array_equal(x, [[1.5, 70], [1.75, 80], [1.25, 55]])
@@ -157,7 +157,7 @@ def parts(tmp_path_factory):
 @given(rows=st.lists(st.integers(-N, N - 1), max_size=30), groups=st.integers(1, 3))
 def test_any_rows_of_parquet(parts, rows, groups):
     paths, columns = parts
-    d = parquet(paths, ["n", "v", "x", "ok", "city"], categories=["city"], groups=groups)
+    d = parquet(paths, ["n", "v", "x", "ok", "city"], categories=["city"], groups=groups, dtype="float64")
     found = d.__getbatch__(np.array(rows, np.int64))
     for k in ("n", "v", "x", "ok"):
         np.testing.assert_array_equal(found[k], columns[k][rows])
@@ -219,11 +219,47 @@ def test_the_dtype_of_x(tmp_path):
                 with pytest.raises(ValueError, match=words):
                     read(file, target="y").__getbatch__(np.arange(2))
             else:
-                assert read(file, target="y").__getbatch__(np.arange(2))[0].dtype == np.float64
+                x, y = read(file, target="y").__getbatch__(np.arange(2))
+                assert x.dtype == np.float32 and y.dtype == np.int64
+                x, y = read(file, target="c").__getbatch__(np.arange(2))
+                assert x.dtype == np.int64 and y.dtype == np.float32
+                x, y = read(file, target="c", dtype="float64").__getbatch__(np.arange(2))
+                assert x.dtype == y.dtype == np.float64
             x, _ = read(file, ["a"], target="y").__getbatch__(np.arange(2))
             assert x.dtype == np.int64 and x.tolist() == [[big], [2]]
-            with pytest.raises(ValueError, match="dtype='float32' is for x, beside a target"):
-                read(file, dtype="float32")
+            with pytest.raises(ValueError, match="without a target dtype= is of columns of floats, not int32"):
+                read(file, dtype="int32")
+            batch = read(file, dtype="float64").__getbatch__(np.arange(2))
+            assert [v.dtype for v in batch.values()] == [np.int64, np.float64, np.int64]
+
+
+def test_floats_come_in_the_default_dtype_in_a_worker_too(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.table({"a": np.arange(4) / 2, "y": np.arange(4)}), tmp_path / "x")
+    gg.set_default_dtype("float64")
+    try:
+        with DataLoader(parquet(tmp_path / "x", target="y"), 4, num_workers=1) as loader:
+            ((x, y),) = loader
+        assert x.dtype == np.float64 and y.dtype == np.int64
+        assert parquet(tmp_path / "x").__getbatch__(np.arange(4))["a"].dtype == np.float64
+    finally:
+        gg.set_default_dtype("float32")
+    model = gg.nn.Linear(1, 1)
+    (x, _) = parquet(tmp_path / "x", target="y").__getbatch__(np.arange(4))
+    assert model(gg.tensor(x)).dtype == np.float32
+
+
+def test_a_target_that_is_not_there(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    (tmp_path / "x.csv").write_text("a,y\n1,2\n")
+    pyarrow.parquet.write_table(pa.table({"a": [1], "y": [2]}), tmp_path / "x.parquet")
+    for read, name in ((csv, "x.csv"), (parquet, "x.parquet")):
+        with pytest.raises(ValueError, match=rf"{name} has no column 'nope'; it has \['a', 'y'\]"):
+            read(tmp_path / name, target="nope")
 
 
 def test_parquet_that_is_refused(parts, tmp_path):
@@ -253,7 +289,7 @@ def test_parquet_that_is_refused(parts, tmp_path):
     write("one", a=pa.array([1.0, 2.0]))
     write("two", a=pa.array([1, 2]))
     write("three", b=pa.array([1, 2]))
-    with pytest.raises(TypeError, match="column 'a' has int64 here and float64 elsewhere"):
+    with pytest.raises(TypeError, match="column 'a' has int64 here and float32 elsewhere"):
         parquet([tmp_path / "one", tmp_path / "two"]).__getbatch__(np.arange(4))
     with pytest.raises(ValueError, match="three has no column 'a'"):
         parquet([tmp_path / "one", tmp_path / "three"])

@@ -33,6 +33,23 @@ def test_every_item_is_done_once_in_several_threads():
     assert threading.active_count() == before  # the same threads again
 
 
+def test_threads_share_what_is_left():
+    names, done, all_here = set(), [], threading.Barrier(3)
+
+    def work(items):
+        for i in items:
+            names.add(threading.get_ident())
+            done.append(i)
+            if i < 3:
+                all_here.wait(10)  # so each of three threads has one of the first, and nobody more than one
+
+    threads.shared(work, range(8))
+    assert sorted(done) == list(range(8)) and len(names) == 3
+    with pytest.raises(KeyError, match="one"):
+        threads.shared(lambda items: [{}["one"] for _ in items], range(3))
+    threads.shared(work, [])
+
+
 def test_errors_and_errstate():
     def work(part):
         if 1 in part:

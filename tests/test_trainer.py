@@ -212,6 +212,49 @@ def test_options_out_of_range(options, text):
 
 
 # ---------------------------------------------------------------------------------------------- reading the device
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"optimizer": "adam"}, r"optimizer is an object, as gg.optim.Adam\(model.parameters\(\)\), not 'adam'"),
+        ({"optimizer": gg.optim.Adam}, "optimizer is an object"),
+        ({"optimizer": None}, "optimizer is an object"),
+        ({"schedule": "cosine"}, "schedule is an object, as gg.optim.lr_scheduler.StepLR"),
+        ({"scaler": True}, r"scaler is an object, as gg.GradScaler\(\), not True"),
+        ({"early_stopping": 3}, r"early_stopping is an object, as gg.train.EarlyStopping\(patience=3\), not 3"),
+        ({"autocast": "bfloat16"}, r"autocast is an object, as gg.autocast\('bfloat16'\)"),
+        ({"loss": gg.nn.CrossEntropyLoss}, r"loss is a class: write CrossEntropyLoss\(\)"),
+        ({"loss": "mse"}, r"loss is a function loss\(output, y\)"),
+        ({"metrics": ["accuracy"]}, r"metrics are functions f\(output, y\) by name"),
+        ({"metrics": {"accuracy": "accuracy"}}, "metrics are functions"),
+    ],
+)
+def test_options_that_are_no_objects(options, text):
+    model = cases.Net()
+    given = {"optimizer": gg.optim.SGD(model.parameters(), 0.1), "loss": gg.nn.cross_entropy, **options}
+    with pytest.raises(TypeError, match=text):
+        Trainer(model, given.pop("optimizer"), **given)
+
+
+def test_a_monitor_without_validation_is_found_at_the_start():
+    t = cases.trainer(early_stopping=EarlyStopping(2, monitor="val_accuracy"))
+    with pytest.raises(ValueError, match="monitor='val_accuracy' needs validation data"):
+        t.fit(cases.batches())
+    assert t.step == 0
+
+
+def test_data_that_are_no_batches():
+    x, y = cases.arrays(16)
+    for data, text in (
+        (
+            (x, y),
+            r"a batch is \(x, y\), not a tensor of shape \(16, 5\). Of arrays write gg.data.DataLoader\(gg.data.A",
+        ),
+        ([(x, y, y)], "a batch is .*, not 3 parts; override training_step"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            cases.trainer().fit(data)
+
+
 def test_nothing_waits_for_the_device_between_logs(monkeypatch):
     standin = importlib.import_module("standin")
     gg.array.register(standin.StandIn(), "standin")
@@ -494,14 +537,14 @@ def kill(data, step):
 
 
 # ---------------------------------------------------------------------------------------------- Ctrl-C
-def pressing(t, at, times=1):
-    """The trainer's step, in which somebody presses Ctrl-C."""
+def pressing(t, at, times=1, number=signal.SIGINT):
+    """The trainer's step, in which somebody presses Ctrl-C, or sends another signal."""
     step = t.training_step
 
     def pressed(batch):
         if t.step + 1 == at:
             for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
         return step(batch)
 
     t.training_step = pressed
@@ -526,6 +569,60 @@ def test_ctrl_c_ends_the_step_saves_and_returns(tmp_path, capsys):
     del t.training_step
     t.fit(data, cases.batches(20), 2)  # in the same process
     assert cases.outcome(t) == cases.outcome(whole)
+
+
+def test_sigterm_ends_the_step_saves_and_ends_the_program(tmp_path, capsys):
+    handler, path = signal.getsignal(signal.SIGTERM), tmp_path / "run" / "step-000000005.safetensors"
+    t = cases.trainer(tmp_path / "run")
+    pressing(t, 5, number=signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"):
+        t.fit(cases.Loader(), cases.batches(20), 2)
+    assert t.interrupted and t.step == 5 and signal.getsignal(signal.SIGTERM) is handler and t.model.training
+    assert capsys.readouterr().out == f"interrupted in epoch 1 after step 5: saved {path}; resume=True goes on\n"
+    again = cases.trainer(tmp_path / "run", seed=4)
+    again.fit(cases.Loader(), cases.batches(20), 2, resume=True)
+    whole = cases.trainer(tmp_path / "whole")
+    whole.fit(cases.Loader(), cases.batches(20), 2)
+    assert cases.outcome(again) == cases.outcome(whole)
+
+
+def test_a_handler_of_the_programs_own_gets_sigterm_after_all_is_saved(tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append((number, t.step)))
+    try:
+        t = cases.trainer(tmp_path / "run")
+        pressing(t, 3, number=signal.SIGTERM)
+        t.fit(cases.Loader(), epochs=2)
+        assert heard == [(signal.SIGTERM, 3)] and t.interrupted and len(list((tmp_path / "run").iterdir())) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("at", ["training", "validation"])
+def test_sigterm_that_the_workers_hear_first(tmp_path, at):
+    """A cluster sends it to all processes of a job: batches end, and what was trained is saved."""
+
+    class Dying:
+        def __len__(self):
+            return 9
+
+        def __iter__(self):
+            for i, batch in enumerate(cases.batches()):
+                if i == 4:
+                    signal.raise_signal(signal.SIGTERM)
+                    raise gg.data.WorkerError("worker 0 of the DataLoader was killed by SIGTERM")
+                yield batch
+
+    t = cases.trainer(tmp_path / "run")
+    with pytest.raises(SystemExit):
+        t.fit(*{"training": [Dying()], "validation": [cases.Loader(), Dying()]}[at])
+    assert t.interrupted and t.step == {"training": 4, "validation": 9}[at]
+    again = cases.trainer(tmp_path / "run", seed=4)
+    data = {"training": cases.batches, "validation": cases.Loader}[at]
+    again.fit(data(), cases.batches(), 2, resume=True)
+    whole = cases.trainer(tmp_path / "whole")
+    whole.fit(data(), cases.batches(), 2)
+    assert cases.outcome(again) == cases.outcome(whole)
 
 
 def test_ctrl_c_twice_leaves_at_once(tmp_path):
@@ -601,6 +698,36 @@ def test_early_stopping(stopping, values, epochs, best):
     assert stopping.best == best
 
 
+def test_a_fit_says_why_it_ended_early_or_trained_nothing(capsys):
+    t = scripted(VALUES, early_stopping=EarlyStopping(2))
+    t.fit(cases.batches(16), cases.batches(16), 8)
+    assert capsys.readouterr().out == "early stopping after epoch 6: 2 epochs not better than 2.9\n"
+    t.fit(cases.batches(16), cases.batches(16), 20)
+    said = "2 epochs not better than 2.9; trained nothing: trainer.early_stopping.since = 0 lets fit go on\n"
+    assert capsys.readouterr().out == f"early stopping after epoch 6: {said}"
+    t = cases.trainer()
+    t.fit(cases.batches(16), epochs=2)
+    assert capsys.readouterr().out == ""
+    t.fit(cases.batches(16), epochs=2)
+    assert capsys.readouterr().out == "trained nothing: 2 epochs are done, and epochs=2 counts them, too\n"
+
+
+def test_batches_that_are_dicts():
+    x, y = cases.arrays(16)
+    t = cases.trainer()
+    with pytest.raises(
+        ValueError, match="a batch is \\(x, y\\), not a dict of 'x', 'label'. .* override training_step"
+    ):
+        t.fit([{"x": x, "label": y}])
+    t.training_step = lambda batch: t.loss(t.model(batch["x"]), batch["label"])
+    assert len(t.fit([{"x": x, "label": y}])["loss"]) == 1
+    t, seen = cases.trainer(), []
+    model = t.model.forward
+    t.model.forward = lambda x: (seen.append(list(x)), model(x["a"] + x["b"]))[1]
+    t.fit([({"a": x, "b": x}, y)])
+    assert seen == [["a", "b"]]
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_the_best_weights(tmp_path, folder):
     saved = []
@@ -623,8 +750,8 @@ def test_stopping_out_of_range():
     for options, text in (({"patience": 0}, "patience"), ({"mode": "less"}, "mode"), ({"min_delta": -1}, "min_delta")):
         with pytest.raises(ValueError, match=f"EarlyStopping: {text} is"):
             EarlyStopping(**options)
-    with pytest.raises(ValueError, match="monitor='val_loss' is not among what an epoch has: loss, accuracy, lr"):
-        cases.trainer(early_stopping=EarlyStopping(monitor="val_loss")).fit(cases.batches())
+    with pytest.raises(ValueError, match="monitor='error' is not among what an epoch has: loss, accuracy, lr"):
+        cases.trainer(early_stopping=EarlyStopping(monitor="error")).fit(cases.batches())
 
 
 def test_a_schedule_that_takes_a_value_gets_the_one_that_is_monitored():

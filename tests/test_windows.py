@@ -5,7 +5,7 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.ops import channels_last, conv, windows
+from gpugrad.ops import channels_last, conv, conv_activation, depthwise, threads, windows
 from gpugrad.testing import assert_close
 
 pytestmark = pytest.mark.devices
@@ -209,4 +209,91 @@ def test_channels_last_makes_no_difference(monkeypatch, size, stride, dilation):
     as_columns = both(lambda *args: False)
     as_rows = both(lambda *args: True)
     for a, b in zip(as_columns, as_rows, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.numpy("the way of NumPy's arrays")
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("channels", [2, 40])
+def test_threads_make_no_difference(monkeypatch, channels, groups):
+    """Each has memory of its own for its windows, which later ones get."""
+    at, _ = windows.place("conv", (6, 5), (3, 3), 1, 1, 1)
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((24, channels, 6, 5)), rng.standard_normal((24, channels // groups, 3, 3))
+    g = rng.standard_normal((24, 24, *at.counts))
+
+    def made():
+        return [
+            conv.conv_op(x, w, None, at=at, groups=groups), conv.conv_input(g, w, at=at, groups=groups),
+            conv.conv_weight(g, x, at=at, groups=groups),
+        ]  # fmt: skip
+
+    monkeypatch.setattr(conv, "HOST_BLOCK", 20000)
+    expected = made()
+    monkeypatch.setattr(conv, "MANY", 0)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    for _ in range(5):
+        for a, b in zip(made(), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.numpy("the way of NumPy's arrays")
+@pytest.mark.parametrize("activation", [None, "relu", "tanh", "sigmoid", "gelu"])
+@pytest.mark.parametrize("shape", [(2, 1, 7), (3, 16, 4, 4), (2, 5, 3, 3, 2)])
+def test_channels_stay_last_in_memory(shape, activation):
+    """Convolution, activation and pooling hand on and give back arrays that are not turned, with the same values."""
+    n = len(shape) - 2
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(shape), rng.standard_normal((48, shape[1], *[3] * n))
+    v = rng.standard_normal((48, 48, *[1] * n))
+    bias = rng.standard_normal(48)
+
+    def net(x, w, v, bias, turn=lambda y: y):
+        y = turn(conv_activation.conv(x, w, bias, padding=1, activation=activation))
+        z = turn((nn.max_pool1d, nn.max_pool2d, nn.max_pool3d)[n - 1](y, 2))
+        return y, z, turn(conv_activation.conv(z, v, activation=activation))
+
+    inputs = [gg.tensor(a, requires_grad=True) for a in (x, w, v, bias)]
+    ys = net(*inputs)
+    assert all([channels_last.lies(y.array) for y in ys])
+    plain = net(*inputs, turn=lambda y: gg.reshape(gg.reshape(y, (-1,)), y.shape))  # channels first in memory
+    seed = gg.tensor(rng.standard_normal(ys[-1].shape))
+    for y, z in zip(ys, plain):
+        assert_close(y, z, rtol=1e-10, atol=1e-12)
+    for a, b in zip(gg.grad(ys[-1], inputs, seed), gg.grad(plain[-1], inputs, seed), strict=True):
+        assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.numpy("the way of NumPy's arrays")
+@pytest.mark.parametrize("size, kernel, stride, padding, dilation", [
+    ((9,), (3,), 1, 1, 1), ((5, 8), (3, 2), 1, 2, (1, 2)), ((7, 6), (3, 3), 2, 1, 1), ((7, 8), (2, 3), (3, 1), (0, 4), 1),
+    ((6, 6), (2, 2), 3, 0, 1), ((4, 5, 3), (2, 3, 1), (2, 1, 1), 1, (1, 2, 1)), ((9, 9), (2, 2), 4, 0, 3), ((4,), (1,), 5, 0, 1),
+])  # fmt: skip
+@pytest.mark.parametrize("each", [1, 2])
+@pytest.mark.parametrize("block", [1, 200, 1 << 15])
+def test_channels_with_kernels_of_their_own(monkeypatch, size, kernel, stride, padding, dilation, each, block):
+    """One by one they are convolutions of one channel; in blocks and threads of any size."""
+    monkeypatch.setattr(depthwise, "BLOCK", block)
+    if block == 200:
+        monkeypatch.setattr(conv, "MANY", 0)
+        monkeypatch.setattr(threads, "cores", lambda: 3)
+    at, _ = windows.place("conv", size, kernel, stride, padding, dilation)
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 4, *size)), rng.standard_normal((4 * each, 1, *kernel))
+    bias, g = rng.standard_normal(4 * each), rng.standard_normal((3, 4 * each, *at.counts))
+    parts = [(slice(i, i + 1), slice(i * each, i * each + each)) for i in range(4)]
+
+    def alone(f):
+        return [f(x[:, i], w[j], bias[j], g[:, j]) for i, j in parts]
+
+    one = {"at": at, "groups": 1}
+    wanted = [
+        np.concatenate(alone(lambda x, w, b, g: conv.conv_op(x, w, b, **one)), 1),
+        np.concatenate(alone(lambda x, w, b, g: conv.conv_input(g, w, **one)), 1),
+        np.concatenate(alone(lambda x, w, b, g: conv.conv_weight(g, x, **one)), 0),
+    ]
+    all_ = {"at": at, "groups": 4}
+    assert depthwise.suits(x, 4, 4, at)
+    got = conv.conv_op(x, w, bias, **all_), conv.conv_input(g, w, **all_), conv.conv_weight(g, x, **all_)
+    for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -1,6 +1,6 @@
 """Floor 7: sources of data, and batches of them."""
 
-from .dataset import Dataset as Dataset, Queue as Queue, detached as detached
+from .dataset import Dataset as Dataset, IterableDataset as IterableDataset, Queue as Queue, detached as detached
 from .fetch import default_collate as default_collate, rng as rng
 from .files import csv as csv, npy as npy, parquet as parquet
 from .loader import DataLoader as DataLoader

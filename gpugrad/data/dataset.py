@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,23 @@ class _Place:
 
 
 class Dataset:
-    """A source of elements, nested tensors, that can be gone through again and again."""
+    """A source of elements, nested tensors, that can be gone through again and again.
+
+    A class of one's own derives from it as from PyTorch's: with `__len__` and `__getitem__`, or with `__iter__`.
+    """
 
     element: Callable[[Any], Tensor] = staticmethod(detached)  # what an element's leaves are made into
+    _start: Callable[[], Iterable[Any]] | None = None
+    _length: int | None = None
+    _shuffles: Sequence[_Place] = ()  # of it and of what it is made from
 
-    def __init__(self, start: Callable[[], Iterable[Any]], length: int | None = None) -> None:
+    def __init__(self, start: Callable[[], Iterable[Any]] | None = None, length: int | None = None) -> None:
         self._start, self._length = start, length
-        self._shuffles: list[_Place] = []  # of it and of what it is made from
 
     def _on(self, start: Callable[[], Iterable[Any]], length: int | None = None) -> Any:
         """A dataset that is made from this one."""
-        made = type(self)(start, length)
+        kind = next(c for c in type(self).__mro__ if c.__module__.startswith("gpugrad."))  # none of a user's own
+        made = kind(start, length)
         made._shuffles = self._shuffles
         return made
 
@@ -97,7 +103,12 @@ class Dataset:
         return made
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._start())
+        if self._start is not None:
+            return iter(self._start())
+        get = getattr(self, "__getitem__", None)
+        if get is None:
+            raise TypeError(f"{type(self).__name__} needs __len__ and __getitem__, or __iter__")
+        return (get(i) for i in range(len(self)))
 
     def __len__(self) -> int:
         if self._length is None:
@@ -202,6 +213,9 @@ class Dataset:
     def as_numpy_iterator(self) -> Iterator[Any]:
         """The elements as NumPy arrays."""
         return (_map(lambda t: np.asarray(raw(t)), e) for e in self)
+
+
+IterableDataset = Dataset
 
 
 class Queue:

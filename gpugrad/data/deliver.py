@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..array import Device, default_device, device as named, library
-from ..core import Tensor
+from ..core import Tensor, raw
 from ..courier import Stowed
 from ..dtypes import bfloat16
 from .dataset import detached
@@ -38,17 +38,32 @@ def delivered(batches: Iterator[Any], device: str | Device | None, pin: bool | N
         except Exception as e:
             error, over = e, True
         else:
-            sent += [] if over else [mapped(lambda x: courier.send(x) if _sendable(x) else x, batch)]
+            sent += [] if over else [mapped(lambda x: _sent(x, courier), batch)]
         if sent and (over or len(sent) == 2):
-            yield mapped(lambda x: _tensor(courier.back(x) if isinstance(x, Stowed) else x, device), sent.pop(0))
+            yield mapped(lambda x: _tensor(x, device, courier), sent.pop(0))
     if error is not None:
         raise error
 
 
-def _sendable(x: Any) -> bool:
-    """Whether x is an array of numbers in the CPU's memory."""
-    return type(x) is np.ndarray and (x.dtype.kind in "biufc" or x.dtype == bfloat16) and x.size > 0
+class _Sent:
+    """What is on its way, and the class of the tensor that it becomes."""
+
+    def __init__(self, stowed: Stowed, kind: type[Tensor]) -> None:
+        self.stowed, self.kind = stowed, kind
 
 
-def _tensor(x: Any, device: str | Device | None) -> Any:
-    return detached(x, device=device) if isinstance(x, Tensor) or library(x) is not None else x
+def _bare(x: Any) -> tuple[Any, type[Tensor]]:
+    """(x, the class that it has as a tensor); of a front door's tensor its array, which goes where others go."""
+    return (raw(x), x.kind) if isinstance(x, Tensor) and x.kind is not Tensor else (x, Tensor)
+
+
+def _sent(x: Any, courier: Any) -> Any:
+    """x on its way, if it is an array of numbers in the CPU's memory; else as it is."""
+    a, kind = _bare(x)
+    sendable = type(a) is np.ndarray and (a.dtype.kind in "biufc" or a.dtype == bfloat16) and a.size > 0
+    return _Sent(courier.send(a), kind) if sendable else x
+
+
+def _tensor(x: Any, device: str | Device | None, courier: Any = None) -> Any:
+    a, kind = (courier.back(x.stowed), x.kind) if isinstance(x, _Sent) else _bare(x)
+    return detached(a, kind, device) if isinstance(a, Tensor) or library(a) is not None else x

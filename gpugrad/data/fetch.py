@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from itertools import islice
+from threading import Lock, local
 from typing import Any
 
 import numpy as np
 import optree
 
 from ..array import CPU, asarray, library, xp
-from ..core import raw
+from ..core import Tensor, raw
 from ..generator import Generator, as_own, own
+from .rows import of_door
 
 END = object()  # what is answered when an iterable dataset has no more batches
 
@@ -25,9 +28,8 @@ class Numbers(Generator):
     """
 
     def __init__(self, seed: int, *place: int) -> None:
-        super().__init__(seed)
-        self._root = Generator(seed)
-        self._key = 0
+        self._lock, self._root = Lock(), _root(seed)
+        self._start(0, seed, {})
         self.at(*place)
 
     def at(self, *place: int) -> None:
@@ -42,6 +44,12 @@ class Numbers(Generator):
             raise AttributeError(name)
         self._key = self._base = self._root.fork(*self._place).get_state()["key"]
         return self._key
+
+
+@lru_cache(16)
+def _root(seed: int) -> Generator:
+    """The generator of a seed, of which only forks are drawn from."""
+    return Generator(seed)
 
 
 def rng() -> np.random.Generator:
@@ -121,18 +129,32 @@ class Maker:
         return default_collate(rows, numbers) if self.collate is None else self.collate(rows)
 
 
+_stream = local()
+_numpy: Any = np.random  # whose types lack what is asked for here
+
+
 @contextmanager
 def _seeded(numbers: Numbers) -> Iterator[None]:
-    """NumPy's and Python's own random numbers follow the seed inside, and are where they were afterwards."""
-    before = random.getstate(), np.random.get_state()
+    """NumPy's and Python's own random numbers follow the seed inside, and are where they were afterwards.
+
+    NumPy draws from another generator meanwhile, in 1 us; its state would take 100 us to copy.  What it forgets is the
+    second of two normal numbers, if one was drawn by `np.random.randn` and the like.
+    """
+    mine = getattr(_stream, "numpy", None)
+    if mine is None:
+        mine = _stream.numpy = np.random.MT19937()
+    before = random.getstate(), _numpy.get_bit_generator()
     seed = numbers.take(CPU)[0]
+    if before[1] is mine:  # inside another one: a dataset that goes through a loader
+        mine = np.random.MT19937()
+    _numpy.set_bit_generator(mine)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
         yield
     finally:
         random.setstate(before[0])
-        np.random.set_state(before[1])
+        _numpy.set_bit_generator(before[1])
 
 
 def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:
@@ -155,7 +177,13 @@ def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:
                 "elements need the same structure, or pass collate_fn="
             ) from None
     columns = [_stacked([raw(x) for x in column], names) for column in zip(*leaves)]
+    columns = [c if _plain(x) else of_door(c, x.kind) for c, x in zip(columns, first)]
     return optree.tree_unflatten(tree, columns)
+
+
+def _plain(x: Any) -> bool:
+    """Whether x is no tensor of a front door, whose batches are such tensors, too."""
+    return not isinstance(x, Tensor) or x.kind is Tensor
 
 
 def _structure(tree: Any) -> str:

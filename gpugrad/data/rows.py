@@ -16,7 +16,7 @@ import numpy as np
 import optree
 
 from ..array import library, xp
-from ..core import raw
+from ..core import Tensor, raw, wrap
 from ..generator import Generator, own
 from ..tensor import tensor
 from .samplers import shuffled
@@ -41,9 +41,11 @@ class ArrayDataset:
         if len({s[:1] for s in shapes.values()}) != 1 or () in shapes.values():
             raise ValueError(f"ArrayDataset: all arrays need as many rows; the shapes are {shapes}")
         self._n, self._named = int(next(iter(shapes.values()))[0]), bool(named)
+        self._kinds = [a.kind if isinstance(a, Tensor) else Tensor for a in given.values()]
 
     def _made(self, parts: Iterable[Any]) -> Any:
-        return dict(zip(self.arrays, parts)) if self._named else tuple(parts)
+        made = [part if kind is Tensor else of_door(part, kind) for part, kind in zip(parts, self._kinds)]
+        return dict(zip(self.arrays, made)) if self._named else tuple(made)
 
     def __len__(self) -> int:
         return self._n
@@ -57,6 +59,11 @@ class ArrayDataset:
 
 
 TensorDataset = ArrayDataset
+
+
+def of_door(array: Any, kind: type[Tensor]) -> Tensor:
+    """An array, or a number of one, as a front door's tensor: what is made of such tensors is of their class."""
+    return wrap(np.asarray(array) if isinstance(array, np.generic) else array, None, kind)
 
 
 def checked(indices: Any, n: int) -> np.ndarray:

@@ -30,7 +30,7 @@ import numpy as np
 from ..array import library, set_default_device, to_host
 from ..core import Tensor, raw
 from .fetch import END, Maker
-from .rows import mapped
+from .rows import mapped, of_door
 from .wrong import WorkerError
 
 _ALIGNED = 64
@@ -44,11 +44,16 @@ _HINTS = {
 class _Slot:
     """Where in shared memory an array of a batch is: a leaf of the batch, which a namedtuple would not be."""
 
-    def __init__(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.offset, self.shape, self.dtype = offset, shape, dtype
+    def __init__(self, offset: int, shape: tuple[int, ...], dtype: np.dtype, kind: type[Tensor]) -> None:
+        self.offset, self.shape, self.dtype, self.kind = offset, shape, dtype, kind
 
     def within(self, memory: SharedMemory) -> np.ndarray:
         return np.ndarray(self.shape, self.dtype, memory.buf, self.offset)
+
+    def copied(self, memory: SharedMemory) -> Any:
+        """The array out of shared memory, of a front door as its tensor."""
+        a = np.array(self.within(memory))
+        return a if self.kind is Tensor else of_door(a, self.kind)
 
 
 # ---------------------------------------------------------------------------------------------- in the worker
@@ -112,7 +117,7 @@ def _noted(x: Any, arrays: list[Any]) -> Any:
         return x
     last = arrays[-1] if arrays else None
     offset = 0 if last is None else _after(last[0])
-    slot = _Slot(offset, a.shape, a.dtype)
+    slot = _Slot(offset, a.shape, a.dtype, x.kind if isinstance(x, Tensor) else Tensor)
     arrays.append((slot, a))
     return slot
 
@@ -275,7 +280,7 @@ class Workers:
                 found = _raised(f"a worker of the DataLoader, in batch {where[2]} of epoch {where[1]}", *found)
             elif kind == "done" and memory is not None:
                 shared = memory
-                found = mapped(lambda x: np.array(x.within(shared)) if isinstance(x, _Slot) else x, found)
+                found = mapped(lambda x: x.copied(shared) if isinstance(x, _Slot) else x, found)
             self._done[ticket] = kind, found
         if memory is not None:
             self._free.append(memory)

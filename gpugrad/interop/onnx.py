@@ -54,7 +54,7 @@ def export(
     examples = inputs if isinstance(inputs, tuple) else (inputs,)
     names = _names("input", input_names, len(examples))
     free = _free(names, [np.shape(raw(x)) for x in examples], batch_axis, dynamic_axes or {})
-    first = _first(examples, free)
+    first = _first(examples, free, getattr(model, "takes", Tensor))
     if isinstance(model, Module) and any(map(waiting, model.modules())):
         _run(model, first)  # which makes parameters, and would be seen to
     given_to, runs = _runs(model, first, free)
@@ -121,12 +121,15 @@ def _free(
     return free
 
 
-def _first(examples: tuple[Any, ...], free: list[dict[int, str]]) -> list[Tensor]:
-    """The inputs of the first run: copies, with two elements on free axes of one, which would broadcast."""
+def _first(examples: tuple[Any, ...], free: list[dict[int, str]], kind: type[Tensor]) -> list[Tensor]:
+    """The inputs of the first run: copies, with two elements on free axes of one, which would broadcast.
+
+    Of a class that the model's front door has.
+    """
     first = []
     seen: dict[str, int] = {}
     for x, axes in zip(examples, free):
-        t = x if isinstance(x, Tensor) else tensor(x)
+        t = x if isinstance(x, kind) else wrap(raw(tensor(x)), None, kind)
         a = np.array(to_host(t.array))
         if a.dtype not in TYPES:
             raise ValueError(f"an input has dtype {a.dtype}, which ONNX does not have")

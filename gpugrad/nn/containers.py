@@ -192,8 +192,11 @@ class Sequential(Module):
             self.extend(layers)
 
     def _check(self, i: int | str, f: Any) -> None:
+        if isinstance(f, type):
+            raise TypeError(f"Sequential: layer {i} is the class {f.__name__}: write {f.__name__}(...)")
         if not callable(f):
-            raise TypeError(f"Sequential: layer {i} is a {type(f).__name__}, which cannot be called")
+            hint = ": write Sequential(*layers)" if isinstance(f, (list, tuple)) else ""
+            raise TypeError(f"Sequential: layer {i} is a {type(f).__name__}, which cannot be called{hint}")
 
     def names(self) -> list[str]:
         """What the layers are called in paths such as "0.weight"."""

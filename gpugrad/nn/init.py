@@ -4,7 +4,8 @@
     init.kaiming_normal_(conv.weight)       # in place; answers the parameter
 
 All take dtype, device and generator, by name; in place, dtype and device are the parameter's.  A weight is (out, in,
-...), as PyTorch has it; that of `gg.nn.Linear` is (in, out): for it, say `transposed=True` where a fan is asked for.
+...), as PyTorch has it; that of `gg.nn.Linear` is (in, out), which it tells: `init.kaiming_normal_(layer.weight)` is as
+PyTorch's.  Of a weight of one's own in that order, say `transposed=True`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -119,8 +121,8 @@ def _kaiming(shape: Any, a: float, mode: str, nonlinearity: str, transposed: boo
 
 
 def kaiming_uniform(
-    shape: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", transposed: bool = False,
-    **options: Any,
+    shape: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *,
+    transposed: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     """U(-b, b) with b = gain √(3 / fan) (He et al. 2015)."""
     bound = math.sqrt(3) * _kaiming(shape, a, mode, nonlinearity, transposed)
@@ -128,8 +130,8 @@ def kaiming_uniform(
 
 
 def kaiming_normal(
-    shape: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", transposed: bool = False,
-    **options: Any,
+    shape: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *,
+    transposed: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     """N(0, gain² / fan) (He et al. 2015)."""
     return normal(shape, 0.0, _kaiming(shape, a, mode, nonlinearity, transposed), **options)
@@ -146,12 +148,12 @@ def xavier_normal(shape: Any, gain: float = 1.0, **options: Any) -> Tensor:
     return normal(shape, 0.0, gain * math.sqrt(2 / (sum(fans(shape)) or 1)), **options)
 
 
-def lecun_uniform(shape: Any, transposed: bool = False, **options: Any) -> Tensor:
+def lecun_uniform(shape: Any, *, transposed: bool = False, **options: Any) -> Tensor:
     """U(-b, b) with b = √(3 / fan in) (LeCun et al. 1998)."""
     return kaiming_uniform(shape, nonlinearity="linear", transposed=transposed, **options)
 
 
-def lecun_normal(shape: Any, transposed: bool = False, **options: Any) -> Tensor:
+def lecun_normal(shape: Any, *, transposed: bool = False, **options: Any) -> Tensor:
     """N(0, 1 / fan in) (LeCun et al. 1998)."""
     return kaiming_normal(shape, nonlinearity="linear", transposed=transposed, **options)
 
@@ -174,26 +176,33 @@ def orthogonal(shape: Any, gain: float = 1.0, dtype: Any = None, **options: Any)
     return wrap(((q if rows >= columns else q.T) * gain).reshape(shape).astype(dtype))
 
 
-def sparse(shape: Any, sparsity: float, std: float = 0.01, **options: Any) -> Tensor:
-    """N(0, std²), in each column ⌈sparsity rows⌉ of them 0 (Martens 2010).  ValueError for what is no matrix."""
+def sparse(shape: Any, sparsity: float, std: float = 0.01, *, transposed: bool = False, **options: Any) -> Tensor:
+    """N(0, std²), in each column ⌈sparsity rows⌉ of them 0 (Martens 2010); transposed: in each row of columns.
+
+    ValueError for what is no matrix.
+    """
     if len(shape) != 2:
         raise ValueError(f"Only tensors with 2 dimensions are supported, given the shape {tuple(shape)}")
     if not 0 <= sparsity <= 1:
         raise ValueError(f"sparse: sparsity is from 0 to 1, not {sparsity!r}")
     x = raw(normal(shape, 0.0, std, **options))
-    rank = raw(random.uniform(shape, **{**options, "dtype": "float64"})).argsort(0).argsort(0)
-    return wrap(x * (rank >= math.ceil(sparsity * shape[0])).astype(x.dtype))
+    axis = int(transposed)
+    rank = raw(random.uniform(shape, **{**options, "dtype": "float64"})).argsort(axis).argsort(axis)
+    return wrap(x * (rank >= math.ceil(sparsity * shape[axis])).astype(x.dtype))
 
 
 # ---------------------------------------------------------------------------------------------- in place
 def _written(f: Callable[..., Tensor]) -> Callable[..., Any]:
-    """f, whose values a parameter takes.  TypeError for what is none."""
+    """f, whose values a parameter takes, which also tells whether it is transposed.  TypeError for what is none."""
+    asks = "transposed" in signature(f).parameters
 
     @wraps(f)
     def call(tensor: Any, *args: Any, **options: Any) -> Any:
         write = getattr(tensor, "copy_", None) or getattr(tensor, "assign", None)
         if not isinstance(tensor, Tensor) or write is None:
             raise TypeError(f"{f.__name__}_ writes into a Parameter or Variable, given a {type(tensor).__name__}")
+        if asks and getattr(tensor, "transposed", False):
+            options = {"transposed": True, **options}
         with no_grad():
             write(f(tensor.array.shape, *args, dtype=tensor.array.dtype, device=tensor.device, **options))
         return tensor

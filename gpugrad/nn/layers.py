@@ -53,7 +53,7 @@ class Linear(Sized):
     def _make(self, dtype: Any, device: Any) -> None:
         bound = 1 / math.sqrt(self.in_features)
         draw = lambda shape: random.uniform(shape, -bound, bound, dtype=dtype, device=device)
-        self.weight = self._parameter(draw(self._shape()), "weight")
+        self.weight = self._parameter(draw(self._shape()), "weight", "weight" in self.transposed)
         self.bias = self._parameter(draw((self.out_features,)), "bias") if self._with_bias else None
 
     def _shape(self) -> tuple[Any, ...]:

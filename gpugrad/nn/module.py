@@ -11,7 +11,7 @@ from ..autograd import zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
 from ..tensor import placing, to
-from ..variable import Parameter, Variable
+from ..variable import Kernel, Parameter, Variable
 from .calling import Called
 from .holder import _children as _children, at, holders, inner_first, joined, nearest, tensors, waiting
 from .loading import Loaded, load
@@ -30,6 +30,7 @@ class Module(Called):
     Variables need no registration; one that is shared is counted once, under the name it has first.
     """
 
+    takes: ClassVar[type[Tensor]] = Tensor  # the class of its inputs
     transposed: ClassVar[tuple[str, ...]] = ()  # the names of its parameters that PyTorch holds transposed
 
     def named_variables(self) -> Iterator[tuple[str, Tensor]]:
@@ -125,9 +126,9 @@ class Module(Called):
     _younger: ClassVar[tuple[str, ...]] = ()  # buffers that older files do not have
 
     @staticmethod
-    def _parameter(value: Tensor, name: str) -> Any:
+    def _parameter(value: Tensor, name: str, transposed: bool = False) -> Any:
         """`value` as a parameter on its device, as the modules of this kind have them."""
-        return Parameter(value, name=name, device=value.device)
+        return (Kernel if transposed else Parameter)(value, name=name, device=value.device)
 
     @staticmethod
     def _kind(layer: Any) -> Any:

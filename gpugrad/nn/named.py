@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..adapt import adapted, later
+from ..habits import NN
 from ..ops import (
     activation,
     adaptive_pool,
@@ -155,4 +156,4 @@ def made(name: str) -> Any:
     return layer
 
 
-__getattr__, __dir__ = later("gpugrad.nn", ROWS, made)
+__getattr__, __dir__ = later("gpugrad.nn", ROWS, made, NN)

@@ -10,7 +10,7 @@ is composed of ops, and holds them whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from .math import total
 from .reduce import sum
 from .shape import matrix_transpose
 from .softmax import softmax, softmax_grad
-from .threads import in_threads
+from .threads import shared
 
 # Multiplications in the products of a piece.  OpenBLAS spreads larger ones than the first over threads of its own,
 # which costs a busy machine many times what it brings; whole heads go to threads of ours.
@@ -105,30 +105,37 @@ def _each(
     q, k, v = [xp.broadcast_to(a, (*scores[:-2], *a.shape[-2:])) for a in (q, k, v)]
     mask = None if mask is None else xp.broadcast_to(mask, scores)
     heads, cuts = _pieces(xp, scores, max(q.shape[-1], v.shape[-1]), how.causal)
+    hidden = {n: ~xp.tri(*n, dtype=bool) for n in map(_corner, cuts)} if how.causal else {}
 
-    def run(part: Sequence[tuple[int, tuple]]) -> None:
+    def run(part: Iterable[tuple[int, tuple]]) -> None:
         for before, at in part:
             keys, values = [a[(*at, ...)].astype(full, copy=False) for a in (k, v)]
             turned, values = _turned(xp, keys), _turned(xp, values) if turn else values
             place = how.offset + before
-            for rows, columns in cuts:
+            for cut in cuts:
+                rows, columns = cut
                 here, there = (*at, ..., rows, slice(None)), (*at, ..., columns, slice(None))
                 q_here = q[here].astype(full, copy=False) * full.type(how.scale)
                 s = _times(xp, q_here, turned[..., columns])
                 if mask is not None:
                     _hide(xp, s, mask[(*at, ..., rows, columns)])
                 if how.causal:
-                    end = s[..., rows.start :]  # all rows look at the columns before
-                    _hide(xp, end, xp.broadcast_to(xp.tri(*end.shape[-2:], dtype=bool), end.shape))
+                    xp.copyto(s[..., rows.start :], -math.inf, where=hidden[_corner(cut)])
                 drop = lambda x, place=place: dropped(xp, x, how.rate, how.seed, place) if how.rate else x
                 v_there = values[..., columns] if turn else values[..., columns, :]
                 work(here, there, q_here, keys[..., columns, :], v_there, s, drop)
                 place += offsets(s.size)
 
     if xp is np and not alone and math.prod(scores) >= MANY:
-        in_threads(run, heads)
+        shared(run, heads)
     else:
         run(heads)
+
+
+def _corner(cut: tuple[slice, slice]) -> tuple[int, int]:
+    """How many rows there are, and columns from the first row's on: all rows look at those before."""
+    rows, columns = cut
+    return rows.stop - rows.start, max(columns.stop - rows.start, 0)
 
 
 def _hide(xp: Any, s: Any, mask: Any) -> None:

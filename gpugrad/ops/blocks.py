@@ -7,13 +7,13 @@ Large arrays go to several threads; products in a block are so small that OpenBL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import is_float, wide
-from .threads import in_threads
+from .threads import in_threads, shared
 
 BLOCK = 1 << 20  # bytes
 PART = 1 << 16  # elements
@@ -66,11 +66,11 @@ def by_blocks(f: Callable[..., None], dtype: np.dtype, *arrays: np.ndarray) -> n
 
 
 # ---------------------------------------------------------------------------------------------- element by element
-def over_parts(n: int, work: Callable[[Sequence[slice]], None]) -> None:
+def over_parts(n: int, work: Callable[[Iterable[slice]], None]) -> None:
     """work(slices of n elements), for all of them; a part of them in each thread if there are many."""
     parts = [slice(i, min(i + PART, n)) for i in range(0, n, PART)]
     if n >= MANY:
-        in_threads(work, parts)
+        shared(work, parts)
     else:
         work(parts)
 
@@ -110,7 +110,7 @@ def pointwise_over(f: Callable[..., Any], g: np.ndarray, *arrays: np.ndarray) ->
 
 
 def _fill(f: Callable[..., Any], out: np.ndarray, arrays: Sequence[np.ndarray]) -> None:
-    def work(parts: Sequence[slice]) -> None:
+    def work(parts: Iterable[slice]) -> None:
         for at in parts:
             out[at] = f(np, *[a[at] for a in arrays])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,10 @@ from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..gemm.products import product
 from ..op import op
-from . import channels_last
+from . import channels_last, depthwise
 from .math import add
-from .reduce import sum
 from .shape import expand_dims, reshape, squeeze
-from .threads import in_threads
+from .threads import cores, in_threads, shared
 from .windows import Room, Windows, canvas, numbers, padded, pairs, place, spatial, windows
 
 # How many bytes of columns are made at a time: a core has them in its second level cache when it multiplies, a GPU is
@@ -43,6 +42,8 @@ def _blocks(xp: Any, images: int, counts: tuple[int, ...], row: int) -> tuple[li
     """(images, rows of windows), cut into what is computed at a time; `row` is the bytes of columns of such a row."""
     rows = max((HOST_BLOCK if xp is np else GPU_BLOCK) // max(row, 1), 1)  # in a block
     many, part = max(rows // max(counts[0], 1), 1), -(-counts[0] // max(-(-counts[0] // rows), 1))
+    if xp is np and (n := -(-images // many)) > 1:  # as many for each thread
+        many = -(-images // (-(-n // cores()) * cores()))
     cut = lambda length, step: [slice(i, min(i + step, length)) for i in range(0, length, max(step, 1))]
     return cut(images, many), cut(counts[0], part)
 
@@ -74,11 +75,13 @@ def _columns(xp: Any, x: Any, at: Windows, groups: int) -> tuple[list[tuple[slic
     return _parts(xp, x, at), start
 
 
-def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int) -> None:
+def _spread(
+    xp: Any, work: Callable[..., None], items: list[Any], windows: int, each: int, threads: Any = shared
+) -> None:
     """work(some items, how many windows to multiply at a time), on the CPU in threads if there is much to do.
 
     each: multiplications for a window and group.  Where even few windows are too many for one thread, OpenBLAS's
-    threads share the product.
+    threads share the product.  threads: `in_threads` where it matters which one has which items.
     """
     most = SINGLE // max(each, 1)
     if xp is not np or most < FEW:
@@ -86,7 +89,7 @@ def _spread(xp: Any, work: Callable[..., None], items: list[Any], windows: int, 
     elif windows * each < MANY:
         work(items, most)
     else:
-        in_threads(lambda part: work(part, most), items)
+        threads(lambda part: work(part, most), items)
 
 
 def _by_group(x: Any, groups: int) -> Any:
@@ -95,24 +98,33 @@ def _by_group(x: Any, groups: int) -> Any:
     return x.transpose((1, 2, 0, *range(3, x.ndim)))
 
 
-def _correlate(xp: Any, x: Any, w: Any, at: Windows) -> Any:
-    """The products of w (groups, out, in, *kernel) with all windows of x."""
+def _correlate(xp: Any, x: Any, w: Any, at: Windows, bias: Any = None, over: Any = None) -> Any:
+    """The products of w (groups, out, in, *kernel) with all windows of x, plus bias; then what `over` makes of them.
+
+    over: a function of arrays, which may write over its argument.
+    """
     groups, channels = w.shape[:2]
-    if channels_last.suits(x, at, groups):
-        return channels_last.correlate(x, w[0], at, _parts(xp, x, at), _spread)
+    if depthwise.suits(x, groups, x.shape[1], at):
+        out = depthwise.correlate(x, w, at, bias, _spread)
+        return out if over is None else over(out)
+    last = channels_last.suits(x, at, groups)
+    if last or (xp is np and groups == 1 and channels_last.many(channels, at.counts[-1], at)):
+        return channels_last.correlate(x, w[0], bias, at, _parts(xp, x, at), _spread, last, over)
     matrices = w.reshape(groups, channels, math.prod(w.shape[2:]))
     out = xp.empty((len(x), groups * channels, *at.counts), x.dtype)
     grouped = _by_group(out, groups)
     blocks, start = _columns(xp, x, at, groups)
 
-    def work(parts: Sequence[tuple[slice, slice]], most: int) -> None:
+    def work(parts: Iterable[tuple[slice, slice]], most: int) -> None:
         take = start()
         for images, rows in parts:
             columns, part = take(images, rows), grouped[:, :, images, rows]
             part[...] = _product(xp, matrices, columns, most).reshape(part.shape)
 
     _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(matrices.shape[1:]))
-    return out
+    if bias is not None:
+        out += bias.reshape(len(bias), *[1] * len(at.size))
+    return out if over is None else over(out)
 
 
 def _product(xp: Any, matrices: Any, columns: Any, most: int) -> Any:
@@ -133,15 +145,23 @@ def _both(x: Any, y: Any) -> tuple[Any, Any, Any]:
 
 
 # ---------------------------------------------------------------------------------------------- the three ops
-def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
-    """Each window of x times w, summed, plus bias."""
+def convolved(xp: Any, x: Any, w: Any, bias: Any, at: Windows, groups: int, over: Any = None) -> Any:
+    """Each window of x times w, summed, plus bias; then what `over` makes of them, which may write over them."""
     x, w, dtype = _both(x, w)
-    out = _correlate(xp, x, w.reshape(groups, w.shape[0] // groups, *w.shape[1:]), at)
+    w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    if dtype == x.dtype and (bias is None or bias.dtype == dtype):
+        return _correlate(xp, x, w, at, bias, over)
+    out = _correlate(xp, x, w, at)
     if bias is not None:
         dtype = np.result_type(dtype, as_float(bias).dtype)
-        bias = bias.reshape(len(bias), *[1] * len(at.size))
-        out = xp.add(out, bias, out=out) if bias.dtype == out.dtype else out + bias
-    return out.astype(dtype, copy=False)
+        out = out + bias.reshape(len(bias), *[1] * len(at.size))
+    out = out.astype(dtype, copy=False)
+    return out if over is None else over(out)
+
+
+def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
+    """Each window of x times w, summed, plus bias."""
+    return convolved(xp, x, w, bias, at, groups)
 
 
 def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
@@ -153,6 +173,8 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
         before = tuple([r - 1 - b for r, b in zip(at.reach, at.before)])
         turned = at._replace(size=at.counts, before=before, counts=at.size)
         return _correlate(xp, g, back, turned).astype(dtype, copy=False)
+    if depthwise.suits(g, groups, groups * w.shape[2], at):
+        return depthwise.spread_input(g, w, at, _spread).astype(dtype, copy=False)
     channels = w.shape[2]
     matrices = w.reshape(groups, w.shape[1], math.prod(w.shape[2:])).swapaxes(1, 2)
     whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
@@ -160,7 +182,7 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
     row = math.prod(w.shape[2:]) * groups * math.prod(at.counts[1:]) * g.itemsize
     batch, cuts = _blocks(xp, len(g), at.counts, row)
 
-    def work(parts: Sequence[slice], most: int) -> None:
+    def work(parts: Iterable[slice], most: int) -> None:
         for images, rows in itertools.product(parts, cuts):  # windows of one image overlap: one thread has them all
             part = grouped[:, :, images, rows]
             columns = _product(xp, matrices, part.reshape(groups, part.shape[1], math.prod(part.shape[2:])), most)
@@ -178,8 +200,11 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
 def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
-    if channels_last.suits(x, at, groups):
-        return channels_last.weight(g, x, at, _parts(xp, x, at), _spread).astype(dtype, copy=False)
+    if depthwise.suits(x, groups, x.shape[1], at):
+        return depthwise.weight(g, x, at, _spread).astype(dtype, copy=False)
+    last = channels_last.suits(x, at, groups)
+    if last or (groups == 1 and channels_last.lies(g)):
+        return channels_last.weight(g, x, at, _parts(xp, x, at), _spread, last).astype(dtype, copy=False)
     grouped = _by_group(g, groups)
     shape = (groups, x.shape[1] // groups * math.prod(at.kernel), grouped.shape[1])
     (blocks, start), totals = _columns(xp, x, at, groups), {}
@@ -194,7 +219,7 @@ def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
                 total += product(columns[..., i : i + most], part[:, i : i + most])
         totals[tuple([(i.start, r.start) for i, r in parts[:1]])] = total
 
-    _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(shape[1:]))
+    _spread(xp, work, blocks, len(x) * math.prod(at.counts), math.prod(shape[1:]), in_threads)
     out, *others = [totals[i] for i in sorted(totals)]  # in one order, for the same rounding
     for other in others:
         out += other
@@ -206,7 +231,7 @@ conv_op = op(
     name="conv",
     x=lambda g, w, at, groups: conv_input(g, w, at=at, groups=groups),
     w=lambda g, x, at, groups: conv_weight(g, x, at=at, groups=groups),
-    bias=lambda g: sum(g, axis=(0, *range(2, len(g.shape)))),
+    bias=lambda g: channels_last.channel_sums(g),
     last="x",
 )
 conv_input = op(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ import numpy as np
 from ..core import raw
 from ..op import op
 from .blocks import pointwise_over
-from .conv import _conv_nd, conv_input, conv_op, conv_weight
+from .channels_last import back, channel_sums, lies, turned
+from .conv import _conv_nd, conv_input, conv_op, conv_weight, convolved
 from .linear import ACTIVATIONS, over_output
-from .reduce import sum
+
+
+def _over(f: Callable[..., Any], g: Any, out: Any) -> Any:
+    """f(xp, g, out), written over g where both have their elements in one order."""
+    if lies(g) and lies(out):
+        return back(pointwise_over(f, turned(g), turned(out)))
+    return pointwise_over(f, g, out)
 
 
 def _made(activation: str) -> Any:
@@ -20,17 +28,17 @@ def _made(activation: str) -> Any:
     rule: Callable[..., Any] = lambda g, out: ACTIVATIONS[activation].op.rules[0](g, (None, out), g.shape)
 
     def forward(xp: Any, x: Any, w: Any, bias: Any, *, at: Any, groups: int) -> Any:
-        z = conv_op(x, w, bias, at=at, groups=groups)
-        return over_output(activation, z) if xp is np else ACTIVATIONS[activation](z)
+        f = partial(over_output, activation) if xp is np else ACTIVATIONS[activation]
+        return convolved(xp, x, w, bias, at, groups, f)
 
     return op(
         forward,
         name=f"conv_{activation}",
         via=rule,
-        over=lambda g, out: pointwise_over(lambda xp, g, out: rule(g, out), g, out),
+        over=lambda g, out: _over(lambda xp, g, out: rule(g, out), g, out),
         x=lambda p, w, at, groups: conv_input(p, w, at=at, groups=groups),
         w=lambda p, x, at, groups: conv_weight(p, x, at=at, groups=groups),
-        bias=lambda p: sum(p, axis=(0, *range(2, len(p.shape)))),
+        bias=lambda p: channel_sums(p),
         last="x",
     )
 

@@ -44,7 +44,7 @@ def check(index: Any, entries: int, waits: bool = False) -> None:
     waits: on a GPU, too, which is then waited for.
     """
     if index.dtype.kind not in "iu":
-        raise TypeError(f"an embedding takes integer indices, given {index.dtype}")
+        raise TypeError(f"an embedding takes integer indices, given {index.dtype}: write indices.astype('int64')")
     # Read as unsigned, a negative index is a large one.
     looked = waits or library(index) is NUMPY
     if looked and index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:

@@ -7,7 +7,7 @@ On a GPU relu's bits are in the order of its kernels (uint32); elsewhere they ar
 # (a rule may name the op it belongs to, which pyright calls circular)
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def bits_where(condition: Callable[..., Any], x: Any) -> Any:
     flat = x.reshape(-1)
     bits = np.empty(-(-flat.size // 8), np.uint8)
 
-    def work(parts: Sequence[slice]) -> None:
+    def work(parts: Iterable[slice]) -> None:
         for at in parts:
             bits[at.start // 8 : -(-at.stop // 8)] = np.packbits(condition(flat[at]))
 
@@ -59,7 +59,7 @@ def _passed(g: np.ndarray, bits: np.ndarray, out: np.ndarray) -> np.ndarray:
     kind = np.dtype(f"u{g.itemsize}")
     given, left = g.reshape(-1).view(kind), out.reshape(-1).view(kind)
 
-    def work(parts: Sequence[slice]) -> None:
+    def work(parts: Iterable[slice]) -> None:
         for at in parts:
             ones = np.unpackbits(bits[at.start // 8 : -(-at.stop // 8)], count=at.stop - at.start).astype(kind)
             np.negative(ones, out=ones)  # 1 becomes all ones

@@ -1,8 +1,8 @@
 """x @ weight + bias and an activation as one op.
 
 On a GPU bias and activation come with the product, or in one pass after it; on the way back the activation and the
-bias's gradient are one pass.  It keeps x, the weight, and the output or what the activation was given: no more arrays
-than the steps apart would.
+bias's gradient are one pass.  It keeps x, the weight, and the output, what the activation was given, or its slope: no
+more arrays than the steps apart would.
 """
 
 # pyright: reportGeneralTypeIssues=false
@@ -10,7 +10,7 @@ than the steps apart would.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op
 from .activation import gelu_erf, gelu_tanh, relu, sigmoid, silu
-from .blocks import pointwise_over
+from .blocks import over_parts, pointwise_over
 from .linalg import add_product, array_matmul, host_matmul, matmul, product_op, weight_grad
 from .math import add, tanh
+from .normal import gelu_and_slope
 from .reduce import sum
 from .shape import matrix_transpose
 
@@ -36,6 +37,13 @@ _BY_INPUT = {a for a, f in ACTIVATIONS.items() if 1 not in f.op.needs[0]}  # who
 _OVER: dict[str, Callable[[Any], Any]] = {
     "relu": lambda z: np.maximum(z, number(0, z.dtype), out=z), "tanh": lambda z: np.tanh(z, out=z),
 }  # fmt: skip
+# Of NumPy's float32 f(z, out) writes the activation into `out`, and over z its slope, which is what is kept: together
+# they take two thirds of the time of one after the other.
+_SLOPED: dict[str, Callable[[Any, Any], None]] = {"gelu": gelu_and_slope}
+
+
+def _keeps_slope(activation: str, z: Any) -> bool:
+    return type(z) is np.ndarray and z.dtype is float32 and activation in _SLOPED
 
 
 def over_output(activation: str, z: Any) -> Any:
@@ -54,9 +62,23 @@ def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _steps(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any]:
-    """(out, what the activation was given) by array functions; that may be written over by the output."""
+    """(out, what the activation was given or its slope) by array functions; that may be written over by the output."""
     z = _affine(xp, x, weight, bias)
+    if _keeps_slope(activation, z):
+        return _and_slope(z, _SLOPED[activation]), z
     return over_output(activation, z) if xp is np else ACTIVATIONS[activation](z), z
+
+
+def _and_slope(z: np.ndarray, f: Callable[[Any, Any], None]) -> np.ndarray:
+    out = np.empty(z.shape, z.dtype)
+    given, made = z.reshape(-1), out.reshape(-1)
+
+    def work(parts: Iterable[slice]) -> None:
+        for at in parts:
+            f(given[at], made[at])
+
+    over_parts(z.size, work)
+    return out
 
 
 def _gpu(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any, Any]:
@@ -90,14 +112,19 @@ def _back(g: Any, out: Any, z: Any, offset: Any, activation: str) -> tuple[Any, 
     saved = out if z is None else z
     if type(g) is not np.ndarray and not isinstance(g, Tensor) and usable(g, saved):
         return fused.bias_act_grad(g, saved, offset, activation)
-    if offset is not None:
-        z = add(z, offset)
+    return _by_rule(g, out, z if offset is None else add(z, offset), activation)
+
+
+def _by_rule(g: Any, out: Any, z: Any, activation: str) -> tuple[Any, Any]:
     dz = ACTIVATIONS[activation].op.rules[0](g, (z, out), g.shape)
     return dz, column_sums(dz)
 
 
 def _back_over(g: Any, saved: Any, activation: str) -> tuple[Any, Any]:
     """`_back` of NumPy's arrays, which writes over g."""
+    if _keeps_slope(activation, saved):
+        dz = np.multiply(g, saved, out=g)
+        return dz, column_sums(dz)
     rule = ACTIVATIONS[activation].op.rules[0]
     dz = pointwise_over(lambda xp, g, saved: rule(g, (saved, saved), g.shape), g, saved)
     return dz, column_sums(dz)
@@ -105,7 +132,10 @@ def _back_over(g: Any, saved: Any, activation: str) -> tuple[Any, Any]:
 
 def _back_by_input(g: Any, x: Any, weight: Any, bias: Any, z: Any, offset: Any, activation: str) -> tuple[Any, Any]:
     if isinstance(g, Tensor):  # z is a cache of values: its history is that of what it was made of
-        z, offset = add(matmul(x, weight), bias), None
+        return _by_rule(g, None, add(matmul(x, weight), bias), activation)
+    if _keeps_slope(activation, z):
+        dz = g * z
+        return dz, column_sums(dz)
     return _back(g, None, z, offset, activation)
 
 

@@ -97,6 +97,9 @@ def reduce(x: Any, reduction: str, dtype: Any = None) -> Any:
 
 
 def check_reduction(reduction: str) -> None:
+    """ValueError for an unknown one, and for a weight in its place, where PyTorch's losses take it."""
+    if hasattr(reduction, "shape"):
+        raise ValueError("reduction is 'mean', 'sum' or 'none', given an array; of weights say weight=")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
 
@@ -159,8 +162,9 @@ def cross_entropy(
     ignore_index     rows with this label count nothing; not with probabilities
     label_smoothing  this part of each label is spread evenly over all classes
 
-    The classes are along the last axis.  TypeError if the labels are neither; ValueError if shapes do not fit or a
-    label is out of range; on a GPU, which is not waited for, such a label gives NaN.
+    The classes are along the last axis; for `nn.CrossEntropyLoss`, as for PyTorch, along axis 1.  TypeError if the
+    labels are neither; ValueError if shapes do not fit or a label is out of range; on a GPU, which is not waited for,
+    such a label gives NaN.
     """
     logits = boxed(logits, "cross_entropy")
     index = indices(labels)
@@ -190,11 +194,16 @@ def cross_entropy(
 def check_labels(name: str, index: Any, shape: tuple[int, ...], what: str) -> None:
     """TypeError unless labels are integers, ValueError unless there is one for each row of `what`, of this shape."""
     if index.dtype.kind not in "iu":
-        raise TypeError(f"{name}: labels are integer class indices, given {index.dtype}")
+        raise TypeError(f"{name}: labels are integer class indices, given {index.dtype}. Write labels.astype('int64')")
     if not shape or index.shape != shape[:-1]:
+        hint = ""
+        if len(shape) > 2 and index.shape == (shape[0], *shape[2:]):
+            hint = f". For classes along axis 1 write {name}(gg.moveaxis(x, 1, -1), labels), or use the layer"
+        elif shape and index.shape == (*shape[:-1], 1):
+            hint = ". Write labels[..., 0]"
         raise ValueError(
             f"{name}: labels of shape {index.shape} do not fit {what} of shape {shape}; "
-            f"they must have the shape of {what} without its last axis, {shape[:-1]}"
+            f"they must have the shape of {what} without its last axis, {shape[:-1]}" + hint
         )
 
 

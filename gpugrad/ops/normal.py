@@ -14,7 +14,7 @@ _FIRST, *_MIDDLE, _LAST = [np.float32(c) for c in (
     3.83991907e-02, -1.69266423e-01, 2.28864688e-01, -7.67375638e-02, 1.42693174e-01, 9.46171750e-02, 1.21937121e-01,
     1.19485363e-01, 7.30391873e-06,
 )]  # fmt: skip
-_MOST, _HALF, _DENSITY = np.float32(40), np.float32(-0.5), np.float32(INV_SQRT_2PI)
+_MOST, _HALF, _ONE, _DENSITY = [np.float32(c) for c in (40, -0.5, 1, INV_SQRT_2PI)]
 
 
 def _tail(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,3 +56,18 @@ def gelu_slope(z: np.ndarray) -> np.ndarray:
     t -= 1
     r *= t
     return np.subtract(right, r, out=r)
+
+
+def gelu_and_slope(z: np.ndarray, out: np.ndarray) -> None:
+    """`gelu` into `out`, and `gelu_slope` over z: what both need is computed once."""
+    q, t, e = _tail(z)
+    e *= _DENSITY
+    e *= t
+    np.subtract(q, e, out=e)  # the slope of -t
+    q *= t
+    np.maximum(z, 0, out=out)
+    out -= q
+    right = np.copysign(_ONE, z, out=t)
+    e *= right
+    np.maximum(right, 0, out=z)
+    z -= e

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..array import xp as xp_of
 from ..core import raw
-from ..dtypes import is_inexact, wide
+from ..dtypes import is_float, is_inexact, wide
 from ..forward import as_float, boxed, select
 from ..op import op
 from .logic import const
@@ -37,10 +37,11 @@ def _largest(xp: Any, x: Any, *, at: Windows) -> tuple[Any, Any]:
     """(the largest of each window, which of its elements that is, the first of several)."""
     first, x = _first(at), padded(xp, x, at, _lowest(x.dtype))
     (_, elements), *others = at.offsets()
-    out = x[(..., *elements)].copy()
-    which = xp.zeros(out.shape, first.dtype) + xp.asarray(first)
+    out = x[(..., *elements)].copy(order="K")
+    which = xp.zeros_like(out, first.dtype)
+    which += xp.asarray(first)
     for i, (_, elements) in enumerate(others, 1):
-        v = xp.ascontiguousarray(x[(..., *elements)])
+        v = x[(..., *elements)].copy(order="K")
         better = v > out
         better |= v != v
         xp.maximum(which, better * first.dtype.type(i), out=which)
@@ -60,12 +61,20 @@ largest_and_which = op(
 @op(g=lambda h, which, at: pool_take(h, which, at=at), which=None)
 def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     """g added to zeros, each at the element `which` of its window."""
-    whole, out = canvas(xp, g.shape[: -len(at.size)], at, wide(g.dtype))
+    whole, out = canvas(xp, g.shape[: -len(at.size)], at, wide(g.dtype), which)
     part, zero = g.astype(whole.dtype, copy=False), whole.dtype.type(0)
+    if xp is np and part.strides != which.strides:  # in one order: turned once, not at each offset
+        part = np.empty_like(which, part.dtype)
+        part[...] = g
+    alone = xp is np and all([s >= r for s, r in zip(at.stride, at.reach)]) and is_float(whole.dtype)
+    bits = f"u{whole.itemsize}"
     for i, (_, elements) in enumerate(at.offsets()):
         some = whole[(..., *elements)]
-        some += select(xp, which == i, part, zero)
-    return xp.ascontiguousarray(out).astype(g.dtype, copy=False)
+        if alone:  # no two windows meet: 0 or 1 times the bits of a number, as an infinite one stays out
+            np.multiply(which == i, part.view(bits), out=some.view(bits))
+        else:
+            some += select(xp, which == i, part, zero)
+    return (out if out.shape == whole.shape else out.copy(order="K")).astype(g.dtype, copy=False)
 
 
 @op(x=lambda g, which, at: pool_put(g, which, at=at), which=None)
@@ -142,6 +151,8 @@ def _place(
     size, kernel = spatial(name, raw(x).shape, n), numbers(name, "kernel", kernel, n, 1)
     at, around = place(name, size, kernel, kernel if stride is None else stride, padding, dilation, ceil_mode)
     for m, k, d, s, before, count in zip(at.size, at.kernel, at.dilation, at.stride, at.before, at.counts):
+        if before == 0 and (count - 1) * s < m:
+            continue  # each starts on x
         start = np.arange(count) * s - before
         first = np.maximum(-(start // d), 0)
         if ((first >= k) | (start + first * d >= m)).any():

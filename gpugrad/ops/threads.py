@@ -6,9 +6,10 @@ Threads are kept: one that sleeps is at work in a quarter of the time that a new
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import copy_context
-from functools import partial
+from functools import cache, partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
@@ -19,7 +20,13 @@ _idle: list[SimpleQueue] = []  # the queues of threads that wait for work
 def cores() -> int:
     """How many threads to use: as OpenBLAS, what OPENBLAS_NUM_THREADS or OMP_NUM_THREADS says; else one a core."""
     said = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    return max(1, int(said)) if said.isdecimal() else os.cpu_count() or 1
+    return max(1, int(said)) if said.isdecimal() else _own_cores()
+
+
+@cache
+def _own_cores() -> int:
+    """How many cores this process may use; asked once, as the system takes 50 us to answer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _serve(tasks: SimpleQueue) -> None:
@@ -60,6 +67,24 @@ def in_threads(work: Callable[[Sequence[Any]], None], items: Sequence[Any]) -> N
         _idle.append(done.get())
     if errors:
         raise errors[0]
+
+
+def shared(work: Callable[[Iterable[Any]], None], items: Iterable[Any]) -> None:
+    """work(some of the items) in each thread, which takes the next item when it has done one.
+
+    Which thread takes which is chance: for work whose items have nothing in common.
+    """
+    left = deque(items)
+    in_threads(lambda _: work(_taken(left)), range(len(left)))
+
+
+def _taken(left: deque) -> Iterator[Any]:
+    while True:
+        try:
+            item = left.popleft()
+        except IndexError:
+            return
+        yield item
 
 
 if hasattr(os, "register_at_fork"):

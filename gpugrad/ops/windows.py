@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Lengths = tuple[int, ...]
+ROOM = 1 << 19  # bytes that a thread's room has when it is made
 
 
 class Windows(NamedTuple):
@@ -45,25 +47,23 @@ class Windows(NamedTuple):
             ])  # fmt: skip
 
 
-def padded(xp: Any, x: Any, at: Windows, value: Any = 0, order: Lengths | None = None) -> Any:
-    """x (..., *size) on the span of the windows, with `value` beside it; a view where there is nothing beside it.
-
-    order: always a copy, whose axes lie in memory in this order.
-    """
-    n = len(at.size)
-    span, onto, of = at.span, [], []
-    for size, length, before in zip(at.size, span, at.before):
+def beside(at: Windows) -> tuple[list[slice], list[slice]]:
+    """(where on the span elements of the array are, which ones these are), along each axis."""
+    onto, of = [], []
+    for size, length, before in zip(at.size, at.span, at.before):
         stop = min(length, before + size)
         onto.append(slice(max(before, 0), max(stop, before, 0)))
         of.append(slice(max(-before, 0), max(stop - before, -before, 0)))
+    return onto, of
+
+
+def padded(xp: Any, x: Any, at: Windows, value: Any = 0) -> Any:
+    """x (..., *size) on the span of the windows, with `value` beside it; a view where there is nothing beside it."""
+    n, (onto, of) = len(at.size), beside(at)
     inner = x[(..., *of)]
-    if order is not None:
-        shape = (*x.shape[:-n], *span)
-        out = xp.full([shape[i] for i in order], value, x.dtype).transpose([order.index(i) for i in range(x.ndim)])
-    elif inner.shape[-n:] == span:
+    if inner.shape[-n:] == at.span:
         return inner
-    else:
-        out = xp.full((*x.shape[:-n], *span), value, x.dtype)
+    out = xp.full((*x.shape[:-n], *at.span), value, x.dtype)
     out[(..., *onto)] = inner
     return out
 
@@ -77,23 +77,47 @@ def windows(xp: Any, x: Any, at: Windows) -> Any:
     return xp.lib.stride_tricks.as_strided(x, shape, (*x.strides[:-n], *along))
 
 
-def canvas(xp: Any, lead: Lengths, at: Windows, dtype: Any) -> tuple[Any, Any]:
-    """Zeros (*lead, *span) to add windows to, and the view (*lead, *size) of what does not fall into the padding."""
-    out = xp.zeros((*lead, *[max(a, b + n) for a, b, n in zip(at.span, at.before, at.size)]), dtype)
+def canvas(xp: Any, lead: Lengths, at: Windows, dtype: Any, like: Any = None) -> tuple[Any, Any]:
+    """Zeros (*lead, *span) to add windows to, and the view (*lead, *size) of what does not fall into the padding.
+
+    like: an array whose axes are in that order in memory.
+    """
+    shape = (*lead, *[max(a, b + n) for a, b, n in zip(at.span, at.before, at.size)])
+    out = xp.zeros(shape, dtype) if like is None else xp.zeros_like(like, dtype, "K", shape=shape)
     return out, out[(..., *[slice(b, b + n) for b, n in zip(at.before, at.size)])]
 
 
+_rooms: list[np.ndarray] = []  # memory of rooms that are no more
+
+
 class Room:
-    """Memory of NumPy's for one copy at a time: what is written over stays in the cache."""
+    """Memory of NumPy's for one array at a time: what is written over stays in the cache.
+
+    Up to ROOM bytes are kept for the next room: pages that the system has to find cost as much as what is done there.
+    """
 
     def __init__(self) -> None:
-        self._whole = np.empty(0, np.uint8)
+        try:
+            self._whole = _rooms.pop()
+        except IndexError:
+            self._whole = np.empty(ROOM, np.uint8)
+
+    def __del__(self) -> None:
+        if self._whole.nbytes == ROOM:
+            _rooms.append(self._whole)
+
+    def take(self, shape: Lengths, dtype: Any) -> Any:
+        """An array with any values, until the next one is asked for."""
+        n = math.prod(shape) * dtype.itemsize
+        if n > self._whole.nbytes:
+            self._whole = np.empty(n, np.uint8)
+        return self._whole[:n].view(dtype).reshape(shape)
 
     def copy(self, a: Any) -> Any:
-        """The elements of a, one after the other, until the next copy."""
-        if a.nbytes > self._whole.nbytes:
-            self._whole = np.empty(a.nbytes, np.uint8)
-        out = self._whole[: a.nbytes].view(a.dtype).reshape(a.shape)
+        """The elements of a, one after the other; `a` itself if they are so."""
+        if a.flags.c_contiguous:
+            return a
+        out = self.take(a.shape, a.dtype)
         out[...] = a
         return out
 

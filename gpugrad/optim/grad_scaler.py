@@ -50,6 +50,8 @@ class GradScaler:
         max_skips: int = 50,
         min_scale: float = 1e-4,
     ) -> None:
+        if isinstance(init_scale, str):
+            raise ValueError(f"GradScaler takes no device, here {init_scale!r}: write gg.GradScaler()")
         self.growth_factor, self.backoff_factor, self.growth_interval = _checked(
             growth_factor, backoff_factor, growth_interval
         )

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..nn import Module as CoreModule, OwnFirst
+from .tensor import EagerTensor
 
 
 def _tupled(lists: Any) -> Any:
@@ -16,7 +17,7 @@ def _tupled(lists: Any) -> Any:
 class Module(OwnFirst):
     """A model whose variables are gathered from attributes, lists and dicts, by their names."""
 
-    by_name = True
+    by_name, takes = True, EagerTensor
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None and not name.isidentifier():

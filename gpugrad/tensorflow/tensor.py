@@ -10,7 +10,7 @@ import numpy as np
 from ..array import library, to_host, xp
 from ..core import Tensor as CoreTensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype
-from ..forward import explain, pair
+from ..forward import explain, pair, placed
 from ..inplace import category
 from ..op import spoken as _spoken
 from ..ops.shape import stack
@@ -54,7 +54,7 @@ class Conventions:
     """What EagerTensor and ResourceVariable share."""
 
     __slots__ = ()
-    prefix = "tf."
+    prefix, copies = "tf.", True
     ignored = frozenset({"name"})
 
     @property
@@ -101,7 +101,7 @@ class Conventions:
                 f"Cannot convert {b!r:.60} to EagerTensor of dtype {x.dtype}. Write tf.cast(tensor, tf.float32) first."
             )
         if array is not None and array is b:
-            b = array.astype(x.dtype, copy=False)
+            b = placed(array.astype(x.dtype, copy=False), x)  # NumPy's are copied to the tensor's device
         return pair(x, b)
 
     @staticmethod

@@ -8,22 +8,36 @@ from typing import Any
 
 from ..array import library
 from ..core import Tensor, raw
-from ..tensor import tensor
+from ..data import detached
 
 
 def pair(batch: Any) -> Any:
+    """(x, y).  ValueError for a batch of another form."""
+    if isinstance(batch, dict):
+        raise ValueError(
+            f"a batch is (x, y), not a dict of {', '.join(map(repr, batch))}. Give data that are pairs, as "
+            "ArrayDataset(x, y) or csv(path, target=...), in which x may be a dict; or override training_step(batch), "
+            "which answers the loss"
+        )
+    if isinstance(batch, Tensor):
+        raise ValueError(
+            f"a batch is (x, y), not a tensor of shape {raw(batch).shape}. Of arrays write "
+            "gg.data.DataLoader(gg.data.ArrayDataset(x, y), batch_size=32); of one array, override training_step(batch)"
+        )
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"a batch is (x, y), not {batch!r:.60}; override training_step(batch) for another form")
+        what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else f"{batch!r:.60}"
+        raise ValueError(f"a batch is (x, y), not {what}; override training_step(batch) for another form")
     return batch
 
 
-def tensors(x: Any) -> Any:
-    """A nest whose arrays are Tensors on the default device."""
+def tensors(x: Any, kind: type[Tensor] = Tensor) -> Any:
+    """A nest whose arrays are Tensors on the default device; all of class `kind`, where that is a front door's."""
     if isinstance(x, (tuple, list)):
-        return type(x)([tensors(v) for v in x]) if not hasattr(x, "_fields") else type(x)(*map(tensors, x))
+        made = [tensors(v, kind) for v in x]
+        return type(x)(made) if not hasattr(x, "_fields") else type(x)(*made)
     if isinstance(x, dict):
-        return {k: tensors(v) for k, v in x.items()}
-    return x if isinstance(x, Tensor) or library(x) is None else tensor(x)
+        return {k: tensors(v, kind) for k, v in x.items()}
+    return x if isinstance(x, kind) or not (isinstance(x, Tensor) or library(x) is not None) else detached(x, kind)
 
 
 def rows(x: Any) -> int:

@@ -1,4 +1,4 @@
-"""Ctrl-C, which waits for the end of a step once."""
+"""Ctrl-C and SIGTERM, which wait for the end of a step once."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from threading import current_thread, main_thread
 
 @contextmanager
 def waiting() -> Iterator[list[int]]:
-    """A list that Ctrl-C puts something into, the first time; the second time it does what it did before.
+    """A list that Ctrl-C and SIGTERM put their number into, the first time; the second time each does what it did.
 
-    Only the main thread hears of signals: in another one nothing changes, nor where they are ignored, as by nohup.
+    After SIGTERM, which a cluster sends before it ends a job, the program ends here, once all is saved: with the status
+    143, or as a handler of the program's own has it.
+    Only the main thread hears of signals: in another one nothing changes, nor for one that is ignored, as by nohup.
     """
     asked: list[int] = []
-    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield asked
-        return
+    before: dict[int, object] = {}
+    if current_thread() is main_thread():
+        for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
+                before[number] = handler or default
 
     def first(number: int, frame: object) -> None:
         asked.append(number)
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before[number])  # type: ignore[arg-type]
 
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-    signal.signal(signal.SIGINT, first)
+    for number in before:
+        signal.signal(number, first)
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        if signal.SIGTERM in asked:
+            if callable(before[signal.SIGTERM]):
+                signal.raise_signal(signal.SIGTERM)
+            else:
+                raise SystemExit(128 + signal.SIGTERM)

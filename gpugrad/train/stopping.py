@@ -33,6 +33,11 @@ class EarlyStopping:
         self.best: float | None = None
         self.since = 0  # epochs since the best one
 
+    def check(self, validates: bool) -> None:
+        """ValueError for a value of validation data where there are none: before the first epoch, not after it."""
+        if self.monitor is not None and self.monitor.startswith("val_") and not validates:
+            raise ValueError(f"EarlyStopping: monitor={self.monitor!r} needs validation data: fit(train, validation)")
+
     def monitored(self, values: Mapping[str, float]) -> float:
         """The value of an epoch that counts.  ValueError where there is none of that name."""
         name = self.monitor or ("val_loss" if "val_loss" in values else "loss")

@@ -24,6 +24,7 @@ from ..tensor import to_numpy
 from .batch import length, measured, mode, pair, rows, tensors
 from .interrupts import waiting
 from .loggers import Console, CSVFile, Logger
+from .options import check_functions, check_objects, check_values
 from .run import ResumeError, Run, goes_on, state_of
 from .running import Means, number
 from .stopping import EarlyStopping
@@ -54,9 +55,11 @@ class Trainer(Run):
     also            other objects by name that are saved: with state_dict and load_state_dict, or generators
     progress        whether there is a bar, in a terminal or a notebook
 
-    `step` counts updates, `epoch` those done, `history` has a list of one number an epoch for each name, `skipped` the
-    updates left out, and `interrupted` whether Ctrl-C ended the last fit.  Override `training_step(batch)` for another
-    loss, `validation_step(batch)` for other figures: a dict with "loss".
+    x may be a dict or a tuple, which the model is given as it is; arrays become Tensors, as the model's front door has
+    them.  `step` counts updates, `epoch` those done, `history` has a list of one number an epoch for each name,
+    `skipped` the updates left out, and `interrupted` whether Ctrl-C ended the last fit.  Override
+    `training_step(batch)` for another loss or another form of batches, `validation_step(batch)` for other figures: a
+    dict with "loss".
     """
 
     def __init__(
@@ -68,16 +71,16 @@ class Trainer(Run):
         loggers: Sequence[Logger] | None = None, log_every: int = 50, on_nan: str = "raise",
         also: Mapping[str, Any] | None = None, progress: bool = True,
     ) -> None:  # fmt: skip
+        check_objects({
+            "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema,
+            "early_stopping": early_stopping, "autocast": autocast,
+        })  # fmt: skip
+        check_functions(loss, metrics)
         numbers = {"accumulate": accumulate, "save_every": save_every, "keep": keep, "log_every": log_every}
-        for name, n in numbers.items():
-            if n is not None and (not isinstance(n, int) or n < 1):
-                raise ValueError(f"Trainer: {name} is an integer from 1 on, not {n!r}")
-        words = {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")}
-        for name, (value, *allowed) in words.items():
-            if value not in allowed:
-                raise ValueError(f"Trainer: {name} is {allowed[0]!r} or {allowed[1]!r}, not {value!r}")
-        if "loss" in (metrics or {}):
-            raise ValueError("Trainer: metrics has one named 'loss', which is the loss's own name; call it another")
+        check_values(
+            numbers,
+            {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")},
+        )
         if save_every is not None and directory is None:
             raise ValueError("Trainer: save_every needs a directory for the checkpoints")
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema}
@@ -121,7 +124,7 @@ class Trainer(Run):
                  where this trainer is
         `train` can be gone through again and again: a DataLoader, a list.  A run goes on in the middle of an epoch by
         the loader's state_dict; without one, by going through the same batches again.  Ctrl-C ends the step, saves and
-        returns; again, it stops at once.
+        returns; again, it stops at once.  SIGTERM, by which clusters end a job, does so, and then ends the program.
         ValueError for data without batches, ResumeError for a checkpoint of something else, FileExistsError where the
         directory has checkpoints of steps that this run has still before it, NonFiniteLossError, and whatever a step
         raises: the last checkpoint stays as it is.
@@ -130,6 +133,7 @@ class Trainer(Run):
         for name, data in self._loaders.items():
             if length(data) == 0:
                 raise ValueError(f"the {name} data have no batches: {data!r:.60}")
+        self.early_stopping.check(validation is not None)
         self._begin(resume)
         self.interrupted = False
         self._place("validation")
@@ -144,11 +148,14 @@ class Trainer(Run):
                 logger.resumes = resume is not False
                 logger.start(self.step, self.epoch)
                 stack.callback(logger.close)
+            before = self.epoch
             while self.epoch < epochs and not self.early_stopping.over and not self.interrupted:
                 self.interrupted = not (self._train(train, epochs, asked) and self._finish(validation, asked))
             if self.interrupted:
                 saved = f"saved {self.save()}; resume=True goes on" if self.directory else "not saved: no directory"
                 tqdm.write(f"interrupted in epoch {self.epoch + 1} after step {self.step}: {saved}")
+            elif said := self._ended(before, epochs):
+                tqdm.write(said)
         if self.early_stopping.restore_best and not self.interrupted:
             if self.early_stopping.best is None:
                 said = "no epoch was the best, since no monitored value is a number: the weights are the last"
@@ -157,6 +164,17 @@ class Trainer(Run):
                 self.model.load_state_dict(self.best())
         return self.history
 
+    def _ended(self, before: int, epochs: int) -> str:
+        """Why no epoch was trained, or not all of them; "" where all were."""
+        stopping = self.early_stopping
+        if stopping.over:
+            best = "a number" if stopping.best is None else f"{stopping.best:.6g}"
+            goes_on = "; trained nothing: trainer.early_stopping.since = 0 lets fit go on" * (self.epoch == before)
+            return f"early stopping after epoch {self.epoch}: {stopping.since} epochs not better than {best}{goes_on}"
+        if self.epoch > before or epochs < 1:
+            return ""
+        return f"trained nothing: {self.epoch} epochs are done, and epochs={epochs} counts them, too"
+
     def _train(self, train: Any, epochs: int, asked: list[int]) -> bool:
         """What is left of an epoch's batches.  False if it was interrupted."""
         batches = self._rest(train)
@@ -164,7 +182,7 @@ class Trainer(Run):
             total=length(train), initial=self._batch, unit="batch", leave=False,
             desc=f"epoch {self.epoch + 1}/{epochs}", disable=None if self.progress else True,
         ) as bar:  # fmt: skip
-            while group := list(islice(batches, self.accumulate)):
+            while group := self._group(batches, asked):
                 self._update(group)
                 self.step, self._batch = self.step + 1, self._batch + len(group)
                 self._positions["training"] = state_of(train)  # after an error a fit goes on from here
@@ -175,8 +193,19 @@ class Trainer(Run):
                     self.save()
                 if asked:
                     return False
+        if asked:
+            return False
         self._trained, self._positions["training"] = True, state_of(train)
         return True
+
+    def _group(self, batches: Iterator[Any], asked: list[int]) -> list[Any]:
+        """The batches of the next update; none where they end, or cannot come since the workers heard SIGTERM, too."""
+        try:
+            return list(islice(batches, self.accumulate))
+        except Exception:
+            if asked:
+                return []
+            raise
 
     def _rest(self, train: Any) -> Iterator[Any]:
         """The batches of this epoch that have not been trained on."""
@@ -187,7 +216,7 @@ class Trainer(Run):
         if self._place("training"):
             batches = iter(() if self._trained else train)
             self._positions["training"] = state_of(train)
-            return map(tensors, batches)
+            return self._tensors(batches)
         now = random.get_state()
         random.set_state(self._random)  # by which the batches may be shuffled
         batches = iter(train)
@@ -195,7 +224,7 @@ class Trainer(Run):
         if len(list(islice(batches, self._batch))) < self._batch:
             raise ResumeError(f"the training data end before batch {self._batch}, after which this run goes on")
         random.set_state(now)
-        return map(tensors, batches)
+        return self._tensors(batches)
 
     def _place(self, name: str) -> bool:
         """Let data go on where they are to.  Whether they can and have to."""
@@ -238,6 +267,11 @@ class Trainer(Run):
             self.ema.update()
         if self.schedule is not None and self.schedule_every == "step":
             self._advance(found.read()["loss"] if self._watches else 0.0)
+
+    def _tensors(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches as the model takes them."""
+        kind = getattr(self.model, "takes", Tensor)
+        return (tensors(batch, kind) for batch in batches)
 
     def _skip(self) -> None:
         """Leave an update out."""
@@ -324,11 +358,16 @@ class Trainer(Run):
     def _measure(self, data: Iterable[Any], asked: list[int]) -> dict[str, float]:
         means = Means()
         with mode(self.model, False), no_grad():
-            for batch in map(tensors, data):
-                with self.autocast:
-                    means.add(measured(self.validation_step(batch)), rows(batch))
-                if asked:
+            try:
+                for batch in self._tensors(data):
+                    with self.autocast:
+                        means.add(measured(self.validation_step(batch)), rows(batch))
+                    if asked:
+                        return {}
+            except Exception:
+                if asked:  # as in _group
                     return {}
+                raise
         if not means.rows:
             raise ValueError(f"the data have no batches: {data!r:.60}")
         return means.read()
@@ -337,7 +376,7 @@ class Trainer(Run):
         """The outputs for all inputs, as one NumPy array: for batches x or (x, y), or for one array."""
         found = []
         with mode(self.model, False), no_grad(), self.autocast:
-            for batch in map(tensors, [data] if isinstance(data, Tensor) or library(data) is not None else data):
+            for batch in self._tensors([data] if isinstance(data, Tensor) or library(data) is not None else data):
                 found.append(to_numpy(self.model(batch[0] if isinstance(batch, (tuple, list)) else batch)))
         if not found:
             raise ValueError(f"the data have no batches: {data!r:.60}")

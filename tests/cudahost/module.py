@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 # some of them compute.
 SCHEDULES = (0, 5, 2, 7)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s*)?([\w:<>\s*]+?)\s+(\w+)\s*\[\s*\]\s*;")
+_HALVES = ("cuda_bf16.h", "cuda_fp16.h")
 _PLAIN = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
 
 
@@ -105,20 +106,33 @@ class HostModule:
 
 def _built(text: str, options: tuple[str, ...], folder: Path) -> Path:
     """The shared library for `text`, built once in `folder` however many processes ask."""
-    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing"]
+    command = ["g++", "-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing"]
     # an index outside a shared or local array traps, and the launch says so
     command += ["-fsanitize=bounds", "-fsanitize-undefined-trap-on-error", *options]
     command += [f"-I{p}" for p in (HERE, *include_folders())]
+    if all(f"#include <{name}>" in text for name in _HALVES):
+        command += ["-include", str(_read_once(tuple(command), folder))]
+    return _compiled([*command, "-shared"], text, ".cpp", ".so", folder)
+
+
+def _read_once(command: tuple[str, ...], folder: Path) -> Path:
+    """A header that is already compiled: reading cudahost.h and CUDA's half types takes as long as a small kernel."""
+    text = "\n".join(['#include "cudahost.h"', *[f"#include <{name}>" for name in _HALVES], ""])
+    return _compiled([*command, "-xc++-header"], text, ".h", ".h.gch", folder).with_suffix("")
+
+
+def _compiled(command: list[str], text: str, source: str, made: str, folder: Path) -> Path:
+    """What the compiler makes of `text`, in `folder`.  RuntimeError with its words."""
     headers = [(HERE / name).read_text() for name in ("cudahost.h", "intrinsics.h")]
     key = hashlib.sha256("\0".join([*command, text, *headers]).encode()).hexdigest()[:32]
-    out = folder / f"{key}.so"
+    out = folder / f"{key}{made}"
     with open(folder / f"{key}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not out.exists():
-            source, made = folder / f"{key}.cpp", folder / f"{key}.tmp"
-            source.write_text(text)
-            done = subprocess.run([*command, str(source), "-o", str(made)], capture_output=True, text=True)
+            file, aside = folder / f"{key}{source}", folder / f"{key}.tmp"
+            file.write_text(text)
+            done = subprocess.run([*command, str(file), "-o", str(aside)], capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(done.stderr[:4000])
-            os.replace(made, out)
+            os.replace(aside, out)
     return out

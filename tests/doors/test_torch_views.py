@@ -73,3 +73,25 @@ def test_what_cannot_be_recorded_is_refused(torch):
     with pytest.raises(RuntimeError):
         a.mul_(2.0)
         y.sum().backward()
+
+
+def test_what_a_convolution_made_has_views(torch):
+    """However its elements lie in memory."""
+    x, w = torch.ones(1, 16, 2, 2), torch.ones(32, 16, 1, 1, requires_grad=True)
+    y = torch.nn.functional.conv2d(x, w)
+    y.view(-1).add_(1.0)
+    v = y.flatten(1)
+    v.mul_(2.0)
+    assert y.detach().tolist() == [[[[34.0, 34.0]] * 2] * 32] and v.detach().tolist() == [[34.0] * 128]
+    y.sum().backward()
+    assert w.grad.reshape(-1).tolist() == [8.0] * 512
+
+
+def test_a_copy_is_no_view(torch):
+    """Of a transpose, whose elements reshape has to copy."""
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    y = (x * 1.0).t()
+    v = y.reshape(4)
+    v.mul_(5.0)
+    y.sum().backward()
+    assert y.tolist() == [[1, 3], [2, 4]] and x.grad.tolist() == [[1, 1], [1, 1]]

@@ -7,11 +7,13 @@ from sys import modules
 from typing import Any
 
 from ...nn import Module as CoreModule
-from ..tensor import Parameter
+from ..tensor import Parameter, Tensor
 
 
 class Module(CoreModule):
     """A model: parameters, buffers and modules are its attributes; write `forward(input)`."""
+
+    takes = Tensor
 
     def named_variables(self) -> Iterator[tuple[str, Any]]:
         """(path, parameter), each once; tensors that require grad are none."""
@@ -23,7 +25,7 @@ class Module(CoreModule):
         return True
 
     @staticmethod
-    def _parameter(value: Any, name: str) -> Any:
+    def _parameter(value: Any, name: str, transposed: bool = False) -> Any:
         """`value` as a parameter."""
         return Parameter(value)
 
