@@ -30,8 +30,9 @@ SHAPES = {
 RATE = 1e-3
 # by our name: our options, PyTorch's class
 OPTIMIZERS: dict[str, tuple[dict[str, Any], str]] = {
-    "Adam": ({}, "Adam"), "AdamW": ({}, "AdamW"), "SGD, momentum": ({"momentum": 0.9}, "SGD"),
-    "RMSprop": ({}, "RMSprop"),
+    "Adam": ({}, "Adam"), "AdamW": ({}, "AdamW"), "SGD": ({}, "SGD"), "SGD, decay": ({"weight_decay": 0.01}, "SGD"),
+    "SGD, momentum": ({"momentum": 0.9}, "SGD"),
+    "RMSprop": ({}, "RMSprop"), "EMA": ({}, "EMA"),
 }  # fmt: skip
 LIMITS = {("Adam", "100 of 10,000"): 1.0}  # of PyTorch's fused step
 THREADS = "2"
@@ -48,6 +49,8 @@ def of_gpugrad(name: str, pairs: list[Any]) -> Callable[[], Any]:
     import gpugrad as gg
 
     vs = [gg.nn.Parameter(x) for x, _ in pairs]
+    if name == "EMA":
+        return started(gg.optim.EMA(vs, 1 - RATE).update)
     for v, (_, g) in zip(vs, pairs):
         v.grad = gg.tensor(g)
     options, kind = OPTIMIZERS[name]
@@ -59,12 +62,35 @@ def of_torch(how: str, name: str, pairs: list[Any]) -> Callable[[], Any] | None:
 
     torch.set_num_threads(int(THREADS))
     vs = [torch.nn.Parameter(torch.from_numpy(x)) for x, _ in pairs]
+    if name == "EMA":
+        return torch_averages(how, vs)
     for v, (_, g) in zip(vs, pairs):
         v.grad = torch.from_numpy(g)
     options, kind = OPTIMIZERS[name]
     if how == "fused" and kind == "RMSprop":  # PyTorch has none
         return None
     return getattr(torch.optim, kind)(vs, lr=RATE, **options, **({} if how == "for" else {how: True})).step
+
+
+def torch_averages(how: str, vs: list[Any]) -> Callable[[], Any] | None:
+    """What PyTorch has: the bare operation for many tensors, and its class."""
+    import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    if how == "fused":
+        return None
+    if how == "foreach":
+        averages, weights = [v.detach().clone() for v in vs], [v.detach() for v in vs]
+        return lambda: torch._foreach_lerp_(averages, weights, RATE)
+    model = torch.nn.ParameterList(vs)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - RATE))
+    return started(partial(averaged.update_parameters, model))
+
+
+def started(update: Callable[[], Any]) -> Callable[[], Any]:
+    """After the first one, which takes the weights as they are."""
+    update()
+    return update
 
 
 def of_jax(name: str, pairs: list[Any]) -> Callable[[], Any] | None:

@@ -61,7 +61,7 @@ DEVICE void update(const Table<N>& table, long long chunk, F f) {
     C* t = static_cast<C*>(table.arrays[STATE2][own.k]);
     C* u = static_cast<C*>(table.arrays[STATE3][own.k]);
     long long i = own.begin + threadIdx.x * W;
-    bool fast = aligned(x, out) && (!(DOES & READS) || aligned(g)) && (STATES < 1 || aligned(s)) &&
+    bool fast = (DOES & READS ? aligned(x, g, out) : aligned(x, out)) && (STATES < 1 || aligned(s)) &&
                 (STATES < 2 || aligned(t)) && (STATES < 3 || aligned(u));
     for (; i < own.end; i += blockDim.x * W) {
         C v[W], d[W] = {}, a[W] = {}, b[W] = {}, c[W] = {};

@@ -585,3 +585,16 @@ def test_a_kernel_that_does_not_compile_changes_nothing(host, monkeypatch):
     for v in variables:
         np.testing.assert_allclose(v.numpy().astype(float), 0.9, atol=1e-3)
         assert int(optimizer.state[v]["step"]) == 1
+
+
+def test_lamb_of_more_variables_than_a_table_holds(host):
+    """Each part of a table has its own lengths; the step is counted once."""
+    sizes = [(i % 7 + 1,) for i in range(kernels.TABLES[-1] + 60)]
+    (a, xs), (b, ys) = both("standin", gg.optim.LAMB, sizes=sizes, learning_rate=0.1, weight_decay=0.1)
+    for i in range(3):
+        step(a, xs, i)
+        before = host.launches
+        step(b, ys, i)
+        assert host.launches == before + 6
+        assert_same(ys, xs)
+    assert states(a)[1] == states(b)[1] == [3] * len(sizes)

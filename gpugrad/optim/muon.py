@@ -108,11 +108,10 @@ class Muon(AdamW):
         gs = [g.astype(kind, copy=False) for g, _, _ in todo]
         xs = [v.array.astype(kind, copy=False) for _, v, _ in todo]
         states = [self.state[v] for _, v, _ in todo]
-        step = self._steps(xs, [-g for g in gs] if group["maximize"] else gs, states, group)
+        new = _stack(xs) * kind.type(shrink)
+        new -= self._steps(xs, [-g for g in gs] if group["maximize"] else gs, states, group)
         for i, (_, v, _) in enumerate(todo):
-            x = xs[i] * kind.type(shrink)
-            x -= step[i]
-            v.array = x.astype(own, copy=False)
+            v.array = new[i].astype(own)  # a copy
 
     def update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> Array:
         if not self.single(x, group):
