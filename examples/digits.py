@@ -116,7 +116,7 @@ def main(arguments=None):
         rest[0].legend()
         tiles = np.pad(data.test_x[order].reshape(4, 4, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
         rest[1].imshow(tiles.transpose(0, 2, 1, 3).reshape(40, 40), cmap="gray_r")
-        rest[1].set(title="The convnet's answers, wrong ones first", xticks=[], yticks=[])
+        rest[1].set(title="convnet, wrong ones first", xticks=[], yticks=[])
         for i, k in enumerate(order):
             color = "tab:green" if found[k] == data.test_y[k] else "tab:red"
             rest[1].text(10 * (i % 4), 10 * (i // 4) + 2, str(found[k]), color=color)
