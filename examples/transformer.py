@@ -106,7 +106,8 @@ class Transformer(gg.nn.Module):
     def __init__(self, reader, length, width, heads, depth):
         self.length, alone = length, reader.apart * V
         self.embedding = gg.nn.Embedding(reader.rows, width)
-        self.embedding.weight.assign(0.1 * self.embedding.weight * (np.arange(reader.rows) < alone)[:, None])
+        scale = np.where(np.arange(reader.rows) < alone, 0.1, 0.0)[:, None]
+        self.embedding.weight.assign(self.embedding.weight * gg.tensor(scale, "float32"))
         self.layers = gg.nn.ModuleList(
             gg.nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
