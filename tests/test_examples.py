@@ -151,7 +151,7 @@ def test_the_transformers_reader_looks_back_only(monkeypatch):
     text = rng.integers(3, 7, 4000)
     reader = transformer.Reader(text, order=5, least=10)
     seen = reader(text[:50])
-    assert seen.shape == (50, 4 + 4) and seen.min() >= 0 and seen.max() < reader.rows
+    assert seen.shape == (50, 4 + 1 + 4) and seen.min() >= 0 and seen.max() < reader.rows
     np.testing.assert_array_equal(reader(np.append(text[:40], rng.integers(3, 7, 10)))[:40], seen[:40])
     for back in range(5):
         other = text[:50].copy()
