@@ -83,7 +83,7 @@ def main(arguments=None):
     given = options(arguments, __doc__, "few steps")
     start = perf_counter()
     u_of = Solution()
-    steps, refinements = (150, 3) if given.short else (4000, 40)
+    steps, refinements = (80, 2) if given.short else (4000, 40)
     losses = train(u_of, steps, refinements)
 
     x, t = np.meshgrid(np.linspace(-1, 1, 201), np.linspace(0.005, 1, 200), indexing="ij")
@@ -107,7 +107,7 @@ def main(arguments=None):
             axes[2].plot(x[:, i], found[:, i], label=f"t = {t[0, i]:.2f}")
             axes[2].plot(x[:, i], truth[:, i], "k:", linewidth=1)
         axes[2].set(xlabel="x", ylabel="u", title="network, and exact (dotted)")
-        axes[2].legend(loc="lower left")
+        axes[2].legend(loc="lower left", fontsize="small")
         axes[3].semilogy(losses[:steps], linewidth=0.5, label="Adam")
         axes[3].semilogy(steps + 20 * np.arange(refinements), losses[steps:], label="L-BFGS")
         axes[3].set(xlabel="step", ylabel="mean squared residual", title="Training")

@@ -91,13 +91,13 @@ def train(model, data, epochs, peak=3e-3):
 
 
 def main(arguments=None):
-    given = options(arguments, __doc__, "4 epochs instead of 80")
+    given = options(arguments, __doc__, "2 epochs instead of 80")
     data = load_digits(given.seed)
     print(f"{len(data.train_y):,} digits to learn from, {len(data.test_y)} to be tested on")
     histories = {}
     for name, model in (("perceptron", perceptron()), ("convnet", convnet())):
         start = perf_counter()
-        histories[name] = train(model, data, 4 if given.short else 80)
+        histories[name] = train(model, data, 2 if given.short else 80)
         found = answers(model, data.test_x)
         wrong = (found != data.test_y).sum()
         print(f"{name}: test accuracy {1 - wrong / len(found):.2%} ({wrong} wrong), {perf_counter() - start:.0f} s")
@@ -116,7 +116,7 @@ def main(arguments=None):
         rest[0].legend()
         tiles = np.pad(data.test_x[order].reshape(4, 4, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
         rest[1].imshow(tiles.transpose(0, 2, 1, 3).reshape(40, 40), cmap="gray_r")
-        rest[1].set(title="The convnet's answers, wrong ones first", xticks=[], yticks=[])
+        rest[1].set(title="convnet, wrong ones first", xticks=[], yticks=[])
         for i, k in enumerate(order):
             color = "tab:green" if found[k] == data.test_y[k] else "tab:red"
             rest[1].text(10 * (i % 4), 10 * (i // 4) + 2, str(found[k]), color=color)

@@ -79,13 +79,14 @@ class NGrams:
 class Reader:
     """What the transformer sees at each place, as numbers: a character with those before it.
 
-    They are the last `apart` characters, each by itself, and for n = 2 ... order the last n together, if they are found
-    at least `least` times in the text; rarer ones are one "rare" for each n.  So what often follows what need not be
-    learnt by the layers, and one layer of attention can find where the last characters stood before.
+    They are the last `apart` characters, each by itself, for n = 2 ... order the last n together, if they are found at
+    least `least` times in the text (rarer ones are one "rare" for each n), and the column, up to `columns`.  So what
+    often follows what need not be learnt by the layers, and one layer of attention can find where the last characters
+    stood before.
     """
 
-    def __init__(self, text, order=7, least=24, apart=4):
-        self.apart, self.known, self.rows = apart, [], apart * V
+    def __init__(self, text, order=7, least=24, apart=4, columns=80):
+        self.apart, self.columns, self.known, self.rows = apart, columns, [], apart * V + columns
         for n in range(2, order + 1):
             seen, count = np.unique(grams(text, n), return_counts=True)
             self.known.append((n, seen[count >= least], self.rows))
@@ -94,10 +95,13 @@ class Reader:
     def __call__(self, text):
         """(places, kinds): rows of one table, before `rows`."""
         before = lambda n: np.concatenate([np.zeros(n, int), text])
-        columns = [before(n)[: len(text)] + n * V for n in range(self.apart)]
+        places = np.arange(len(text))
+        lines = np.maximum.accumulate(np.where(text == ALPHABET.index("\n"), places, 0))
+        kinds = [before(n)[: len(text)] + n * V for n in range(self.apart)]
+        kinds.append(self.apart * V + np.minimum(places - lines, self.columns - 1))
         for n, known, first in self.known:
-            columns.append(first + at(known, 1 + np.arange(len(known)), grams(before(n - 1), n), 0))
-        return np.stack(columns, axis=1).astype(np.int32)
+            kinds.append(first + at(known, 1 + np.arange(len(known)), grams(before(n - 1), n), 0))
+        return np.stack(kinds, axis=1).astype(np.int32)
 
 
 class Transformer(gg.nn.Module):
@@ -106,7 +110,8 @@ class Transformer(gg.nn.Module):
     def __init__(self, reader, length, width, heads, depth):
         self.length, alone = length, reader.apart * V
         self.embedding = gg.nn.Embedding(reader.rows, width)
-        self.embedding.weight.assign(0.1 * self.embedding.weight * (np.arange(reader.rows) < alone)[:, None])
+        scale = np.where(np.arange(reader.rows) < alone, 0.1, 0.0)[:, None]
+        self.embedding.weight.assign(self.embedding.weight * gg.tensor(scale, "float32"))
         self.layers = gg.nn.ModuleList(
             gg.nn.TransformerEncoderLayer(
                 width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True

@@ -162,7 +162,7 @@ def main(arguments=None):
 
     if given.output:
         picture, axes = figure(15, 3.8, 1, 4)
-        for axis, values, title in zip(axes, (truth, found), ("the medium", f"found: correlation {likeness:.3f}")):
+        for axis, values, title in zip(axes, (truth, found), ("the medium", f"what was found: {likeness:.3f}")):
             image = axis.imshow(values, cmap="viridis", vmin=inside, vmax=outside)
             axis.plot(*survey.microphones[::-1], "w.", markersize=2)
             axis.plot(*survey.sources[::-1], "r*", markersize=6)
@@ -176,7 +176,7 @@ def main(arguments=None):
         for axis in axes[:3]:
             axis.set(xlabel="cell", ylabel="cell", xticks=[0, size // 2], yticks=[0, size // 2])
         axes[3].semilogy(range(1, updates + 1), losses)
-        axes[3].set(xlabel="update", ylabel="misfit, of the recordings' power", title="Descent")
+        axes[3].set(xlabel="update", ylabel="misfit, of the recordings' power", title="Descent", xlim=(0, updates))
         picture.savefig(given.output, dpi=120)
 
 

@@ -3,11 +3,13 @@
     python tests/nvrtc.py        write tests/kernel_budget.json anew: registers of every instantiation on every GPU
 
 A change of a kernel that needs more registers fails tests/test_nvrtc.py until the budget is written anew, so that the
-growth is seen in the diff.
+growth is seen in the diff.  The budget also has the digest of each source it is of: what has not changed since compiles
+to the same code, and need not be compiled for every GPU again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -31,6 +33,11 @@ def version() -> str:
     from cupy.cuda import nvrtc
 
     return ".".join(map(str, nvrtc.getVersion()))
+
+
+def digest(file: str) -> str:
+    """Of the whole text that NVRTC gets."""
+    return hashlib.sha256(kernels.source(file).encode()).hexdigest()[:16]
 
 
 def usage(file: str, arch: str) -> dict[str, tuple[int, int]]:
@@ -69,6 +76,8 @@ def main() -> None:
         rows = [f"{json.dumps(k)}: {[results[file, a][k] for a in ARCHS]}" for k in results[file, ARCHS[0]]]
         lines.append(f"{json.dumps(file)}: {{\n    " + ",\n    ".join(rows) + "\n  }")
     head = f'"nvrtc": {json.dumps(version())},\n  "archs": {json.dumps(ARCHS)}'
+    sources = ",\n    ".join(f"{json.dumps(f)}: {json.dumps(digest(f))}" for f in FILES)
+    lines.append(f'"sources": {{\n    {sources}\n  }}')
     BUDGET.write_text("{\n  " + ",\n  ".join([head, *lines]) + "\n}\n")
 
 

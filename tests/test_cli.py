@@ -14,7 +14,7 @@ from gpugrad import cli, demo
 
 def test_demo(tmp_path, capsys):
     picture = tmp_path / "out.png"
-    arguments = ["demo", "--epochs", "40", "--device", "cpu", "--output", str(picture)]
+    arguments = ["demo", "--epochs", "20", "--device", "cpu", "--output", str(picture)]
     assert cli.main(arguments) == 0
     first = capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000

@@ -38,7 +38,7 @@ def packed(p, ts):
         return run(p, ts, Ours)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(program=programs, seed=st.integers(0, 2**16))
 def test_gradients_of_both_orders(program, seed):
     rng = np.random.default_rng(seed)

@@ -56,8 +56,10 @@ def test_forward(row, default_device):
 
 
 @everything
-def test_derivatives(row):
-    check_grads(row.f, inputs(row), order=row.order, modes=("rev", "fwd") if row.forward else ("rev",))
+def test_derivatives(row, default_device):
+    """Backward on every device; forward, which is two pullbacks, on one."""
+    forward = row.forward and default_device == "cpu"
+    check_grads(row.f, inputs(row), order=row.order, modes=("rev", "fwd") if forward else ("rev",))
 
 
 @pytest.mark.parametrize("row", COMPLEX, ids=name)

@@ -227,7 +227,7 @@ programs = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(program=programs, seed=st.integers(0, 2**16), part=st.sampled_from([0.0, 0.3, 0.7]))
 def test_random_programs(program, seed, part):
     rng = np.random.default_rng(seed)
