@@ -114,14 +114,49 @@ def test_all_that_does_not_fit_is_listed():
 
 
 def test_frozen_parameters_are_saved_and_thawed():
-    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1), nn.BatchNorm1d(1))
+    names = [k for k, _ in m.named_parameters()]
     m[0].requires_grad_(False)
-    assert [k for k, _ in m.named_parameters()] == ["1.weight", "1.bias"] and len(m.state_dict()) == 4
-    gg.sum(m(gg.ones((1, 2)))).backward()
+    assert [k for k, _ in m.named_parameters()] == names and len(names) == 6
+    assert len(m.trainable_variables) == 4 and len(m.non_trainable_variables) == 2
+    gg.sum(m(gg.arange(4.0).reshape(2, 2))).backward()
     assert m[0].weight.grad is None and m[1].weight.grad is not None
-    assert len(list(m.requires_grad_().parameters())) == 4
     other = copy.deepcopy(m.requires_grad_(False))
-    assert not list(other.parameters()) and same(values(other), values(m))
+    assert [k for k, _ in other.named_parameters()] == names and same(values(other), values(m))
+    for p in other.parameters():
+        p.requires_grad = True
+    assert len(other.trainable_variables) == 6 and not m.trainable_variables
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "LBFGS", "Muon"])
+def test_an_optimizer_made_while_parameters_are_frozen_trains_them_later(kind):
+    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    for p in m[0].parameters():
+        p.requires_grad = False
+    optimizer = getattr(gg.optim, kind)(m.parameters(), lr=0.1)
+    ema = gg.optim.EMA(m, 0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = gg.sum(m(gg.arange(4.0).reshape(2, 2)) ** 2)
+        loss.backward()
+        gg.optim.clip_grad_norm_(m.parameters(), 1.0)
+        return loss
+
+    before = values(m)
+    optimizer.step(closure)
+    ema.update()
+    after = values(m)
+    assert [np.array_equal(before[k], after[k]) for k in before] == [True, True, False, False]
+    for p in m.parameters():
+        p.requires_grad = True
+    optimizer.step(closure)
+    ema.update()
+    assert not any(np.array_equal(after[k], v) for k, v in values(m).items()) and len(ema.averages) == 4
+    m.requires_grad_(False)
+    end = values(m)
+    assert optimizer.step() is None if kind != "LBFGS" else True
+    assert same(end, values(m))
 
 
 def test_states_of_older_names():

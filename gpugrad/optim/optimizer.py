@@ -11,9 +11,10 @@ from numpy import ndarray
 
 from ..array import Array, library, xp
 from ..autograd import enable_grad, zero_grad
-from ..core import Tensor, trainable
+from ..core import Tensor
 from ..dtypes import wide
 from ..hooks import updating
+from ..variable import learned
 from . import clip, masters
 from .added import watch
 from .blocks import Blocks, ruled
@@ -156,7 +157,7 @@ class Optimizer:
                 raise ValueError(
                     "can't optimize a non-leaf Tensor; give Variables, or tensors made with requires_grad=True"
                 )
-            if not trainable(v) and not getattr(v, "trainable", False):  # a frozen Parameter may thaw
+            if not learned(v):  # a frozen one may thaw
                 raise ValueError(
                     "can't optimize a tensor that does not require a gradient; give trainable Variables, or tensors "
                     "made with requires_grad=True"
