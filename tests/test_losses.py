@@ -309,6 +309,7 @@ def test_labels_that_ctc_refuses(default_device):
             assert np.isnan(f().numpy()).tolist() == [labels[0][1] != 0, False, False]
 
 
+@pytest.mark.numpy
 def test_labels_and_weights_in_forms_that_users_write():
     x, y = gg.tensor([[1.0, 2.0, 0.5], [0.0, 1.0, 3.0]]), np.array([1, 2])
     for f in (nn.cross_entropy, nn.nll_loss, nn.CrossEntropyLoss(), nn.NLLLoss()):

@@ -114,22 +114,26 @@ def test_all_that_does_not_fit_is_listed():
 
 
 def test_frozen_parameters_are_saved_and_thawed():
-    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1), nn.BatchNorm1d(1))
+    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    m.register_buffer("steps", gg.zeros(()))
+    m.fixed = gg.Variable(1.0, trainable=False)
     names = [k for k, _ in m.named_parameters()]
     m[0].requires_grad_(False)
-    assert [k for k, _ in m.named_parameters()] == names and len(names) == 6
-    assert len(m.trainable_variables) == 4 and len(m.non_trainable_variables) == 2
-    gg.sum(m(gg.arange(4.0).reshape(2, 2))).backward()
+    assert [k for k, _ in m.named_parameters()] == names == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert len(m.trainable_variables) == 2 and len(m.non_trainable_variables) == 3
+    gg.sum(m(gg.ones((1, 2)))).backward()
     assert m[0].weight.grad is None and m[1].weight.grad is not None
     other = copy.deepcopy(m.requires_grad_(False))
     assert [k for k, _ in other.named_parameters()] == names and same(values(other), values(m))
     for p in other.parameters():
         p.requires_grad = True
-    assert len(other.trainable_variables) == 6 and not m.trainable_variables
+    assert len(other.trainable_variables) == 4 and not m.trainable_variables
 
 
+@pytest.mark.numpy
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "LBFGS", "Muon"])
 def test_an_optimizer_made_while_parameters_are_frozen_trains_them_later(kind):
+    gg.random.seed(0)
     m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     for p in m[0].parameters():
         p.requires_grad = False
@@ -138,13 +142,13 @@ def test_an_optimizer_made_while_parameters_are_frozen_trains_them_later(kind):
 
     def closure():
         optimizer.zero_grad()
-        loss = gg.sum(m(gg.arange(4.0).reshape(2, 2)) ** 2)
+        loss = gg.sum(m(gg.tensor([[0.2, 0.4], [0.6, -0.8]])) ** 2)
         loss.backward()
-        gg.optim.clip_grad_norm_(m.parameters(), 1.0)
         return loss
 
     before = values(m)
     optimizer.step(closure)
+    gg.optim.clip_grad_norm_(m.parameters(), 1.0)
     ema.update()
     after = values(m)
     assert [np.array_equal(before[k], after[k]) for k in before] == [True, True, False, False]
