@@ -121,6 +121,7 @@ def test_seed_003_is_told():
     optimizer2.step()
 
 
+@pytest.mark.numpy
 def test_warnings_through_a_grad_scaler_are_of_the_users_line():
     loop, scaler = Loop(), gg.GradScaler(2.0)
     loop.backward()

@@ -312,6 +312,7 @@ def test_images_with_channels_last_are_told():
         gg.nn.Conv2d(3, 2, 3)(gg.ones((4, 5, 8, 8)))
 
 
+@pytest.mark.numpy
 def test_an_error_says_in_which_layer_it_was_raised():
     class Net(nn.Module):
         def __init__(self):
