@@ -140,6 +140,15 @@ def find(place: Any, depth: int = 3) -> Any:
         frame = frame.f_back
 
 
+def level() -> int:
+    """The stacklevel by which `warnings.warn` in the function that asks names the line of the program."""
+    frame: Any = sys._getframe(1)
+    n = 1
+    while between(frame) and frame.f_back is not None:
+        n, frame = n + 1, frame.f_back
+    return n
+
+
 def parent(n: Node) -> Any:
     """What stands for node `n` in a trail."""
     return n.origin if type(n) is Followed else n if n.op is None else ref(n)

@@ -211,6 +211,11 @@ class Parameter(Variable):
             autograd.require_grad(self)
 
 
+def learned(t: Tensor) -> bool:
+    """Whether gradients are for t, or were until it was frozen."""
+    return _trainable(t) or (isinstance(t, Variable) and t._trains and is_inexact(t.array.dtype))
+
+
 class Kernel(Parameter):
     """A weight (in, out), where other weights are (out, in, ...): `nn.init` asks for which fan is which."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .array import library
-from .core import raw
+from .core import Tensor, raw
 from .dtypes import is_inexact
 from .ops import casting
 
@@ -132,9 +132,10 @@ def check_labels(shape: Sequence[int], labels: Any, ignore_index: int) -> None:
     """Raise what does not fit about integer labels for predictions (..., classes)."""
     a = raw(labels)
     if a.dtype.kind not in "iu":
+        write = f"target.to({labels.prefix}int64)" if isinstance(labels, Tensor) else 'target.astype("int64")'
         raise RuntimeError(
-            f"expected target dtype to be Long or Byte, but got {name_of(a.dtype)}. Write "
-            f"target.to({getattr(labels, 'prefix', 'gg.')}int64); probabilities have the shape of the input."
+            f"expected target dtype to be Long or Byte, but got {name_of(a.dtype)}. Write {write}; probabilities have "
+            "the shape of the input."
         )
     if len(shape) <= 2 and a.ndim > 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported. Write target.squeeze(1).")
@@ -152,8 +153,8 @@ def check_labels(shape: Sequence[int], labels: Any, ignore_index: int) -> None:
 
 def check_weight(classes: int, weight: Any) -> None:
     """RuntimeError unless there is one weight for each class."""
-    if weight is not None and raw(weight).shape != (classes,):
+    if weight is not None and np.shape(raw(weight)) != (classes,):
         raise RuntimeError(
             f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
-            f"shape: {list(raw(weight).shape)}"
+            f"shape: {list(np.shape(raw(weight)))}"
         )

@@ -119,3 +119,16 @@ def test_seed_003_is_told():
     optimizer2 = optim.SGD(model.parameters(), lr=0.01)
     nn.MSELoss()(model(x), target).backward()
     optimizer2.step()
+
+
+@pytest.mark.numpy
+def test_warnings_through_a_grad_scaler_are_of_the_users_line():
+    loop, scaler = Loop(), gg.GradScaler(2.0)
+    loop.backward()
+    loop.backward()
+    with pytest.warns(UserWarning, match=SUM) as seen:
+        scaler.step(loop.o[0])
+    scaler.update()
+    with pytest.warns(UserWarning, match="Gradients do not exist") as more:
+        scaler.apply_gradients(loop.o[0], [(gg.ones(2), loop.v), (None, loop.v)])
+    assert [w.filename for w in (*seen, *more)] == [__file__] * 2

@@ -241,3 +241,9 @@ def test_a_header_may_begin_as_a_pickle_does(tmp_path):
     assert path.read_bytes()[0] == 0x80
     with pytest.raises(RuntimeError, match="Unexpected key"):
         gg.interop.torch.load_weights(layer, path)
+
+
+def test_a_path_where_the_model_should_be_is_told(tmp_path):
+    for f in (save_weights, load_weights):
+        with pytest.raises(TypeError, match=r"\(model, path\): the model comes first, given '"):
+            f(str(tmp_path / "w.safetensors"), gg.nn.Linear(1, 1))

@@ -307,3 +307,20 @@ def test_labels_that_ctc_refuses(default_device):
                 f()
         else:
             assert np.isnan(f().numpy()).tolist() == [labels[0][1] != 0, False, False]
+
+
+@pytest.mark.numpy
+def test_labels_and_weights_in_forms_that_users_write():
+    x, y = gg.tensor([[1.0, 2.0, 0.5], [0.0, 1.0, 3.0]]), np.array([1, 2])
+    for f in (nn.cross_entropy, nn.nll_loss, nn.CrossEntropyLoss(), nn.NLLLoss()):
+        with pytest.raises(TypeError, match="given int64; they come first, and the labels second"):
+            f(y, x)
+    for layer in (nn.CrossEntropyLoss, nn.NLLLoss):
+        with pytest.raises(RuntimeError, match=r"Write target.astype\(\"int64\"\)"):
+            layer()(x, y.astype("float32"))
+        with pytest.raises(RuntimeError, match=r"Write target.to\(gg.int64\)"):
+            layer()(x, gg.tensor(y, dtype="float32"))
+        wanted = layer(weight=gg.tensor([1.0, 2.0, 3.0]))(x, y)
+        assert float(layer(weight=[1, 2, 3.0])(x, y.tolist())) == float(wanted)
+        with pytest.raises(RuntimeError, match="for all 3 classes"):
+            layer(weight=[1, 2.0])(x, y)

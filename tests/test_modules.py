@@ -115,13 +115,53 @@ def test_all_that_does_not_fit_is_listed():
 
 def test_frozen_parameters_are_saved_and_thawed():
     m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    m.register_buffer("steps", gg.zeros(()))
+    m.fixed = gg.Variable(1.0, trainable=False)
+    names = [k for k, _ in m.named_parameters()]
     m[0].requires_grad_(False)
-    assert [k for k, _ in m.named_parameters()] == ["1.weight", "1.bias"] and len(m.state_dict()) == 4
+    assert [k for k, _ in m.named_parameters()] == names == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert len(m.trainable_variables) == 2 and len(m.non_trainable_variables) == 3
     gg.sum(m(gg.ones((1, 2)))).backward()
     assert m[0].weight.grad is None and m[1].weight.grad is not None
-    assert len(list(m.requires_grad_().parameters())) == 4
     other = copy.deepcopy(m.requires_grad_(False))
-    assert not list(other.parameters()) and same(values(other), values(m))
+    assert [k for k, _ in other.named_parameters()] == names and same(values(other), values(m))
+    for p in other.parameters():
+        p.requires_grad = True
+    assert len(other.trainable_variables) == 4 and not m.trainable_variables
+
+
+@pytest.mark.numpy
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "LBFGS", "Muon"])
+def test_an_optimizer_made_while_parameters_are_frozen_trains_them_later(kind):
+    gg.random.seed(0)
+    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    for p in m[0].parameters():
+        p.requires_grad = False
+    optimizer = getattr(gg.optim, kind)(m.parameters(), lr=0.1)
+    ema = gg.optim.EMA(m, 0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = gg.sum(m(gg.tensor([[0.2, 0.4], [0.6, -0.8]])) ** 2)
+        loss.backward()
+        return loss
+
+    before = values(m)
+    optimizer.step(closure)
+    gg.optim.clip_grad_norm_(m.parameters(), 1.0)
+    ema.update()
+    after = values(m)
+    assert [np.array_equal(before[k], after[k]) for k in before] == [True, True, False, False]
+    for p in m.parameters():
+        p.requires_grad = True
+    optimizer.step(closure)
+    ema.update()
+    assert not any(np.array_equal(after[k], v) for k, v in values(m).items()) and len(ema.averages) == 4
+    m.requires_grad_(False)
+    end = values(m)
+    if kind != "LBFGS":  # which needs a closure
+        optimizer.step()
+    assert same(end, values(m))
 
 
 def test_states_of_older_names():
@@ -270,3 +310,25 @@ def test_images_with_channels_last_are_told():
         gg.nn.Conv2d(3, 2, 3)(gg.ones((4, 8, 8, 3)))
     with pytest.raises(ValueError, match=r"given 5 in an array of shape \(4, 5, 8, 8\)$"):
         gg.nn.Conv2d(3, 2, 3)(gg.ones((4, 5, 8, 8)))
+
+
+@pytest.mark.numpy
+def test_an_error_says_in_which_layer_it_was_raised():
+    class Net(nn.Module):
+        def __init__(self):
+            self.body = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(3, 3), nn.Linear(9, 3)))
+
+        def forward(self, x):
+            return self.body(x)
+
+    net = Net()
+    for hooked in (False, True):
+        if hooked:
+            net.body.register_forward_hook(lambda *given: None)
+        with pytest.raises(ValueError) as e:
+            net(gg.ones((2, 3)))
+        assert e.value.__notes__ == ["in body.1.1 (Linear) of Net"]
+        assert pickle.loads(pickle.dumps(e.value)).__notes__ == e.value.__notes__
+    with pytest.raises(ValueError) as e:
+        net.body[1][1](gg.ones((2, 3)))
+    assert not hasattr(e.value, "__notes__")

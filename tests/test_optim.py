@@ -84,7 +84,8 @@ def test_a_number_as_variable_and_an_optimizer_that_adopts():
     optimizer = gg.optim.Adam()
     optimizer.adopt([a])
     state = {"step": gg.tensor(3.0), "exp_avg": gg.tensor(0.5), "exp_avg_sq": np.float32(0.25)}
-    optimizer.load_state_dict({"state": {0: state}, "param_groups": [{"params": [0], "lr": 0.1}]})
+    group = {**optimizer.param_groups[0], "params": [0], "lr": 0.1}
+    optimizer.load_state_dict({"state": {0: state}, "param_groups": [group]})
     assert optimizer.state[a]["step"] == 3 and optimizer.state[a]["exp_avg"].shape == ()
     optimizer.apply_gradients([(gg.tensor(1.0), a)])
     m, v = 0.5 * 0.9 + 0.1, 0.25 * 0.999 + 0.001
@@ -299,3 +300,39 @@ def test_clipping_writes_over_gradients_that_nobody_else_holds(dtype):
         assert held.tolist() == [2, 2, 2] and view.tolist() == [2, 2, 2] and id(vs[2].grad.array) == third
         for v in vs:
             np.testing.assert_allclose(v.grad.numpy().astype(float), 2 / math.sqrt(48), rtol=1e-2)
+
+
+def test_a_state_dict_of_another_kind_of_optimizer_is_refused():
+    v = gg.Parameter(np.ones(2, np.float32))
+    adam, sgd = gg.optim.Adam([v], 0.5), gg.optim.SGD([v], 0.1)
+    with pytest.raises(ValueError, match="momentum.*, which Adam has not and lacks betas.*options of Adam are"):
+        adam.load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match="lacks amsgrad"):
+        adam.load_state_dict(gg.optim.LAMB([v]).state_dict())
+    assert adam.learning_rate == 0.5 and "momentum" not in adam.param_groups[0]
+    of_pytorch = {**adam.param_groups[0], "params": [0], "lr": 0.2, "foreach": None, "decoupled_weight_decay": False}
+    del of_pytorch["maximize"]  # of an older one
+    adam.load_state_dict({"state": {}, "param_groups": [of_pytorch]})
+    assert adam.learning_rate == 0.2
+    with pytest.raises(TypeError, match=r"not a Linear: write model.parameters\(\)"):
+        gg.optim.Adam(gg.nn.Linear(1, 1))
+    with pytest.raises(TypeError, match=r"not a Sequential: write model.parameters\(\)"):
+        gg.optim.Adam(gg.nn.Sequential(gg.nn.Linear(1, 1)))
+
+
+@pytest.mark.parametrize("bad", [-1, -0.5, float("nan"), "1"])
+def test_a_limit_that_is_none_is_refused(bad):
+    m = gg.nn.Linear(1, 1)
+    for name in ("clipnorm", "clipvalue", "global_clipnorm"):
+        with pytest.raises(ValueError, match=f"Invalid {name}"):
+            gg.optim.SGD(m.parameters(), 0.1, **{name: bad})
+    for clip in (gg.optim.clip_grad_norm_, gg.optim.clip_grad_value_):
+        with pytest.raises(ValueError, match="is a number from 0 on, not"):
+            clip(m.parameters(), bad)
+    with pytest.raises(ValueError, match="Trainer: clip_norm is a number from 0 on, not"):
+        gg.train.Trainer(m, gg.optim.SGD(m.parameters(), 0.1), gg.nn.mse_loss, clip_norm=bad, loggers=[])
+    error = TypeError if isinstance(bad, str) else ValueError
+    with pytest.raises(error, match="clip_by_norm: the limit is a number from 0 on"):
+        gg.clip_by_norm(gg.ones(2), bad)
+    with pytest.raises(error, match="clip_by_global_norm: the limit is a number above 0"):
+        gg.clip_by_global_norm([gg.ones(2)], bad)

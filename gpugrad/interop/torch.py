@@ -39,6 +39,7 @@ def load_weights(
     RuntimeError, with nothing changed, which lists what is wrong: missing and unexpected names, other shapes, dtypes of
     another kind, floats beyond the model's dtype, tied weights that differ.  ValueError for a file of another kind.
     """
+    _first("load_weights", model)
     return load_state_dict(model, _read(os.fspath(path)), names, strict)
 
 
@@ -48,7 +49,14 @@ def save_weights(model: Module, path: str | os.PathLike[str], names: Names = Non
     There, `model.load_state_dict(safetensors.torch.load_file(path))` takes it.  names: what the model's names are in
     the file, as for `load_weights`.  Tied weights are written under each of their names.
     """
+    _first("save_weights", model)
     save(path, state_dict(model, names), "pt")
+
+
+def _first(name: str, model: Any) -> None:
+    """TypeError for what is no model, in its place."""
+    if not isinstance(model, Module):
+        raise TypeError(f"{name}(model, path): the model comes first, given {model!r:.60}")
 
 
 def state_dict(model: Module, names: Names = None) -> dict[str, np.ndarray]:

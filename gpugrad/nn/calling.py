@@ -9,7 +9,7 @@ from ..autograd import is_grad_enabled, register_hook, requires_grad
 from ..core import Tensor
 from ..hooks import Handle
 from ..ops.math import positive
-from .holder import Holder, Own
+from .holder import Holder, Own, holders
 
 
 def plain(m: Any, cls: type) -> bool:
@@ -18,6 +18,19 @@ def plain(m: Any, cls: type) -> bool:
         return False
     own = vars(m).get("_own")
     return own is None or not (own.before or own.after or own.backward)
+
+
+def _say_where(m: Holder, e: Exception) -> None:
+    """Note in the error which layer raised it, the innermost that was called, by its path in m."""
+    inner, before = vars(e).get("_layer", (id(m), ""))
+    found = (
+        f"in {path} ({type(x).__name__}) of {type(m).__name__}"
+        for path, x in holders(m, "", set())
+        if path and id(x) == inner
+    )
+    if (now := next(found, before)) != before:
+        e.__notes__ = [*[n for n in getattr(e, "__notes__", ()) if n != before], now]
+    vars(e)["_layer"] = inner, now
 
 
 class Called(Holder):
@@ -29,8 +42,16 @@ class Called(Holder):
 
     def __call__(self, *args: Any, **kw: Any) -> Any:
         own = vars(self).get("_own")
-        if own is None or not (own.before or own.after or own.backward):
-            return self.forward(*args, **kw)
+        try:
+            if own is None or not (own.before or own.after or own.backward):
+                return self.forward(*args, **kw)
+            return self._heard(own, args, kw)
+        except (ValueError, TypeError, RuntimeError, IndexError) as e:
+            _say_where(self, e)
+            raise
+
+    def _heard(self, own: Own, args: tuple, kw: dict[str, Any]) -> Any:
+        """The output, with hooks."""
         for f in list(own.before.values()):
             if (new := f(self, args)) is not None:
                 args = new if isinstance(new, tuple) else (new,)

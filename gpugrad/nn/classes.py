@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core import raw
 from ..dtypes import is_inexact
+from ..forward import indices
 from ..ops import loss
 from ..ops.shape import moveaxis
 from ..wording import check_labels, check_weight
@@ -27,7 +28,7 @@ def cross_entropy(
 
     weight (classes,): how much a row with this label counts; rows labelled ignore_index count nothing.
     """
-    logits = _classes_last(input)
+    logits, target = _classes_last(input), _array(target)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if raw(input).shape == raw(target).shape and is_inexact(raw(target).dtype):
@@ -38,7 +39,12 @@ def cross_entropy(
 
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """The negative of the log-probability of the right class: input (rows, classes, ...), target (rows, ...)."""
-    return _labelled(loss.nll_loss, _classes_last(input), target, reduction, weight, ignore_index)
+    return _labelled(loss.nll_loss, _classes_last(input), _array(target), reduction, weight, ignore_index)
+
+
+def _array(labels: Any) -> Any:
+    """Labels as they are; a list as an array."""
+    return indices(labels) if isinstance(labels, (list, tuple)) else labels
 
 
 def _classes_last(x: Any) -> Any:
@@ -50,7 +56,8 @@ def _labelled(f: Any, x: Any, target: Any, reduction: str, weight: Any, ignore_i
     try:
         return f(x, target, reduction, weight, ignore_index, *more)
     except (ValueError, TypeError, IndexError):
-        check_labels(raw(x).shape, target, ignore_index)
+        if is_inexact(raw(x).dtype):  # else it is the first argument that does not fit
+            check_labels(raw(x).shape, target, ignore_index)
         raise
 
 

@@ -11,7 +11,7 @@ from ..autograd import zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
 from ..tensor import placing, to
-from ..variable import Kernel, Parameter, Variable
+from ..variable import Kernel, Parameter, Variable, learned
 from .calling import Called
 from .holder import _children as _children, at, holders, inner_first, joined, nearest, tensors, waiting
 from .loading import Loaded, load
@@ -53,13 +53,14 @@ class Module(Called):
         return [v for v in self.variables if not trainable(v)]
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The trainable variables, one after the other (PyTorch's name)."""
+        """What can be trained, frozen or not, one after the other (PyTorch's name)."""
         return (v for _, v in self.named_parameters("", recurse))
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """(path, variable) for the trainable variables; with recurse=False, for those of no module inside this one.
+        """(path, variable) for what can be trained; with recurse=False, for what no module inside this one has.
 
-        Frozen ones are left out, as of optimizers; `requires_grad_()` of the module thaws them.
+        Frozen ones are among them: optimizers pass over them, as they have no gradient, until they are thawed.
+        `trainable_variables` are those without them.
         ValueError for a layer that has none yet, because a size of it is None and no input has come.
         """
         inner = set() if recurse else {id(v) for m in self.submodules for v in m.variables}
@@ -70,7 +71,7 @@ class Module(Called):
     @staticmethod
     def _counts(v: Tensor) -> bool:
         """Whether a variable is one of the parameters."""
-        return trainable(v)
+        return learned(v)
 
     # ------------------------------------------------------------------------------------ modules inside it
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:

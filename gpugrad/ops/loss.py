@@ -169,7 +169,7 @@ def cross_entropy(
     logits = boxed(logits, "cross_entropy")
     index = indices(labels)
     if not is_float(logits.dtype):
-        raise TypeError(f"cross_entropy: needs real floating logits, given {logits.dtype}; cast them to float32")
+        raise TypeError(f"cross_entropy: needs real floating logits, given {logits.dtype}; {_hint(index)}")
     shape = logits.shape
     spread = is_inexact(index.dtype) and index.shape == shape != ()
     if not spread:
@@ -189,6 +189,11 @@ def cross_entropy(
     rows = logits if len(shape) == 2 else logits.reshape(-1, shape[-1])
     loss = softmax_xent(rows, index.reshape(-1), reduction=reduction, ignore_index=ignore_index)
     return loss if reduction != "none" or len(shape) == 2 else loss.reshape(shape[:-1])
+
+
+def _hint(labels: Any) -> str:
+    """What to do where the first argument is not floating."""
+    return "they come first, and the labels second" if is_inexact(labels.dtype) else "cast them to float32"
 
 
 def check_labels(name: str, index: Any, shape: tuple[int, ...], what: str) -> None:
@@ -346,7 +351,7 @@ def nll_loss(
     x, labels = boxed(log_probabilities, "nll_loss"), indices(labels)
     shape = raw(x).shape
     if not is_float(raw(x).dtype):
-        raise TypeError(f"nll_loss: takes real floating log-probabilities, given {raw(x).dtype}")
+        raise TypeError(f"nll_loss: takes real floating log-probabilities, given {raw(x).dtype}; {_hint(labels)}")
     check_labels("nll_loss", labels, shape, "log-probabilities")
     check_weight("nll_loss", weight, shape)
     ignore_index = to_ignore("nll_loss", labels, shape[-1], ignore_index)

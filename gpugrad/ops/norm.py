@@ -61,8 +61,20 @@ def l2_normalize(x: Any, axis: Axis = -1, eps: float = 1e-12) -> Any:
     return _like(divide(full, maximum(vector_norm(full, axis, True), eps)), x)
 
 
+def _limited(name: str, limit: Any, least: str) -> None:
+    """ValueError for a limit that is no number `least`, TypeError for text; a Tensor is not looked at."""
+    if isinstance(limit, (int, float)) and not (limit >= 0 if least == "from 0 on" else limit > 0):
+        raise ValueError(f"{name}: the limit is a number {least}, not {limit!r}")
+    if limit is None or isinstance(limit, (str, bytes)):
+        raise TypeError(f"{name}: the limit is a number {least}, not {limit!r:.40}")
+
+
 def clip_by_norm(x: Any, limit: Any, axis: Axis = None) -> Any:
-    """x, scaled so that its Euclidean length along `axis` (None: all) is at most `limit`."""
+    """x, scaled so that its Euclidean length along `axis` (None: all) is at most `limit`.
+
+    ValueError for a limit that is a number below 0, or NaN.
+    """
+    _limited("clip_by_norm", limit, "from 0 on")
     x = boxed(x, "clip_by_norm")
     squares = _squares(x, axis=axis, keepdims=True)
     some = raw(squares) > 0
@@ -78,8 +90,9 @@ def global_norm(xs: Sequence[Any]) -> Any:
 def clip_by_global_norm(xs: Sequence[Any], limit: Any, length: Any = None) -> tuple[list[Any], Any]:
     """(all tensors, scaled by one factor so that their `length` together is at most `limit`, that length).
 
-    NaN where the length is infinite (Pascanu et al. 2013).
+    NaN where the length is infinite (Pascanu et al. 2013).  ValueError for a limit that is a number not above 0.
     """
+    _limited("clip_by_global_norm", limit, "above 0")
     length = global_norm(xs) if length is None else length
     scale = multiply(minimum(1 / length, 1 / limit), limit) + (length - length)
     return [None if x is None else _like(multiply(x, scale), x) for x in xs], length

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ..core import STEPPED
+from ..origin import level
 from .state import Todo
 
 
@@ -41,4 +42,4 @@ def _tell(optimizer: Any, kind: str, words: str) -> None:
     told = vars(optimizer).setdefault("_told", set())
     if kind not in told:
         told.add(kind)
-        warnings.warn(words, stacklevel=4)
+        warnings.warn(words, stacklevel=level())

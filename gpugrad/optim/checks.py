@@ -13,10 +13,10 @@ from .state import Group, Todo
 INF = float("inf")
 _array, _shape, _dtype = attrgetter("array"), attrgetter("shape"), attrgetter("dtype")
 # what groups have beside options: names, what schedules note there, and how PyTorch's loops run, which changes nothing
-_BESIDE = (
-    "params name param_names initial_lr min_lr max_lr base_momentum max_momentum "
-    "foreach fused capturable differentiable"
-)
+BESIDE = (
+    "params", "name", "param_names", "initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum",
+    "foreach", "fused", "capturable", "differentiable",
+)  # fmt: skip
 NAMES = {"lr": "learning rate", "eps": "epsilon value"}
 
 
@@ -59,7 +59,7 @@ def renamed(optimizer: Any, defaults: Group, lr: Any, unknown: dict[str, Any]) -
 
 def known_keys(optimizer: Any, group: Group) -> None:
     """ValueError for a key of a group that is no option, which is a misspelt one as a rule."""
-    known = {*optimizer.defaults, *_BESIDE.split()}
+    known = {*optimizer.defaults, *BESIDE}
     if optimizer.defaults and (unknown := [k for k in group if k not in known]):
         raise ValueError(
             f"{type(optimizer).__name__}: a parameter group has no option {unknown[0]!r}; they are params, "
@@ -73,6 +73,11 @@ def groups_of(name: str, variables: Any) -> list[Group]:
         raise TypeError(
             "params argument given to the optimizer should be an iterable of Tensors or dicts, but got one tensor; "
             "write [v]"
+        )
+    if callable(getattr(variables, "parameters", None)):
+        raise TypeError(
+            f"{name}: the first argument is the variables to optimize, not a {type(variables).__name__}: "
+            "write model.parameters()"
         )
     if isinstance(variables, (str, dict)) or not hasattr(variables, "__iter__"):
         raise TypeError(
@@ -120,6 +125,13 @@ def number(name: str, value: Any, high: float = INF) -> Any:
     if not isinstance(value, (int, float)) or not 0 <= value < high:
         raise ValueError(f"Invalid {name}: {value!r}; it must be a number from 0 to below {high}")
     return value
+
+
+def bound(name: str, value: Any) -> float:
+    """`value`, if it is a number from 0 on, or infinite.  ValueError otherwise, for NaN too."""
+    if hasattr(value, "__float__") and not isinstance(value, (str, bool)) and (limit := float(value)) >= 0:
+        return limit
+    raise ValueError(f"{name} is a number from 0 on, not {value!r:.60}")
 
 
 def pair_of_betas(optimizer: str, group: Group) -> None:

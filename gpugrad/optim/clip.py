@@ -18,6 +18,7 @@ from ..ops.casting import astype
 from ..ops.linalg import vector_norm
 from ..tensor import tensor
 from .blocks import alone
+from .checks import bound
 from .loss_scale import Moving, Scaled
 from .state import Todo
 
@@ -113,13 +114,14 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the `.grad` of all parameters so that their common norm is at most max_norm; the answer is what it was.
 
-    RuntimeError with `error_if_nonfinite` where that is NaN or infinite; ValueError for a norm not above 0 (or inf).
+    RuntimeError with `error_if_nonfinite` where that is NaN or infinite; ValueError for a max_norm that is no number
+    from 0 on (or inf), and a norm_type not above 0 (or inf).
     With norm 2, and without `error_if_nonfinite`, it does not wait for a GPU.
     """
     grads = _grads(parameters)
     if not isinstance(norm_type, (int, float)) or not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type is a number above 0, or inf, not {norm_type!r}")
-    arrays, limit = [g.array for g in grads], float(max_norm)
+    arrays, limit = [g.array for g in grads], bound("clip_grad_norm_: max_norm", max_norm)
     if norm_type == 2 and (found := by_kernels(arrays, limit, 1e-6)):
         total = fused.entry(found[1], NORM)
         if error_if_nonfinite:
@@ -169,9 +171,13 @@ def _finite(total: float, norm_type: float) -> None:
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Put each element of the `.grad` of all parameters into [-clip_value, clip_value]."""
+    """Put each element of the `.grad` of all parameters into [-clip_value, clip_value].
+
+    ValueError for a clip_value that is no number from 0 on (or inf).
+    """
+    limit = bound("clip_grad_value_: clip_value", clip_value)
     for g in _grads(parameters):
-        (g.array,) = by_value([g.array], clip_value)
+        (g.array,) = by_value([g.array], limit)
 
 
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from .checks import BESIDE
 from .state import Group, States, restored
 
 
@@ -19,6 +20,8 @@ def checked(optimizer: Any, state_dict: Any) -> tuple[list[Group], States]:
             "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
             f"(theirs, here) {sizes}"
         )
+    for g, o in zip(given, own):
+        _same_options(optimizer, g, o)
     groups = [{**o, **deepcopy({**g, "params": []}), "params": o["params"]} for g, o in zip(given, own)]
     for group in groups:
         optimizer.check(group)
@@ -32,6 +35,21 @@ def checked(optimizer: Any, state_dict: Any) -> tuple[list[Group], States]:
         v = places[i]
         states[v] = {k: restored(k, value, v, optimizer.state_shape(k, v)) for k, value in state.items()}
     return groups, states
+
+
+def _same_options(optimizer: Any, given: Group, own: Group) -> None:
+    """ValueError unless a group has the options of this optimizer, as one of another kind has not."""
+    if not optimizer.defaults:
+        return
+    unknown = [k for k in given if k not in own and k not in BESIDE and k not in optimizer.may_lack]
+    lacking = [k for k in optimizer.defaults if k not in given and k not in optimizer.may_lack]
+    if unknown or lacking:
+        told = [f"has {', '.join(unknown)}, which {type(optimizer).__name__} has not"] if unknown else []
+        told += [f"lacks {', '.join(lacking)}"] if lacking else []
+        raise ValueError(
+            f"loaded state dict is of another optimizer: a parameter group {' and '.join(told)}; the options of "
+            f"{type(optimizer).__name__} are {', '.join(optimizer.defaults)}"
+        )
 
 
 def entries(state_dict: Any) -> list[Group]:

@@ -41,6 +41,7 @@ class Muon(AdamW):
     """
 
     numbers = ("lr", "weight_decay", "momentum", "eps")
+    may_lack = ("use_muon", "betas", "amsgrad", "maximize")  # PyTorch's is for matrices alone
     momentum = option("momentum")
 
     def __init__(

@@ -11,9 +11,11 @@ from numpy import ndarray
 
 from ..array import Array, library, xp
 from ..autograd import enable_grad, zero_grad
-from ..core import Tensor, trainable
+from ..core import Tensor
 from ..dtypes import wide
 from ..hooks import updating
+from ..origin import level
+from ..variable import learned
 from . import clip, masters
 from .added import watch
 from .blocks import Blocks, ruled
@@ -58,6 +60,7 @@ class Optimizer:
     _tried: bool = False  # whether a step was taken or skipped
     decoupled: bool = False  # whether weight_decay shrinks the variable itself, instead of adding to the gradient
     numbers: ClassVar[tuple[str, ...]] = ()  # the options that are numbers from 0
+    may_lack: ClassVar[tuple[str, ...]] = ("maximize", "decoupled_weight_decay")  # of older PyTorch's state_dicts
 
     def __init__(
         self,
@@ -156,7 +159,7 @@ class Optimizer:
                 raise ValueError(
                     "can't optimize a non-leaf Tensor; give Variables, or tensors made with requires_grad=True"
                 )
-            if not trainable(v) and not getattr(v, "trainable", False):  # a frozen Parameter may thaw
+            if not learned(v):  # a frozen one may thaw
                 raise ValueError(
                     "can't optimize a tensor that does not require a gradient; give trainable Variables, or tensors "
                     "made with requires_grad=True"
@@ -219,7 +222,7 @@ class Optimizer:
             self._begin(todo)
             self.param_groups[0]["params"] += new
         if without:
-            warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=2)
+            warnings.warn(f"Gradients do not exist for variables {without}; they stay as they are.", stacklevel=level())
         self._step(todo)
 
     def adopt(self, variables: Iterable[Tensor]) -> None:

@@ -19,6 +19,7 @@ from .. import random
 from ..array import library
 from ..autograd import no_grad
 from ..core import Tensor
+from ..optim.checks import bound
 from ..optim.clip import clip_grad_norm_
 from ..tensor import to_numpy
 from .batch import length, measured, mode, pair, rows, tensors
@@ -83,6 +84,7 @@ class Trainer(Run):
         )
         if save_every is not None and directory is None:
             raise ValueError("Trainer: save_every needs a directory for the checkpoints")
+        limit = None if clip_norm is None else bound("Trainer: clip_norm", clip_norm)
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "scaler": scaler, "ema": ema}
         parts = {name: part for name, part in parts.items() if part is not None} | dict(also or {})
         super().__init__(parts, directory, keep, early_stopping or EarlyStopping())
@@ -93,7 +95,7 @@ class Trainer(Run):
         self.autocast = nullcontext() if autocast is None else autocast
         optimizer.accumulates |= accumulate > 1
         check_variables(model, optimizer)
-        self.accumulate, self.clip_norm, self.on_nan = accumulate, clip_norm, on_nan
+        self.accumulate, self.clip_norm, self.on_nan = accumulate, limit, on_nan
         self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
         if loggers is None:
             loggers = [Console(), *([CSVFile(os.path.join(self.directory, "metrics.csv"))] if self.directory else [])]
