@@ -16,6 +16,7 @@ from .rows import ArrayDataset, checked, taken
 from .samplers import shuffled
 
 Categories = Sequence[str] | Mapping[str, Sequence[Any]]
+Fill = float | Mapping[str, Any] | None
 
 
 # ---------------------------------------------------------------------------------------------- .npy
@@ -72,18 +73,20 @@ class _Reader:
                 is found gets a number, in the order of the alphabet
     dtype       of all of x, and of columns of floats
     floats      of columns of floats, where dtype is None
+    fill        what nulls become: a number, in columns of numbers; or {name: number, or text}
     """
 
     def __init__(
         self, path: str, schema: Any, columns: Any, target: str | None, categories: Categories | None, dtype: Any,
-        floats: Any,
+        floats: Any, fill: Fill,
     ) -> None:  # fmt: skip
         there = list(schema.names)
         names = [*(there if columns is None else columns)]
         if target is not None and target not in names:
             names.append(target)
         coded = {} if categories is None else dict(categories) if isinstance(categories, Mapping) else categories
-        for what in (*names, *coded):
+        self.fill = fill
+        for what in (*names, *coded, *(fill if isinstance(fill, Mapping) else ())):
             if what not in there:
                 other = next((d for d in ";\t|" if len(there) == 1 and d in there[0]), None)
                 hint = f": write delimiter={other!r}" if other else ""
@@ -104,15 +107,38 @@ class _Reader:
 
     def learn(self, name: str, values: Sequence[Any]) -> None:
         """Number the texts of a column."""
-        self.codes[name] = _numbered(self.path, name, sorted({v for v in values if v is not None}))
+        texts = {v for v in values if v is not None}
+        if None in values and isinstance(text := self._filling(name), str):
+            texts.add(text)
+        self.codes[name] = _numbered(self.path, name, sorted(texts))
+
+    def _filling(self, name: str) -> Any:
+        """What the nulls of a column become; None where nothing is said of it."""
+        return self.fill.get(name) if isinstance(self.fill, Mapping) else None if name in self.codes else self.fill
+
+    def _filled(self, name: str, column: Any) -> Any:
+        """A column, or the numbers in its lists, without nulls.  ValueError where nothing is said of them."""
+        if not column.null_count:
+            return column
+        value, kind = self._filling(name), str(column.type)
+        if value is None:
+            said = f"fill={{{name!r}: 'none'}}" if kind in _TEXTS else "fill=0.0, or another number,"
+            keeps = "" if kind in _TEXTS else "; float('nan') keeps them as NaN"
+            raise ValueError(
+                f"{self.path}: column {name!r} has {column.null_count} nulls among {len(column)} values; leave the "
+                f"column out, or write {said} to fill them{keeps}"
+            )
+        if isinstance(value, str) != (kind in _TEXTS):
+            raise TypeError(f"{self.path}: column {name!r} has values of type {kind}; fill={value!r} is none of them")
+        if kind == "null" or ("int" in kind and value != int_or_none(value)) or (kind == "bool" and value != bool(value)):
+            column = column.cast("double")
+        return column.fill_null(value)
 
     def array(self, name: str, column: Any) -> np.ndarray:
         """One column as an array.  ValueError for a null, TypeError for what is neither a number nor numbered."""
-        if column.null_count:
-            raise ValueError(
-                f"{self.path}: column {name!r} has {column.null_count} nulls among {len(column)} values; leave the "
-                "column out, or fill them in the file"
-            )
+        lists = str(column.type).startswith("fixed_size_list")  # a row of numbers in each place
+        if not lists or column.null_count:
+            column = self._filled(name, column)
         if (code := self.codes.get(name)) is not None:
             values = column.to_pylist()
             if unknown := {v for v in values if v not in code}:
@@ -121,12 +147,9 @@ class _Reader:
                 )
             return np.array([code[v] for v in values], np.int32)
         kind, width = str(column.type), ()
-        if kind.startswith("fixed_size_list"):  # a row of numbers in each place
+        if lists:
             width = (column.type.list_size,)
-            column = column.combine_chunks()
-            column = column.flatten()
-            if column.null_count:
-                raise ValueError(f"{self.path}: column {name!r} has nulls in its lists")
+            column = self._filled(name, column.combine_chunks().flatten())
             kind = str(column.type)
         if kind not in _NUMBERS:
             hint = f'; write categories=["{name}"] to number its texts' if kind in _TEXTS else ""
@@ -174,7 +197,7 @@ def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
 
 def csv(
     path: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    delimiter: str = ",", *, dtype: Any = None, names: Sequence[str] | None = None,
+    delimiter: str = ",", *, dtype: Any = None, names: Sequence[str] | None = None, fill: Fill = None,
 ) -> ArrayDataset:  # fmt: skip
     """A CSV file with a first line of names, as a dataset in memory; pyarrow finds the types of its columns.
 
@@ -185,7 +208,9 @@ def csv(
                 as numbers of Python do; integers, as labels and indices, stay integers, but beside floats in x they
                 become such; ValueError for those from 2**53 on.  Of digits in whole numbers say dtype="float32"
     names       of the columns of a file that has no line of names
-    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.  A
+    fill        a number for nulls, which are empty or "nan", "NA", "null" in the file: float("nan") keeps them as NaN,
+                and makes columns of integers floats; or {name: number}, and for categories {name: text}
+    FileNotFoundError and ValueError name the file.  ValueError for nulls without `fill`, TypeError for a column of texts or dates.  A
     warning where the first line has numbers for names.
     """
     path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
@@ -200,7 +225,7 @@ def csv(
             f"{path}: the names of the columns are {there!r:.60}; if that is a line of values, write names=[...]",
             stacklevel=2,
         )
-    rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float())
+    rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float(), fill)
     for name, code in rows.codes.items():
         if code is None:
             rows.learn(name, table.column(name).unique().to_pylist())
@@ -212,19 +237,20 @@ def csv(
 
 def parquet(
     paths: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    groups: int = 4, *, dtype: Any = None,
+    groups: int = 4, *, dtype: Any = None, fill: Fill = None,
 ) -> ParquetDataset:  # fmt: skip
     """Parquet files one after the other, read by row groups as rows are asked for; columns that are not, never.
 
     paths       one path or a list
-    columns, target, categories, dtype   as in `csv`
+    columns, target, categories, dtype, fill   as in `csv`
     groups      shuffled, row groups come in random order, and rows are mixed among so many at a time, so that each is
                 read about once an epoch; twice as many are kept
     It needs no workers: pyarrow decodes in threads of its own, a seventh of the time of an epoch (16 columns, batches
     of 1024 rows); two workers, each of which decodes what it needs, take 1.4 times as long.
-    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
+    FileNotFoundError and ValueError name the file.  ValueError for nulls without `fill`, TypeError for a column of
+    texts or dates.
     """
-    return ParquetDataset(paths, columns, target, categories, groups, dtype)
+    return ParquetDataset(paths, columns, target, categories, groups, dtype, fill=fill)
 
 
 _OPEN = 16  # files at a time: a process may have few
@@ -237,8 +263,9 @@ class ParquetDataset:
 
     def __init__(
         self, paths: Any, columns: Sequence[str] | None, target: str | None, categories: Categories | None, groups: int,
-        dtype: Any = None, floats: Any = None,
+        dtype: Any = None, floats: Any = None, fill: Fill = None,
     ) -> None:  # fmt: skip
+        self._fill = fill
         self._given = paths, columns, target, categories, groups
         self._dtype, self._floats = (
             dtype,
@@ -260,7 +287,7 @@ class ParquetDataset:
         self._readers: list[_Reader] = []
         self._groups = groups
         self._kept: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
-        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, dtype, self._floats)
+        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, dtype, self._floats, fill)
         for name, code in first.codes.items():
             if code is None:  # one column, a row group at a time
                 texts: set[Any] = set()
@@ -269,11 +296,12 @@ class ParquetDataset:
                 first.learn(name, list(texts))
         self.categories = first.categories
         for p, schema in zip(self._paths, schemas):
-            self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype, self._floats))
+            self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype, self._floats, fill))
 
     def __reduce__(self) -> Any:
         return ParquetDataset, (
             *self._given[:3], self.categories or None, self._groups, self._dtype, self._floats,
+            self._fill,
         )  # fmt: skip
 
     def __len__(self) -> int:
