@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,18 +74,19 @@ class _Reader:
     dtype       of all of x, and of columns of floats
     floats      of columns of floats, where dtype is None
     fill        what nulls become: a number, in columns of numbers; or {name: number, or text}
+    nulls       the columns that may have some
     """
 
     def __init__(
         self, path: str, schema: Any, columns: Any, target: str | None, categories: Categories | None, dtype: Any,
-        floats: Any, fill: Fill,
+        floats: Any, fill: Fill, nulls: Iterable[str],
     ) -> None:  # fmt: skip
         there = list(schema.names)
         names = [*(there if columns is None else columns)]
         if target is not None and target not in names:
             names.append(target)
         coded = {} if categories is None else dict(categories) if isinstance(categories, Mapping) else categories
-        self.fill = fill
+        self.fill, self.nulls = fill, set(nulls)
         for what in (*names, *coded, *(fill if isinstance(fill, Mapping) else ())):
             if what not in there:
                 other = next((d for d in ";\t|" if len(there) == 1 and d in there[0]), None)
@@ -118,20 +119,22 @@ class _Reader:
 
     def _filled(self, name: str, column: Any) -> Any:
         """A column, or the numbers in its lists, without nulls.  ValueError where nothing is said of them."""
+        value, kind = self._filling(name), str(column.type)
+        if value is not None and name not in self.codes and (kind in _NUMBERS or kind == "null"):
+            if isinstance(value, str):
+                raise TypeError(f"{self.path}: column {name!r} has values of type {kind}; fill={value!r} is a text")
+            if kind not in _FLOATS and name in self.nulls:  # also where this part has none: all have one dtype
+                exact = value in (0, 1) if kind == "bool" else kind != "null" and float(value).is_integer()
+                column = column if exact else column.cast("double")
+                value = (bool if kind == "bool" else int)(value) if exact else value
         if not column.null_count:
             return column
-        value, kind = self._filling(name), str(column.type)
-        if value is None:
-            said = f"fill={{{name!r}: 'none'}}" if kind in _TEXTS else "fill=0.0, or another number,"
-            keeps = "" if kind in _TEXTS else "; float('nan') keeps them as NaN"
+        if value is None or str(column.type).startswith("fixed_size_list"):
+            said = f"fill={{{name!r}: 'none'}}" if kind in _TEXTS else "fill=0.0, a number; float('nan') keeps them"
             raise ValueError(
                 f"{self.path}: column {name!r} has {column.null_count} nulls among {len(column)} values; leave the "
-                f"column out, or write {said} to fill them{keeps}"
+                f"column out, or write {said}"
             )
-        if isinstance(value, str) != (kind in _TEXTS):
-            raise TypeError(f"{self.path}: column {name!r} has values of type {kind}; fill={value!r} is none of them")
-        if kind == "null" or ("int" in kind and value != int_or_none(value)) or (kind == "bool" and value != bool(value)):
-            column = column.cast("double")
         return column.fill_null(value)
 
     def array(self, name: str, column: Any) -> np.ndarray:
@@ -176,6 +179,7 @@ class _Reader:
 
 
 _NUMBERS = {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)} | {"halffloat", "float", "double", "bool"}
+_FLOATS = {"halffloat", "float", "double"}
 _TEXTS = {"string", "large_string", "string_view"}
 
 
@@ -210,8 +214,8 @@ def csv(
     names       of the columns of a file that has no line of names
     fill        a number for nulls, which are empty or "nan", "NA", "null" in the file: float("nan") keeps them as NaN,
                 and makes columns of integers floats; or {name: number}, and for categories {name: text}
-    FileNotFoundError and ValueError name the file.  ValueError for nulls without `fill`, TypeError for a column of texts or dates.  A
-    warning where the first line has numbers for names.
+    FileNotFoundError and ValueError name the file.  ValueError for nulls without `fill`, TypeError for a column of
+    texts or dates.  A warning where the first line has numbers for names.
     """
     path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
     try:
@@ -225,7 +229,8 @@ def csv(
             f"{path}: the names of the columns are {there!r:.60}; if that is a line of values, write names=[...]",
             stacklevel=2,
         )
-    rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float(), fill)
+    nulls = [k for k in table.column_names if table.column(k).null_count]
+    rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float(), fill, nulls)
     for name, code in rows.codes.items():
         if code is None:
             rows.learn(name, table.column(name).unique().to_pylist())
@@ -287,7 +292,9 @@ class ParquetDataset:
         self._readers: list[_Reader] = []
         self._groups = groups
         self._kept: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
-        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, dtype, self._floats, fill)
+        nulls = set() if fill is None else set(self._nulls())
+        rest = dtype, self._floats, fill, nulls
+        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, *rest)
         for name, code in first.codes.items():
             if code is None:  # one column, a row group at a time
                 texts: set[Any] = set()
@@ -296,13 +303,11 @@ class ParquetDataset:
                 first.learn(name, list(texts))
         self.categories = first.categories
         for p, schema in zip(self._paths, schemas):
-            self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype, self._floats, fill))
+            self._readers.append(_Reader(p, schema, first.names, target, self.categories, *rest))
 
     def __reduce__(self) -> Any:
-        return ParquetDataset, (
-            *self._given[:3], self.categories or None, self._groups, self._dtype, self._floats,
-            self._fill,
-        )  # fmt: skip
+        rest = self._groups, self._dtype, self._floats, self._fill
+        return ParquetDataset, (*self._given[:3], self.categories or None, *rest)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -325,6 +330,15 @@ class ParquetDataset:
                     raise TypeError(f"parquet: column {name!r} has {part.dtype} here and {found[name].dtype} elsewhere")
                 found[name][at] = part
         return self._readers[0].element(found)
+
+    def _nulls(self) -> Iterator[str]:
+        """The columns that have nulls in some row group, or do not say."""
+        for i, g in self._homes:
+            group = self._file(i).metadata.row_group(g)
+            for column in map(group.column, range(group.num_columns)):
+                told = column.statistics
+                if told is None or not told.has_null_count or told.null_count:
+                    yield column.path_in_schema.split(".")[0]
 
     def _file(self, i: int) -> Any:
         """A file, of which the last few are kept open."""
