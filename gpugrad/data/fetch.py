@@ -172,8 +172,9 @@ def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:
             leaves.append(tree.flatten_up_to(element))
         except ValueError:
             lacks = " (does the dataset's __getitem__ lack a return for it?)" if batch[0] is None else ""
+            here = _shown(batch[0]) + lacks
             raise ValueError(
-                f"DataLoader: element {name} is {_shown(element)}, and element {names[0]} is {_shown(batch[0])}{lacks}; "
+                f"DataLoader: element {name} is {_shown(element)}, and element {names[0]} is {here}; "
                 "all elements need the same structure, or pass collate_fn="
             ) from None
     columns = [_stacked([raw(x) for x in column], names) for column in zip(*leaves)]
