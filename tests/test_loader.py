@@ -271,8 +271,11 @@ def test_bad_input(make, error, words):
     [
         ([np.ones(3), np.ones(3), np.ones(4)], ValueError, r"element 2 has shape \(4,\) where element 0 has \(3,\)"),
         ([np.ones(3), 1.0], ValueError, r"element 1 has shape \(\) where"),
-        ([{"a": 1}, {"b": 1}], ValueError, "element 1 is"),
-        ([(1, 2), (1, 2, 3)], ValueError, "same structure"),
+        ([{"a": 1}, {"b": 1}], ValueError, r"element 1 is \{'b': int\}, and element 0 is \{'a': int\}; all .* same"),
+        ([(1, 2), (1, 2, 3)], ValueError, r"element 1 is \(int, int, int\), and element 0 is \(int, int\); all"),
+        ([None, 1], ValueError, r"element 1 is int, and element 0 is None \(does the dataset's __getitem__ lack"),
+        ([np.ones(3), None], ValueError, "element 1 has None where element 0 has ndarray: does the dataset's __get"),
+        ([(np.ones(3), 1), (np.ones(3), None)], ValueError, "element 1 has None where element 0 has int: does"),
         ([object(), object()], TypeError, "can't put object"),
         ([1, "a"], TypeError, "int, str"),
         ([np.array([None]), np.array([None])], TypeError, "Python objects"),

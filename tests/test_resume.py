@@ -2,6 +2,7 @@
 
 import copy
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -108,6 +109,44 @@ def test_validation_data_that_are_shuffled_go_on_too(tmp_path, kill):
 
     assert live("b", 5, kill) is None
     assert live("a", 5, None) == live("b", 6, None)  # the seed is the checkpoint's
+
+
+def test_a_program_that_was_edited_is_told(tmp_path):
+    lr = gg.optim.lr_scheduler
+
+    def go_on(epochs, rate=0.1, rows=66, size=8, T_max=50, **options):
+        t = cases.trainer()
+        optimizer = gg.optim.SGD(t.model.parameters(), rate, 0.9, weight_decay=options.pop("decay", 0.0))
+        schedule = lr.CosineAnnealingLR(optimizer, T_max)
+        t = cases.trainer(
+            tmp_path, model=t.model, optimizer=lambda ps: optimizer, schedule=schedule, **options
+        )  # fmt: skip
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            t.fit(cases.loader(rows, size), epochs=epochs, resume=True)
+        assert all([w.filename == __file__ for w in seen])
+        return [line.strip() for w in seen for line in str(w.message).split("\n")[1:]]
+
+    assert go_on(1) == [] and go_on(2) == []
+    last = "To change what the checkpoint's counts of: trainer.load(path), set it, then fit without resume"
+    assert go_on(3, rate=0.5) == ["optimizer's initial_lr: 0.1 there, 0.5 here; the checkpoint's counts", last]
+    assert go_on(4, decay=0.5, T_max=9) == [
+        "schedule's T_max: 50 there, 9 here; the checkpoint's counts",
+        "optimizer's weight_decay: 0.0 there, 0.5 here; the checkpoint's counts", last,
+    ]  # fmt: skip
+    assert go_on(5, size=33, clip_norm=1.0, accumulate=2) == [
+        "accumulate: 1 there, 2 here; this program's counts",
+        "clip_norm: None there, 1.0 here; this program's counts",
+        "training data's batch_size: 8 there, 33 here; this program's counts",
+        "training data's batches: 9 there, 2 here; this program's counts",
+    ]
+
+
+def test_checkpoints_without_settings_are_taken(tmp_path):
+    t = cases.trainer()
+    state = {k: v for k, v in t.state_dict().items() if k != "settings"}
+    gg.save(tmp_path / "old.safetensors", state)
+    cases.trainer(clip_norm=1.0).fit(cases.batches(), epochs=1, resume=tmp_path / "old.safetensors")
 
 
 def test_more_epochs_are_as_if_asked_for_at_once(tmp_path):

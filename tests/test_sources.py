@@ -129,6 +129,53 @@ def test_csv_that_is_refused(tmp_path, text, options, error, words):
         csv(tmp_path / "none.csv")
 
 
+HOLES = "n,x,city,ok,y\n1,0.5,Rome,true,0\n,nan,,,1\n3,2.5,Bonn,false,0\n"
+
+
+def same(found, **wanted):
+    for name, (values, dtype) in wanted.items():
+        np.testing.assert_array_equal(found[name], values)
+        assert found[name].dtype == dtype
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_nulls_are_filled(tmp_path, kind):
+    pytest.importorskip("pyarrow")
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    path = tmp_path / "holes"
+    path.write_text(HOLES)
+    if kind == "parquet":
+        table = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True))
+        pyarrow.parquet.write_table(table, path, row_group_size=1)
+    else:
+        path.write_text(HOLES.replace(",nan,,", ",nan,none,"))  # an empty text is one
+    read, city, nan = {"csv": csv, "parquet": parquet}[kind], ["city"], np.nan
+    rows = lambda **o: read(path, **o).__getbatch__(np.arange(3))
+    numbers = ["n", "x", "ok", "y"]
+    kept = rows(columns=numbers, fill=nan)
+    same(kept, n=([1, nan, 3], "f4"), x=([0.5, nan, 2.5], "f4"), ok=([1, nan, 0], "f4"), y=([0, 1, 0], "i8"))
+    same(rows(columns=["n", "x", "ok"], fill=0), n=([1, 0, 3], "i8"), x=([0.5, 0, 2.5], "f4"), ok=([1, 0, 0], "?"))
+    assert rows(columns=["n"], fill=np.inf)["n"][1] == np.inf and rows(columns=["ok"], fill=-1)["ok"][1] == -1
+    each = {"n": -1, "x": 0.25, "ok": True} | ({"city": "none"} if kind == "parquet" else {})
+    all_of = rows(categories=city, fill=each)
+    same(all_of, n=([1, -1, 3], "i8"), x=([0.5, 0.25, 2.5], "f4"), ok=([1, 1, 0], "?"), city=([1, 2, 0], "i4"))
+    x, y = read(path, ["n", "x"], "y", fill=nan).__getbatch__(np.arange(3))
+    np.testing.assert_array_equal(x, np.array([[1, 0.5], [nan, nan], [3, 2.5]], "f4"))
+    assert y.dtype == np.int64 and x.dtype == np.float32
+    again = pickle.loads(pickle.dumps(read(path, ["n"], fill=nan)))
+    same(again.__getbatch__(np.arange(3)), n=([1, nan, 3], "f4"))
+    for options, error, words in (
+        ({"columns": ["n"], "fill": {"x": 0.0}}, ValueError, r"'n' has 1 nulls among .*fill=0.0, a number; float"),
+        ({"columns": ["n"], "fill": "0"}, TypeError, "fill='0' is a text"),
+        ({"columns": ["n"], "fill": {"m": 0.0}}, ValueError, "no column 'm'"),
+        ({"columns": ["n", "city"], "fill": 0}, TypeError, r"categories=\[\"city\"\]"),
+    ):
+        with pytest.raises(error, match=words):
+            rows(**options)
+
+
 # ---------------------------------------------------------------------------------------------- Parquet
 N = 103
 

@@ -12,6 +12,7 @@ import struct
 import sys
 import textwrap
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -244,10 +245,87 @@ def test_a_monitor_without_validation_is_found_at_the_start():
 
 def test_an_optimizer_of_another_model_is_told():
     loss = gg.nn.MSELoss()
-    with pytest.warns(UserWarning, match="the optimizer has none of the model's parameters"):
-        Trainer(cases.Net(), gg.optim.SGD(cases.Net().parameters(), 0.1), loss)
-    later = gg.nn.Linear(None, 2)
-    Trainer(gg.nn.Sequential(later, gg.nn.Linear(2, 1)), gg.optim.SGD(gg.nn.Linear(1, 1).parameters(), 0.1), loss)
+    model, other = cases.Net(), gg.optim.SGD(cases.Net().parameters(), 0.1)
+    optimizer = gg.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match=r"the optimizer has none of the model's parameters.*SGD\(model.parameters"):
+        Trainer(model, other, loss)
+    with pytest.warns(UserWarning, match="the optimizer has none of the model's parameters"):  # it may mean them
+        Own(model, other)
+    with pytest.raises(ValueError, match="the schedule is of another optimizer"):
+        Trainer(model, optimizer, loss, schedule=gg.optim.lr_scheduler.StepLR(other, 3))
+    with pytest.raises(ValueError, match="the EMA has none of the model's parameters"):
+        Trainer(model, optimizer, loss, ema=gg.optim.EMA(cases.Net()))
+    Trainer(model, gg.optim.SGD(model.last.parameters(), 0.1), loss, ema=gg.optim.EMA(model.last))
+    lazy = gg.nn.Sequential(gg.nn.Linear(None, 2), gg.nn.Linear(2, 1))
+    t = Trainer(lazy, gg.optim.SGD(gg.nn.Linear(1, 1).parameters(), 0.1), loss, loggers=[], progress=False)
+    with pytest.raises(ValueError, match="the optimizer has none"):  # told as soon as the model has parameters
+        t.fit([(np.ones((4, 3), np.float32), np.ones((4, 1), np.float32))])
+
+
+class Own(Trainer):
+    """Its step may train something beside the model."""
+
+    def training_step(self, batch):
+        return gg.mean(self.model(batch))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_inputs_that_make_the_model_compute_in_float64_are_told_once(dtype):
+    t, data = cases.trainer(), [(x.astype(dtype), y) for x, y in cases.batches()]
+    with pytest.warns(UserWarning, match=rf"x comes as {dtype} and .* weights are float32.*x.astype") as seen:
+        t.fit(data, epochs=2)
+    assert len(seen) == 1 and seen[0].filename == __file__
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_inputs_that_a_model_is_made_for_are_not_told(dtype):
+    class Words(gg.nn.Module):
+        def __init__(self):
+            self.words, self.last = gg.nn.Embedding(9, 4), gg.nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(gg.mean(self.words(x["i"]), 1))
+
+    model, y = Words(), np.zeros(6, np.int64)
+    cases.trainer(model=model, metrics={}).fit([({"i": np.ones((6, 3), np.int64)}, y)])
+    line = gg.nn.Linear(3, 2).to(dtype)
+    cases.trainer(model=line, metrics={}).fit([(np.ones((6, 3), dtype), y)])
+
+
+lr = gg.optim.lr_scheduler
+LENGTHS = [
+    (lambda o: lr.OneCycleLR(o, 0.1, total_steps=18), {}, 18),
+    (lambda o: lr.OneCycleLR(o, 0.1, epochs=2, steps_per_epoch=9), {"accumulate": 3}, 18),
+    (lambda o: lr.CosineAnnealingLR(o, 6), {"accumulate": 3}, 6),
+    (lambda o: lr.SequentialLR(o, [lr.LinearLR(o, 0.1, total_iters=4), lr.CosineAnnealingLR(o, 14)], [4]), {}, 18),
+    (lambda o: lr.CosineAnnealingLR(o, 18), {"schedule_every": "step"}, None),
+    (lambda o: lr.CosineAnnealingLR(o, 2), {}, None),
+    (lambda o: lr.CosineAnnealingLR(o, 50), {}, None),
+    (lambda o: lr.StepLR(o, 18), {}, None),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "n"), LENGTHS)
+def test_a_schedule_as_long_as_the_steps_of_a_run_is_told(make, options, n):
+    t = cases.trainer()
+    t = cases.trainer(model=t.model, optimizer=lambda ps: t.optimizer, schedule=make(t.optimizer), **options)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        t.fit(cases.batches(), epochs=2)
+    texts = [str(w.message) for w in seen]
+    assert len(texts) == (n is not None)
+    if n:
+        assert f"the schedule has {n} steps" in texts[0] and "schedule_every='step'" in texts[0]
+        assert seen[0].filename == __file__
+
+
+@pytest.mark.parametrize("epochs", [1.5, "2", None])
+def test_epochs_are_whole(epochs):
+    t = cases.trainer()
+    with pytest.raises(TypeError, match="epochs is an integer, not"):
+        t.fit(cases.batches(), epochs=epochs)
+    assert t.step == 0
+    t.fit(cases.batches(), epochs=np.int64(1))
 
 
 def test_data_that_are_no_batches():
@@ -329,8 +407,25 @@ def test_losses_that_are_not_finite_are_skipped_and_counted():
     u.fit([*data[:5], *data[6:]], epochs=1)
     assert cases.plain(t.model.state_dict()) == cases.plain(u.model.state_dict())
     assert t.history["loss"] == u.history["loss"] and t.skipped == 1 and t.history["skipped"] == [1.0]
-    with pytest.raises(ValueError, match="epoch 1 had no batches, or every loss was skipped"):
+    with pytest.raises(ValueError, match=r"epoch 1: each of its updates was skipped, .*\(on_nan='skip'\)"):
         cases.trainer(model=Bad(1), on_nan="skip").fit(cases.batches(8))
+
+
+@pytest.mark.parametrize("inputs", [lambda x: x, lambda x: {"a": x, "b": x[:, :0]}], ids=["array", "dict"])
+def test_a_batch_that_holds_nan_is_named(inputs):
+    class Any(gg.nn.Linear):
+        def forward(self, x):
+            return super().forward(x["a"] if isinstance(x, dict) else x)
+
+    data = cases.batches()
+    data[2][0][1, 3:] = np.nan, np.inf
+    t = cases.trainer(model=Any(5, 2))
+    name = "x['a']" if isinstance(inputs(data[0][0]), dict) else "x"
+    with pytest.raises(NonFiniteLossError) as seen, np.errstate(all="ignore"):
+        t.fit([(inputs(x), y) for x, y in data])
+    said = str(seen.value)
+    assert f"at step 3, in epoch 1; no checkpoint was written since. {name} of that batch holds 2 NaN or" in said
+    assert "among 40: fill them" in said and "learning rate" not in said
 
 
 def spoiled(t, at):
@@ -713,6 +808,10 @@ def test_a_fit_says_why_it_ended_early_or_trained_nothing(capsys):
     t.fit(cases.batches(16), cases.batches(16), 20)
     said = "2 epochs not better than 2.9; trained nothing: trainer.early_stopping.since = 0 lets fit go on\n"
     assert capsys.readouterr().out == f"early stopping after epoch 6: {said}"
+    t = scripted([np.nan, np.inf], early_stopping=EarlyStopping(2))
+    t.fit(cases.batches(16), cases.batches(16), 8)
+    said = "early stopping after epoch 2: 2 epochs, and val_loss was never a finite number\n"
+    assert capsys.readouterr().out == said
     t = cases.trainer()
     t.fit(cases.batches(16), epochs=2)
     assert capsys.readouterr().out == ""

@@ -16,7 +16,7 @@ import optree
 from ..array import CPU, asarray, library, xp
 from ..core import Tensor, raw
 from ..generator import Generator, as_own, own
-from .rows import of_door
+from .rows import mapped, of_door
 
 END = object()  # what is answered when an iterable dataset has no more batches
 
@@ -171,10 +171,11 @@ def default_collate(batch: Sequence[Any], numbers: Any = None) -> Any:
         try:
             leaves.append(tree.flatten_up_to(element))
         except ValueError:
-            other = optree.tree_structure(element, namespace="gpugrad")
+            lacks = " (does the dataset's __getitem__ lack a return for it?)" if batch[0] is None else ""
+            here = _shown(batch[0]) + lacks
             raise ValueError(
-                f"DataLoader: element {name} is {_structure(other)}, and element {names[0]} {_structure(tree)}; all "
-                "elements need the same structure, or pass collate_fn="
+                f"DataLoader: element {name} is {_shown(element)}, and element {names[0]} is {here}; "
+                "all elements need the same structure, or pass collate_fn="
             ) from None
     columns = [_stacked([raw(x) for x in column], names) for column in zip(*leaves)]
     columns = [c if _plain(x) else of_door(c, x.kind) for c, x in zip(columns, first)]
@@ -186,12 +187,28 @@ def _plain(x: Any) -> bool:
     return not isinstance(x, Tensor) or x.kind is Tensor
 
 
-def _structure(tree: Any) -> str:
-    return str(tree).removeprefix("PyTreeSpec(").removesuffix(")").split(", namespace")[0]
+class _Kind:
+    """What stands for a leaf of an element: the name of its class."""
+
+    def __init__(self, leaf: Any) -> None:
+        self._name = type(leaf).__name__
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+def _shown(element: Any) -> str:
+    """The structure of an element, such as (ndarray, int)."""
+    return repr(mapped(_Kind, element))
 
 
 def _stacked(column: list[Any], names: Any) -> Any:
     first = column[0]
+    for name in [name for name, x in zip(names, column) if x is None]:
+        raise ValueError(
+            f"DataLoader: element {name} has None where element {names[0]} has {type(first).__name__}: does the "
+            "dataset's __getitem__ lack a return for it? Or pass collate_fn="
+        )
     if isinstance(first, (str, bytes)):
         return column
     if library(first) is None or isinstance(first, np.generic):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from .rows import ArrayDataset, checked, taken
 from .samplers import shuffled
 
 Categories = Sequence[str] | Mapping[str, Sequence[Any]]
+Fill = float | Mapping[str, Any] | None
 
 
 # ---------------------------------------------------------------------------------------------- .npy
@@ -72,18 +73,21 @@ class _Reader:
                 is found gets a number, in the order of the alphabet
     dtype       of all of x, and of columns of floats
     floats      of columns of floats, where dtype is None
+    fill        what nulls become: a number, in columns of numbers; or {name: number, or text}
+    nulls       the columns that may have some
     """
 
     def __init__(
         self, path: str, schema: Any, columns: Any, target: str | None, categories: Categories | None, dtype: Any,
-        floats: Any,
+        floats: Any, fill: Fill, nulls: Iterable[str],
     ) -> None:  # fmt: skip
         there = list(schema.names)
         names = [*(there if columns is None else columns)]
         if target is not None and target not in names:
             names.append(target)
         coded = {} if categories is None else dict(categories) if isinstance(categories, Mapping) else categories
-        for what in (*names, *coded):
+        self.fill, self.nulls = fill, set(nulls)
+        for what in (*names, *coded, *(fill if isinstance(fill, Mapping) else ())):
             if what not in there:
                 other = next((d for d in ";\t|" if len(there) == 1 and d in there[0]), None)
                 hint = f": write delimiter={other!r}" if other else ""
@@ -104,15 +108,40 @@ class _Reader:
 
     def learn(self, name: str, values: Sequence[Any]) -> None:
         """Number the texts of a column."""
-        self.codes[name] = _numbered(self.path, name, sorted({v for v in values if v is not None}))
+        texts = {v for v in values if v is not None}
+        if None in values and isinstance(text := self._filling(name), str):
+            texts.add(text)
+        self.codes[name] = _numbered(self.path, name, sorted(texts))
+
+    def _filling(self, name: str) -> Any:
+        """What the nulls of a column become; None where nothing is said of it."""
+        return self.fill.get(name) if isinstance(self.fill, Mapping) else None if name in self.codes else self.fill
+
+    def _filled(self, name: str, column: Any) -> Any:
+        """A column, or the numbers in its lists, without nulls.  ValueError where nothing is said of them."""
+        value, kind = self._filling(name), str(column.type)
+        if value is not None and name not in self.codes and (kind in _NUMBERS or kind == "null"):
+            if isinstance(value, str):
+                raise TypeError(f"{self.path}: column {name!r} has values of type {kind}; fill={value!r} is a text")
+            if kind not in _FLOATS and name in self.nulls:  # also where this part has none: all have one dtype
+                exact = value in (0, 1) if kind == "bool" else kind != "null" and float(value).is_integer()
+                column = column if exact else column.cast("double")
+                value = (bool if kind == "bool" else int)(value) if exact else value
+        if not column.null_count:
+            return column
+        if value is None or str(column.type).startswith("fixed_size_list"):
+            said = f"fill={{{name!r}: 'none'}}" if kind in _TEXTS else "fill=0.0, a number; float('nan') keeps them"
+            raise ValueError(
+                f"{self.path}: column {name!r} has {column.null_count} nulls among {len(column)} values; leave the "
+                f"column out, or write {said}"
+            )
+        return column.fill_null(value)
 
     def array(self, name: str, column: Any) -> np.ndarray:
         """One column as an array.  ValueError for a null, TypeError for what is neither a number nor numbered."""
-        if column.null_count:
-            raise ValueError(
-                f"{self.path}: column {name!r} has {column.null_count} nulls among {len(column)} values; leave the "
-                "column out, or fill them in the file"
-            )
+        lists = str(column.type).startswith("fixed_size_list")  # a row of numbers in each place
+        if not lists or column.null_count:
+            column = self._filled(name, column)
         if (code := self.codes.get(name)) is not None:
             values = column.to_pylist()
             if unknown := {v for v in values if v not in code}:
@@ -121,12 +150,9 @@ class _Reader:
                 )
             return np.array([code[v] for v in values], np.int32)
         kind, width = str(column.type), ()
-        if kind.startswith("fixed_size_list"):  # a row of numbers in each place
+        if lists:
             width = (column.type.list_size,)
-            column = column.combine_chunks()
-            column = column.flatten()
-            if column.null_count:
-                raise ValueError(f"{self.path}: column {name!r} has nulls in its lists")
+            column = self._filled(name, column.combine_chunks().flatten())
             kind = str(column.type)
         if kind not in _NUMBERS:
             hint = f'; write categories=["{name}"] to number its texts' if kind in _TEXTS else ""
@@ -153,6 +179,7 @@ class _Reader:
 
 
 _NUMBERS = {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)} | {"halffloat", "float", "double", "bool"}
+_FLOATS = {"halffloat", "float", "double"}
 _TEXTS = {"string", "large_string", "string_view"}
 
 
@@ -174,7 +201,7 @@ def _numbered(path: str, name: str, texts: Sequence[Any]) -> dict[Any, int]:
 
 def csv(
     path: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    delimiter: str = ",", *, dtype: Any = None, names: Sequence[str] | None = None,
+    delimiter: str = ",", *, dtype: Any = None, names: Sequence[str] | None = None, fill: Fill = None,
 ) -> ArrayDataset:  # fmt: skip
     """A CSV file with a first line of names, as a dataset in memory; pyarrow finds the types of its columns.
 
@@ -185,8 +212,10 @@ def csv(
                 as numbers of Python do; integers, as labels and indices, stay integers, but beside floats in x they
                 become such; ValueError for those from 2**53 on.  Of digits in whole numbers say dtype="float32"
     names       of the columns of a file that has no line of names
-    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.  A
-    warning where the first line has numbers for names.
+    fill        a number for nulls, which are empty or "nan", "NA", "null" in the file: float("nan") keeps them as NaN,
+                and makes columns of integers floats; or {name: number}, and for categories {name: text}
+    FileNotFoundError and ValueError name the file.  ValueError for nulls without `fill`, TypeError for a column of
+    texts or dates.  A warning where the first line has numbers for names.
     """
     path, (pyarrow, reader) = os.fspath(path), _pyarrow("csv")
     try:
@@ -200,7 +229,8 @@ def csv(
             f"{path}: the names of the columns are {there!r:.60}; if that is a line of values, write names=[...]",
             stacklevel=2,
         )
-    rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float())
+    nulls = [k for k in table.column_names if table.column(k).null_count]
+    rows = _Reader(path, table.schema, columns, target, categories, dtype, default_float(), fill, nulls)
     for name, code in rows.codes.items():
         if code is None:
             rows.learn(name, table.column(name).unique().to_pylist())
@@ -212,19 +242,20 @@ def csv(
 
 def parquet(
     paths: Any, columns: Sequence[str] | None = None, target: str | None = None, categories: Categories | None = None,
-    groups: int = 4, *, dtype: Any = None,
+    groups: int = 4, *, dtype: Any = None, fill: Fill = None,
 ) -> ParquetDataset:  # fmt: skip
     """Parquet files one after the other, read by row groups as rows are asked for; columns that are not, never.
 
     paths       one path or a list
-    columns, target, categories, dtype   as in `csv`
+    columns, target, categories, dtype, fill   as in `csv`
     groups      shuffled, row groups come in random order, and rows are mixed among so many at a time, so that each is
                 read about once an epoch; twice as many are kept
     It needs no workers: pyarrow decodes in threads of its own, a seventh of the time of an epoch (16 columns, batches
     of 1024 rows); two workers, each of which decodes what it needs, take 1.4 times as long.
-    FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.
+    FileNotFoundError and ValueError name the file.  ValueError for nulls without `fill`, TypeError for a column of
+    texts or dates.
     """
-    return ParquetDataset(paths, columns, target, categories, groups, dtype)
+    return ParquetDataset(paths, columns, target, categories, groups, dtype, fill=fill)
 
 
 _OPEN = 16  # files at a time: a process may have few
@@ -237,8 +268,9 @@ class ParquetDataset:
 
     def __init__(
         self, paths: Any, columns: Sequence[str] | None, target: str | None, categories: Categories | None, groups: int,
-        dtype: Any = None, floats: Any = None,
+        dtype: Any = None, floats: Any = None, fill: Fill = None,
     ) -> None:  # fmt: skip
+        self._fill = fill
         self._given = paths, columns, target, categories, groups
         self._dtype, self._floats = (
             dtype,
@@ -260,7 +292,9 @@ class ParquetDataset:
         self._readers: list[_Reader] = []
         self._groups = groups
         self._kept: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
-        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, dtype, self._floats)
+        nulls = set() if fill is None else set(self._nulls())
+        rest = dtype, self._floats, fill, nulls
+        first = _Reader(os.fspath(listed[0]), schemas[0], columns, target, categories, *rest)
         for name, code in first.codes.items():
             if code is None:  # one column, a row group at a time
                 texts: set[Any] = set()
@@ -269,12 +303,11 @@ class ParquetDataset:
                 first.learn(name, list(texts))
         self.categories = first.categories
         for p, schema in zip(self._paths, schemas):
-            self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype, self._floats))
+            self._readers.append(_Reader(p, schema, first.names, target, self.categories, *rest))
 
     def __reduce__(self) -> Any:
-        return ParquetDataset, (
-            *self._given[:3], self.categories or None, self._groups, self._dtype, self._floats,
-        )  # fmt: skip
+        rest = self._groups, self._dtype, self._floats, self._fill
+        return ParquetDataset, (*self._given[:3], self.categories or None, *rest)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -297,6 +330,15 @@ class ParquetDataset:
                     raise TypeError(f"parquet: column {name!r} has {part.dtype} here and {found[name].dtype} elsewhere")
                 found[name][at] = part
         return self._readers[0].element(found)
+
+    def _nulls(self) -> Iterator[str]:
+        """The columns that have nulls in some row group, or do not say."""
+        for i, g in self._homes:
+            group = self._file(i).metadata.row_group(g)
+            for column in map(group.column, range(group.num_columns)):
+                told = column.statistics
+                if told is None or not told.has_null_count or told.null_count:
+                    yield column.path_in_schema.split(".")[0]
 
     def _file(self, i: int) -> Any:
         """A file, of which the last few are kept open."""

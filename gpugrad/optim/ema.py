@@ -67,6 +67,11 @@ class EMA:
             return self._named
         return self._named | {k: b for k, b in self._model.named_buffers() if is_inexact(b.array.dtype)}
 
+    @property
+    def variables(self) -> list[Tensor]:
+        """The parameters that are averaged."""
+        return list(self._named.values())
+
     def update(self) -> None:
         """Move the averages towards the weights as they are now.  RuntimeError inside `applied()`."""
         if self._inside:

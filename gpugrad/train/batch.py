@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..array import library
+from ..array import library, xp
 from ..core import Tensor, raw
 from ..data import detached
+from ..dtypes import is_inexact
 
 
 def pair(batch: Any) -> Any:
@@ -45,6 +46,25 @@ def rows(x: Any) -> int:
     while isinstance(x, (tuple, list, dict)) and x:
         x = next(iter(x.values() if isinstance(x, dict) else x))
     return raw(x).shape[0] if isinstance(x, Tensor) and raw(x).ndim else 1
+
+
+def named(x: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """(name, array) of each array of a nest, as one would write it: x, x[0], x['age']."""
+    if isinstance(x, (tuple, list, Mapping)):
+        for k, v in x.items() if isinstance(x, Mapping) else enumerate(x):
+            yield from named(v, f"{name}[{k!r}]")
+    elif isinstance(x, Tensor) or library(x) is not None:
+        yield name, raw(x) if isinstance(x, Tensor) else x
+
+
+def not_finite(batch: Any) -> str:
+    """Which arrays of a batch hold what is not finite; "" where none does.  Waits for the device."""
+    pairs = isinstance(batch, (tuple, list)) and len(batch) == 2
+    found = []
+    for name, a in [*named(batch[0], "x"), *named(batch[1], "y")] if pairs else named(batch, "batch"):
+        if is_inexact(a.dtype) and (n := int((~xp(a).isfinite(a)).sum())):
+            found.append(f"{name} of that batch holds {n} NaN or infinite numbers among {a.size}")
+    return ", ".join(found)
 
 
 def length(data: Any) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from copy import deepcopy
 from math import isfinite
@@ -23,6 +23,9 @@ from .stopping import EarlyStopping
 
 VERSION = 1  # of what a Trainer's checkpoints hold
 _BEST = "best.safetensors"
+_SETTINGS = "accumulate", "clip_norm", "schedule_every"  # of the program, by which a run goes on, whatever they were
+_SPANS = "total_steps", "T_max", "T_0", "total_iters", "step_size", "milestones", "gamma", "eta_min"
+_MOVED = {"params", "lr", "initial_lr", "min_lr", "max_lr", "max_momentum", "base_momentum"}  # in the course of a run
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -64,11 +67,16 @@ class Run:
             raise self._not_finite(self._seen + 1, self.step, "weights are NaN or infinite, since a gradient was,")
         self._seen = self.step
 
-    def _not_finite(self, first: int, last: int, what: str) -> NonFiniteLossError:
+    def _not_finite(self, first: int, last: int, what: str, data: str = "") -> NonFiniteLossError:
         where = f"at step {last}" if first == last else f"at a step from {first} to {last}"
+        helps = (
+            "What may help: a smaller learning rate, clip_norm=1.0, or on_nan='skip'; gg.detect_anomaly() around a "
+            "step names the op."
+        )
+        if data:
+            helps = f"{data}: fill them, or leave such rows out, or write on_nan='skip'"
         return NonFiniteLossError(
-            f"{what} {where}, in epoch {self.epoch + 1}; no checkpoint was written since. What may help: "
-            "a smaller learning rate, clip_norm=1.0, or on_nan='skip'; gg.detect_anomaly() around a step names the op."
+            f"{what} {where}, in epoch {self.epoch + 1}; no checkpoint was written since. {helps}"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,6 +93,7 @@ class Run:
             "means": [self._window.state_dict(), self._whole.state_dict()],
             "early_stopping": self.early_stopping.state_dict(),
             "loop": {name: getattr(self, name) for name in own},
+            "settings": {name: getattr(self, name, None) for name in _SETTINGS},
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -98,7 +107,7 @@ class Run:
             raise ResumeError("this is not a Trainer's state: gg.load reads it")
         if version > VERSION:
             raise ResumeError(f"it is of version {version}, and this gpugrad knows {VERSION}: update gpugrad")
-        if state_dict.keys() != before.keys():
+        if state_dict.keys() | {"settings"} != before.keys():  # which older ones have not
             raise ResumeError("it lacks what a Trainer's state has, or has more")
         saved, positions = state_dict["parts"], state_dict["loaders"]
         try:
@@ -148,29 +157,35 @@ class Run:
         """Go on from a checkpoint.  CheckpointError, ResumeError, FileNotFoundError: nothing has changed."""
         self._load(path, {})
 
-    def _load(self, path: str | os.PathLike[str], loaders: Mapping[str, Any]) -> None:
-        state = load(path, "cpu")
+    def _load(self, path: str | os.PathLike[str], loaders: Mapping[str, Any]) -> str:
+        """Load a checkpoint.  What this program has other than the one that wrote it; "" for nothing."""
+        state, before = load(path, "cpu"), self.state_dict()
         try:
             self._take(state, loaders)
         except ResumeError as e:
             raise ResumeError(f"{os.fspath(path)}: {e}") from e.__cause__
+        edited = _edited(before, state)
+        return "\n  ".join([f"{os.fspath(path)} was written by a program that differs:", *edited]) if edited else ""
 
     def _begin(self, resume: Any) -> None:
         """Load what `resume` says.  FileExistsError where the directory has checkpoints of steps that come later."""
         if resume is True and self.directory is None:
             raise ValueError("fit(resume=True): the Trainer has no directory; give one, or resume=path")
         there = _paths(self.directory) if self.directory else []
-        if resume is True:
-            return self._load_newest(there)
+        said = ""
         if resume is not False:
-            self._load(resume, self._loaders)
+            said = self._load_newest(there) if resume is True else self._load(resume, self._loaders)
+        if said:
+            warnings.warn(said, stacklevel=3)
+        if resume is True:
+            return
         if later := [p for p in there if _step(p) > self.step]:
             raise FileExistsError(
                 f"{self.directory} has checkpoints of a run, up to {os.path.basename(later[-1])}: resume=True goes on "
                 f"with it; a run from step {self.step} on takes another directory"
             )
 
-    def _load_newest(self, there: list[str]) -> None:
+    def _load_newest(self, there: list[str]) -> str:
         for path in reversed(there):
             try:
                 return self._load(path, self._loaders)
@@ -178,6 +193,7 @@ class Run:
                 if path == there[0]:
                     raise
                 warnings.warn(f"{e}; going on from the checkpoint before it", stacklevel=4)
+        return ""
 
     def _keep_best(self, values: Mapping[str, float]) -> None:
         with nullcontext() if self.ema is None else self.ema.applied():
@@ -223,6 +239,8 @@ def _check(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             raise ValueError(f"the history of {name!r:.60} is {values!r:.60}")
     if state["updates"] is not None and (type(state["updates"]) is not int or state["updates"] < 0):
         raise ValueError(f"updates is {state['updates']!r:.60}")
+    if not isinstance(state.get("settings", {}), Mapping):
+        raise ValueError(f"settings is {state['settings']!r:.60}")
     window, whole = state["means"]
     for made, at in ((Means(), window), (Means(), whole), (EarlyStopping(), state["early_stopping"])):
         made.load_state_dict(at)
@@ -291,3 +309,33 @@ def _differences(kinds: Mapping[str, str], saved_kinds: Mapping[str, str], own: 
     if sizes[0] != sizes[1]:
         found.append(f"optimizer: groups of {sizes[0]} parameters in the checkpoint, here {sizes[1]}")
     return found
+
+
+def _edited(own: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
+    """What fits and still differs between a program and a checkpoint, and which of the two a run goes on with."""
+    found: list[str] = []
+
+    def compare(theirs: Any, ours: Any, names: Iterable[str], of: str, counts: str) -> None:
+        if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+            for name in names:
+                if name in theirs and name in ours and _plain(theirs[name]) != _plain(ours[name]):
+                    found.append(f"{of}{name}: {theirs[name]} there, {ours[name]} here; {counts} counts")
+
+    compare(saved.get("settings"), own["settings"], _SETTINGS, "", "this program's")
+    there, here = saved["loaders"].get("training"), own["loaders"].get("training")
+    compare(there, here, ("batch_size", "batches"), "training data's ", "this program's")
+    there, here = saved["parts"], own["parts"]
+    compare(there.get("schedule"), here.get("schedule"), _SPANS, "schedule's ", "the checkpoint's")
+    for theirs, ours in zip(there["optimizer"]["param_groups"], here["optimizer"]["param_groups"]):
+        moved = {*_MOVED, "momentum", "betas"} if "max_momentum" in ours else _MOVED
+        names = [k for k in ours if k not in moved]
+        names += ["initial_lr"] if "initial_lr" in ours else [] if "schedule" in here else ["lr"]
+        compare(theirs, ours, names, "optimizer's ", "the checkpoint's")
+    if any([line.endswith("the checkpoint's counts") for line in found]):
+        found.append("To change what the checkpoint's counts of: trainer.load(path), set it, then fit without resume")
+    return found
+
+
+def _plain(x: Any) -> Any:
+    """A value as it comes back from a file."""
+    return list(x) if isinstance(x, tuple) else x if isinstance(x, (int, float, str, list)) else None

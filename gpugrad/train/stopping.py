@@ -38,9 +38,13 @@ class EarlyStopping:
         if self.monitor is not None and self.monitor.startswith("val_") and not validates:
             raise ValueError(f"EarlyStopping: monitor={self.monitor!r} needs validation data: fit(train, validation)")
 
+    def watched(self, values: Mapping[str, Any]) -> str:
+        """The name of what counts, among what an epoch, or a history, has."""
+        return self.monitor or ("val_loss" if "val_loss" in values else "loss")
+
     def monitored(self, values: Mapping[str, float]) -> float:
         """The value of an epoch that counts.  ValueError where there is none of that name."""
-        name = self.monitor or ("val_loss" if "val_loss" in values else "loss")
+        name = self.watched(values)
         if name not in values:
             raise ValueError(f"EarlyStopping: monitor={name!r} is not among what an epoch has: {', '.join(values)}")
         return values[name]

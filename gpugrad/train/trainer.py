@@ -22,10 +22,10 @@ from ..core import Tensor
 from ..optim.checks import bound
 from ..optim.clip import clip_grad_norm_
 from ..tensor import to_numpy
-from .batch import length, measured, mode, pair, rows, tensors
+from .batch import length, measured, mode, not_finite, pair, rows, tensors
 from .interrupts import waiting
 from .loggers import Console, CSVFile, Logger
-from .options import check_functions, check_objects, check_values, check_variables
+from .options import check_dtypes, check_functions, check_objects, check_same, check_schedule, check_values, whole
 from .run import ResumeError, Run, goes_on, state_of
 from .running import Means, number
 from .stopping import EarlyStopping
@@ -78,10 +78,8 @@ class Trainer(Run):
         })  # fmt: skip
         check_functions(loss, metrics)
         numbers = {"accumulate": accumulate, "save_every": save_every, "keep": keep, "log_every": log_every}
-        check_values(
-            numbers,
-            {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")},
-        )
+        choices = {"schedule_every": (schedule_every, "epoch", "step"), "on_nan": (on_nan, "raise", "skip")}
+        check_values(numbers, choices)
         if save_every is not None and directory is None:
             raise ValueError("Trainer: save_every needs a directory for the checkpoints")
         limit = None if clip_norm is None else bound("Trainer: clip_norm", clip_norm)
@@ -94,7 +92,9 @@ class Trainer(Run):
         self._watches = any([p.default is Parameter.empty for p in step.values()])  # whether it takes a value
         self.autocast = nullcontext() if autocast is None else autocast
         optimizer.accumulates |= accumulate > 1
-        check_variables(model, optimizer)
+        self._own_step = type(self).training_step is not Trainer.training_step
+        self._called = False  # whether the model has been, so that it has its parameters
+        check_same(model, optimizer, schedule, ema, self._own_step)
         self.accumulate, self.clip_norm, self.on_nan = accumulate, limit, on_nan
         self.save_every, self.log_every, self.progress, self.interrupted = save_every, log_every, progress, False
         if loggers is None:
@@ -108,6 +108,10 @@ class Trainer(Run):
         out = self.model(x)
         if self.loss is None:
             raise ValueError("Trainer: give a loss, or override training_step(batch)")
+        if not self._called:
+            self._called = True
+            check_same(self.model, self.optimizer, self.schedule, self.ema, self._own_step)
+            check_dtypes(self.model, x, out)
         loss = self.loss(out, y)
         with no_grad():
             return {"loss": loss, **{name: f(out, y) for name, f in self.metrics.items()}}
@@ -132,11 +136,13 @@ class Trainer(Run):
         directory has checkpoints of steps that this run has still before it, NonFiniteLossError, and whatever a step
         raises: the last checkpoint stays as it is.
         """
+        epochs = whole("epochs", epochs)
         self._loaders = {"training": train} if validation is None else {"training": train, "validation": validation}
         for name, data in self._loaders.items():
             if length(data) == 0:
                 raise ValueError(f"the {name} data have no batches: {data!r:.60}")
         self.early_stopping.check(validation is not None)
+        check_schedule(self.schedule, self.schedule_every, epochs, length(train), self.accumulate)
         self._begin(resume)
         self.interrupted = False
         self._place("validation")
@@ -171,9 +177,11 @@ class Trainer(Run):
         """Why no epoch was trained, or not all of them; "" where all were."""
         stopping = self.early_stopping
         if stopping.over:
-            best = "a number" if stopping.best is None else f"{stopping.best:.6g}"
+            name = stopping.watched(self.history)
+            never = f", and {name} was never a finite number"
+            found = never if stopping.best is None else f" not better than {stopping.best:.6g}"
             goes_on = "; trained nothing: trainer.early_stopping.since = 0 lets fit go on" * (self.epoch == before)
-            return f"early stopping after epoch {self.epoch}: {stopping.since} epochs not better than {best}{goes_on}"
+            return f"early stopping after epoch {self.epoch}: {stopping.since} epochs{found}{goes_on}"
         if self.epoch > before or epochs < 1:
             return ""
         return f"trained nothing: {self.epoch} epochs are done, and epochs={epochs} counts them, too"
@@ -248,7 +256,7 @@ class Trainer(Run):
         for batch, n in zip(group, sizes):
             with self.autocast:
                 values = measured(self.training_step(batch))
-            if not self._passes(values.get("loss")):
+            if not self._passes(values.get("loss"), batch):
                 return self._skip()
             found.add(values, n)
             loss = values["loss"] if len(group) == 1 else values["loss"] * (n / sum(sizes))
@@ -281,7 +289,7 @@ class Trainer(Run):
         self.optimizer.zero_grad()
         self.skipped += 1
 
-    def _passes(self, loss: Any) -> bool:
+    def _passes(self, loss: Any, batch: Any) -> bool:
         """Whether a loss may be trained on.  On a GPU that is seen later, in `_look`, unless it is to be skipped."""
         if not isinstance(loss, Tensor):
             raise TypeError(f"training_step answers the loss, or a dict with 'loss', a Tensor; not {loss!r:.60}")
@@ -289,7 +297,7 @@ class Trainer(Run):
         if self.on_nan == "skip":
             return isfinite(value)
         if isinstance(value, float) and not isfinite(value):
-            raise self._not_finite(self.step + 1, self.step + 1, f"the loss is {value}")
+            raise self._not_finite(self.step + 1, self.step + 1, f"the loss is {value}", not_finite(batch))
         return True
 
     def _advance(self, value: float) -> None:
@@ -319,9 +327,14 @@ class Trainer(Run):
         self._look()
         self._window.empty_into(self._whole)
         if not self._whole.rows:
+            if self._batch:
+                raise ValueError(
+                    f"epoch {self.epoch + 1}: each of its updates was skipped, as no loss, or no gradient, was finite "
+                    "(on_nan='skip'). Do the data, or the weights, hold NaN? on_nan='raise' says more"
+                )
             raise ValueError(
-                f"epoch {self.epoch + 1} had no batches, or every loss was skipped. Give data that can be gone through "
-                "again and again, a DataLoader or a list, no generator"
+                f"epoch {self.epoch + 1} had no batches. Give data that can be gone through again and again, a "
+                "DataLoader or a list, no generator"
             )
         values = self._whole.read()
         if validation is not None:
