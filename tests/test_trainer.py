@@ -24,6 +24,12 @@ from gpugrad.train import Console, CSVFile, EarlyStopping, Logger, NonFiniteLoss
 from gpugrad.train.running import Means
 
 
+def test_a_star_imports_what_is_imported_when_first_asked_for():
+    names: dict = {}
+    exec("from gpugrad.train import *", names)
+    assert names["Trainer"] is Trainer and {*gg.train.__all__} == names.keys() - {"__builtins__"}
+
+
 def by_hand(epochs, data, schedule_every="epoch"):
     """The same run as a loop of one's own."""
     gg.random.seed(0)
