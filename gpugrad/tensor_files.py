@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import bfloat16
+from .files import install
 from .replacing import replace
 
 DTYPES = {
@@ -46,7 +47,7 @@ def library() -> Any:
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError('checkpoints need safetensors: pip install "gpugrad[train]"') from None
+        raise ImportError(f"checkpoints need safetensors: {install('train')}") from None
     return safetensors
 
 

@@ -85,7 +85,7 @@ def test_without_safetensors(tmp_path, monkeypatch):
         lambda: gg.save(tmp_path / "b", 1),
         lambda: gg.load(tmp_path / "a"),
     ):
-        with pytest.raises(ImportError, match=r'checkpoints need safetensors: pip install "gpugrad\[train\]"'):
+        with pytest.raises(ImportError, match=r"checkpoints need safetensors: pip install 'gpugrad\[train\]'"):
             use()
     assert os.listdir(tmp_path) == ["a"]
 

@@ -634,7 +634,7 @@ def test_the_documentation_runs(tmp_path, monkeypatch):
 
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r'pip install "gpugrad\[onnx\]"'):
+    with pytest.raises(ImportError, match=r"pip install 'gpugrad\[onnx\]'"):
         export(lambda x: x, X, tmp_path / "m.onnx")
 
 

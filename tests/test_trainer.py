@@ -876,7 +876,7 @@ def test_tensorboard_is_told_where_a_run_goes_on(tmp_path):
 
 def test_without_tensorboardx(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match=r'need tensorboardX: pip install "gpugrad\[train\]"'):
+    with pytest.raises(ImportError, match=r"need tensorboardX: pip install 'gpugrad\[train\]'"):
         TensorBoard(tmp_path)
 
 
