@@ -362,6 +362,11 @@ def _holds_array(value: Any) -> bool:
     return isinstance(value, _KEPT)
 
 
+def in_order(x: Array) -> Array:
+    """x, its last axes next to each other in memory: what an op has made in another order is copied, a view is not."""
+    return np.ascontiguousarray(x) if type(x) is np.ndarray and x.base is None and not x.flags.c_contiguous else x
+
+
 def to_host(x: Array) -> np.ndarray:
     """`x` as a NumPy array (a copy only if it was on another device)."""
     lib = library(x)

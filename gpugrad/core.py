@@ -135,6 +135,7 @@ class Tensor:
     box: ClassVar[Callable[[Any], Any]]  # a number, list or array as a Tensor, where no operand of an op is one
     prefix: ClassVar[str] = "gg."  # of dtypes, in messages
     copies: ClassVar[bool] = False  # whether an array of NumPy's beside one on a device is copied there
+    ordered: ClassVar[bool] = False  # whether programs rely on the last axes being next to each other in memory
     ignored: ClassVar[frozenset[str]] = frozenset()  # what every op takes by name, to no effect: "name"
     pair: ClassVar[Callable[[Any, Any], tuple[Any, Any]]]  # (array, operand that is no Tensor) -> two operands
     meet: ClassVar[Callable[[str, Any, Any], tuple[Any, Any]]]  # (op, array, array of another dtype) -> two operands

@@ -160,19 +160,7 @@ def get_item(t: Tensor, key: Any) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------- views with an owner
 def folded(x: Tensor, forth: Callable[[Tensor], Tensor]) -> Tensor:
-    """forth(x), the elements of x in another shape, as a view of x.
-
-    What an op made may have its channels last in memory, which PyTorch's programs know nothing of: it is turned first.
-    """
-    a = x.array
-    if (
-        type(a) is np.ndarray
-        and a.base is None
-        and not a.flags.c_contiguous
-        and not trainable(x)
-        and id(x) not in _views
-    ):
-        x.array = np.ascontiguousarray(a)
+    """forth(x), the elements of x in another shape, as a view of x."""
     return view(x, forth, lambda base, part: shape.reshape(part, base.array.shape))
 
 

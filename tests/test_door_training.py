@@ -130,3 +130,16 @@ def test_numpy_data_beside_variables_are_copied_to_their_device(default_device):
     assert history.history["loss"][-1] < history.history["loss"][0]
     with pytest.raises(TypeError, match="Cannot convert"):
         tf.constant([1, 2]) * np.array([0.5, 0.5])
+
+
+def test_onnx_of_images_that_are_flattened(tmp_path):
+    """PyTorch's programs look at tensors through views, whatever order the core has them in."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    layers = [torch.nn.Conv2d(3, 32, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(512, 5)).eval()
+    gg.interop.onnx.export(model, torch.tensor(x), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (found,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(found, model(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-5)

@@ -354,3 +354,16 @@ def test_nan_stays_nan_in_norms_on_a_gpu(dtype):
         bad = np.isnan(y.numpy().astype(np.float64))
         hit = bad[5] if axis == 0 else bad[:, 7]
         assert hit.all() and bad.sum() == hit.size
+
+
+@pytest.mark.parametrize("f", ["linear", "conv"])
+def test_the_bias_of_a_million_rows_keeps_its_digits(f):
+    """Added up one after the other, float32 numbers would lose 1%."""
+    n = 1 << 19
+    bias = gg.tensor(np.zeros(2, np.float32), requires_grad=True)
+    if f == "linear":
+        y = nn.linear(gg.ones((n, 1)), gg.ones((1, 2)), bias)
+    else:
+        y = nn.conv2d(gg.ones((2, 1, n // 64, 32)), gg.ones((2, 1, 1, 1)), bias)
+    gg.sum(y * 0.1).backward()
+    np.testing.assert_allclose(bias.grad.numpy(), n * np.float32(0.1).astype(np.float64), rtol=3e-6)

@@ -5,7 +5,7 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import nn
-from gpugrad.ops import channels_last, conv, conv_activation, depthwise, threads, windows
+from gpugrad.ops import channels_last, conv, conv_activation, threads, windows
 from gpugrad.testing import assert_close
 
 pytestmark = pytest.mark.devices
@@ -263,39 +263,3 @@ def test_channels_stay_last_in_memory(shape, activation):
         assert_close(y, z, rtol=1e-10, atol=1e-12)
     for a, b in zip(gg.grad(ys[-1], inputs, seed), gg.grad(plain[-1], inputs, seed), strict=True):
         assert_close(a, b, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.numpy("the way of NumPy's arrays")
-@pytest.mark.parametrize("size, kernel, stride, padding, dilation", [
-    ((9,), (3,), 1, 1, 1), ((5, 8), (3, 2), 1, 2, (1, 2)), ((7, 6), (3, 3), 2, 1, 1),
-    ((7, 8), (2, 3), (3, 1), (0, 4), 1), ((6, 6), (2, 2), 3, 0, 1), ((4, 5, 3), (2, 3, 1), (2, 1, 1), 1, (1, 2, 1)),
-    ((9, 9), (2, 2), 4, 0, 3), ((4,), (1,), 5, 0, 1),
-])  # fmt: skip
-@pytest.mark.parametrize("each", [1, 2])
-@pytest.mark.parametrize("block", [1, 200, 1 << 15])
-def test_channels_with_kernels_of_their_own(monkeypatch, size, kernel, stride, padding, dilation, each, block):
-    """One by one they are convolutions of one channel; in blocks and threads of any size."""
-    monkeypatch.setattr(depthwise, "BLOCK", block)
-    if block == 200:
-        monkeypatch.setattr(conv, "MANY", 0)
-        monkeypatch.setattr(threads, "cores", lambda: 3)
-    at, _ = windows.place("conv", size, kernel, stride, padding, dilation)
-    rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((3, 4, *size)), rng.standard_normal((4 * each, 1, *kernel))
-    bias, g = rng.standard_normal(4 * each), rng.standard_normal((3, 4 * each, *at.counts))
-    parts = [(slice(i, i + 1), slice(i * each, i * each + each)) for i in range(4)]
-
-    def alone(f):
-        return [f(x[:, i], w[j], bias[j], g[:, j]) for i, j in parts]
-
-    one = {"at": at, "groups": 1}
-    wanted = [
-        np.concatenate(alone(lambda x, w, b, g: conv.conv_op(x, w, b, **one)), 1),
-        np.concatenate(alone(lambda x, w, b, g: conv.conv_input(g, w, **one)), 1),
-        np.concatenate(alone(lambda x, w, b, g: conv.conv_weight(g, x, **one)), 0),
-    ]
-    all_ = {"at": at, "groups": 4}
-    assert depthwise.suits(x, 4, 4, at)
-    got = conv.conv_op(x, w, bias, **all_), conv.conv_input(g, w, **all_), conv.conv_weight(g, x, **all_)
-    for a, b in zip(got, wanted, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -18,6 +18,7 @@ from .threads import in_threads, shared
 BLOCK = 1 << 20  # bytes
 PART = 1 << 16  # elements
 MANY = 1 << 19  # elements that are worth threads
+ROWS = 32  # that are added up one after the other
 
 
 def blocks(x: np.ndarray) -> Iterator[slice]:
@@ -63,6 +64,15 @@ def by_blocks(f: Callable[..., None], dtype: np.dtype, *arrays: np.ndarray) -> n
 
     over_blocks(work, out)
     return out.reshape(arrays[0].shape)
+
+
+def summed(x: np.ndarray) -> np.ndarray:
+    """The sums of the columns of matrix x, a few rows at a time: one after the other, a million lose digits."""
+    while len(x) > 2 * ROWS:
+        n = len(x) // ROWS
+        head = np.add.reduce(x[: n * ROWS].reshape(ROWS, -1), axis=0).reshape(n, x.shape[1])
+        x = np.concatenate([head, x[n * ROWS :]]) if len(x) % ROWS else head
+    return np.add.reduce(x, axis=0)
 
 
 # ---------------------------------------------------------------------------------------------- element by element

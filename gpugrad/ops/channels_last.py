@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core import raw
 from ..dtypes import wide
+from .blocks import summed
 from .reduce import sum
 from .threads import in_threads
 from .windows import Room, Windows, beside, windows
@@ -65,8 +66,7 @@ def empty(shape: Sequence[int], dtype: np.dtype) -> Any:
 def channel_sums(g: Any) -> Any:
     """The sums of g (images, channels, *size) over all but the channels: the cotangent of a bias."""
     if lies(g) and g.dtype is wide(g.dtype):
-        rows = turned(g).reshape(-1, g.shape[1])
-        return np.ones(len(rows), g.dtype) @ rows  # six times as fast as `np.add.reduce`
+        return summed(turned(g).reshape(-1, g.shape[1]))
     return sum(g, axis=(0, *range(2, len(raw(g).shape))))
 
 

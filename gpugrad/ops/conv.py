@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core import raw
+from ..array import in_order
+from ..core import Tensor, raw
 from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..gemm.products import product
 from ..op import op
-from . import channels_last, depthwise
+from . import channels_last
 from .math import add
 from .shape import expand_dims, reshape, squeeze
 from .threads import cores, in_threads, shared
@@ -104,9 +105,6 @@ def _correlate(xp: Any, x: Any, w: Any, at: Windows, bias: Any = None, over: Any
     over: a function of arrays, which may write over its argument.
     """
     groups, channels = w.shape[:2]
-    if depthwise.suits(x, groups, x.shape[1], at):
-        out = depthwise.correlate(x, w, at, bias, _spread)
-        return out if over is None else over(out)
     last = channels_last.suits(x, at, groups)
     if last or (xp is np and groups == 1 and channels_last.many(channels, at.counts[-1], at)):
         return channels_last.correlate(x, w[0], bias, at, _parts(xp, x, at), _spread, last, over)
@@ -161,7 +159,12 @@ def convolved(xp: Any, x: Any, w: Any, bias: Any, at: Windows, groups: int, over
 
 def _conv(xp: Any, x: Any, w: Any, bias: Any, *, at: Windows, groups: int) -> Any:
     """Each window of x times w, summed, plus bias."""
-    return convolved(xp, x, w, bias, at, groups)
+    return handed(convolved(xp, x, w, bias, at, groups), at)
+
+
+def handed(made: Any, at: Windows) -> Any:
+    """What the caller gets: channels last in memory as they may be, or in order where he asks for that."""
+    return in_order(made) if at.ordered else made
 
 
 def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
@@ -172,9 +175,7 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
         back = w.swapaxes(1, 2)[(..., *[slice(None, None, -1)] * len(at.size))]
         before = tuple([r - 1 - b for r, b in zip(at.reach, at.before)])
         turned = at._replace(size=at.counts, before=before, counts=at.size)
-        return _correlate(xp, g, back, turned).astype(dtype, copy=False)
-    if depthwise.suits(g, groups, groups * w.shape[2], at):
-        return depthwise.spread_input(g, w, at, _spread).astype(dtype, copy=False)
+        return handed(_correlate(xp, g, back, turned).astype(dtype, copy=False), at)
     channels = w.shape[2]
     matrices = w.reshape(groups, w.shape[1], math.prod(w.shape[2:])).swapaxes(1, 2)
     whole, out = canvas(xp, (len(g), groups * channels), at, g.dtype)
@@ -200,8 +201,6 @@ def _conv_input(xp: Any, g: Any, w: Any, *, at: Windows, groups: int) -> Any:
 def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
     """g times all elements of its window, summed over windows and images: the cotangent of w."""
     g, x, dtype = _both(g, x)
-    if depthwise.suits(x, groups, x.shape[1], at):
-        return depthwise.weight(g, x, at, _spread).astype(dtype, copy=False)
     last = channels_last.suits(x, at, groups)
     if last or (groups == 1 and channels_last.lies(g)):
         return channels_last.weight(g, x, at, _parts(xp, x, at), _spread, last).astype(dtype, copy=False)
@@ -271,6 +270,10 @@ def _operands(name: str, n: int, x: Any, w: Any, bias: Any, groups: Any, into: i
     return x, w, bias
 
 
+def _ordered(at: Windows, x: Any) -> Windows:
+    return at._replace(ordered=True) if isinstance(x, Tensor) and x.kind.ordered else at
+
+
 def _batched(f: Any, x: Any, n: int) -> Any:
     """f of x, which is (batch, channels, *n axes), or without a batch."""
     return f(x) if len(raw(x).shape) == n + 2 else squeeze(f(expand_dims(x, 0)), axis=0)
@@ -282,6 +285,7 @@ def _conv_nd(
     name = f"conv{n}d"
     x, w, bias = _operands(name, n, x, w, bias, groups, 1)
     at, _ = place(name, raw(x).shape[-n:], raw(w).shape[2:], stride, padding, dilation, same=True)
+    at = _ordered(at, x)
     return _batched(lambda x: made(x, w, bias, at=at, groups=groups), x, n)
 
 
@@ -335,6 +339,7 @@ def _transpose_nd(
         at = at._replace(size=tuple([r - a - b + m for r, (a, b), m in zip(at.span, around, more)]))
         if min(at.size) < 1:
             raise ValueError(f"{name}: padding {padding} leaves nothing of the {at.span} elements that there are")
+    at = _ordered(at, x)
     out = _batched(lambda x: conv_input(x, w, at=at, groups=groups), x, n)
     return out if bias is None else add(out, reshape(bias, (-1, *[1] * n)))
 

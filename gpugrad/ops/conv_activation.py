@@ -12,7 +12,7 @@ from ..core import raw
 from ..op import op
 from .blocks import pointwise_over
 from .channels_last import back, channel_sums, lies, turned
-from .conv import _conv_nd, conv_input, conv_op, conv_weight, convolved
+from .conv import _conv_nd, conv_input, conv_op, conv_weight, convolved, handed
 from .linear import ACTIVATIONS, over_output
 
 
@@ -29,7 +29,7 @@ def _made(activation: str) -> Any:
 
     def forward(xp: Any, x: Any, w: Any, bias: Any, *, at: Any, groups: int) -> Any:
         f = partial(over_output, activation) if xp is np else ACTIVATIONS[activation]
-        return convolved(xp, x, w, bias, at, groups, f)
+        return handed(convolved(xp, x, w, bias, at, groups, f), at)
 
     return op(
         forward,

@@ -22,7 +22,7 @@ from ..forward import number
 from ..kernels import CTYPES, usable
 from ..op import op
 from .activation import gelu_erf, gelu_tanh, relu, sigmoid, silu
-from .blocks import over_parts, pointwise_over
+from .blocks import over_parts, pointwise_over, summed
 from .linalg import add_product, array_matmul, host_matmul, matmul, product_op, weight_grad
 from .math import add, tanh
 from .normal import gelu_and_slope
@@ -103,7 +103,7 @@ def _gpu_affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
 def column_sums(g: Any) -> Any:
     """g summed over all axes but the last: the cotangent of a bias."""
     if type(g) is np.ndarray and g.dtype is wide(g.dtype):
-        return np.add.reduce(_rows(g), axis=0)
+        return summed(_rows(g))
     return sum(g, axis=tuple(range(g.ndim - 1)))
 
 

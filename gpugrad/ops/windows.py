@@ -18,7 +18,7 @@ class Windows(NamedTuple):
     """Where windows lie on arrays (..., *size): `counts` of them along each axis, `stride` apart.
 
     The first one starts `before` elements ahead of the array, in its padding.  Each has the lengths `kernel`, its
-    elements `dilation` apart.
+    elements `dilation` apart.  `ordered`: what is made for them has its last axes next to each other in memory.
     """
 
     size: Lengths
@@ -27,6 +27,7 @@ class Windows(NamedTuple):
     dilation: Lengths
     before: Lengths
     counts: Lengths
+    ordered: bool = False
 
     @property
     def reach(self) -> Lengths:

@@ -88,14 +88,14 @@ def groups_of(name: str, variables: Any) -> list[Group]:
 def fitting(todo: Todo) -> None:
     """An error for a gradient that is not its variable's."""
     gs, vs, _ = zip(*todo) if todo else ((), (), ())
-    xs = tuple(map(_array, vs))
+    xs = list(map(_array, vs))
     if any([d.kind == "c" for d in {*map(_dtype, gs)}]):
         for g, x in zip(gs, xs):
             if g.dtype.kind == "c" and x.dtype.kind != "c":
                 raise TypeError(
                     f"a gradient of {g.dtype} for a variable of {x.dtype}: it would lose its imaginary part"
                 )
-    if list(map(_shape, gs)) == list(map(_shape, xs)) and len(set(map(type, gs + xs))) == 1:
+    if list(map(_shape, gs)) == list(map(_shape, xs)) and len({*map(type, gs), *map(type, xs)}) == 1:
         return  # as a rule, and many of them at once
     for g, v, _ in todo:
         if g.shape != v.array.shape:

@@ -56,7 +56,7 @@ class Tensor(CoreTensor):
     """torch.Tensor."""
 
     __slots__ = ()
-    prefix = "torch."
+    prefix, ordered = "torch.", True
 
     @staticmethod
     def box(x: Any) -> Any:

@@ -95,3 +95,36 @@ def test_a_copy_is_no_view(torch):
     v.mul_(5.0)
     y.sum().backward()
     assert y.tolist() == [[1, 3], [2, 4]] and x.grad.tolist() == [[1, 1], [1, 1]]
+
+
+def test_views_of_what_a_convolution_made_share_its_memory(torch):
+    """However the ops around it have their elements in memory: what is changed through one is changed for all."""
+    f = torch.nn.functional
+    x, w = torch.ones(2, 30, 4, 4, requires_grad=True), torch.ones(36, 30, 3, 3, requires_grad=True)
+
+    def made():
+        y = f.conv2d(x, w, padding=1)
+        return [y, f.relu(y), f.max_pool2d(y, 2), f.conv_transpose2d(x, torch.ones(30, 20, 2, 2), stride=2)]
+
+    for i in range(4):
+        y = made()[i].detach()
+        one, other, turned = y[0], y.unsqueeze(0), y.permute(0, 2, 3, 1)
+        y.view(-1)[:] = 0.0
+        assert float((y * y).sum()) == 0 == float(one.sum()) == float(other.sum()) == float(turned.sum())
+        alias = y.detach()
+        y.flatten(1).add_(1.0)
+        alias.mul_(3.0)
+        assert float(y.sum()) == 3 * y.numel()
+    y = made()[0]
+    q = y * y
+    y.view(-1)[:40] = 7.0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        q.sum().backward()
+    made()[0].sum().backward()
+    g = x.grad
+    assert float(g[0].sum()) > 0
+    g.view(2, -1).mul_(0.0)
+    assert float(x.grad.abs().sum()) == 0
+    (g,) = torch.autograd.grad(made()[0].sum(), x)
+    g.view(-1).zero_()
+    assert float(g.abs().sum()) == 0

@@ -97,7 +97,7 @@ ROWS = [
     row("conv2d groups", lambda x, w, b: nn.conv2d(x, w, b, stride=2, groups=2), lambda x, w, b: conv(x, w, b, stride=2, groups=2),
         (2, 4, 5, 4), (6, 2, 2, 2), (6,), complex=True),
     row("conv2d depthwise", lambda x, w: nn.conv2d(x, w, padding=1, groups=3), lambda x, w: conv(x, w, padding=1, groups=3),
-        (2, 3, 3, 3), (3, 1, 3, 3)),
+        (2, 3, 3, 3), (3, 1, 3, 3), complex=True),
     row("conv2d relu", lambda x, w, b: fused(x, w, b, padding=1, activation="relu"),
         lambda x, w, b: np.maximum(conv(x, w, b, padding=1), 0), (2, 2, 4, 3), (3, 2, 2, 3), (3,), apart=0.1),
     row("conv1d tanh", lambda x, w, b: fused(x, w, b, 2, activation="tanh"),
