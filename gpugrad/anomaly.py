@@ -13,6 +13,7 @@ from .core import Node, Tape, raw
 from .dtypes import is_inexact
 from .hooks import suspecting
 from .origin import Followed, Place, deep, find, logs, shown
+from .paths import PICK
 from .recording import enter, replace
 
 
@@ -52,11 +53,16 @@ class detect_anomaly:
 
     def made(self, op: Any, out: Any, values: tuple, heads: Sequence[Any]) -> None:
         """Warn where `out`, which `op` made of `values`, has a NaN or an infinity that comes from no op before it."""
-        if not self.check_nan or values[0] is None or callable(values[0]):  # one of several outputs; a user's function
+        outs = out if isinstance(out, (tuple, list)) else (out,)
+        if not self.check_nan:
+            return
+        if values[0] is None or callable(values[0]):  # one output of several, or of a user's function: no inputs
+            if not self._first and any([_has("nan", x) for x in outs]):
+                made = heads[0].op if op is PICK else None
+                self._tell(f"{(made or op).name!r} answered nan values")
             return
         n = len(heads)
         inputs, static = values[:n], values[n + 1 : n + 1 + len(op.static)]
-        outs = out if isinstance(out, (tuple, list)) else (out,)
         for what in ("nan", "inf"):
             if not any([_has(what, x) for x in outs]):
                 continue

@@ -139,6 +139,24 @@ def test_a_forward_pass_tells_who_made_a_nan(f, says):
         f(x)
 
 
+def test_a_forward_pass_tells_which_function_of_a_users_answered_a_nan():
+    class Log(gg.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return gg.tensor(np.log(x.numpy()))
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    log = gg.custom_gradient(lambda x: (gg.tensor(np.log(x.numpy())), lambda g: g))
+    for f, name in ((Log.apply, "Log"), (log, ".*")):
+        with np.errstate(all="ignore"), detect_anomaly():
+            with pytest.warns(RuntimeWarning, match=f"'{name}' answered nan values") as told:
+                gg.sum(f(gg.tensor([-1.0], requires_grad=True)))
+            assert len(told) == 1
+
+
 def test_a_nan_of_a_backward_pass_tells_of_the_forward_pass():
     x = gg.tensor([np.nan, 2.0], requires_grad=True)
     with detect_anomaly():
