@@ -40,7 +40,7 @@ DIFFERS = {
         "`Dataset`s are iterated in Python; `prefetch` and `cache` do nothing.",
         "`seed=` makes a sequence of its own, by that number and `set_seed`'s; the numbers are not TensorFlow's.",
         "Checkpoints are safetensors files (`ckpt-1.safetensors`), matched by the names of attributes; those that "
-        "TensorFlow wrote are not read. They need `pip install gpugrad[train]`.",
+        "TensorFlow wrote are not read. They need `pip install '.[train]'`.",
         "`tf.RegisterGradient` names TensorFlow's ops (`Mul`, `AddV2`) where there is a like one; only ops without a "
         "rule take the function.",
         "There is no functional API: `tf.keras.Input(...)` says the shape at the start of a `Sequential`, and is not "

@@ -56,6 +56,7 @@ from .dtypes import (
 from .exhausted import OutOfMemoryError as OutOfMemoryError
 from .forward import ufunc as ufunc
 from .function import Function as Function
+from .functional import jacobian as jacobian
 from .gemm import (
     get_float32_matmul_precision as get_float32_matmul_precision,
     set_float32_matmul_precision as set_float32_matmul_precision,

@@ -22,6 +22,7 @@ from . import host_special
 from .blas import Blas
 from .courier import Courier
 from .dtypes import DTypeLike, as_dtype, bfloat16, complex64, default_float, int32, wide
+from .files import install
 
 Array = Any  # numpy.ndarray, cupy.ndarray, or a registered library's type
 
@@ -118,7 +119,7 @@ class Library:
             import scipy.sparse.linalg  # pyright: ignore[reportMissingImports]
         except ImportError as e:
             raise ImportError(
-                f"sparse matrices on the CPU are SciPy's, which is not installed ({e}): pip install 'gpugrad[scipy]'"
+                f"sparse matrices on the CPU are SciPy's, which is not installed ({e}): {install('scipy')}"
             ) from None
         return scipy.sparse
 
@@ -161,7 +162,7 @@ def cupy_or_reason() -> tuple[Any, str]:
     try:
         import cupy
     except ImportError as e:
-        return None, f"CuPy is not installed ({e}); install it with: pip install 'gpugrad[cuda13]'"
+        return None, f"CuPy is not installed ({e}); install it with: {install('cuda13')}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as e:  # CuPy raises its own CUDARuntimeError; any failure here means: no usable driver

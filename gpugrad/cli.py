@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import demo
 from .array import cupy_or_reason, default_device, device, device_count
-from .files import resource
+from .files import install, resource
 from .profile.report import GENERATOR, is_report
 from .profile.script import ScriptError, compare_script
 from .profile.ways import WAYS, chosen
@@ -133,7 +133,7 @@ def _memory(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         except (ValueError, RuntimeError) as e:
             parser.error(f"--device: {e}")
     if "png" in wanted and find_spec("matplotlib") is None:
-        parser.error("--png: matplotlib is not installed. Install it with: pip install 'gpugrad[demo]'")
+        parser.error(f"--png: matplotlib is not installed. Install it with: {install('demo')}")
     ours = [a for a in args.args if a.partition("=")[0] in [f"--{e}" for e in _REPORTS]]
     if ours:  # a script may have such options, too
         given = " and ".join(ours)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .files import install
+
 _UPDATE = "Update the driver, or install CuPy for the CUDA that it supports (nvidia-smi shows which)"
 _OLD_DRIVER = ("UNSUPPORTED_PTX_VERSION", "UnsupportedPtxVersion", "INSUFFICIENT_DRIVER", "InsufficientDriver")
 _OTHER_GPU = ("NO_BINARY_FOR_GPU", "NoKernelImageForDevice", "invalid value for --gpu-architecture")
@@ -25,7 +27,7 @@ def explained(kernel: str, e: Exception) -> Exception:
 
 
 def _install() -> str:
-    return "Install it with: pip install 'gpugrad[cuda13]' (or gpugrad[cuda12], for a driver of CUDA 12)"
+    return f"Install it with: {install('cuda13')} (cuda12 for a driver of CUDA 12)"
 
 
 def _first(text: str) -> str:

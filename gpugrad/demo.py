@@ -14,7 +14,7 @@ from tqdm import tqdm
 from . import random
 from .array import Device, default_device, device
 from .core import Tensor
-from .files import resource
+from .files import install, resource
 from .nn import Linear, Module, Sequential, cross_entropy
 from .op import op
 from .optim import Adam
@@ -268,7 +268,7 @@ def run(
             try:
                 draw(curve, prints, output)
             except ImportError as e:
-                say(f"\nNo picture: {e}. Install matplotlib with: pip install 'gpugrad[demo]'")
+                say(f"\nNo picture: {e}. Install matplotlib with: {install('demo')}")
             else:
                 say(f"\nlearning curve and memory timeline: {output}")
     return curve.accuracy[-1]

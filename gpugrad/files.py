@@ -1,4 +1,4 @@
-"""Floor 0: the files that travel with the package: CUDA sources and the demo's data."""
+"""Floor 0: the files that travel with the package, CUDA sources and the demo's data; how its extras are installed."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def resource(kind: str, name: str) -> str:
             return path
     looked = " and ".join(_PLACES[kind])
     raise FileNotFoundError(f"gpugrad's file {name!r} is missing (looked in {looked}); install gpugrad again")
+
+
+def install(extra: str) -> str:
+    """What to type for the packages of an extra, installed from an index or from a clone."""
+    return f"pip install 'gpugrad[{extra}]', in a clone pip install '.[{extra}]'"

@@ -70,7 +70,24 @@ FUNCTIONS: dict[str, str] = {
     "float": "gg.float32", "double": "gg.float64", "half": "gg.float16", "long": "gg.int64", "int": "gg.int32",
     "bool": "gg.bool_", "inference_mode": "gg.no_grad()", "cuda": "gg.device_count() for how many GPUs there are",
     "utils": "gg.data.DataLoader, gg.checkpoint", "onnx": "gg.interop.onnx.export(model, path, inputs)",
-    "Module": "gg.nn.Module",
+    "Module": "gg.nn.Module", "finfo": "np.finfo(x.dtype), or ml_dtypes.finfo of bfloat16",
+    "unique": "np.unique(x.numpy()), which has no gradient", "bincount": "np.bincount(x.numpy(), minlength=n), or "
+    "gg.segment_sum(weights, x, n), which has a gradient",
+    "vmap": "the function for arrays with one more axis in front: ops and layers take any number of those",
+    **{name: f"gg.functional.{name}(f, x)" for name in ("hessian", "hvp", "jvp", "vhp", "vjp")},
+}  # fmt: skip
+
+# What gpugrad.linalg and gpugrad.random have elsewhere.
+LINALG: dict[str, str] = {
+    "norm": "gg.norm(x, axis=axis), gg.linalg.vector_norm or gg.linalg.matrix_norm", "multi_dot": "x @ y",
+    "einsum": "gg.einsum(subscripts, x, y)", "dot": "gg.dot(x, y)", "kron": "gg.kron(x, y)",
+}  # fmt: skip
+RANDOM: dict[str, str] = {
+    **dict.fromkeys(["randn", "standard_normal"], "gg.random.normal(shape)"),
+    **dict.fromkeys(["rand", "random"], "gg.random.uniform(shape)"),
+    "randperm": "gg.random.permutation(n)", "manual_seed": "gg.random.seed(number)",
+    "multinomial": "gg.random.categorical",
+    **dict.fromkeys(["default_rng", "RandomState"], "gg.random.Generator(seed)"),
 }  # fmt: skip
 
 # What gpugrad.nn has elsewhere.

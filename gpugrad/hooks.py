@@ -121,7 +121,8 @@ post_mortem: list[Callable[..., None]] = []  # tell(op, error, arrays) raises a 
 observers: list[Callable[..., Any]] = []  # observe("backward" or "update", run, *args) -> run(*args)
 walking: list[Callable[[list[Node]], None]] = []  # told the nodes of a walk, which takes them off the end
 remade = Remade()
-suspecting: list[Any] = []  # look(node, number of the input, its cotangent), of every one; blame(node), of an error
+# made(op, its result, values, heads); look(node, number of the input, its cotangent); blame(node), of an error
+suspecting: list[Any] = []
 
 
 def gathering(walk: Callable[..., Any]) -> Callable[..., Any]:

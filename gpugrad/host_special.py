@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .files import install
+
 
 @cache
 def _scipy() -> Any:
@@ -28,7 +30,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     special = _scipy()
     if special is None:
-        raise ImportError(f"{name} on the CPU is SciPy's, which is not installed: pip install 'gpugrad[scipy]'")
+        raise ImportError(f"{name} on the CPU is SciPy's, which is not installed: {install('scipy')}")
     return getattr(special, name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import habits as _habits
 from .dtypes import DTypeLike
 from .ops import diagonal as _diagonal
 from .ops.decompositions import (
@@ -40,3 +41,8 @@ def diagonal(x: Any, offset: int = 0) -> Any:
 def trace(x: Any, offset: int = 0, dtype: DTypeLike = None) -> Any:
     """The sum of the diagonal of each matrix, `offset` above the main one, in another dtype if one is given."""
     return _diagonal.trace(x, offset, -2, -1, dtype)
+
+
+def __getattr__(name: str) -> Any:
+    """An AttributeError that says what to write."""
+    raise AttributeError(_habits.missing(f"module {__name__!r}", name, _habits.LINALG))

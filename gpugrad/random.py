@@ -1,5 +1,8 @@
 """Floor 6: random tensors from a counter-based generator, whose state is plain numbers."""
 
+from typing import Any
+
+from . import habits as _habits
 from .generator import (
     Generator as Generator,
     get_state as get_state,
@@ -26,3 +29,8 @@ from .ops.random import (
     truncated_normal as truncated_normal,
     uniform as uniform,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """An AttributeError that says what to write."""
+    raise AttributeError(_habits.missing(f"module {__name__!r}", name, _habits.RANDOM))

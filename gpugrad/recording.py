@@ -14,6 +14,7 @@ from weakref import ref
 
 from .core import Node, Tape, Tensor, compact, leaf, make_node, on
 from .dtypes import is_inexact
+from .hooks import suspecting
 from .origin import INTEGER, Followed, Place, Placed, find, follow, logs
 
 AMBIENT, NONE = Tape(), Tape()
@@ -194,6 +195,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
     if not landed or (dtype is not None and dtype.kind not in "fc" and not is_inexact(dtype)):
         if logs:
             follow(t, op.name, heads, (), now, None if dtype is None or is_inexact(dtype) else INTEGER)
+            for suspect in suspecting:
+                suspect.made(op, out, values, heads)
         if INFERENCE in now.open:
             inferred(t)
         return t
@@ -226,6 +229,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         tell(t.node)  # type: ignore[arg-type]
     if logs:
         follow(t, op.name, heads, landed, now)
+        for suspect in suspecting:
+            suspect.made(op, out, values, heads)
     return t
 
 

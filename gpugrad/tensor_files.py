@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import bfloat16
+from .files import install
 from .replacing import replace
 
 DTYPES = {
@@ -28,6 +29,13 @@ DTYPES = {
 }  # fmt: skip
 _NOTES = "__metadata__"
 _LONGEST = 2**25  # bytes of a header: some 90,000 arrays.  Parsed, they may take forty times as many
+_PICKLE = """is a pickle, as torch.save writes, which may run code, or a zip file, as np.savez does; gpugrad reads
+safetensors. Where PyTorch is, write
+    import safetensors.torch, torch
+    w = torch.load({path!r}, map_location='cpu', weights_only=True)
+    w = {{k: v.clone().contiguous() for k, v in w.items()}}
+    safetensors.torch.save_file(w, 'weights.safetensors')
+and here gg.interop.torch.load_weights(model, 'weights.safetensors')"""
 
 
 class CheckpointError(ValueError):
@@ -39,7 +47,7 @@ def library() -> Any:
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError('checkpoints need safetensors: pip install "gpugrad[train]"') from None
+        raise ImportError(f"checkpoints need safetensors: {install('train')}") from None
     return safetensors
 
 
@@ -104,12 +112,10 @@ def _whole(f: BufferedReader) -> bytes:
     about = os.fstat(f.fileno())
     if not stat.S_ISREG(about.st_mode):
         raise ValueError("is no file: a pipe, a socket or a device")
-    head = f.read(8)
-    if head[:4] == b"PK\x03\x04":  # its header's length would be above what is allowed
-        raise ValueError(
-            "is a zip file, as torch.save and np.savez write them; in PyTorch write "
-            "safetensors.torch.save_file(model.state_dict(), path)"
-        )
+    head = f.read(9)
+    # A zip file, or a bare pickle; a safetensors header of 128 bytes, or 384, begins like the latter.
+    if head.startswith((b"PK\3\4", b"\x80")) and head[8:] != b"{":
+        raise ValueError(_PICKLE.format(path=f.name))
     if (n := _length(head)) > min(max(about.st_size - 8, 0), _LONGEST):
         raise ValueError(
             f"is no whole safetensors file: its header would have {n} bytes; the file has {about.st_size}, and "

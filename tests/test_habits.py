@@ -10,12 +10,13 @@ import gpugrad as gg
 from gpugrad import habits
 
 X = gg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-HINTS = [(words, name) for words in ("METHODS", "FUNCTIONS", "NN") for name in getattr(habits, words)]
+OWNERS = {"METHODS": X, "FUNCTIONS": gg, "NN": gg.nn, "LINALG": gg.linalg, "RANDOM": gg.random}
+HINTS = [(words, name) for words in OWNERS for name in getattr(habits, words)]
 
 
 @pytest.mark.parametrize(("words", "name"), HINTS)
 def test_a_hint_names_what_there_is(words, name):
-    owner = {"METHODS": X, "FUNCTIONS": gg, "NN": gg.nn}[words]
+    owner = OWNERS[words]
     assert not hasattr(owner, name)
     said = getattr(habits, words)[name]
     for path in re.findall(r"\bgg\.([\w.]*\w)", said):
@@ -83,6 +84,13 @@ def test_a_function_that_is_in_another_place():
             getattr(gg, name)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'$"):
         assert gg.nonsense
+
+
+def test_names_that_are_as_users_expect():
+    x = gg.tensor([1.0, 2.0])
+    assert gg.jacobian(gg.square, x).tolist() == [[2.0, 0.0], [0.0, 4.0]]
+    assert gg.nn.dropout(x, 0.5, training=False) is x
+    assert gg.nn.dropout(x, 0.5, residual=x, training=False).tolist() == [2.0, 4.0]
 
 
 def test_the_size_is_an_integer(tmp_path):

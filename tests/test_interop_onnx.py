@@ -128,6 +128,7 @@ LAYERS = {
     **{n: (lambda f=f: f(16, 5, batch_first=True), WORDS) for n, f in RNN.items()},
     **{f"{n} of two layers": (lambda f=f: f(16, 5, 2, batch_first=True, bidirectional=True), WORDS) for n, f in RNN.items()},
     **{f"{n} from a state": (lambda f=f, n=n: Two(lambda m, x, h: m(x, (h[None], h[None]) if n == "LSTM" else h[None]), f(16, 5, bias=False, batch_first=True)), (WORDS, normal(2, 5))) for n, f in RNN.items()},
+    **{f"{n} with lengths": (lambda f=f: Two(lambda m, x, many: m(x, lengths=many), f(16, 5, 2, batch_first=True, bidirectional=True)), (WORDS, np.array([7, 3]))) for n, f in RNN.items()},
     "RNN relu": (lambda: nn.RNN(16, 5, nonlinearity="relu", batch_first=True), WORDS),
     "LSTMCell": (lambda: Two(lambda m, x: m(x), nn.LSTMCell(6, 4)), X),
     "GRUCell": (lambda: Two(lambda m, x: m(x, x[:, :4]), nn.GRUCell(6, 4)), X),
@@ -634,7 +635,7 @@ def test_the_documentation_runs(tmp_path, monkeypatch):
 
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r'pip install "gpugrad\[onnx\]"'):
+    with pytest.raises(ImportError, match=r"pip install 'gpugrad\[onnx\]'"):
         export(lambda x: x, X, tmp_path / "m.onnx")
 
 

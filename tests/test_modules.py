@@ -106,6 +106,8 @@ def test_all_that_does_not_fit_is_listed():
     assert "call gpugrad.interop.torch" not in str(e.value).split("0.weight")[0]
     assert "in current model is ([2, 3]). For weights of PyTorch's, call" in str(e.value)
     assert same(values(m), before)
+    with pytest.raises(RuntimeError, match=r"write load_state_dict\(state\['model'\]\)"):
+        m.load_state_dict({"model": state, "step": 3})
     found = m.load_state_dict({"0.bias": np.ones(3), "more": 1}, strict=False)
     assert found.missing_keys == ["0.weight", "1.weight", "1.bias"] and found.unexpected_keys == ["more"]
     assert m[0].bias.tolist() == [1, 1, 1] and m[0].bias.dtype == np.float32

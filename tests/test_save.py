@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -417,6 +418,8 @@ def test_what_has_a_state_dict_is_told_so(tmp_path):
 
 
 def test_a_file_of_torch_save_is_told(tmp_path):
-    np.savez(tmp_path / "model.pt", x=np.ones(3))
-    with pytest.raises(gg.CheckpointError, match="model.pt.npz is a zip file, as torch.save and np.savez write them"):
-        gg.load(tmp_path / "model.pt.npz")
+    np.savez(tmp_path / "zip", x=np.ones(3))
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps({"x": 1}))
+    for name in ("zip.npz", "bare.pt"):
+        with pytest.raises(gg.CheckpointError, match=rf"(?s){name} is a pickle, as torch.save writes.*save_file"):
+            gg.load(tmp_path / name)

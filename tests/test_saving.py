@@ -119,6 +119,61 @@ def test_a_nan_names_the_op_and_the_line():
             assert np.isnan(gg.grad(z, x)[0].numpy()[0])
 
 
+@pytest.mark.parametrize(
+    ("f", "says"),
+    [
+        (lambda x: gg.log(x - 3.0), "'log' made nan values of inputs that have none"),
+        (lambda x: 1.0 / (x - 2.0), "'divide' made inf values of inputs that have none"),
+        (lambda x: gg.clip(x * np.array([1.0, np.nan]), 0.0, 5.0), "input 1 of 'multiply' had nan values before"),
+        (lambda x: gg.concat([gg.tensor([np.nan]), x]) * 2, "input 0 of 'concat' had nan values before"),
+        (lambda x: gg.max(gg.unstack(gg.sqrt(-x))[1]), "'sqrt' made nan values"),
+    ],
+)
+def test_a_forward_pass_tells_who_made_a_nan(f, says):
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    with np.errstate(all="ignore"), detect_anomaly():
+        with pytest.warns(RuntimeWarning, match=rf"(?s){says}.*called at {Path(__file__).name}:") as told:
+            f(x)
+        assert len(told) == 1 and told[0].filename == __file__
+    with np.errstate(all="ignore"), detect_anomaly(check_nan=False):
+        f(x)
+
+
+def test_a_forward_pass_tells_which_function_of_a_users_answered_a_nan():
+    class Log(gg.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return gg.tensor(np.log(x.numpy()))
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    log = gg.custom_gradient(lambda x: (gg.tensor(np.log(x.numpy())), lambda g: g))
+    for f, name in ((Log.apply, "Log"), (log, ".*")):
+        with np.errstate(all="ignore"), detect_anomaly():
+            with pytest.warns(RuntimeWarning, match=f"'{name}' answered nan values") as told:
+                gg.sum(f(gg.tensor([-1.0], requires_grad=True)))
+            assert len(told) == 1
+
+
+def test_a_nan_of_a_backward_pass_tells_of_the_forward_pass():
+    x = gg.tensor([np.nan, 2.0], requires_grad=True)
+    with detect_anomaly():
+        with pytest.warns(RuntimeWarning, match="input 0 of 'square' had nan values before the op"):
+            y = gg.sum(gg.square(x))
+        with pytest.warns(UserWarning, match="Error detected"):
+            with pytest.raises(RuntimeError, match="The first in the forward pass: input 0 of 'square'"):
+                y.backward()
+
+
+def test_infinities_that_a_forward_pass_is_given_are_none_of_its_ops(xw):
+    x = gg.tensor([1.0, 2.0], requires_grad=True)
+    with detect_anomaly():
+        scores = gg.where(np.array([True, False]), x, -np.inf) + gg.masked_fill(x, [False, True], -np.inf)
+        gg.sum(gg.softmax(scores) * gg.argsort(x)).backward()
+
+
 def test_an_error_in_a_pullback_names_its_op():
     bad = gg.op(lambda xp, x: x * 2, name="bad", x=lambda g: 1 / 0)
     x = gg.tensor([1.0], requires_grad=True)

@@ -366,5 +366,5 @@ def test_without_pyarrow(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for f in (csv, parquet):
-        with pytest.raises(ImportError, match=r"needs pyarrow: pip install 'gpugrad\[data\]'"):
+        with pytest.raises(ImportError, match=r"needs pyarrow .*'gpugrad\[data\]', in a clone pip install '.\[data\]'"):
             f("some")

@@ -25,6 +25,12 @@ from gpugrad.train import Console, CSVFile, EarlyStopping, Logger, NonFiniteLoss
 from gpugrad.train.running import Means
 
 
+def test_a_star_imports_what_is_imported_when_first_asked_for():
+    names: dict = {}
+    exec("from gpugrad.train import *", names)
+    assert names["Trainer"] is Trainer and {*gg.train.__all__} == names.keys() - {"__builtins__"}
+
+
 def by_hand(epochs, data, schedule_every="epoch"):
     """The same run as a loop of one's own."""
     gg.random.seed(0)
@@ -969,7 +975,7 @@ def test_tensorboard_is_told_where_a_run_goes_on(tmp_path):
 
 def test_without_tensorboardx(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ImportError, match=r'need tensorboardX: pip install "gpugrad\[train\]"'):
+    with pytest.raises(ImportError, match=r"need tensorboardX: pip install 'gpugrad\[train\]'"):
         TensorBoard(tmp_path)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import as_dtype, default_float, is_float
+from ..files import install
 from ..generator import Generator
 from .rows import ArrayDataset, checked, taken
 from .samplers import shuffled
@@ -384,7 +385,7 @@ def _pyarrow(part: str) -> tuple[Any, Any]:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError as e:
-        raise ImportError(f"gg.data.{part} needs pyarrow: pip install 'gpugrad[data]' ({e})") from None
+        raise ImportError(f"gg.data.{part} needs pyarrow ({e}): {install('data')}") from None
     return pyarrow, getattr(pyarrow, part)
 
 

@@ -14,6 +14,7 @@ from ..array import device_of, to_host
 from ..autograd import no_grad
 from ..core import Tensor, raw, wrap
 from ..dtypes import is_float
+from ..files import install
 from ..nn.holder import waiting
 from ..nn.module import Module
 from ..origin import shown
@@ -90,7 +91,7 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise ImportError('ONNX files need onnx: pip install "gpugrad[onnx]"') from None
+        raise ImportError(f"ONNX files need onnx: {install('onnx')}") from None
     return onnx
 
 

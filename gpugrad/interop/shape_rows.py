@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..array import to_host
 from ..ops.places import parts
-from .graph import Graph, Made, unlike
-from .rows import INT64, ROWS as ROWS, SAME, axes_of, reduce, row
+from .graph import Graph, Made, Value, unlike
+from .rows import INT32, INT64, ROWS as ROWS, SAME, axes_of, reduce, row
 
 _END = 2**62  # where a slice that goes to the end ends
 
@@ -262,9 +263,8 @@ def _rows_at(g: Graph, c: Made) -> Any:
 @row("getitem")
 def _getitem(g: Graph, c: Made) -> Any:
     found = g.known(c.one.args[0])
-    if found is not None and found.name in g.lasts and type(key := c("key")) is int and key in (-1, found.shape[0] - 1):
-        if key == -1 or found.fixed(0):
-            return g.lasts[found.name]
+    if found is not None and found.name in g.lasts and (last := _last(g, c, found)) is not None:
+        return last
     x = c.value(0)
     every = [_spelled(call.static["key"], len(x.shape)) for call in c.calls]
     keys = every[0]
@@ -286,6 +286,25 @@ def _getitem(g: Graph, c: Made) -> Any:
     shapes = [np.broadcast_shapes(*some) for some in zip(*[v.shapes for v in indices])]
     spread = [g.Expand(g.cast(v.name, v.dtype, INT64), g.dims(shapes)) for v in indices]
     return g.GatherND(name, g.Concat(*[g.Unsqueeze(i, g.ints(-1)) for i in spread], axis=-1))
+
+
+def _last(g: Graph, c: Made, cells: Value) -> str | None:
+    """The last cell of an LSTM, or that of each sequence by the numbers of its last step; None for other cells."""
+    keys = [call.static["key"] for call in c.calls]
+    if type(keys[0]) is int:
+        ends = all([k in (-1, s[0] - 1) for k, s in zip(keys, cells.shapes)])
+        return g.lasts[cells.name] if ends and (keys[0] == -1 or cells.fixed(0)) else None
+    if not all([type(k) is tuple and len(k) == 2 and hasattr(k[0], "dtype") for k in keys]):
+        return None
+    if not all([np.array_equal(to_host(k[1]), np.arange(s[1])) for k, s in zip(keys, cells.shapes)]):
+        return None
+    made = {name: node for node in g.nodes for name in node.output}
+    lstm = made[made[g.lasts[cells.name]].input[0]]
+    ends = g.value(*[k[0] for k in keys])
+    lengths = g.Add(g.cast(ends.name, ends.dtype, INT32), g.constant(np.int32(1)))
+    inputs = [*lstm.input[:4], lengths, *lstm.input[5:]]  # once more: outputs behind the lengths may be asked for
+    again = g.LSTM(*inputs, outs=3, **{a.name: g.onnx.helper.get_attribute_value(a) for a in lstm.attribute})
+    return g.Squeeze(again[2], g.ints(0))
 
 
 def _spelled(key: Any, ndim: int) -> list[Any]:

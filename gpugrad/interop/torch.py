@@ -155,17 +155,6 @@ def _read(path: str) -> dict[str, np.ndarray]:
                 raise ValueError(f"{path} says that {file} has {lost[0]!r}; it has not")
             arrays |= {name: found[name] for name in inside}
         return arrays
-    with open(path, "rb") as f:
-        start = f.read(9)
-    # A zip file, or a bare pickle; a safetensors header of 128 bytes, or 384, begins like the latter.
-    if start.startswith((b"PK\3\4", b"\x80")) and start[8:] != b"{":
-        raise ValueError(
-            f"{path} is a pickle, which runs code; gpugrad reads safetensors. Where PyTorch is, write\n"
-            "    import safetensors.torch, torch\n"
-            f"    w = torch.load({path!r}, map_location='cpu', weights_only=True)\n"
-            "    w = {k: v.clone().contiguous() for k, v in w.items()}\n"
-            "    safetensors.torch.save_file(w, 'weights.safetensors')"
-        )
     return load(path)
 
 

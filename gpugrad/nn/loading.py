@@ -105,6 +105,9 @@ def _compared(
     for what, names in (("Missing", [k for k in missing if k not in young]), ("Unexpected", unexpected)):
         if strict and names:
             wrong.append(f"{what} key(s) in state_dict: " + ", ".join(f'"{n}"' for n in names) + ". ")
+    inner = [k for k in unexpected if isinstance(given[k], Mapping) and not own.keys().isdisjoint(given[k])]
+    if wrong and inner:
+        wrong.append(f"The weights are in state[{inner[0]!r}]: write load_state_dict(state[{inner[0]!r}]).")
     for k, v in own.items():
         if k not in given:
             continue

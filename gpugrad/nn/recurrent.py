@@ -10,14 +10,14 @@ import numpy as np
 
 from .. import random
 from ..array import to_host, xp as xp_of
-from ..core import Tensor, raw
-from ..dtypes import is_float
+from ..core import Tensor, raw, wrap
+from ..dtypes import int64, is_float
 from ..forward import boxed, placed
 from ..ops import recurrent as ops
 from ..ops.casting import astype
 from ..ops.index import getitem
-from ..ops.logic import where
-from ..ops.math import add
+from ..ops.logic import greater_equal, where
+from ..ops.math import add, subtract
 from ..ops.shape import concat, expand_dims, flip, squeeze, stack, swapaxes, unstack
 from .dropout import dropout
 from .lazy_sizes import Sized
@@ -228,11 +228,14 @@ class _Lengths:
             raise ValueError(f"{name}: lengths are {rows} integers, one a sequence, given {given.dtype} {given.shape}")
         if rows and not 1 <= given.min() <= given.max() <= steps:
             raise ValueError(f"{name}: lengths are from 1 to {steps}, given {given.min()} to {given.max()}")
-        step, row = np.arange(steps)[:, None], np.arange(rows)
-        put = lambda a: placed(a, raw(x))
-        self.counts = put((step < given)[..., None])
-        self.at = put(np.where(step < given, given - 1 - step, step)), put(np.broadcast_to(row, (steps, rows)))
-        self.ends = put(given - 1), put(row)
+        # By ops from here on, so that an ONNX file reads the lengths.
+        given = placed(raw(lengths) if isinstance(lengths, Tensor) else given, raw(x))
+        ends = subtract(_as(wrap(given), int64), 1)
+        step, row = placed(np.arange(steps)[:, None], raw(x)), placed(np.arange(rows), raw(x))
+        counts = greater_equal(ends, step)
+        self.counts = expand_dims(counts, -1)
+        self.at = raw(where(counts, subtract(ends, step), step)), row
+        self.ends = raw(ends), row
 
     def cut(self, a: Any) -> Any:
         """0 in the place of what does not count."""

@@ -142,20 +142,25 @@ def choice(
 
 
 def dropout(
-    x: Any, rate: float = 0.5, seed: int | None = None, residual: Any = None, generator: Generator | None = None
+    x: Any,
+    rate: float = 0.5,
+    seed: int | None = None,
+    residual: Any = None,
+    generator: Generator | None = None,
+    training: bool = True,
 ) -> Any:
     """x with each element set to 0 with probability `rate`, the others scaled to keep the mean; plus the residual.
 
     Srivastava et al. 2014.  What the gradient keeps is a seed and an offset, no mask.  With `seed`, the numbers are the
-    next of a stream of their own; with `generator`, of that one.  ValueError unless 0 <= rate < 1, TypeError for a
-    rate that is a Tensor: it would have no gradient.
+    next of a stream of their own; with `generator`, of that one.  Without `training`, nothing is dropped.
+    ValueError unless 0 <= rate < 1, TypeError for a rate that is a Tensor: it would have no gradient.
     """
     if isinstance(rate, Tensor):
         raise TypeError(f"dropout: rate is a number, of no gradient, not a Tensor of shape {rate.shape}")
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate is a number from 0 to below 1, not {rate!r}")
     x = boxed(x, "dropout")
-    if not rate:
+    if not rate or not training:
         return x if residual is None else x + residual
     a = raw(x)
     key, offset = counters(device_of(a), _dropout.offsets(a.size), seed, generator)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..files import install
+
 COLOURS = ("#4477aa", "#ee8866", "#228b73", "#c9a227", "#aa4477", "#66aadd", "#99a832", "#775fb0")
 
 
@@ -16,7 +18,7 @@ def draw(c: Any, path: Any) -> None:
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
     except ImportError as e:
-        raise ImportError(f"plot: {e}. Install matplotlib with: pip install 'gpugrad[demo]'") from None
+        raise ImportError(f"plot: {e}. Install matplotlib with: {install('demo')}") from None
     ways = [w for w in c.ways if w.failed is None and w.times]
     shown = ranked(ways)[: len(COLOURS)]
     colour = {**dict(zip(shown, COLOURS)), "rest": "#aab2bf"}

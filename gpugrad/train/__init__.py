@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from .stopping import EarlyStopping as EarlyStopping
     from .trainer import Trainer as Trainer
 
+__all__ = [  # with a star, too, all that is asked for later
+    "CSVFile", "Console", "EarlyStopping", "Fitted", "History", "Logger", "NonFiniteLossError", "ResumeError",
+    "TensorBoard", "Trainer", "accuracy", "batches", "fit", "means", "split", "unknown",
+]  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: files and progress bars in notebooks take 50 ms."""

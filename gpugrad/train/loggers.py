@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..files import install
 from ..replacing import replace
 
 
@@ -100,7 +101,7 @@ class TensorBoard(Logger):
         try:
             import tensorboardX
         except ImportError:
-            raise ImportError('TensorBoard files need tensorboardX: pip install "gpugrad[train]"') from None
+            raise ImportError(f"TensorBoard files need tensorboardX: {install('train')}") from None
         self._open: Any = lambda step: tensorboardX.SummaryWriter(os.fspath(folder), purge_step=step + 1)
         self._writer: Any = None
 
