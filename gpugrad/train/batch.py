@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..array import library
-from ..core import Tensor, raw
+from ..array import library, xp
+from ..core import Tensor, owner_of, raw
 from ..data import detached
 
 
@@ -31,13 +31,21 @@ def pair(batch: Any) -> Any:
 
 
 def tensors(x: Any, kind: type[Tensor] = Tensor) -> Any:
-    """A nest whose arrays are Tensors on the default device; all of class `kind`, where that is a front door's."""
+    """A nest whose arrays are Tensors on the default device; all of class `kind`, where that is a front door's.
+
+    Where tensors of that class can be changed in place, they do not share the memory of the arrays.
+    """
     if isinstance(x, (tuple, list)):
         made = [tensors(v, kind) for v in x]
         return type(x)(made) if not hasattr(x, "_fields") else type(x)(*made)
     if isinstance(x, dict):
         return {k: tensors(v, kind) for k, v in x.items()}
-    return x if isinstance(x, kind) or not (isinstance(x, Tensor) or library(x) is not None) else detached(x, kind)
+    if isinstance(x, kind) or not (isinstance(x, Tensor) or library(x) is not None):
+        return x
+    made = detached(x, kind)
+    if hasattr(kind, "copy_") and owner_of(made.array) is owner_of(raw(x)):  # a model may change what it is given
+        made.array = xp(made.array).array(made.array)
+    return made
 
 
 def rows(x: Any) -> int:
