@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dtypes import as_dtype, default_float, is_float
 from ..generator import Generator
+from .digits import check_integers, narrowed
 from .rows import ArrayDataset, checked, taken
 from .samplers import shuffled
 
@@ -72,6 +73,7 @@ class _Reader:
                 is found gets a number, in the order of the alphabet
     dtype       of all of x, and of columns of floats
     floats      of columns of floats, where dtype is None
+    tried       the columns of floats of which the first values were looked at
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class _Reader:
         if self.dtype is not None and target is None and not is_float(self.dtype):
             raise ValueError(f"{path}: without a target dtype= is of columns of floats, not {self.dtype}")
         self.floats = self.dtype if self.dtype is not None and is_float(self.dtype) else as_dtype(floats)
+        self.tried: set[str] = set()
         self.codes = {k: None if not isinstance(coded, dict) else _numbered(path, k, coded[k]) for k in coded}
 
     @property
@@ -132,7 +135,11 @@ class _Reader:
             hint = f'; write categories=["{name}"] to number its texts' if kind in _TEXTS else ""
             raise TypeError(f"{self.path}: column {name!r} has values of type {kind}, which is no number{hint}")
         a = column.to_numpy(zero_copy_only=False).reshape(-1, *width) if width else np.asarray(column)
-        return a.astype(self.floats, copy=False) if a.dtype.kind == "f" else a
+        if a.dtype.kind != "f":
+            return a
+        looks = self.floats is not self.dtype and name not in self.tried  # or the caller has asked for it
+        self.tried.add(name)
+        return narrowed(a, self.floats, f"{self.path}: column {name!r}", looks)
 
     def element(self, arrays: dict[str, np.ndarray]) -> Any:
         """What is answered for the rows of these arrays."""
@@ -143,11 +150,7 @@ class _Reader:
         if dtype is None and any([is_float(x.dtype) for x in xs.values()]):
             dtype = self.floats  # int64 beside float32 would be float64
             for k, x in xs.items():
-                if x.dtype.itemsize == 8 and x.dtype.kind in "iu" and np.any(np.abs(x.astype(np.float64)) >= 2**53):
-                    raise ValueError(
-                        f"{self.path}: column {k!r} has integers from 2**53 on, which lose digits beside floats in one "
-                        "x; leave it out with columns=, or say dtype="
-                    )
+                check_integers(x, dtype, f"{self.path}: column {k!r}")
         side = [x if x.ndim == 2 else x[:, None] for x in xs.values()]
         return np.concatenate(side, 1, dtype=dtype, casting="unsafe"), arrays[self.target]
 
@@ -183,7 +186,9 @@ def csv(
     categories  columns of texts to number: their names, or {name: [texts]}
     dtype       of x, beside a target, and of all columns of floats.  None: floats come in the default dtype, float32,
                 as numbers of Python do; integers, as labels and indices, stay integers, but beside floats in x they
-                become such; ValueError for those from 2**53 on.  Of digits in whole numbers say dtype="float32"
+                become such; ValueError for those from 2**24 on (float64: 2**53), which that can't tell apart, and for
+                floats that overflow it; a warning for a column of floats of which it makes different ones equal, as
+                times in seconds.  Of digits in whole numbers say dtype="float32"
     names       of the columns of a file that has no line of names
     FileNotFoundError and ValueError name the file.  ValueError for nulls, TypeError for a column of texts or dates.  A
     warning where the first line has numbers for names.
@@ -270,6 +275,7 @@ class ParquetDataset:
         self.categories = first.categories
         for p, schema in zip(self._paths, schemas):
             self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype, self._floats))
+            self._readers[-1].tried = first.tried
 
     def __reduce__(self) -> Any:
         return ParquetDataset, (
