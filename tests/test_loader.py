@@ -479,6 +479,30 @@ def test_the_programs_numpy_is_as_it_was_after_threads_that_overlap():
     assert np.array_equal(np.random.get_state()[1], before[2][0]) and np.random.get_state()[2] == before[2][1]
 
 
+class Numbered(gg.data.Dataset):
+    """A class of one's own, with its own length."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        if not 0 <= i < 5:
+            raise IndexError(i)
+        return np.float32(i)
+
+
+def test_what_is_made_of_a_dataset_of_ones_own_knows_its_length():
+    d = Numbered()
+    made = d.map(lambda x: x + 1), d.batch(2), d.repeat(2), d.take(3), d.skip(2), d.enumerate(), d.shuffle(2)
+    for each in (*made, gg.data.Dataset.zip(d, d)):
+        assert len(each) == len(list(each)) == each.cardinality().item()
+    assert len(DataLoader(d.map(lambda x: x), 2)) == 3
+    for unknown in (d.repeat(), d.filter(lambda x: x > 1), gg.data.Dataset.from_generator(lambda: iter(()))):
+        assert unknown.cardinality().item() == -2
+        with pytest.raises(TypeError, match="length is unknown"):
+            len(unknown.map(lambda x: x))
+
+
 def test_a_loader_says_what_was_empty():
     once = DataLoader((i for i in range(4)), 2)
     assert len(list(once)) == 2

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, ClassVar
 
-from ..array import xp
+from ..array import placing, xp
 from ..autograd import zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
-from ..tensor import placing, to
+from ..tensor import to
 from ..variable import Kernel, Parameter, Variable
 from .calling import Called
 from .holder import _children as _children, at, holders, inner_first, joined, nearest, tensors, waiting
@@ -197,8 +197,8 @@ class Module(Called):
         TypeError for a dtype that is not floating.  Complex variables are cast to complex dtypes only.
         """
         for w in where:
-            device, dtype = [old if new is None else new for old, new in zip((device, dtype), placing(w))]
-        device, dtype = placing(device, dtype)
+            device, dtype = placing(w, dtype, device)
+        device, dtype = placing(None, dtype, device)
         if dtype is not None and not is_inexact(as_dtype(dtype)):
             raise TypeError(f"{type(self).__name__}.to takes a floating or complex dtype, given {as_dtype(dtype)}")
         new = []

@@ -16,8 +16,8 @@ def pair(batch: Any) -> Any:
     if isinstance(batch, dict):
         raise ValueError(
             f"a batch is (x, y), not a dict of {', '.join(map(repr, batch))}. Give data that are pairs, as "
-            "ArrayDataset(x, y) or csv(path, target=...), in which x may be a dict; or override training_step(batch), "
-            "which answers the loss"
+            "ArrayDataset(x, y) or csv(path, target=...), or a dataset of your own, whose x may be a dict; or override "
+            "training_step(batch), which answers the loss"
         )
     if isinstance(batch, Tensor):
         raise ValueError(
