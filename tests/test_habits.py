@@ -89,13 +89,7 @@ def test_a_function_that_is_in_another_place():
 
 
 def test_the_size_is_an_integer(tmp_path):
-    assert (
-        X.size == 6
-        and type(X.size) is int
-        and not callable(X.size)
-        and X.size * 2 == 12
-        and np.zeros(X.size).shape == (6,)
-    )
+    assert X.size == 6 and type(X.size) is int and not callable(X.size)  # which is how some tell it from PyTorch's
     gg.save(tmp_path / "state.safetensors", {"n": X.size})
     assert gg.load(tmp_path / "state.safetensors") == {"n": 6}
 

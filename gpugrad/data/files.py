@@ -68,12 +68,12 @@ class _Reader:
     """How columns become arrays: which, with which numbers for their texts, and what an element is made of.
 
     columns     their names in order; None: all of the file
+    tried       the columns whose floats were looked at, or need not be
     target      the column that is y: elements are (x, y), x being the others side by side in their common dtype
     categories  columns of texts as numbers: {name: [texts]}, numbered in that order, or names, of which each text that
                 is found gets a number, in the order of the alphabet
     dtype       of all of x, and of columns of floats
     floats      of columns of floats, where dtype is None
-    tried       the columns of floats of which the first values were looked at
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class _Reader:
         if self.dtype is not None and target is None and not is_float(self.dtype):
             raise ValueError(f"{path}: without a target dtype= is of columns of floats, not {self.dtype}")
         self.floats = self.dtype if self.dtype is not None and is_float(self.dtype) else as_dtype(floats)
-        self.tried: set[str] = set()
+        self.tried = set(names if self.floats is self.dtype else ())  # where the caller has asked for it
         self.codes = {k: None if not isinstance(coded, dict) else _numbered(path, k, coded[k]) for k in coded}
 
     @property
@@ -135,11 +135,7 @@ class _Reader:
             hint = f'; write categories=["{name}"] to number its texts' if kind in _TEXTS else ""
             raise TypeError(f"{self.path}: column {name!r} has values of type {kind}, which is no number{hint}")
         a = column.to_numpy(zero_copy_only=False).reshape(-1, *width) if width else np.asarray(column)
-        if a.dtype.kind != "f":
-            return a
-        looks = self.floats is not self.dtype and name not in self.tried  # or the caller has asked for it
-        self.tried.add(name)
-        return narrowed(a, self.floats, f"{self.path}: column {name!r}", looks)
+        return narrowed(a, self.floats, self.path, name, self.tried) if a.dtype.kind == "f" else a
 
     def element(self, arrays: dict[str, np.ndarray]) -> Any:
         """What is answered for the rows of these arrays."""
@@ -150,7 +146,7 @@ class _Reader:
         if dtype is None and any([is_float(x.dtype) for x in xs.values()]):
             dtype = self.floats  # int64 beside float32 would be float64
             for k, x in xs.items():
-                check_integers(x, dtype, f"{self.path}: column {k!r}")
+                check_integers(x, dtype, self.path, k)
         side = [x if x.ndim == 2 else x[:, None] for x in xs.values()]
         return np.concatenate(side, 1, dtype=dtype, casting="unsafe"), arrays[self.target]
 
@@ -275,7 +271,6 @@ class ParquetDataset:
         self.categories = first.categories
         for p, schema in zip(self._paths, schemas):
             self._readers.append(_Reader(p, schema, first.names, target, self.categories, dtype, self._floats))
-            self._readers[-1].tried = first.tried
 
     def __reduce__(self) -> Any:
         return ParquetDataset, (
@@ -319,7 +314,7 @@ class ParquetDataset:
             self._kept.move_to_end(g)
             return self._kept[g]
         i, number = self._homes[g]
-        reader = self._readers[i]
+        reader, self._readers[i].tried = self._readers[i], self._readers[0].tried
         try:
             table = self._file(i).read_row_group(number, reader.names)
         except OSError as e:

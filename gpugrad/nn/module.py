@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, ClassVar
 
-from ..array import placing, xp
+from ..array import xp
 from ..autograd import zero_grad
 from ..core import Tensor, trainable
 from ..dtypes import as_dtype, is_inexact
-from ..tensor import to
+from ..tensor import placing, to
 from ..variable import Kernel, Parameter, Variable
 from .calling import Called
 from .holder import _children as _children, at, holders, inner_first, joined, nearest, tensors, waiting

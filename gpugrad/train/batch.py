@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..array import library, xp
-from ..core import Tensor, owner_of, raw
+from ..core import Tensor, raw
 from ..data import detached
 
 
@@ -43,7 +43,7 @@ def tensors(x: Any, kind: type[Tensor] = Tensor) -> Any:
     if isinstance(x, kind) or not (isinstance(x, Tensor) or library(x) is not None):
         return x
     made = detached(x, kind)
-    if hasattr(kind, "copy_") and owner_of(made.array) is owner_of(raw(x)):  # a model may change what it is given
+    if hasattr(kind, "copy_") and library(made.array) is library(raw(x)):  # a model may change what it is given
         made.array = xp(made.array).array(made.array)
     return made
 
