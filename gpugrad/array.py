@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache
 from sys import getrefcount
@@ -274,6 +274,24 @@ def device(name: str | Device) -> Device:
     if index >= count:
         raise RuntimeError(f"there is no device {name!r}: this machine has {count} of that kind, numbered from 0")
     return Device(kind, index)
+
+
+def placing(where: Any, dtype: DTypeLike = None, at: str | Device | None = None) -> tuple[Device | None, DTypeLike]:
+    """(device, dtype) of what `to` is given: a device, a dtype or the name of one of them, and others by name.
+
+    TypeError for two of a kind.
+    """
+    place, kind = (where, None) if isinstance(where, Device) else (None, where)
+    if isinstance(where, str):
+        kind = None
+        if where.partition(":")[0] not in ("cpu", "cuda", "gpu") and ":" not in where:
+            with suppress(TypeError):
+                kind = as_dtype(where)
+        place = device(where) if kind is None else None
+    if (place is not None and at is not None) or (kind is not None and dtype is not None):
+        other = dtype if place is None else at
+        raise TypeError(f"to() takes one device and one dtype: {where!r} is a second one, beside {other!r}")
+    return place if at is None else device(at), dtype if kind is None else kind
 
 
 def device_count(kind: str = "cuda") -> int:

@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, str] = {
                     "gg.tensor(values, dtype)"),
     "float": "gg.float32", "double": "gg.float64", "half": "gg.float16", "long": "gg.int64", "int": "gg.int32",
     "bool": "gg.bool_", "inference_mode": "gg.no_grad()", "cuda": "gg.device_count() for how many GPUs there are",
-    "utils": "gg.data.DataLoader, gg.checkpoint", "onnx": "gg.interop.onnx.export(model, path, inputs)",
+    "utils": "gg.data.DataLoader, gg.checkpoint", "onnx": "gg.interop.onnx.export(model, inputs, path)",
     "Module": "gg.nn.Module", "finfo": "np.finfo(x.dtype), or ml_dtypes.finfo of bfloat16",
     "unique": "np.unique(x.numpy()), which has no gradient", "bincount": "np.bincount(x.numpy(), minlength=n), or "
     "gg.segment_sum(weights, x, n), which has a gradient",
@@ -116,13 +116,6 @@ class Missing:
     def __get__(self, x: object, kind: type) -> object:
         own = METHODS if getattr(kind, "prefix", "") == "gg." else {}
         raise AttributeError(missing(f"{kind.__name__!r} object", self.name, own))
-
-
-class Count(int):
-    """A number of elements, `x.size`, which is called by users of libraries where `x.size()` is the shape."""
-
-    def __call__(self, *axis: object) -> None:
-        raise TypeError(f"x.size is the number of elements, {self}. Write x.shape{[*axis[:1]] or ''}")
 
 
 def missing(owner: str, name: str, words: Mapping[str, str]) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from . import array as _array, autograd, dtypes as _dtypes
-from .array import Device, asarray, default_device, library
+from .array import Device, asarray, default_device, library, placing
 from .core import Tensor, raw, wrap
 from .dlpack import dlpack_device, to_dlpack
 from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
-from .habits import METHODS, Count, Missing, unknown
+from .habits import METHODS, Missing, unknown
 from .hooks import exhausting
 from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
@@ -55,7 +54,8 @@ def _made(name: str, device: str | Device | None, requires_grad: bool, *args: An
 
 def _plan(name: str, shape: Any, dtype: DTypeLike) -> tuple[Any, np.dtype]:
     if isinstance(dtype, (int, np.integer)):
-        raise TypeError(f"the shape is one tuple. Write gg.{name}(({shape}, {dtype})), with its other lengths")
+        lengths = *np.ravel(shape).tolist(), int(dtype)
+        raise TypeError(f"the shape is one tuple. Write gg.{name}({lengths}), with its other lengths")
     return size_of(shape), as_dtype(dtype or default_float())
 
 
@@ -175,21 +175,12 @@ def _repr(t: Tensor) -> str:
     return f"tensor({body}{extra})"
 
 
-def placing(where: Any, dtype: DTypeLike = None) -> tuple[Device | None, DTypeLike]:
-    """(device, dtype) of what `to` is given: a device, a dtype or the name of one of them."""
-    if where is None or isinstance(where, Device):
-        return where, dtype
-    if not isinstance(where, str):
-        return None, where
-    if dtype is None and where.partition(":")[0] not in ("cpu", "cuda", "gpu") and ":" not in where:
-        with suppress(TypeError):
-            return None, as_dtype(where)
-    return _array.device(where), dtype
-
-
 def to(t: Tensor, where: Any = None, dtype: DTypeLike = None, device: str | Device | None = None) -> Tensor:
-    """t on another device, in another dtype, or both; t itself if it is so already.  The gradient travels back."""
-    device, dtype = placing(device if where is None else where, dtype)
+    """t on another device, in another dtype, or both; t itself if it is so already.  The gradient travels back.
+
+    TypeError for two devices, or two dtypes.
+    """
+    device, dtype = placing(where, dtype, device)
     out = t if device is None else casting.to_device(t, device)
     return out if dtype is None else casting.astype(out, dtype)
 
@@ -292,7 +283,7 @@ def _bind() -> None:
     T.shape = prop(lambda t: t.array.shape, "The length of each axis.")
     T.dtype = prop(lambda t: t.array.dtype, "The dtype of the elements.")
     T.ndim = prop(lambda t: t.array.ndim, "The number of axes.")
-    T.size = prop(lambda t: Count(t.array.size), "The number of elements.")
+    T.size = prop(lambda t: t.array.size, "The number of elements.")
     T.nbytes = prop(lambda t: t.array.nbytes, "The bytes of the elements.")
     T.device = prop(lambda t: _array.device_of(t.array), "Where the array lives.")
     T.T = prop(lambda t: shape.permute_dims(t, range(t.array.ndim)[::-1]), "The axes in reverse order.")

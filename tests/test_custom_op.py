@@ -68,7 +68,8 @@ def test_built_in_ops_are_found_by_pickle_and_help():
     assert list(inspect.signature(gg.sum).parameters) == ["x", "axis", "keepdims", "dtype"]
     assert inspect.signature(gg.sum).parameters["axis"].default is None
     assert list(inspect.signature(gg.multiply).parameters) == ["x", "y"]
-    with pytest.raises(TypeError, match=r"sum has no argument 'dim'; write axis=; it takes \['axis', 'keepdims', 'dtype'\]"):
+    takes = r"sum has no argument 'dim'; write axis=; it takes \['axis', 'keepdims', 'dtype'\]"
+    with pytest.raises(TypeError, match=takes):
         gg.sum(x, dim=0)
 
 

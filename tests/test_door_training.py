@@ -73,6 +73,26 @@ def check(loader):
 
 
 @pytest.mark.devices
+class Changing(Flat):
+    """It changes its input in place."""
+
+    def forward(self, x):
+        return super().forward(x.div_(2.0))
+
+
+def test_a_model_that_changes_its_input_in_place_does_not_change_the_users_arrays(default_device):
+    x, y = arrays()
+    model = Changing()
+    trainer = gg.train.Trainer(model, gg.optim.SGD(model.parameters(), 0.1), torch.nn.CrossEntropyLoss(), loggers=[])
+    kept = gg.tensor(x)
+    before = x.copy()
+    for batch in ((x, y), (x[::-1], y), (kept, y), (gg.tensor(x), y)):
+        trainer.fit([batch], epochs=trainer.epoch + 1)
+        trainer.fit(gg.data.DataLoader([batch], batch_size=None), epochs=trainer.epoch + 1)
+    trainer.predict(x), trainer.predict(kept), trainer.evaluate([(kept, y)])
+    assert np.array_equal(x, before) and np.array_equal(np.asarray(kept.to("cpu")), before)
+
+
 def test_a_loader_of_a_doors_tensors_answers_such_tensors(default_device):
     x, y = arrays()
     dataset = gg.data.TensorDataset(torch.tensor(x), torch.tensor(y))

@@ -1,6 +1,7 @@
 """Batches of a DataLoader: each element once, in an order that the seed decides, resumed anywhere; what it refuses."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -443,6 +444,66 @@ def test_random_numbers_follow_the_seed_in_a_loader_in_a_loader_and_whatever_num
         assert np.random.get_bit_generator() is own and own.state == state
     finally:
         np.random.set_bit_generator(before)
+
+
+def test_the_programs_numpy_goes_on_with_all_that_its_state_has():
+    np.random.seed(0)
+    expected = np.random.randn(3).tolist()
+    np.random.seed(0)
+    first = np.random.randn()  # another one is put aside
+    list(DataLoader(Drawing(), 3, seed=0))
+    assert [first, *np.random.randn(2)] == expected
+
+
+def test_the_programs_numpy_is_as_it_was_after_threads_that_overlap():
+    """What is entered first ends first: it must not leave the numbers of the one that goes on."""
+    inside, ended = threading.Event(), threading.Event()
+
+    class Waiting(Drawing):
+        def __init__(self, say, wait):
+            self.say, self.wait = say, wait
+
+        def __getbatch__(self, indices):
+            self.say.set()
+            assert self.wait.wait(20)
+            return super().__getbatch__(indices)
+
+    before = np.random.get_bit_generator(), random.getstate(), np.random.get_state()[1:3]
+    entered = threading.Event()
+    first = threading.Thread(target=lambda: list(DataLoader(Waiting(inside, entered), 6, seed=0)))
+    second = threading.Thread(target=lambda: list(DataLoader(Waiting(entered, ended), 6, seed=1)))
+    first.start()
+    assert inside.wait(20)
+    second.start()
+    first.join()
+    ended.set()
+    second.join()
+    assert np.random.get_bit_generator() is before[0] and random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2][0]) and np.random.get_state()[2] == before[2][1]
+
+
+class Numbered(gg.data.Dataset):
+    """A class of one's own, with its own length."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        if not 0 <= i < 5:
+            raise IndexError(i)
+        return np.float32(i)
+
+
+def test_what_is_made_of_a_dataset_of_ones_own_knows_its_length():
+    d = Numbered()
+    made = d.map(lambda x: x + 1), d.batch(2), d.repeat(2), d.take(3), d.skip(2), d.enumerate(), d.shuffle(2)
+    for each in (*made, gg.data.Dataset.zip(d, d)):
+        assert len(each) == len(list(each)) == each.cardinality().item()
+    assert len(DataLoader(d.map(lambda x: x), 2)) == 3
+    for unknown in (d.repeat(), d.filter(lambda x: x > 1), gg.data.Dataset.from_generator(lambda: iter(()))):
+        assert unknown.cardinality().item() == -2
+        with pytest.raises(TypeError, match="length is unknown"):
+            len(unknown.map(lambda x: x))
 
 
 def test_a_loader_says_what_was_empty():

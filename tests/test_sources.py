@@ -1,6 +1,8 @@
 """Datasets in files: .npy, CSV and Parquet against the arrays they were made of; and files that are none."""
 
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -255,13 +257,16 @@ def test_the_dtype_of_x(tmp_path):
     import pyarrow.parquet
 
     table, path = tmp_path / "x.csv", tmp_path / "x.parquet"
-    for big, words in ((7, None), (2**53 + 1, "column 'a' has integers from")):
+    digits = "column 'a' has integers from 2\\*\\*24 on, .* dtype=: \"float64\" tells"
+    for big, words in ((7, None), (2**24 + 1, digits), (2**53 + 1, digits), (-(2**63), digits)):
         table.write_text(f"a,c,y\n{big},1.5,0\n2,0.5,1\n")
         columns = {"a": np.array([big, 2]), "c": np.array([1.5, 0.5]), "y": np.array([0, 1])}
         pyarrow.parquet.write_table(pa.table(columns), path)
         for read, file in ((csv, table), (parquet, path)):
             x, _ = read(file, target="y", dtype="float32").__getbatch__(np.arange(2))
             assert x.dtype == np.float32 and x.tolist() == [[np.float32(big), 1.5], [2, 0.5]]
+            x, _ = read(file, target="y", dtype="float64").__getbatch__(np.arange(2))
+            assert x.tolist() == [[float(big), 1.5], [2, 0.5]]
             if words:
                 with pytest.raises(ValueError, match=words):
                     read(file, target="y").__getbatch__(np.arange(2))
@@ -278,6 +283,43 @@ def test_the_dtype_of_x(tmp_path):
                 read(file, dtype="int32")
             batch = read(file, dtype="float64").__getbatch__(np.arange(2))
             assert [v.dtype for v in batch.values()] == [np.int64, np.float64, np.int64]
+
+
+def test_floats_that_float32_does_not_tell_apart(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    rng = np.random.default_rng(0)
+    hour = 1.7e9 + 0.25 + rng.permutation(3600)
+    for values, left in (([1700000000.25, 1700000000.5], 1), (hour, 29), (rng.standard_normal(20_000), 0)):
+        columns = {"t": np.array(values), "y": np.arange(len(values))}
+        path, table = tmp_path / "x.parquet", tmp_path / "x.csv"
+        pyarrow.parquet.write_table(pa.table(columns), path, row_group_size=2000)
+        pyarrow.csv.write_csv(pa.table(columns), table)
+        for read, file in ((csv, table), (parquet, path)):
+            for dtype in ("float32", "float64"):
+                x, _ = read(file, target="y", dtype=dtype).__getbatch__(np.arange(len(values)))
+                assert np.array_equal(x[:, 0], np.asarray(values, dtype))
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                x, _ = read(file, target="y").__getbatch__(np.arange(len(values)))
+            assert x.dtype == np.float32 and len(seen) == bool(left)
+            if left and (read is csv or len(values) == 2):
+                said = f"column 't' has {len(values)} different .* float32 leaves {left}; .* dtype=\"float64\""
+                assert re.search(said, str(seen[0].message))
+
+
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_floats_that_overflow(tmp_path, dtype):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "x.csv"
+    path.write_text("a,y\n1e300,1\ninf,2\n-2,3\n")
+    with pytest.raises(ValueError, match="column 'a' .* too large for float32; write dtype=\"float64\""):
+        csv(path, target="y", dtype=dtype)
+    assert csv(path, target="y", dtype="float64")[0][0] == 1e300
+    path.write_text("a,y\n1e3,1\ninf,2\n-2,3\n")
+    np.testing.assert_array_equal(csv(path, target="y", dtype=dtype)[:][0][:, 0], np.float32([1e3, np.inf, -2]))
 
 
 def test_floats_come_in_the_default_dtype_in_a_worker_too(tmp_path):

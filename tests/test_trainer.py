@@ -707,6 +707,28 @@ def test_a_handler_of_the_programs_own_gets_sigterm_after_all_is_saved(tmp_path)
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("error", ["step", "save"])
+def test_an_error_after_sigterm_is_not_hidden_by_the_end_of_the_program(tmp_path, own, error):
+    heard = []
+    mine = lambda number, frame: (heard.append(number), sys.exit(3))
+    before = signal.signal(signal.SIGTERM, mine) if own else None
+    t = cases.trainer(tmp_path / "run")
+
+    def fail(*args):
+        signal.raise_signal(signal.SIGTERM)
+        raise OSError(28, "No space left on device")
+
+    setattr(t, {"step": "training_step", "save": "save"}[error], fail)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            t.fit(cases.Loader(), epochs=1)
+        assert heard == [signal.SIGTERM] * own
+    finally:
+        if own:
+            signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize("at", ["training", "validation"])
 def test_sigterm_that_the_workers_hear_first(tmp_path, at):
     """A cluster sends it to all processes of a job: batches end, and what was trained is saved."""

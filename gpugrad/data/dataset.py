@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class Dataset:
     def zip(cls, *datasets: Any) -> Any:
         """One element of each, as a tuple, until the shortest ends."""
         parts = datasets[0] if len(datasets) == 1 and isinstance(datasets[0], tuple) else datasets
-        lengths = [d._length for d in parts]
+        lengths = [d._known() for d in parts]
         made = cls(lambda: zip(*parts), None if None in lengths else min(lengths))
         made._shuffles = [place for d in parts for place in d._shuffles]
         return made
@@ -117,9 +118,15 @@ class Dataset:
             )
         return self._length
 
+    def _known(self) -> int | None:
+        """The number of elements; None where it is unknown.  It asks a class of one's own, which has a `__len__`."""
+        with suppress(TypeError):
+            return len(self)
+        return None
+
     def cardinality(self) -> Tensor:
         """The number of elements; -2 where it is unknown."""
-        return self.element(np.int64(-2 if self._length is None else self._length))
+        return self.element(np.int64(-2 if (n := self._known()) is None else n))
 
     def batch(
         self, batch_size: int, drop_remainder: bool = False, num_parallel_calls: Any = None, deterministic: Any = None
@@ -134,7 +141,7 @@ class Dataset:
                 if len(rows) == batch_size or not drop_remainder:
                     yield _map(lambda *xs: self.element(np.stack([np.asarray(x) for x in xs])), *rows)
 
-        n = self._length
+        n = self._known()
         return self._on(start, None if n is None else n // batch_size if drop_remainder else -(-n // batch_size))
 
     def unbatch(self) -> Any:
@@ -164,14 +171,14 @@ class Dataset:
             while buffer:
                 yield buffer.pop(rng.integers(len(buffer)))
 
-        made = self._on(start, self._length)
+        made = self._on(start, self._known())
         made._shuffles = [*self._shuffles, *([place] if again else [])]
         return made
 
     def map(self, map_func: Callable[..., Any], num_parallel_calls: Any = None, deterministic: Any = None) -> Any:
         """The function of each element; of a tuple, of its parts."""
         call = lambda e: map_func(*e) if isinstance(e, tuple) else map_func(e)
-        return self._on(lambda: (_map(self.element, call(e)) for e in self), self._length)
+        return self._on(lambda: (_map(self.element, call(e)) for e in self), self._known())
 
     def filter(self, predicate: Callable[..., Any]) -> Any:
         """The elements for which the function is true."""
@@ -182,14 +189,15 @@ class Dataset:
         """All elements so many times (None: without end)."""
         endless = count is None or count < 0
         times = itertools.count() if endless else range(count)  # type: ignore[arg-type]
-        n = None if endless or self._length is None else self._length * count  # type: ignore[operator]
+        n = self._known()
+        n = None if endless or n is None else n * count  # type: ignore[operator]
         return self._on(
             lambda: itertools.chain.from_iterable(self for _ in (itertools.count() if endless else times)), n
         )
 
     def take(self, count: int) -> Any:
         """The first so many elements; -1: all."""
-        n, stop = self._length, None if count < 0 else count
+        n, stop = self._known(), None if count < 0 else count
         fewer = n if stop is None or n is None else min(stop, n)
         return self._on(lambda: itertools.islice(iter(self), stop), fewer)
 
@@ -197,12 +205,12 @@ class Dataset:
         """All but the first so many elements; -1: none of them."""
         if count < 0:
             return self.take(0)
-        n = self._length
+        n = self._known()
         return self._on(lambda: itertools.islice(iter(self), count, None), None if n is None else max(n - count, 0))
 
     def enumerate(self, start: int = 0) -> Any:
         """(number, element) pairs."""
-        return self._on(lambda: ((self.element(np.int64(i)), e) for i, e in enumerate(self, start)), self._length)
+        return self._on(lambda: ((self.element(np.int64(i)), e) for i, e in enumerate(self, start)), self._known())
 
     def prefetch(self, buffer_size: int) -> Any:
         """The dataset itself: elements are made when they are asked for."""

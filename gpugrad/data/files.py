@@ -13,6 +13,7 @@ import numpy as np
 from ..dtypes import as_dtype, default_float, is_float
 from ..files import install
 from ..generator import Generator
+from .digits import check_integers, narrowed
 from .rows import ArrayDataset, checked, taken
 from .samplers import shuffled
 
@@ -69,6 +70,7 @@ class _Reader:
     """How columns become arrays: which, with which numbers for their texts, and what an element is made of.
 
     columns     their names in order; None: all of the file
+    tried       the columns whose floats were looked at, or need not be
     target      the column that is y: elements are (x, y), x being the others side by side in their common dtype
     categories  columns of texts as numbers: {name: [texts]}, numbered in that order, or names, of which each text that
                 is found gets a number, in the order of the alphabet
@@ -100,6 +102,7 @@ class _Reader:
         if self.dtype is not None and target is None and not is_float(self.dtype):
             raise ValueError(f"{path}: without a target dtype= is of columns of floats, not {self.dtype}")
         self.floats = self.dtype if self.dtype is not None and is_float(self.dtype) else as_dtype(floats)
+        self.tried = set(names if self.floats is self.dtype else ())  # where the caller has asked for it
         self.codes = {k: None if not isinstance(coded, dict) else _numbered(path, k, coded[k]) for k in coded}
 
     @property
@@ -159,7 +162,7 @@ class _Reader:
             hint = f'; write categories=["{name}"] to number its texts' if kind in _TEXTS else ""
             raise TypeError(f"{self.path}: column {name!r} has values of type {kind}, which is no number{hint}")
         a = column.to_numpy(zero_copy_only=False).reshape(-1, *width) if width else np.asarray(column)
-        return a.astype(self.floats, copy=False) if a.dtype.kind == "f" else a
+        return narrowed(a, self.floats, self.path, name, self.tried) if a.dtype.kind == "f" else a
 
     def element(self, arrays: dict[str, np.ndarray]) -> Any:
         """What is answered for the rows of these arrays."""
@@ -170,11 +173,7 @@ class _Reader:
         if dtype is None and any([is_float(x.dtype) for x in xs.values()]):
             dtype = self.floats  # int64 beside float32 would be float64
             for k, x in xs.items():
-                if x.dtype.itemsize == 8 and x.dtype.kind in "iu" and np.any(np.abs(x.astype(np.float64)) >= 2**53):
-                    raise ValueError(
-                        f"{self.path}: column {k!r} has integers from 2**53 on, which lose digits beside floats in one "
-                        "x; leave it out with columns=, or say dtype="
-                    )
+                check_integers(x, dtype, self.path, k)
         side = [x if x.ndim == 2 else x[:, None] for x in xs.values()]
         return np.concatenate(side, 1, dtype=dtype, casting="unsafe"), arrays[self.target]
 
@@ -211,7 +210,9 @@ def csv(
     categories  columns of texts to number: their names, or {name: [texts]}
     dtype       of x, beside a target, and of all columns of floats.  None: floats come in the default dtype, float32,
                 as numbers of Python do; integers, as labels and indices, stay integers, but beside floats in x they
-                become such; ValueError for those from 2**53 on.  Of digits in whole numbers say dtype="float32"
+                become such; ValueError for those from 2**24 on (float64: 2**53), which that can't tell apart, and for
+                floats that overflow it; a warning for a column of floats of which it makes different ones equal, as
+                times in seconds.  Of digits in whole numbers say dtype="float32"
     names       of the columns of a file that has no line of names
     fill        a number for nulls, which are empty or "nan", "NA", "null" in the file: float("nan") keeps them as NaN,
                 and makes columns of integers floats; or {name: number}, and for categories {name: text}
@@ -356,7 +357,7 @@ class ParquetDataset:
             self._kept.move_to_end(g)
             return self._kept[g]
         i, number = self._homes[g]
-        reader = self._readers[i]
+        reader, self._readers[i].tried = self._readers[i], self._readers[0].tried
         try:
             table = self._file(i).read_row_group(number, reader.names)
         except OSError as e:

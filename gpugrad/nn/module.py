@@ -198,8 +198,8 @@ class Module(Called):
         TypeError for a dtype that is not floating.  Complex variables are cast to complex dtypes only.
         """
         for w in where:
-            device, dtype = [old if new is None else new for old, new in zip((device, dtype), placing(w))]
-        device, dtype = placing(device, dtype)
+            device, dtype = placing(w, dtype, device)
+        device, dtype = placing(None, dtype, device)
         if dtype is not None and not is_inexact(as_dtype(dtype)):
             raise TypeError(f"{type(self).__name__}.to takes a floating or complex dtype, given {as_dtype(dtype)}")
         new = []

@@ -17,8 +17,8 @@ def pair(batch: Any) -> Any:
     if isinstance(batch, dict):
         raise ValueError(
             f"a batch is (x, y), not a dict of {', '.join(map(repr, batch))}. Give data that are pairs, as "
-            "ArrayDataset(x, y) or csv(path, target=...), in which x may be a dict; or override training_step(batch), "
-            "which answers the loss"
+            "ArrayDataset(x, y) or csv(path, target=...), or a dataset of your own, whose x may be a dict; or override "
+            "training_step(batch), which answers the loss"
         )
     if isinstance(batch, Tensor):
         raise ValueError(
@@ -32,13 +32,21 @@ def pair(batch: Any) -> Any:
 
 
 def tensors(x: Any, kind: type[Tensor] = Tensor) -> Any:
-    """A nest whose arrays are Tensors on the default device; all of class `kind`, where that is a front door's."""
+    """A nest whose arrays are Tensors on the default device; all of class `kind`, where that is a front door's.
+
+    Where tensors of that class can be changed in place, they do not share the memory of the arrays.
+    """
     if isinstance(x, (tuple, list)):
         made = [tensors(v, kind) for v in x]
         return type(x)(made) if not hasattr(x, "_fields") else type(x)(*made)
     if isinstance(x, dict):
         return {k: tensors(v, kind) for k, v in x.items()}
-    return x if isinstance(x, kind) or not (isinstance(x, Tensor) or library(x) is not None) else detached(x, kind)
+    if isinstance(x, kind) or not (isinstance(x, Tensor) or library(x) is not None):
+        return x
+    made = detached(x, kind)
+    if hasattr(kind, "copy_") and library(made.array) is library(raw(x)):  # a model may change what it is given
+        made.array = xp(made.array).array(made.array)
+    return made
 
 
 def rows(x: Any) -> int:

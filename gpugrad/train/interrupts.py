@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from threading import current_thread, main_thread
 
 
@@ -13,7 +13,8 @@ def waiting() -> Iterator[list[int]]:
     """A list that Ctrl-C and SIGTERM put their number into, the first time; the second time each does what it did.
 
     After SIGTERM, which a cluster sends before it ends a job, the program ends here, once all is saved: with the status
-    143, or as a handler of the program's own has it.
+    143, or as a handler of the program's own has it.  After an error it ends by that: the handler hears of the signal,
+    and its SystemExit would hide it.
     Only the main thread hears of signals: in another one nothing changes, nor for one that is ignored, as by nohup.
     """
     asked: list[int] = []
@@ -29,13 +30,15 @@ def waiting() -> Iterator[list[int]]:
 
     for number in before:
         signal.signal(number, first)
+    failed = True
     try:
         yield asked
+        failed = False
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        if signal.SIGTERM in asked:
-            if callable(before[signal.SIGTERM]):
+        if signal.SIGTERM in asked and callable(before[signal.SIGTERM]):
+            with suppress(SystemExit) if failed else nullcontext():
                 signal.raise_signal(signal.SIGTERM)
-            else:
-                raise SystemExit(128 + signal.SIGTERM)
+        elif signal.SIGTERM in asked and not failed:
+            raise SystemExit(128 + signal.SIGTERM)
