@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Worker, described, machine, rise, serve, table, verdict
-from train_parts.cases import CASES, LIMITS
+from train_parts import CASES, LIMITS
 
 # library: (its module in train_parts, its ways)
 LIBRARIES = {"gpugrad": ("ours", ("",)), "PyTorch": ("pytorch", ("", "fused")), "JAX jit": ("jax_jit", ("",))}

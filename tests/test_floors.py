@@ -17,7 +17,7 @@ MAX_LINES = 400
 # A package's name stands for all its modules.
 FLOORS = {
     "files": 0, "dtypes": 0, "array": 0, "blas": 0, "compiling": 0, "axes": 0, "host_special": 0, "cupy_library": 0,
-    "courier": 0, "habits": 0, "choosing": 0, "replacing": 0, "tensor_files": 0,
+    "courier": 0, "habits": 0, "choosing": 0, "replacing": 0, "tensor_files": 0, "openblas": 0,
     "core": 1, "origin": 1, "recording": 1, "hooks": 1, "repeat": 1, "kernels": 1, "launch": 1, "generator": 1,
     "user_kernel": 1, "holders": 1, "fused": 1, "gemm": 1,
     "forward": 2, "rule": 2, "recipes": 2, "paths": 2, "op": 2, "adapt": 2, "kernel_op": 2,

@@ -1,5 +1,6 @@
-"""NumPy's memory: a step that repeats finds it where the last one left it."""
+"""NumPy's memory, which a step finds where the last one left it, and OpenBLAS's threads, which sleep."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -29,3 +30,17 @@ print(faults() - before)
 def test_a_step_that_repeats_faults_no_pages():
     found = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True, timeout=120)
     assert int(found.stdout) < 100
+
+
+@pytest.mark.parametrize(
+    ("first", "given", "found"),
+    [("gpugrad", None, "14"), ("numpy", None, "None"), ("gpugrad", "20", "20")],
+)
+def test_openblas_is_told_where_it_still_can_be(first, given, found):
+    env = {k: v for k, v in os.environ.items() if k != "OPENBLAS_THREAD_TIMEOUT"}
+    env |= {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given}
+    program = f"import os, {first}, gpugrad; print(os.environ.get('OPENBLAS_THREAD_TIMEOUT'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == found

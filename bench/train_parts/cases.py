@@ -1,4 +1,4 @@
-"""What is trained: the weights and the batch of each case, which all libraries take, and the figures to meet.
+"""What is trained: the weights and the batch of each case, which all libraries take.
 
 mlp          784-1024-1024-10 with relu, a batch of 256
 transformer  4 pre-norm encoder layers of width 256, 8 heads, a hidden layer of 1024 with gelu, causal: 8 rows of 128
@@ -14,9 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 
-CASES = {"mlp": "MLP 784-1024-1024-10, batch 256", "transformer": "4 transformer layers, d=256, T=128, batch 8",
-         "convnet": "the digits' convnet, batch 64"}  # fmt: skip
-LIMITS = {"mlp": 1.0, "transformer": 1.3, "convnet": 2.0}  # of PyTorch's time a step
 RATE = 1e-4
 MLP = (784, 1024, 1024, 10)
 HEADS, WIDTH, HIDDEN, LAYERS = 8, 256, 1024, 4

@@ -26,7 +26,7 @@ from ..ops.threads import cores, in_threads
 from .state import Group, Todo, kept
 
 BLOCK = 1 << 16  # elements: the arrays of a step for so many fit a core's cache
-LONG = 1 << 18  # where the rule does nothing, so that there is little to keep near
+LONG = 1 << 18  # where there is little to keep near, and beside other threads, with which each pass changes places
 PLAIN = 0x405  # flags of an array that owns its memory, is contiguous and may be written to
 _array, _shape, _dtype, _flags = attrgetter("array"), attrgetter("shape"), attrgetter("dtype"), attrgetter("flags.num")
 _HELD = next(map(getrefcount, [np.empty(0)])) + 1  # who holds an array in a list and in its variable
@@ -158,8 +158,9 @@ class Blocks:
         threads = max(1, min(cores(), -(-total // BLOCK)))
         # as many blocks for each thread
         size = {k: -(-total // (threads * max(1, -(-total // (threads * k))))) or 1 for k in (BLOCK, LONG)}
+        usual = BLOCK if threads == 1 else LONG
         runs = [
-            (b, run, _cut([xs[b.at[j]].size for j in run], size[LONG if b.plain else BLOCK]))
+            (b, run, _cut([xs[b.at[j]].size for j in run], size[LONG if b.plain else usual]))
             for b in self._buckets
             for run in _runs(b)
         ]
