@@ -284,6 +284,7 @@ from .tensor import (
     zeros_like as zeros_like,
 )
 from .variable import Parameter as Parameter, Variable as Variable
+from .vmap import vmap as vmap
 
 if TYPE_CHECKING:
     from . import data as data, train as train

@@ -1,24 +1,23 @@
 """Floor 7: `autocast`, in which the listed functions take their operands in another dtype.
 
-A function that is listed is *armed* when a program first enters an autocast: its code becomes one that looks whether
-there is an autocast around it, and calls what it was.  The function stays the object that everybody holds, and a
-program without autocast runs the code that it always ran.
+A function that is listed is armed (`arming.py`) when a program first enters an autocast: it looks whether there is one
+around it.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from functools import cache
 from threading import Lock
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple
 from weakref import ref
 
 from numpy import generic
 
 from . import backprop
+from .arming import Armed, arm, armed
 from .array import library
 from .core import Tensor, tick, writes
 from .dtypes import DTypeLike, as_dtype, bfloat16, float16, float32, is_inexact
@@ -187,79 +186,40 @@ carried.append(_entered)
 
 
 # ---------------------------------------------------------------------------------------------- arming
-class _Armed(NamedTuple):
-    """What an armed function was, which list it is on, and what its code, which has the names of its module, calls."""
-
-    run: Callable[..., Any]
-    on: dict[ModuleType, str]
-    around: Callable[[], tuple[_Entry, ...]]
-    cast: Callable[..., Any]
-
-
-armed: dict[Callable[..., Any], Callable[..., Any]] = {}  # what each armed function was
+_SLOT = "_autocast"
 _arming = Lock()
-
-
-@cache
-def _stand_in(free: tuple[str, ...]) -> CodeType:
-    """The code of an armed function with these free variables: a function keeps its cells, and as many names for them.
-
-    It reads none of them, and finds all else in `_armed`: its globals are those of the function's module.
-    """
-    source = f"""
-def make({", ".join(free)}):
-    def stand_in(*_args, _armed=None, **_more):
-        _around = _armed.around()
-        if not _around or _around[-1].dtype is None:
-            return _armed.run(*_args, **_more)
-        return _armed.cast(_armed, _around[-1], _args, _more)
-        {", ".join(free)}
-    return stand_in
-"""
-    made: dict[str, Any] = {}
-    exec(compile(source, __file__, "exec"), made)
-    return made["make"](*free).__code__
 
 
 def _arm() -> None:
     """Arm what is listed, once.  After an error nothing is armed."""
     with _arming:
-        if not armed:
-            lists = [(m, line, on) for on in (LOWER, FLOAT32, WIDEST, OUTSIDE) for m, line in on.items()]
-            for f, names in [(getattr(m, name), on) for m, line, on in lists for name in line.split()]:
-                for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
-                    _replace(each, names)
+        if not armed(backprop.backprop, _SLOT):
+            for f, names in list(listed()):
+                arm(f, _SLOT, _current, _run, names)
 
 
-def _replace(f: Any, names: dict[ModuleType, str]) -> None:
-    """Let f have the code of `_stand_in`, which calls what f was."""
-    if f in armed:
-        return
-    was = armed[f] = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
-    was.__kwdefaults__ = f.__kwdefaults__
-    f.__signature__ = inspect.signature(f)
-    f.__kwdefaults__ = {**(f.__kwdefaults__ or {}), "_armed": _Armed(was, names, _entered.get, _run)}
-    f.__code__ = _stand_in(f.__code__.co_freevars)
-    if hasattr(f, "spoken"):
-        spoken = was.spoken = f.spoken  # type: ignore[attr-defined]
+def listed() -> Iterator[tuple[Any, dict[ModuleType, str]]]:
+    """Each function of the lists, and the list that it is on; of an op, those of all classes of tensors."""
+    lists = [(m, line, on) for on in (LOWER, FLOAT32, WIDEST, OUTSIDE) for m, line in on.items()]
+    for f, names in [(getattr(m, name), on) for m, line, on in lists for name in line.split()]:
+        for each in [c for r in f.op.calls if (c := r()) is not None] if hasattr(f, "op") else [f]:
+            yield each, names
 
-        def armed_too(own: Any, as_named: Any) -> Any:
-            g = spoken(own, as_named)
-            _replace(g, names)
-            return g
 
-        f.spoken = armed_too
+def _current(args: tuple, more: dict[str, Any]) -> _Entry | None:
+    around = _entered.get()
+    return around[-1] if around and around[-1].dtype is not None else None
 
 
 # ---------------------------------------------------------------------------------------------- casting
-def _run(what: _Armed, now: _Entry, args: tuple, more: dict[str, Any]) -> Any:
+def _run(what: Armed, now: _Entry, args: tuple, more: dict[str, Any]) -> Any:
     """One call of a listed function, with its operands cast and without autocast inside."""
     token = _entered.set(())
     try:
-        floats = [] if what.on is OUTSIDE else _floats([*args, *more.values()])
+        floats = [] if what.about is OUTSIDE else _floats([*args, *more.values()])
         if floats and all([d in _CAST for d in floats]):
-            to = now.dtype if what.on is LOWER else float32 if what.on is FLOAT32 else promoted(*floats)
-            wanted = _HALF if what.on is FLOAT32 else _CAST
+            to = now.dtype if what.about is LOWER else float32 if what.about is FLOAT32 else promoted(*floats)
+            wanted = _HALF if what.about is FLOAT32 else _CAST
             args = tuple([_cast(a, wanted, to, now.weights) for a in args])
             more = {k: _cast(v, wanted, to, now.weights) if _holds(v) else v for k, v in more.items()}
         return what.run(*args, **more)

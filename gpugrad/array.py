@@ -41,6 +41,7 @@ class Library:
     xp: ModuleType = np
     types: tuple[type, ...] = (np.ndarray, np.generic)
     compiles = False  # whether `compile` makes kernels
+    traced = False  # whether its arrays are those inside a `vmap` or the like
 
     def asarray(self, value: Any, dtype: np.dtype | None, device: Device) -> Array:
         return np.asarray(value, dtype)
@@ -138,7 +139,7 @@ class Library:
 
 NUMPY = Library()
 makers: dict[str, Callable[[Any], Library]] = {}  # what makes the library of a kind of device, of its module
-_by_type: dict[type, Library] = {}
+by_type: dict[type, Library] = {}
 _by_kind: dict[str, Library] = {}
 
 
@@ -146,14 +147,14 @@ def register(lib: Library, kind: str) -> None:
     """Let arrays of `lib` in, on devices called `kind` (as in `kind:0`)."""
     _by_kind[kind] = lib
     for t in lib.types:
-        _by_type[t] = lib
+        by_type[t] = lib
 
 
 def unregister(kind: str) -> None:
     """Undo `register`."""
     lib = _by_kind.pop(kind)
-    for t in [t for t, owner in _by_type.items() if owner is lib]:
-        del _by_type[t]
+    for t in [t for t, owner in by_type.items() if owner is lib]:
+        del by_type[t]
 
 
 @cache
@@ -178,17 +179,17 @@ def _cuda() -> Library | None:
 
 def library(x: object) -> Library | None:
     """The library that owns array `x`; None if `x` is no array of any known library."""
-    lib = _by_type.get(type(x))
+    lib = by_type.get(type(x))
     if lib is None:
         for t in type(x).__mro__[1:]:
-            if (lib := _by_type.get(t)) is not None:
+            if (lib := by_type.get(t)) is not None:
                 break
         else:
             if type(x).__module__.partition(".")[0] != "cupy" or "cupy" not in sys.modules or _cuda() is None:
                 return None
-            lib = _by_type.get(type(x))
+            lib = by_type.get(type(x))
         if lib is not None:
-            _by_type[type(x)] = lib
+            by_type[type(x)] = lib
     return lib
 
 

@@ -17,6 +17,7 @@ from .array import NUMPY, device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
 from .hooks import arriving, deposited, gathering, leaving, suspecting, walking
 from .inspection import hooked, inspected, unchanged
+from .levels import Traced
 from .ops.blocks import PART
 from .ops.casting import astype, view
 from .ops.math import conj, positive
@@ -60,6 +61,11 @@ def backprop(
     A tape's walk frees all that is upstream; on the graph of tensors only what has been walked through and had saved
     arrays is freed, so that what is left can be differentiated.
     """
+    if within := [t for t in (*targets, *seeds) if isinstance(raw(t), Traced)]:
+        if sources is None:
+            name = raw(within[0]).level.name
+            raise RuntimeError(f"{name}: inside, ask gg.grad or a tape for gradients, not backward()")
+        lift = True
     grads: dict[Node, Any] = {}
     head: dict[Node, Node] = {}  # node -> head of its chain, where it is not one
     for t, s in zip(targets, seeds, strict=True):
@@ -298,8 +304,14 @@ def _lifted(n: Node, head: Node) -> tuple:
     ]
     if n.op.outs:
         end = len(s) - n.op.outs
-        return (*inputs, None, *s[k + 1 : end], *[v if v is None else _part(v, i, head) for i, v in enumerate(s[end:])])
-    return (*inputs, s[k] if s[k] is None else wrap(s[k], head), *s[k + 1 :])
+        parts = [v if v is None else _part(v, i, head) for i, v in enumerate(s[end:])]
+        return (*inputs, None, *map(_boxed, s[k + 1 : end]), *parts)
+    return (*inputs, s[k] if s[k] is None else wrap(s[k], head), *map(_boxed, s[k + 1 :]))
+
+
+def _boxed(v: Any) -> Any:
+    """A static argument or an auxiliary; one of a level, as a Tensor, whose functions know that."""
+    return wrap(v) if isinstance(v, Traced) else v
 
 
 def _part(v: Any, i: int, head: Node) -> Tensor:
@@ -314,7 +326,7 @@ def _since_watched(v: Any) -> Any:
     for tape in active().tapes:
         if id(v) in tape.arrays:
             return wrap(*tape.arrays[id(v)])
-    return v
+    return _boxed(v)
 
 
 def deposit(n: Node, g: Any, shared: bool = True) -> None:

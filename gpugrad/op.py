@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 import numpy as np
 from numpy import generic
@@ -30,6 +30,9 @@ from .array import library
 from .core import Tensor
 from .paths import Parts as Parts, binary, general, ternary, unary, unary_static
 from .rule import Op, Rule, checked_forward, checked_rule, missing, signature, unwritten
+
+every: WeakSet[Any] = WeakSet()  # the functions that users call, of all ops: one for each class of tensors
+made: list[Callable[[Any], None]] = []  # told of each such function that is new
 
 
 # ---------------------------------------------------------------------------------------------- declaring
@@ -47,6 +50,7 @@ def op(
     over: Rule | None = None,
     lean: tuple[Callable[..., Any], ...] | None = None,
     exact: Sequence[str] = (),
+    batch: Any = None,
     several: bool | tuple[str, ...] = False,
     differentiable: bool = True,
     checked: bool = False,
@@ -68,6 +72,8 @@ def op(
     lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from LARGE elements on it is
               recorded with what `bits` makes of its input, `out` or static arguments, asked for by name
     exact     the names of what a pullback compares or takes differences of: `gg.save_as` does not round it
+    batch     how `vmap` runs it on the arrays of all examples at once: a name of `batching.py`, or a function like
+              those there; None: example by example
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
@@ -80,7 +86,7 @@ def op(
     """
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
-        options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean, "exact": exact}
+        options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean, "exact": exact, "batch": batch}
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
     code = getattr(forward, "__code__", None)
     if code is None:
@@ -104,10 +110,10 @@ def op(
     )
     self.fused, self.exact = gpu is not None, frozenset([self.names.index(n) for n in exact])
     host = getattr(forward, "host", None) or partial(forward, np)
-    run = _dispatch(forward, host, gpu)
+    run = _dispatch(self, forward, host, gpu)
     if checked:
         host, run = [checked_forward(name, f, bool(several or aux)) for f in (host, run)]
-    self.host, self.run = host, run
+    self.host, self.run, self.aux, self.batch = host, run, len(aux), batch
     if lean is not None:
         self.lean = _leaner(self, *lean)
     simple = not (aux or several or None in self.rules)
@@ -149,6 +155,9 @@ def _finished(
     call.op = self
     call.spoken = lambda own, names: _finished(make, self, host, run, own, names or self.args, doc)
     self.calls.append(ref(call))
+    every.add(call)
+    for tell in made:
+        tell(call)
     return call
 
 
@@ -182,13 +191,15 @@ def _callers() -> Iterator[str]:
         frame = frame.f_back
 
 
-def _dispatch(forward: Any, host: Any, gpu: Any) -> Callable[..., Any]:
+def _dispatch(self: Op, forward: Any, host: Any, gpu: Any) -> Callable[..., Any]:
     """The forward for arrays of any library, chosen by the first array among the arguments."""
 
     def run(*xs: Any, **static: Any) -> Any:
         for x in xs:
             lib = None if isinstance(x, generic) else library(x)  # NumPy's 0-d results go with any library
             if lib is not None:
+                if lib.traced:
+                    return lib.forward(self, xs, static)  # type: ignore[attr-defined]
                 return (forward if gpu is None or lib.name == "numpy" else gpu)(lib.xp, *xs, **static)
         return host(*xs, **static)
 

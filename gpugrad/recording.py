@@ -40,11 +40,15 @@ packing: dict[Tape, Packing] = {}  # by a silent tape
 
 
 class Change(NamedTuple):
-    """One mode that has been entered: who entered it, and the open tapes it has switched off, and on."""
+    """One mode that has been entered: who entered it, and the open tapes it has switched off, and on.
+
+    last    what it switches off stays so, whatever is entered after it
+    """
 
     owner: Any
     off: frozenset[Tape]
     on: frozenset[Tape]
+    last: bool = False
 
 
 class Mode:
@@ -64,6 +68,9 @@ class Mode:
         off: frozenset[Tape] = frozenset()
         for c in changes:
             off = (off | c.off) - c.on
+        for c in changes:
+            if c.last:
+                off |= c.off
         self.lines = LINES in open
         tapes: tuple[Tape, ...] = tuple([t for t in open if t not in off and t is not LINES and INFERENCE not in open])
         self.tapes = (NONE, *tapes) if tapes and tapes[0] is not AMBIENT else tapes
@@ -96,8 +103,23 @@ def replace(tape: Tape, *new: Tape) -> None:
     """Put `new` in the place of `tape` among the open ones; without it, close it."""
     now = active()
     swap = lambda tapes: [u for t in tapes for u in (new if t is tape else (t,))]
-    changes = tuple([Change(c.owner, frozenset(swap(c.off)), frozenset(swap(c.on))) for c in now.changes])
+    changes = tuple([c._replace(off=frozenset(swap(c.off)), on=frozenset(swap(c.on))) for c in now.changes])
     _active.set(Mode(tuple(swap(now.open)), changes))
+
+
+class resume:
+    """A context manager inside which `mode` says what records."""
+
+    __slots__ = ("mode", "token")
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        self.token = _active.set(self.mode)
+
+    def __exit__(self, *exc: object) -> None:
+        _active.reset(self.token)
 
 
 def switch(on: bool) -> Change:

@@ -30,6 +30,7 @@ class Op:
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
     alone need of what was saved.
     `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
+    `aux` says how many values it answers after its output, `batch` how `vmap` runs it.
     `calls` are weak references to the functions that users call: one for each class of tensors.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
@@ -40,6 +41,8 @@ class Op:
         "adds",
         "args",
         "asks",
+        "aux",
+        "batch",
         "calls",
         "exact",
         "fused",
@@ -77,6 +80,7 @@ class Op:
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
         self.host: Callable[..., Any] | None = None
+        self.aux, self.batch = 0, None
         self.calls: list[Any] = []
         self.run: Callable[..., Any] | None = None
         self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)

@@ -9,7 +9,9 @@ import pytest
 
 import gpugrad as gg
 from gpugrad import amp
+from gpugrad.arming import Armed
 from gpugrad.array import register, unregister
+from gpugrad.op import every
 
 
 def pytest_addoption(parser):
@@ -54,12 +56,13 @@ def default_device(request):
 
 @pytest.fixture(autouse=True)
 def unarmed():
-    """A test that enters an autocast leaves no function as `amp` arms it: tests count calls."""
+    """A test that enters an autocast or a vmap leaves no function armed: tests count calls."""
     yield
-    for f, was in amp.armed.items():
-        f.__code__, f.__kwdefaults__ = was.__code__, was.__kwdefaults__
-        vars(f).update({k: v for k, v in vars(was).items() if k == "spoken"})
-    amp.armed.clear()
+    for f in [*every, *[f for f, _ in amp.listed()]]:
+        while what := next((v for v in (f.__kwdefaults__ or {}).values() if isinstance(v, Armed)), None):
+            was = what.run
+            f.__code__, f.__kwdefaults__ = was.__code__, was.__kwdefaults__
+            vars(f).update({k: v for k, v in vars(was).items() if k == "spoken"})
 
 
 @pytest.fixture(scope="session")

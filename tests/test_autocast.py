@@ -145,9 +145,8 @@ def test_the_lists_name_what_there_is():
 
 @pytest.mark.numpy
 def test_arming_is_all_or_nothing(monkeypatch):
-    monkeypatch.setattr(amp, "armed", {})
     monkeypatch.setattr(amp, "WIDEST", {linalg: "no_such_function"})
-    monkeypatch.setattr(amp, "_replace", lambda *_: pytest.fail("armed before all were found"))
+    monkeypatch.setattr(amp, "arm", lambda *_: pytest.fail("armed before all were found"))
     with pytest.raises(AttributeError, match="no_such_function"), gg.autocast():
         pass
 

@@ -1,0 +1,198 @@
+"""Floor 4: `Batched` arrays, of which each example of a `vmap` has one, and how ops run on all of them at once.
+
+An op says how by `batch=` in its declaration: a name of RULES, or a function like those here,
+
+    rule(call, xs, each, static, level) -> (output, *auxiliaries)
+
+where call(*xs, **static) is the op on Tensors or arrays, xs its operands, of which those that are `each` have the
+level.n examples along a leading axis, as what it answers must have.  Of static arguments all are given; one of which
+each example has its own, an index, is a Batched, and goes to functions only.  An op that says nothing runs example by
+example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .array import library
+from .core import Tensor, raw, wrap
+from .levels import Level, Traced
+from .ops.index import getitem
+from .ops.shape import broadcast_to, expand_dims, reshape, stack
+from .recording import active, resume
+
+Call = Callable[..., tuple]
+Rule = Callable[[Call, Sequence[Any], Sequence[bool], dict[str, Any], Any], tuple]
+
+
+class Batched(Traced):
+    """The arrays of all examples: `value` has them along axis 0; without `each`, `value` is that of every example."""
+
+    __slots__ = ("each", "value")
+
+    def __init__(self, level: Level, value: Any, each: bool = True) -> None:
+        a = raw(value)
+        self.level, self.value, self.each, self.dtype = level, value, each, a.dtype
+        self.shape = tuple(a.shape[1:]) if each else tuple(a.shape)
+
+    @property
+    def within(self) -> Any:
+        return self.value
+
+    @property
+    def nbytes(self) -> int:
+        return raw(self.value).nbytes
+
+
+class Examples(Level):
+    """A `vmap` of n examples that runs."""
+
+    def __init__(self, name: str, n: int) -> None:
+        super().__init__(name)
+        self.n = n
+
+    def lift(self, value: Any) -> Batched:
+        return Batched(self, value, False)
+
+    def batched(self, value: Any, each: bool = True) -> Batched:
+        """What was computed of all examples, as a value of this level; history that nobody has is left."""
+        if isinstance(value, Tensor) and value.node is None:
+            value = value.array
+        return Batched(self, value, each)
+
+    def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
+        call = lambda *v, **s: called(op, v, s)
+        each = [self.has(x) and x.each for x in xs]
+        values = [self._value(x) for x in xs]
+        static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
+        own = any(map(self.own, static.values()))  # an index of each example's own
+        some = own or any(each)
+        with resume(self.outside(active())):
+            if some:
+                rule: Any = one_by_one if own and op.batch in RULES else RULES.get(op.batch, op.batch) or one_by_one
+                found = rule(call, values, each, static, self)
+            else:
+                found = call(*values, **static)
+        out, *more = [self._boxed(v, some) for v in found]
+        return (out, *more) if op.aux else out
+
+    def has(self, x: Any) -> bool:
+        """Whether x is a value of this level."""
+        return isinstance(x, Batched) and x.level is self
+
+    def own(self, v: Any) -> bool:
+        """Whether v, a static argument, holds an array of which each example has one of its own."""
+        if type(v) in (list, tuple):
+            return any(map(self.own, v))
+        return isinstance(v, Batched) and v.level is self and v.each
+
+    def _value(self, x: Any) -> Any:
+        """x as rules have it: operands by what they are made of, static arguments where that is one for all."""
+        if type(x) in (list, tuple):
+            return type(x)([self._value(y) if not self.own(y) else y for y in x])
+        return x.value if self.has(x) else x
+
+    def example(self, v: Any, i: int) -> Any:
+        """What example i has of a static argument, as arrays."""
+        if type(v) in (list, tuple):
+            return type(v)([self.example(y, i) for y in v])
+        if self.has(v):
+            return raw(v.value)[i] if v.each else raw(v.value)
+        return v
+
+    def _boxed(self, v: Any, each: bool) -> Any:
+        if isinstance(v, (tuple, list)):
+            return tuple([self._boxed(u, each) for u in v])
+        return v if v is None or library(raw(v)) is None else self.batched(v, each)
+
+    def plain(self, f: Callable[..., Any], xs: Sequence[Any]) -> Any:
+        if not self.own(xs):
+            return self._boxed(f(*self.example(xs, 0)), False)
+        found = [f(*self.example(xs, i)) for i in range(self.n)]
+        return self._boxed(_joined(found), True)
+
+
+def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
+    """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
+    if not any([isinstance(v, Tensor) for v in values]):
+        out = op.run(*values, **static)
+        return tuple(out) if op.aux else (out,)
+    own = next(f for r in op.calls if (f := r()) is not None)  # the first is that of plain Tensors
+    out = own(*[wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values], **static)
+    return (out, *op.run(*map(raw, values), **static)[1:]) if op.aux else (out,)
+
+
+def _joined(found: list[Any]) -> Any:
+    """What the examples have answered, each of them, with a leading axis for them."""
+    first = found[0]
+    if isinstance(first, (tuple, list)):
+        return tuple([_joined(list(parts)) for parts in zip(*found)])
+    if not isinstance(first, np.generic) and library(raw(first)) is None:
+        return np.asarray(found) if isinstance(first, (bool, int, float, complex)) else first
+    return stack(found, 0)
+
+
+# ---------------------------------------------------------------------------------------------- rules
+def one_by_one(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """One example after the other: right for every op."""
+    rows = [
+        call(
+            *[_row(x, i) if b else x for x, b in zip(xs, each)],
+            **{k: level.example(v, i) for k, v in static.items()},
+        )
+        for i in range(level.n)
+    ]
+    return tuple([_joined(list(parts)) for parts in zip(*rows)])
+
+
+def _row(x: Any, i: int) -> Any:
+    """x of example i; of numbers an array without axes."""
+    return getitem(x, key=i) if len(raw(x).shape) > 1 else reshape(getitem(x, key=slice(i, i + 1)), shape=())
+
+
+def aligned(xs: Sequence[Any], each: Sequence[bool]) -> list[Any]:
+    """xs with axes of length 1 after the leading one, so that the axes of an example are aligned from the right."""
+    ranks = [len(x.shape) - b if hasattr(x, "shape") else 0 for x, b in zip(map(raw, xs), each)]
+    rank = max(ranks)
+    return [
+        reshape(x, shape=(raw(x).shape[0], *[1] * (rank - r), *raw(x).shape[1:])) if b and r < rank else x
+        for x, b, r in zip(xs, each, ranks)
+    ]
+
+
+def elementwise(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Element by element, or more: axes in front broadcast."""
+    return call(*aligned(xs, each), **static)
+
+
+def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Operands whose axes in front are further examples for the op itself, all of them with the same."""
+    return call(*[x if b or x is None else spread(x, level.n) for x, b in zip(xs, each)], **static)
+
+
+def spread(x: Any, n: int) -> Any:
+    """x, the same for all n examples, with an axis for them."""
+    return broadcast_to(x, shape=(n, *raw(x).shape)) if hasattr(raw(x), "shape") else x
+
+
+def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Operands of one rank, along `axis`, `axes`, or all axes where that is None."""
+    rank = max([len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")])
+    name = "axis" if "axis" in static else "axes"
+    moved = {**static, name: shifted(static[name], rank)}
+    return call(*[x if b or x is None else expand_dims(x, axis=0) for x, b in zip(xs, each)], **moved)
+
+
+def shifted(axis: Any, rank: int) -> Any:
+    """`axis` of an example of so many axes, in the array of all examples; None: all of them."""
+    if axis is None:
+        return tuple(range(1, rank + 1))
+    if isinstance(axis, (tuple, list)):
+        return tuple([shifted(a, rank) for a in axis])
+    return axis + 1 if axis >= 0 else axis
+
+
+RULES: dict[Any, Rule] = {"elementwise": elementwise, "leading": leading, "along": along, "one by one": one_by_one}
