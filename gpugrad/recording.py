@@ -22,6 +22,7 @@ INFERENCE = Tape(silent=True)  # open under inference_mode; what has been comput
 LARGE = 1 << 18  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
+pushing: dict[Tape, Callable[..., None]] = {}  # by the tape of a ForwardAccumulator, what makes a node's tangent
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
 
 
@@ -213,7 +214,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
             break
     else:
         live, landed = heads, [tape]
-    dtype = getattr(out, "dtype", None)
+    dtype, given = getattr(out, "dtype", None), values
     if not landed or (dtype is not None and dtype.kind not in "fc" and not is_inexact(dtype)):
         if logs:
             follow(t, op.name, heads, (), now, None if dtype is None or is_inexact(dtype) else INTEGER)
@@ -249,6 +250,9 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
                 compact(tape)
     for tell in recorded:
         tell(t.node)  # type: ignore[arg-type]
+    for tape in landed if pushing else ():
+        if tape in pushing:
+            pushing[tape](op, given, edges, t.node)
     if logs:
         follow(t, op.name, heads, landed, now)
         for suspect in suspecting:
