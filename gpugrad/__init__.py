@@ -26,7 +26,6 @@ from .array import (
 from .autograd import (
     backward as backward,
     enable_grad as enable_grad,
-    grad as grad,
     is_grad_enabled as is_grad_enabled,
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
@@ -51,6 +50,7 @@ from .dtypes import (
 )
 from .exhausted import OutOfMemoryError as OutOfMemoryError
 from .forward import ufunc as ufunc
+from .forward_mode import ForwardAccumulator as ForwardAccumulator
 from .function import Function as Function
 from .functional import jacobian as jacobian
 from .gemm import (
@@ -274,6 +274,18 @@ from .tensor import (
     tensor as tensor,
     zeros as zeros,
     zeros_like as zeros_like,
+)
+from .transforms import (
+    grad as grad,
+    hessian as hessian,
+    hvp as hvp,
+    jacfwd as jacfwd,
+    jacrev as jacrev,
+    jvp as jvp,
+    linearize as linearize,
+    value_and_grad as value_and_grad,
+    vhp as vhp,
+    vjp as vjp,
 )
 from .variable import Parameter as Parameter, Variable as Variable
 from .vmap import vmap as vmap

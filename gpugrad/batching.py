@@ -79,6 +79,18 @@ class Examples(Level):
         out, *more = [self._boxed(v, some) for v in found]
         return (out, *more) if op.aux else out
 
+    def outward(self, t: Tensor) -> Tensor:
+        """A Tensor from inside, as one of all examples, along axis 0."""
+        a = t.array
+        if self.has(a):
+            v = a.value
+            v = wrap(v.array, v.node, t.kind) if isinstance(v, Tensor) else wrap(v, None, t.kind)
+            if a.each:
+                return v
+        else:
+            v = wrap(self.here(a), t.node, t.kind)
+        return broadcast_to(v, (self.n, *v.array.shape))
+
     def has(self, x: Any) -> bool:
         """Whether x is a value of this level."""
         return isinstance(x, Batched) and x.level is self

@@ -3,9 +3,9 @@
 An accumulator is a tape that does not wait to be walked: when an op is recorded on it, the tangent of its output is
 computed from those of its inputs, and what the op saved is let go.  So it nests with tapes and with itself as tapes do.
 
-A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own transpose,
-so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that are linear in
-each operand (LINEAR) need neither.
+A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own
+transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that are
+linear in each operand (LINEAR) need neither.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ForwardAccumulator:
         if not isinstance(t, Tensor):
             raise TypeError(f"ForwardAccumulator: primals are Tensors, not {t!r:.60} of type {type(t).__name__}")
         if not is_inexact(t.array.dtype):
-            raise TypeError(f"ForwardAccumulator: a primal is {t.array.dtype}, which has no derivative; make it a float")
+            raise TypeError(f"ForwardAccumulator: a primal is {t.array.dtype}, which has no derivative")
         v = v if isinstance(v, Tensor) else wrap(xp(t.array).asarray(v, t.array.dtype))
         if v.array.shape != t.array.shape:
             raise ValueError(

@@ -123,11 +123,16 @@ class resume:
         _active.reset(self.token)
 
 
+def reverse(tapes: Iterable[Tape]) -> frozenset[Tape]:
+    """All but those of forward mode, which `no_grad` leaves alone."""
+    return frozenset([t for t in tapes if t not in pushing] if pushing else tapes)
+
+
 def switch(on: bool) -> Change:
     """Switch every open tape on or off until the mode that we are in ends.  Answers what was there, for `restore`."""
     now = active()
     last = now.changes[-1] if now.changes else Change(None, frozenset(), frozenset())
-    every, none = frozenset(now.open), frozenset()
+    every, none = reverse(now.open), frozenset()
     _active.set(Mode(now.open, (*now.changes[:-1], Change(last.owner, none if on else every, every if on else none))))
     return last
 
@@ -151,7 +156,7 @@ class scope:
 
     def __enter__(self) -> None:
         now = active()
-        tapes, none = frozenset(now.open if self.tape is None else (self.tape,)), frozenset()
+        tapes, none = reverse(now.open) if self.tape is None else frozenset((self.tape,)), frozenset()
         change = Change(self, none, tapes) if self.on else Change(self, tapes, none)
         _active.set(Mode(now.open, (*now.changes, change)))
 
