@@ -184,7 +184,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return _fitting(reduce(add, terms), out)
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
     if op.batch == "elementwise":
-        shape = out.shape
+        shape: tuple[int, ...] = out.shape  # type: ignore[union-attr]
         whole = lambda t: t if t.array.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
         return _fitting(reduce(add, terms), out) if terms else None
