@@ -20,8 +20,9 @@ import numpy as np
 from .array import library
 from .core import Tensor, raw, wrap
 from .levels import Level, Traced
+from .ops.examples import for_each, join, part
 from .ops.index import getitem
-from .ops.shape import broadcast_to, expand_dims, reshape, stack
+from .ops.shape import aligned, later, reshape, stack
 from .recording import active, resume
 
 Call = Callable[..., tuple]
@@ -74,6 +75,8 @@ class Examples(Level):
             if some:
                 rule: Any = one_by_one if own and op.batch in RULES else RULES.get(op.batch, op.batch) or one_by_one
                 found = rule(call, values, each, static, self)
+                if found is NotImplemented:
+                    found = one_by_one(call, values, each, static, self)
             else:
                 found = call(*values, **static)
         out, *more = [self._boxed(v, some) for v in found]
@@ -120,9 +123,11 @@ def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     if not any([isinstance(v, Tensor) for v in values]):
         out = op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
+    xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
+    if op.aux:
+        return op.showing()(*xs, **static)
     own = next(f for r in op.calls if (f := r()) is not None)  # the first is that of plain Tensors
-    out = own(*[wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values], **static)
-    return (out, *op.run(*map(raw, values), **static)[1:]) if op.aux else (out,)
+    return (own(*xs, **static),)
 
 
 def _joined(found: list[Any]) -> Any:
@@ -153,46 +158,47 @@ def _row(x: Any, i: int) -> Any:
     return getitem(x, key=i) if len(raw(x).shape) > 1 else reshape(getitem(x, key=slice(i, i + 1)), shape=())
 
 
-def aligned(xs: Sequence[Any], each: Sequence[bool]) -> list[Any]:
-    """xs with axes of length 1 after the leading one, so that the axes of an example are aligned from the right."""
-    ranks = [len(x.shape) - b if hasattr(x, "shape") else 0 for x, b in zip(map(raw, xs), each)]
-    rank = max(ranks)
-    return [
-        reshape(x, shape=(raw(x).shape[0], *[1] * (rank - r), *raw(x).shape[1:])) if b and r < rank else x
-        for x, b, r in zip(xs, each, ranks)
-    ]
+def broadcast(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Axes in front broadcast: those of an example are aligned from the right."""
+    return call(*_aligned(xs, each, static), **static)
 
 
-def elementwise(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
-    """Element by element, or more: axes in front broadcast."""
-    return call(*aligned(xs, each), **static)
+def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) -> list[Any]:
+    ranks = [len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")]
+    rank = max(ranks + [v.ndim for v in static.values() if hasattr(v, "dtype")])  # bounds, that may be arrays
+    return [aligned(x, rank) if b else x for x, b in zip(xs, each)]
 
 
 def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
-    """Operands whose axes in front are further examples for the op itself, all of them with the same."""
-    return call(*[x if b or x is None else spread(x, level.n) for x, b in zip(xs, each)], **static)
-
-
-def spread(x: Any, n: int) -> Any:
-    """x, the same for all n examples, with an axis for them."""
-    return broadcast_to(x, shape=(n, *raw(x).shape)) if hasattr(raw(x), "shape") else x
+    """As `broadcast`, of operands that all have the axes in front, and as many."""
+    rank = max([len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")])
+    return call(*[x if x is None else aligned(_own(x, b, level.n), rank) for x, b in zip(xs, each)], **static)
 
 
 def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
-    """Operands of one rank, along `axis`, `axes`, or all axes where that is None."""
-    rank = max([len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")])
+    """Operands of one rank, along `axis`, or `axes`; None: all of an example's."""
+    xs = [x if x is None else _own(x, b, level.n) for x, b in zip(xs, each)]
     name = "axis" if "axis" in static else "axes"
-    moved = {**static, name: shifted(static[name], rank)}
-    return call(*[x if b or x is None else expand_dims(x, axis=0) for x, b in zip(xs, each)], **moved)
+    axis = static[name]
+    axis = tuple(range(1, len(raw(xs[0]).shape))) if axis is None else later(axis)
+    return call(*xs, **{**static, name: axis})
 
 
-def shifted(axis: Any, rank: int) -> Any:
-    """`axis` of an example of so many axes, in the array of all examples; None: all of them."""
-    if axis is None:
-        return tuple(range(1, rank + 1))
-    if isinstance(axis, (tuple, list)):
-        return tuple([shifted(a, rank) for a in axis])
-    return axis + 1 if axis >= 0 else axis
+def joined(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Operands whose first axis is a batch: the examples' batches are one."""
+    found = call(*[x if x is None else join(_own(x, b, level.n)) for x, b in zip(xs, each)], **static)
+    return tuple([None if v is None else part(v, level.n) for v in found])
 
 
-RULES: dict[Any, Rule] = {"elementwise": elementwise, "leading": leading, "along": along, "one by one": one_by_one}
+def _own(x: Any, each: bool, n: int) -> Any:
+    """x with an axis for n examples; a number as it is."""
+    return x if each or not hasattr(raw(x), "shape") else for_each(x, n)
+
+
+RULES: dict[Any, Rule] = {
+    "elementwise": broadcast,
+    "broadcast": broadcast,
+    "leading": leading,
+    "along": along,
+    "joined": joined,
+}

@@ -144,12 +144,14 @@ def _total(x: Any, axis: int) -> Any:
 softmax = op(
     _softmax,
     name="softmax",
+    batch="along",
     gpu=_along_last(fused.softmax, _softmax),
     x=lambda g, out, axis: softmax_grad(g, out, axis=axis),
 )
 softmax_grad = op(  # symmetric in g
     _softmax_grad,
     name="softmax_grad",
+    batch="along",
     gpu=_along_last(fused.softmax_grad, _softmax_grad),
     g=lambda h, y, axis: softmax_grad(h, y, axis=axis),
     y=lambda h, g, y, axis: h * (g - _total(g * y, axis)) - g * _total(h * y, axis),
@@ -157,12 +159,14 @@ softmax_grad = op(  # symmetric in g
 log_softmax = op(
     _log_softmax,
     name="log_softmax",
+    batch="along",
     gpu=_along_last(partial(fused.softmax, log=True), _log_softmax),
     x=lambda g, out, axis: log_softmax_grad(g, out, axis=axis),
 )
 log_softmax_grad = op(
     _log_softmax_grad,
     name="log_softmax_grad",
+    batch="along",
     gpu=_along_last(partial(fused.softmax_grad, log=True), _log_softmax_grad),
     g=lambda h, y, axis: h - _total(h * exp(y), axis),
     y=lambda h, g, y, axis: -h * exp(y) * _total(g, axis),
