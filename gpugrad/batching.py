@@ -29,6 +29,12 @@ Call = Callable[..., tuple]
 Rule = Callable[[Call, Sequence[Any], Sequence[bool], dict[str, Any], Any], tuple]
 
 
+# Methods of arrays that need no loop over examples: with an axis, by its default; of each element.
+_ALONG = dict.fromkeys(("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "sum")) | {"argsort": -1}
+_SAME = frozenset(("astype", "clip", "conj", "copy", "round"))
+_LIKE = frozenset((np.empty_like, np.full_like, np.ones_like, np.zeros_like))
+
+
 class Batched(Traced):
     """The arrays of all examples: `value` has them along axis 0; without `each`, `value` is that of every example."""
 
@@ -42,6 +48,28 @@ class Batched(Traced):
     @property
     def within(self) -> Any:
         return self.value
+
+    def __getitem__(self, key: Any) -> Any:
+        return raw(getitem(wrap(self), key))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ALONG and self.each:
+            return lambda *axis, **more: self._along(name, *axis, **more)
+        if name in _SAME:
+            return lambda *given, **more: self.like(getattr(raw(self.value), name)(*given, **more))
+        if name in ("real", "imag"):
+            return self.like(getattr(raw(self.value), name))
+        return super().__getattr__(name)
+
+    def like(self, value: Any) -> Batched:
+        """What was made of the arrays of all examples at once."""
+        return Batched(self.level, value, self.each)
+
+    def _along(self, name: str, axis: Any = "default", **more: Any) -> Batched:
+        a, axis = raw(self.value), _ALONG[name] if axis == "default" else axis
+        if axis is None and name.startswith("arg"):
+            a, axis = a.reshape(self.level.n, -1), 0
+        return self.like(getattr(a, name)(axis=tuple(range(1, a.ndim)) if axis is None else later(axis), **more))
 
     @property
     def nbytes(self) -> int:
@@ -117,6 +145,23 @@ class Examples(Level):
         found = [f(*self.example(xs, i)) for i in range(self.n)]
         return self._boxed(_joined(found), True)
 
+    def ufunc(self, f: Callable[..., Any], xs: Sequence[Any]) -> Any:
+        values = [self._value(x) for x in xs]
+        each = [self.own(x) for x in xs]
+        found = f(*map(raw, _aligned(values, each, {})))
+        return (
+            tuple([self._boxed(v, any(each)) for v in found])
+            if isinstance(found, tuple)
+            else self._boxed(found, any(each))
+        )
+
+    def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
+        if f in _LIKE and not self.own(xs[1:]):
+            return self._boxed(f(*self.example(xs, 0), **options), False)
+        if f is np.where and len(xs) == 3:
+            return self.ufunc(f, xs)
+        return super().function(f, xs, options)
+
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
@@ -136,7 +181,11 @@ def _joined(found: list[Any]) -> Any:
     if isinstance(first, (tuple, list)):
         return tuple([_joined(list(parts)) for parts in zip(*found)])
     if not isinstance(first, np.generic) and library(raw(first)) is None:
-        return np.asarray(found) if isinstance(first, (bool, int, float, complex)) else first
+        if isinstance(first, (bool, int, float, complex)):
+            return np.asarray(found)
+        if any([v is not first and v != first for v in found]):
+            raise TypeError(f"each example has a {type(first).__name__} of its own, which is no array: {first!r:.60}")
+        return first
     return stack(found, 0)
 
 

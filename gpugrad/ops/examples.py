@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..array import library, xp as xp_of
 from ..core import raw
-from .shape import aligned, broadcast_to, matrix_transpose, moveaxis, reshape
+from .places import parts
+from .shape import aligned, broadcast_to, inverse, matrix_transpose, moveaxis, permute_dims, reshape
 
 
 def for_each(x: Any, n: int) -> Any:
@@ -76,3 +78,83 @@ def conv_input_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], leve
 def conv_weight_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     g, (x, groups) = _beside(xs[0], each[0], level, 1), _groups(xs[1], each[1], static["groups"], level)
     return (part(call(g, x, at=static["at"], groups=groups)[0], level.n),)
+
+
+# ---------------------------------------------------------------------------------------------- indices
+class Selected(NamedTuple):
+    """What an index of an example is in the array of all examples.
+
+    key     the index; of it, or of an array that has no axis for examples
+    order   how the axes of what it selects are permuted, for the examples to come first; None: they do
+    rank    how many axes it selects of an example
+    """
+
+    key: tuple[Any, ...]
+    order: tuple[int, ...] | None
+    rank: int
+
+
+def selected(xp: Any, ndim: int, each: bool, key: Any, level: Any) -> Selected | None:
+    """Of an array of which an example has `ndim` axes.  None if each example has a mask of its own, or for a bool.
+
+    each    whether the array has an axis for examples
+    """
+    given = list(parts(key))
+    if any([isinstance(k, bool) or (_is_mask(k) and (level.own(k) or not k.ndim)) for k in given]):
+        return None
+    given = [i for k in given for i in (raw(k).nonzero() if _is_mask(k) else (k,))]
+    spent = len([k for k in given if k is not None and k is not Ellipsis])
+    full = [i for k in given for i in ([slice(None)] * (ndim - spent) if k is Ellipsis else [k])]
+    full += [slice(None)] * (ndim - len([k for k in full if k is not None]))
+    rest = [k is None or isinstance(k, slice) for k in full]
+    if not any([hasattr(k, "dtype") for k in given]):
+        return Selected((slice(None), *given), None, sum(rest))
+    block = max(
+        [k.ndim for k in given if hasattr(k, "dtype")]
+    )  # axes that the arrays make, where the first of them is,
+    at = [i for i, k in enumerate(given) if isinstance(k, int) or hasattr(k, "dtype")]
+    before = rest.index(False) if at[-1] - at[0] < len(at) else 0  # or, if they are not side by side, in front
+    rank, own = block + sum(rest), any(map(level.own, given))
+    if not own:
+        order = (block, *range(block), *range(block + 1, rank + 1)) if at[-1] - at[0] >= len(at) else None
+        return Selected((slice(None), *given), order, rank)
+    mine = lambda k: aligned(raw(k.value), block) if level.own(k) else k
+    if not each:
+        order = (before, *range(before), *range(before + 1, rank + 1)) if before else None
+        return Selected(tuple(map(mine, given)), order, rank)
+    line = xp.arange(level.n).reshape(level.n, *[1] * block)
+    order = (0, *range(1 + block, 1 + block + before), *range(1, 1 + block), *range(1 + block + before, 1 + rank))
+    return Selected((line, *map(mine, full)), order if before else None, rank)
+
+
+def _is_mask(k: Any) -> bool:
+    return hasattr(k, "dtype") and k.dtype.kind == "b"
+
+
+def getitem_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    x = xs[0]
+    s = selected(xp_of(raw(x)), raw(x).ndim - each[0], each[0], static["key"], level)
+    if s is None:
+        return NotImplemented
+    out, *_ = call(x, key=s.key)
+    return (out if s.order is None else permute_dims(out, s.order),)
+
+
+def put_add_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    g, to = own(xs[0], each[0], level.n), (level.n, *static["to"])
+    s = selected(xp_of(raw(g)), len(to) - 1, True, static["key"], level)
+    return NotImplemented if s is None else call(_ordered(g, s), key=s.key, to=to)
+
+
+def put_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    x, value = own(xs[0], each[0], level.n), xs[1]
+    s = selected(xp_of(raw(x)), raw(x).ndim - 1, True, static["key"], level)
+    if s is None:
+        return NotImplemented
+    return call(x, _ordered(own(value, each[1], level.n), s) if library(raw(value)) else value, key=s.key)
+
+
+def _ordered(value: Any, s: Selected) -> Any:
+    """A value of each example, broadcast, with its axes as those of what is selected."""
+    value = aligned(value, s.rank)
+    return value if s.order is None else permute_dims(value, inverse(s.order))

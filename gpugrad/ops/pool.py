@@ -15,6 +15,7 @@ from ..core import raw
 from ..dtypes import is_float, is_inexact, wide
 from ..forward import as_float, boxed, select
 from ..op import op
+from .index import getitem
 from .logic import const
 from .windows import Lengths, Windows, canvas, numbers, padded, place, spatial
 
@@ -186,7 +187,7 @@ def _indices(which: Any, at: Windows) -> Any:
         start = start[..., None] + (np.arange(m) * s - before) * step
         place = place[..., None] + np.arange(k) * d * step
     xp = xp_of(raw(which))
-    return xp.take(xp.asarray(place.reshape(-1)), raw(which)) + xp.asarray(start)
+    return getitem(xp.asarray(place.reshape(-1)), raw(which)) + xp.asarray(start)
 
 
 def _mean_nd(

@@ -88,11 +88,11 @@ def _whole(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
         raise TypeError(f"{name}: a shape is an integer or several, not {shape!r:.60}") from None
 
 
-def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple([int(i) for i in np.argsort([a % len(axes) for a in axes])])
 
 
-@op(x=lambda g, axes: _permute(g, axes=_inverse(axes)), name="permute_dims", batch=_permute_batch)
+@op(x=lambda g, axes: _permute(g, axes=inverse(axes)), name="permute_dims", batch=_permute_batch)
 def _permute(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
     return x.transpose(axes)
 
