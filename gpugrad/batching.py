@@ -22,7 +22,7 @@ from .core import Tensor, raw, wrap
 from .levels import Level, Traced
 from .ops.examples import for_each, join, part
 from .ops.index import getitem
-from .ops.shape import aligned, later, reshape, stack
+from .ops.shape import aligned, later, permute_dims, reshape, stack, swapaxes
 from .recording import active, resume
 
 Call = Callable[..., tuple]
@@ -31,7 +31,12 @@ Rule = Callable[[Call, Sequence[Any], Sequence[bool], dict[str, Any], Any], tupl
 
 # Methods of arrays that need no loop over examples: with an axis, by its default; of each element.
 _ALONG = dict.fromkeys(("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "sum")) | {"argsort": -1}
-_SAME = frozenset(("astype", "clip", "conj", "copy", "round"))
+_SAME = frozenset(("astype", "clip", "conj", "copy", "round", "view"))
+_SHAPE: dict[str, Callable[..., Any]] = {
+    "reshape": lambda x, *to: reshape(x, to[0] if len(to) == 1 else to),
+    "swapaxes": swapaxes,
+    "transpose": lambda x, *axes: permute_dims(x, axes[0] if len(axes) == 1 else axes or range(raw(x).ndim)[::-1]),
+}
 _LIKE = frozenset((np.empty_like, np.full_like, np.ones_like, np.zeros_like))
 
 
@@ -57,6 +62,8 @@ class Batched(Traced):
             return lambda *axis, **more: self._along(name, *axis, **more)
         if name in _SAME:
             return lambda *given, **more: self.like(getattr(raw(self.value), name)(*given, **more))
+        if name in _SHAPE:
+            return lambda *given: raw(_SHAPE[name](wrap(self), *given))
         if name in ("real", "imag"):
             return self.like(getattr(raw(self.value), name))
         return super().__getattr__(name)
