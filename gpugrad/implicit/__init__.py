@@ -2,7 +2,8 @@
 
 What solves f(x, theta) = 0 has the derivative -J⁻¹ df/dtheta, J = df/dx, however it was found: a gradient costs one
 linear system with J transposed, and no memory of the steps on the way (Griewank & Walther 2008, chapter 15;
-Blondel et al. 2022).  Up to 200 unknowns J is written out; beyond, the system is solved by products with it.
+Blondel et al. 2022).  Up to 200 unknowns J is written out; beyond, the system is solved by products with it, and J is
+written out where those do not solve it, up to 4,000 unknowns.
 
 All functions here take a nest of Tensors as x, of float32, float64, complex64 or complex128, on one device.  Gradients
 of every order reach the tensors among `args` and those that f finds elsewhere: variables, what a closure names, a
@@ -15,8 +16,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
+from math import isfinite
 from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from ..array import Array, xp
 from ..autograd import no_grad
@@ -29,6 +33,7 @@ from .form import Form
 from .solvers import Reached, Tolerance, anderson, newton, newton_cg
 
 Solver = Callable[..., Any]
+_WHAT = {"root": "f", "fixed_point": "g", "argmin": "the gradient of f"}
 
 
 def root(
@@ -50,12 +55,12 @@ def root(
                 eps**0.75 of the dtype: 2e-12, 6e-6 for float32
     max_iter    the steps, each with a line search (100)
     solver      one of your own, solver(f, x0, *args) -> x, in the place of Newton's; how exactly is its choice
-                It runs without recording; what differentiates inside it writes gg.enable_grad()
+                It runs without recording; a tape that it opens records, and so does gg.enable_grad()
     on_failure  "raise", or "warn" and answer the x that was reached
 
-    NoConvergence where it does not get there; LinAlgError where the Jacobian of f is singular on the way, or at x when
-    a gradient is asked for.  ValueError for an f of other shapes than x, or not finite at x0; TypeError for x0 of
-    integers or half types.
+    NoConvergence where it does not get there.  LinAlgError from a gradient, where the Jacobian of f is singular at x.
+    ValueError for an f of other shapes than x, or not finite at x0; TypeError for x0 of integers or half types;
+    RuntimeError under inference_mode, where Newton's method cannot differentiate f.
     """
     form = Form("root", x0)
     residual = lambda x: form.vector(f(form.tree(x), *args), "f")
@@ -111,7 +116,7 @@ def argmin(
     f           answers one real number, as a Tensor of shape (); twice differentiable
     rtol, atol  it ends where a Newton step moves no element by more than atol + rtol |x|; by default both are
                 eps**0.75 of the dtype: 2e-12, 6e-6 for float32
-    max_iter    the steps (200)
+    max_iter    the steps (5000)
     solver      one of your own, solver(f, x0, *args) -> x, in the place of Newton's; how exactly is its choice
     on_failure  "raise", or "warn" and answer the x that was reached
 
@@ -120,7 +125,7 @@ def argmin(
     form = Form("argmin", x0)
     loss = lambda x: _scalar(f(form.tree(x), *args))
     slope = lambda x: _slope(loss, x)[1]
-    options = _options(form, rtol, atol, max_iter, 200, solver, on_failure)
+    options = _options(form, rtol, atol, max_iter, 5000, solver, on_failure)
 
     def at(x: Array) -> tuple[float, Equation]:
         values: list[Tensor] = []
@@ -197,16 +202,16 @@ def _solved(
     with no_grad():
         if solver is None:
             x = form.flat(form.leaves)
-            start = largest(residual(x).array)
-            if not start < float("inf"):
-                raise ValueError(f"{form.name}: f is not finite at x0 (or has no finite gradient); begin elsewhere")
-            found = solve(x.array, allowed, most)
+            with np.errstate(all="ignore"):  # a step that is tried may overflow
+                found = solve(x.array, allowed, most)
+            if not isfinite(found.residual):
+                raise ValueError(f"{form.name}: {_WHAT[form.name]} is not finite at x0; begin elsewhere")
             x = wrap(found.x, None, x.kind)
             if found.why is not None:
                 _fail(form, x, found, on_failure)
         else:
             x = form.vector(solver(f, form.tree(form.flat(form.leaves)), *args), "solver")
-            if not largest(x.array) < float("inf"):
+            if not isfinite(largest(x.array)):
                 raise ValueError(f"{form.name}: the solver answers an x that is not finite")
         x = wrap(x.array, None, x.kind)
     if not active().tapes:

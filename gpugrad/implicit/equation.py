@@ -21,7 +21,8 @@ from ..ops.matrices import LinAlgError
 from ..ops.solve import inv
 from ..recording import active, enter, replace
 
-DENSE = 200  # unknowns up to which the Jacobian is written out, a walk a row
+DENSE = 200  # unknowns up to which the Jacobian is written out at once, a walk a row
+WRITTEN = 4000  # unknowns up to which it is where products with it do not solve a system
 PRODUCTS = 2000  # of a Jacobian with a vector, for one linear system
 
 Tie = tuple[Node, Any]  # a leaf of an equation's own tape, and the Tensor or node outside that it stands for
@@ -58,13 +59,15 @@ class Equation:
         self.x = self._leaf(x)
         enter(self.tape)
         try:
+            if self.tape not in active().tapes:
+                raise RuntimeError(f"{name} differentiates f, which inference_mode forbids: use no_grad() instead")
             self.value = f(self.x)
         finally:
             replace(self.tape)
         self.reads = _outside(self.value.node, self.tape)
         self.tape.watched = {identity(n) for n in self.reads}
         if dense is not None:
-            self.__dict__["dense"] = dense
+            self.dense = dense
 
     def _leaf(self, like: Tensor) -> Tensor:
         t = wrap(view(like.array), None, like.kind)
@@ -85,7 +88,7 @@ class Equation:
             u = wrap(self.solve(-g.array, transposed=True))
         if not active().tapes:
             return u
-        dense = tuple([m.T for m in self.dense]) if u.array.size <= DENSE else None
+        dense = tuple([m.T for m in self.dense]) if "dense" in self.__dict__ else None
         return Equation(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric, dense).solution()
 
     def across(self, u: Tensor) -> Tensor:
@@ -125,22 +128,23 @@ class Equation:
         rtol   how exactly, where it is solved by products; None: as well as the dtype allows
         LinAlgError where J is singular, NoConvergence where products do not solve it.
         """
-        if b.size <= DENSE:
-            matrix, inverse = [m.T for m in self.dense] if transposed else self.dense
-            s = inverse @ b
-            return s + inverse @ (b - matrix @ s)
-        eps = float(np.finfo(b.dtype).eps)
-        product = self._across if transposed or self.symmetric else self._along()
-        solver = cg if self.symmetric else gmres
-        found = solver(product, b, eps**0.75 if rtol is None else rtol, PRODUCTS)
-        if found.falls:
-            raise LinAlgError(_FLAT.format(self.name))
-        if not found.residual <= (eps**0.5 if rtol is None else max(rtol, 0.5)):
-            raise NoConvergence(
-                f"{self.name}: the linear system of {b.size} unknowns with the Jacobian of f was solved to a relative "
-                f"residual of {found.residual:.1e} only: it is singular there, or nearly"
-            )
-        return found.x
+        if b.size > DENSE and "dense" not in self.__dict__:
+            eps = float(np.finfo(b.dtype).eps)
+            product = self._across if transposed or self.symmetric else self._along()
+            solver, most = cg if self.symmetric else gmres, b.size if b.size <= WRITTEN else PRODUCTS
+            found = solver(product, b, eps**0.75 if rtol is None else rtol, min(most, PRODUCTS))
+            if found.falls:
+                raise LinAlgError(_FLAT.format(self.name))
+            if found.residual <= (eps**0.5 if rtol is None else rtol):
+                return found.x
+            if b.size > WRITTEN:
+                raise NoConvergence(
+                    f"{self.name}: products with the Jacobian of f, in {b.size} unknowns, solve its linear system to a "
+                    f"relative residual of {found.residual:.1e} only: it is singular, or nearly, or needs scaling"
+                )
+        matrix, inverse = [m.T for m in self.dense] if transposed else self.dense
+        s = inverse @ b
+        return s + inverse @ (b - matrix @ s)
 
     def _across(self, u: Array) -> Array:
         with no_grad():

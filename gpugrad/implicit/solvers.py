@@ -11,8 +11,9 @@ import numpy as np
 
 from ..array import Array, xp
 from ..krylov import beside, cg, dot, host, largest, norm
+from ..ops.matrices import LinAlgError
 from ..optim.line_search import ENOUGH, Point, strong_wolfe
-from .equation import PRODUCTS, Equation
+from .equation import PRODUCTS, Equation, NoConvergence
 
 HISTORY = 5  # steps that Anderson's method mixes
 TRIES = 30  # of a line search
@@ -40,7 +41,7 @@ class Tolerance(NamedTuple):
 class Reached(NamedTuple):
     """Where a solver ended.
 
-    residual   the largest absolute value of what should be zero
+    residual   the largest absolute value of what should be zero; not finite where the solver could not begin
     why        what kept it from its tolerance; None if nothing
     """
 
@@ -56,17 +57,21 @@ def newton(at: Callable[[Array], Equation], x: Array, allowed: Tolerance, most: 
     """
     now = at(x)
     size = norm(now.value.array)
-    for _ in range(most):
-        if size == 0:
-            return Reached(x, 0.0)
-        step, t = now.solve(-now.value.array, rtol=1e-4), 1.0
-        done = allowed.within(step, x)
+    for n in range(most):
+        reached = Reached(x, largest(now.value.array))
+        if size == 0 or not isfinite(size):
+            return reached
+        try:
+            step = now.solve(-now.value.array, rtol=1e-4)
+        except (LinAlgError, NoConvergence) as e:
+            return reached._replace(why=f"after {n} steps, {e}")
+        t, done = 1.0, allowed.within(step, x)
         new = at(x + step)
         while not (least := norm(new.value.array)) <= (1 - ENOUGH * t) * size:
-            if done or t < 2.0**-TRIES:
-                if done or allowed.noise(step, x):
-                    return Reached(x, largest(now.value.array))
-                return Reached(x, largest(now.value.array), "no step along Newton's direction makes f smaller")
+            if done or (t < 2.0**-TRIES and allowed.noise(step, x)):
+                return reached
+            if t < 2.0**-TRIES:
+                return reached._replace(why="no step along Newton's direction makes |f| smaller")
             t /= 2
             new = at(x + step * t)
         now, size, x = new, least, new.x.array
@@ -88,7 +93,7 @@ def anderson(g: Callable[[Array], Array], x: Array, allowed: Tolerance, most: in
         size = norm(f)
         if not isfinite(size):
             if not fs:
-                return Reached(x, size, "g is not finite")
+                return Reached(x, size)
             x, xs, fs = xs[-1] + fs[-1], [], []  # as g has it, without a mixture
             continue
         if size > 10 * best:
@@ -123,7 +128,7 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
     for _ in range(most):
         g = now.value.array
         size = norm(g)
-        if size == 0:
+        if size == 0 or not isfinite(size):
             break
         found = cg(now._across, -g, min(0.1, (size / first) ** 0.5), min(PRODUCTS, max(20, 2 * x.size)))
         step = found.x if largest(found.x) > 0 else -g
@@ -141,9 +146,9 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
 
             start = Point(0.0, loss, g, slope)
             full = strong_wolfe(along, start, 1.0, length, allowed.eps * length, TRIES)[0]
-            if full.t == 0.0:
-                why = None if allowed.noise(step, x) else "no step along a descent direction makes f smaller"
-                return Reached(x, largest(g), why)
+            if not full.loss < loss:
+                stuck = "f falls without bound" if found.falls else "no step along Newton's direction makes f smaller"
+                return Reached(x, largest(g), None if allowed.noise(step, x) and not found.falls else stuck)
             new = made[full.t]
         elif not norm(full.gradient) < size and slope > -noise:  # rounding errors are all that is left
             if done or allowed.noise(step, x):
