@@ -305,10 +305,77 @@ def rosenbrock(x):
     return gg.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
+MINIMA = {  # Moré, Garbow & Hillstrom 1981, but for the last three: what is minimized, from where, the minimum
+    "Rosenbrock": (rosenbrock, [-1.2, 1.0], [1.0, 1.0]),
+    "Beale": (
+        lambda x: sum((c - x[0] * (1 - x[1] ** n)) ** 2 for n, c in ((1, 1.5), (2, 2.25), (3, 2.625))),
+        [1.0, 1.0],
+        [3.0, 0.5],
+    ),
+    "Wood": (
+        lambda x: (
+            100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2 + 90 * (x[3] - x[2] ** 2) ** 2 + (1 - x[2]) ** 2
+            + 10 * (x[1] + x[3] - 2) ** 2 + 0.1 * (x[1] - x[3]) ** 2
+        ),
+        [-3.0, -1.0, -3.0, -1.0],
+        [1.0, 1.0, 1.0, 1.0],
+    ),
+    "Powell singular": (
+        lambda x: (
+            (x[0] + 10 * x[1]) ** 2 + 5 * (x[2] - x[3]) ** 2 + (x[1] - 2 * x[2]) ** 4 + 10 * (x[0] - x[3]) ** 4
+        ),
+        [3.0, -1.0, 0.0, 1.0],
+        [0.0, 0.0, 0.0, 0.0],
+    ),
+    "Brown badly scaled": (
+        lambda x: (x[0] - 1e6) ** 2 + (x[1] - 2e-6) ** 2 + (x[0] * x[1] - 2) ** 2,
+        [1.0, 1.0],
+        [1e6, 2e-6],
+    ),
+    "flat far away": (lambda x: gg.sum(gg.log(gg.cosh(x - 3))), [10.0, -10.0], [3.0, 3.0]),
+    "much above zero": (lambda x: gg.sum((x - 2) ** 2) + 1e6, [0.0, 10.0], [2.0, 2.0]),
+    "beside a saddle": (lambda x: x[0] ** 2 - x[1] ** 2 + x[1] ** 4, [1.0, 1e-3], [0.0, 0.5**0.5]),
+}  # fmt: skip
+
+
+@pytest.mark.numpy
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_argmin_of_a_curved_valley(dtype):
-    x = implicit.argmin(rosenbrock, gg.tensor([-1.2, 1.0], dtype=dtype))
-    assert_close(x, np.ones(2, dtype), rtol=1e-3 if dtype == "float32" else 1e-9)
+@pytest.mark.parametrize("name", MINIMA)
+def test_argmin_of_hard_functions(name, dtype):
+    f, x0, expected = MINIMA[name]
+    x = implicit.argmin(f, gg.tensor(x0, dtype=dtype))
+    tolerance = 1e-4 if dtype == "float32" else 1e-9
+    assert_close(x, np.array(expected, dtype), rtol=tolerance, atol=tolerance)
+
+
+ROOTS = {
+    "Powell badly scaled": (
+        lambda x: gg.stack([1e4 * x[0] * x[1] - 1, gg.exp(-x[0]) + gg.exp(-x[1]) - 1.0001]),
+        [0.0, 1.0],
+        [1.098159e-5, 9.106146],
+    ),
+    "Freudenstein and Roth": (
+        lambda x: gg.stack([-13 + x[0] + ((5 - x[1]) * x[1] - 2) * x[1], -29 + x[0] + ((x[1] + 1) * x[1] - 14) * x[1]]),
+        [6.0, 3.0],
+        [5.0, 4.0],
+    ),
+    "helical valley": (
+        lambda x: gg.stack(
+            [10 * (x[2] - 5 * gg.atan2(x[1], x[0]) / np.pi), 10 * (gg.sqrt(x[0] ** 2 + x[1] ** 2) - 1), x[2]]
+        ),
+        [-1.0, 0.01, 0.0],
+        [1.0, 0.0, 0.0],
+    ),
+    "a double root": (lambda x: x * x, [1.0], [0.0]),
+    "an infinite slope": (lambda x: gg.cbrt(x - 1), [0.5], [1.0]),
+}
+
+
+@pytest.mark.numpy
+@pytest.mark.parametrize("name", ROOTS)
+def test_roots_of_hard_functions(name):
+    f, x0, expected = ROOTS[name]
+    assert_close(implicit.root(f, gg.tensor(x0, dtype="float64")), np.array(expected), rtol=1e-6, atol=1e-9)
 
 
 def test_a_fixed_point_where_plain_iteration_does_not_converge():
@@ -351,20 +418,29 @@ def test_what_is_kept_does_not_grow_with_the_steps():
 
 
 @pytest.mark.numpy
-def test_nothing_is_left_behind():
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("solve", [implicit.root, implicit.fixed_point, implicit.argmin])
+def test_nothing_is_left_behind(solve, order, systems):
     gc.collect()
     gc.disable()
     try:
-        for order in (1, 2):
-            a = gg.tensor(regular(3), requires_grad=True)
-            f = lambda x, a: a @ x + gg.sin(x) - 1.0
-            x = implicit.root(f, gg.zeros(3, dtype="float64"), a)
-            gone = [weakref.ref(x), weakref.ref(f)]
-            (g,) = gg.grad(gg.sum(x), a, create_graph=order > 1)
-            if order > 1:
-                gg.grad(gg.sum(g), a)
-            del x, f, g
-            assert [r() for r in gone] == [None, None]
+        a = gg.Parameter(np.array([0.5, 0.2, 0.3]))
+        f = lambda x, a: gg.sum((x - a) ** 4 + x * x) if solve is implicit.argmin else gg.tanh(x) * a + a - 2.0 * x
+        x = solve(f, gg.zeros(3, dtype="float64"), a)
+        gone = [weakref.ref(x), weakref.ref(f)]
+        (g,) = gg.grad(gg.sum(x), a, create_graph=order > 1)
+        if order > 1:
+            gg.grad(gg.sum(g), a)
+        del x, g
+        with gg.GradientTape() as outer:
+            with gg.GradientTape() as inner:
+                x = solve(f, gg.zeros(3, dtype="float64"), a)
+            g = inner.gradient(x, a)
+        if order > 1:
+            outer.gradient(g, a)
+        gone.append(weakref.ref(x))
+        del x, f, g, inner, outer
+        assert [r() for r in gone] == [None] * 3
     finally:
         gc.enable()
 
@@ -420,9 +496,9 @@ def test_options_are_checked():
 
 def test_not_finite_at_the_start():
     for solve in (implicit.root, implicit.fixed_point):
-        with pytest.raises(ValueError, match="not finite at x0"):
+        with pytest.raises(ValueError, match="not finite after 0 steps"):
             solve(lambda x: gg.log(x), gg.tensor(-1.0))
-    with pytest.raises(ValueError, match="not finite at x0"):
+    with pytest.raises(ValueError, match="not finite after 0 steps"):
         implicit.argmin(lambda x: gg.sqrt(x), gg.tensor(0.0))
     with pytest.raises(ValueError, match="answers an x that is not finite"):
         implicit.root(lambda x: x, gg.zeros(3), solver=lambda f, x: x + np.nan)

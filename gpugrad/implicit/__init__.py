@@ -33,7 +33,6 @@ from .form import Form
 from .solvers import Reached, Tolerance, anderson, newton, newton_cg
 
 Solver = Callable[..., Any]
-_WHAT = {"root": "f", "fixed_point": "g", "argmin": "the gradient of f"}
 
 
 def root(
@@ -205,7 +204,7 @@ def _solved(
             with np.errstate(all="ignore"):  # a step that is tried may overflow
                 found = solve(x.array, allowed, most)
             if not isfinite(found.residual):
-                raise ValueError(f"{form.name}: {_WHAT[form.name]} is not finite at x0; begin elsewhere")
+                raise ValueError(f"{form.name}: {found.why}; begin elsewhere")
             x = wrap(found.x, None, x.kind)
             if found.why is not None:
                 _fail(form, x, found, on_failure)

@@ -27,15 +27,11 @@ class Tolerance(NamedTuple):
     eps: float
 
     def within(self, step: Array, x: Array) -> bool:
-        return largest(step / (self.absolute + self.relative * abs(x) + self.tiny)) <= 1
+        return bool((abs(step) <= self.absolute + self.relative * abs(x)).all())
 
     def noise(self, step: Array, x: Array) -> bool:
         """Whether a step may be of rounding errors alone."""
         return largest(step) <= self.absolute + self.eps**0.5 * largest(x)
-
-    @property
-    def tiny(self) -> float:
-        return float(np.finfo(np.float32).tiny)
 
 
 class Reached(NamedTuple):
@@ -59,8 +55,10 @@ def newton(at: Callable[[Array], Equation], x: Array, allowed: Tolerance, most: 
     size = norm(now.value.array)
     for n in range(most):
         reached = Reached(x, largest(now.value.array))
-        if size == 0 or not isfinite(size):
+        if size == 0:
             return reached
+        if not isfinite(size):
+            return reached._replace(why=f"f is not finite after {n} steps")
         try:
             step = now.solve(-now.value.array, rtol=1e-4)
         except (LinAlgError, NoConvergence) as e:
@@ -85,7 +83,7 @@ def anderson(g: Callable[[Array], Array], x: Array, allowed: Tolerance, most: in
     Walker & Ni 2011).  Where that takes it away from the fixed point, it begins anew with a step of g itself.
     """
     xs, fs, best = [], [], inf
-    for _ in range(most):
+    for n in range(most):
         y = g(x)
         f = y - x
         if allowed.within(f, x):
@@ -93,7 +91,7 @@ def anderson(g: Callable[[Array], Array], x: Array, allowed: Tolerance, most: in
         size = norm(f)
         if not isfinite(size):
             if not fs:
-                return Reached(x, size)
+                return Reached(x, size, f"g is not finite after {n} steps")
             x, xs, fs = xs[-1] + fs[-1], [], []  # as g has it, without a mixture
             continue
         if size > 10 * best:
@@ -125,19 +123,22 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
     """
     loss, now = at(x)
     first = norm(now.value.array)
-    for _ in range(most):
+    for n in range(most):
         g = now.value.array
         size = norm(g)
-        if size == 0 or not isfinite(size):
+        if size == 0:
             break
+        if not isfinite(size):
+            return Reached(x, size, f"the gradient of f is not finite after {n} steps")
         found = cg(now._across, -g, min(0.1, (size / first) ** 0.5), min(PRODUCTS, max(20, 2 * x.size)))
         step = found.x if largest(found.x) > 0 else -g
         length = largest(step)
         done = not found.falls and allowed.within(step, x)
         full, new = _point(at, x, step, 1.0)
-        noise = 8 * allowed.eps * abs(loss)
         slope = dot(g, step)
-        if not full.loss <= loss + ENOUGH * slope + noise or found.falls:
+        # Near the minimum the losses are equal but for rounding, and only the slopes tell (Hager & Zhang 2005).
+        level = full.loss <= loss + 8 * allowed.eps * abs(loss) and abs(full.slope) <= -slope / 2
+        if found.falls or not (level or full.loss <= loss + ENOUGH * slope):
             made: dict[float, Equation] = {}
 
             def along(t: float, x: Array = x, step: Array = step, made: dict[float, Equation] = made) -> Point:
@@ -150,9 +151,6 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
                 stuck = "f falls without bound" if found.falls else "no step along Newton's direction makes f smaller"
                 return Reached(x, largest(g), None if allowed.noise(step, x) and not found.falls else stuck)
             new = made[full.t]
-        elif not norm(full.gradient) < size and slope > -noise:  # rounding errors are all that is left
-            if done or allowed.noise(step, x):
-                break
         loss, now, x = full.loss, new, new.x.array
         if done:
             break
