@@ -68,8 +68,7 @@ def gmres(product: Product, b: Array, rtol: float, most: int, restart: int = 50)
     size, used = norm(r), 0
     while True:
         m = max(1, min(restart, b.size, most - used))
-        basis, h = lib.empty((m + 1, b.size), b.dtype), np.zeros((m + 1, m))
-        basis[0] = r / size
+        basis, h = lib.stack([r / size] * min(8, m + 1)), np.zeros((m + 1, m))
         y = np.zeros(0)
         for k in range(m):
             w, spanned = product(basis[k]), basis[: k + 1]
@@ -87,6 +86,8 @@ def gmres(product: Product, b: Array, rtol: float, most: int, restart: int = 50)
             left = float(np.linalg.norm(start - h[: k + 2, : k + 1] @ y))
             if left <= rtol or h[k + 1, k] <= 4 * np.finfo(b.dtype).eps * before:
                 break
+            if k + 1 == len(basis):
+                basis = lib.concatenate([basis, basis])  # room for as many again
             basis[k + 1] = w / float(h[k + 1, k])
         x = x + beside(y, b) @ basis[: len(y)]
         r = b - product(x)

@@ -89,6 +89,45 @@ def test_more_unknowns_than_are_written_out():
     assert_close(ours[0], -np.outer(u, x.numpy()), rtol=1e-6, atol=1e-8)
 
 
+def test_many_equations_beside_each_other():
+    """Their Jacobian is written out in blocks, in as many walks as a block has rows; its condition does not matter."""
+    a = gg.tensor(np.logspace(-6, 6, 5000), requires_grad=True)
+    calls = []
+
+    def f(x, a):
+        calls.append(1)
+        return x**3 - a
+
+    x = implicit.root(f, gg.ones_like(a) * a**0.5, a)
+    assert_close(x, a.numpy() ** (1 / 3), rtol=1e-10)
+    assert len(calls) < 60
+    (g,) = gg.grad(gg.sum(x), a, create_graph=True)
+    assert_close(g, a.numpy() ** (-2 / 3) / 3, rtol=1e-10)
+    assert_close(gg.grad(gg.sum(g), a)[0], -2 / 9 * a.numpy() ** (-5 / 3), rtol=1e-10)
+
+
+def test_many_small_systems():
+    """By the first axis, in a nest with complex numbers; with one more term they are no longer apart."""
+    scale = gg.tensor(np.logspace(-3, 3, 50), requires_grad=True)
+    b, m = gg.tensor(values((50, 2))[0]), gg.tensor(regular(2))
+    z0 = {"x": gg.zeros((50, 2), dtype="float64"), "z": gg.zeros(50, dtype="complex128")}
+
+    def f(v, scale, coupling):
+        x, z = v["x"], v["z"]
+        first = (x @ m + 0.1 * gg.sin(x)) * gg.expand_dims(scale, -1) - b + coupling * gg.mean(x)
+        return {"x": first, "z": z * (2 + 1j) + gg.conj(z) - x[:, 0] - scale}
+
+    found = []
+    for coupling in (0.0, 1e-9):
+        v = implicit.root(f, z0, scale, coupling)
+        found.append(gg.grad(gg.sum(v["x"]) + gg.sum(gg.imag(v["z"])), scale)[0])
+    assert_close(found[0], found[1], rtol=1e-5)
+    step = 1e-6 * scale.detach()
+    moved = [implicit.root(f, z0, scale.detach() + s * step, 0.0) for s in (1, -1)]
+    sums = [v["x"].numpy().sum(1) + v["z"].numpy().imag for v in moved]
+    assert_close(found[0], (sums[0] - sums[1]) / (2 * step.numpy()), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.numpy
 def test_more_unknowns_whose_system_products_do_not_solve():
     """Bratu's equation u'' + c exp(u) = 0 on 300 points: condition 4e4."""
@@ -464,6 +503,8 @@ def test_what_is_no_tensor_is_refused():
         implicit.argmin(lambda x: 1.0, gg.zeros(3))
     with pytest.raises(ValueError, match="has none"):
         implicit.root(lambda x: x, [])
+    with pytest.raises(ValueError, match="does not depend on x"):
+        implicit.argmin(lambda x: gg.sum(gg.stop_gradient(x) ** 2), gg.ones(3))
 
 
 @pytest.mark.parametrize("dtype", ["int32", "float16", "bfloat16", "bool"])

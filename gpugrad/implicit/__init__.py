@@ -2,7 +2,8 @@
 
 What solves f(x, theta) = 0 has the derivative -J⁻¹ df/dtheta, J = df/dx, however it was found: a gradient costs one
 linear system with J transposed, and no memory of the steps on the way (Griewank & Walther 2008, chapter 15;
-Blondel et al. 2022).  Up to 200 unknowns J is written out; beyond, the system is solved by products with it, and J is
+Blondel et al. 2022).  Up to 200 unknowns J is written out.  Beyond, equations beside each other, element by element or
+by the first axis of x, are recognised and solved each for itself; all else is solved by products with J, and J is
 written out where those do not solve it, up to 4,000 unknowns.
 
 All functions here take a nest of Tensors as x, of float32, float64, complex64 or complex128, on one device.  Gradients
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..array import Array, xp
+from ..array import Array
 from ..autograd import no_grad
 from ..backprop import backprop
 from ..core import Tape, Tensor, leaf, wrap
@@ -64,7 +65,9 @@ def root(
     form = Form("root", x0)
     residual = lambda x: form.vector(f(form.tree(x), *args), "f")
     options = _options(form, rtol, atol, max_iter, 100, solver, on_failure)
-    solve = lambda x, allowed, most: newton(lambda x: Equation("root", residual, wrap(x)), x, allowed, most)
+    solve = lambda x, allowed, most: newton(
+        lambda x: Equation("root", residual, wrap(x), groups=form.groups), x, allowed, most
+    )
     return _solved(form, f, args, residual, solve, False, *options)
 
 
@@ -149,7 +152,11 @@ def _slope(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]
     finally:
         replace(tape)
     g = (backprop([value], [None], tape, [x], False, True) or [None])[0]
-    return value, wrap(xp(x.array).zeros_like(x.array)) if g is None else g
+    if g is None:
+        raise ValueError(
+            "argmin: f does not depend on x, as far as gpugrad sees: it computes outside, or stops gradients"
+        )
+    return value, g
 
 
 def _scalar(value: Any) -> Tensor:
@@ -215,7 +222,7 @@ def _solved(
         x = wrap(x.array, None, x.kind)
     if not active().tapes:
         return form.tree(x)
-    return form.tree(Equation(form.name, residual, x, symmetric).solution())
+    return form.tree(Equation(form.name, residual, x, symmetric, form.groups).solution())
 
 
 def _fail(form: Form, x: Tensor, found: Reached, on_failure: str) -> None:

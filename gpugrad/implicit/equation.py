@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,9 @@ from ..custom import attach
 from ..hooks import muted
 from ..krylov import cg, gmres
 from ..ops.casting import view
-from ..ops.decompositions import eigvalsh
 from ..ops.matrices import LinAlgError
-from ..ops.solve import inv
 from ..recording import active, enter, replace
+from .blocks import FLAT, SINGULAR, Blocks, written
 
 DENSE = 200  # unknowns up to which the Jacobian is written out at once, a walk a row
 WRITTEN = 4000  # unknowns up to which it is where products with it do not solve a system
@@ -48,13 +47,18 @@ class Equation:
     is differentiated by another walk on it.  So is the answer, and derivatives of every order are right.
 
     symmetric   the Jacobian is symmetric and positive definite: x is a minimum, f its gradient
-    dense       the Jacobian and its inverse, where they are known
+    groups      answers ways to group unknowns that may have nothing to do with each other: (groups, unknowns of each)
     """
 
     def __init__(
-        self, name: str, f: Callable[[Tensor], Tensor], x: Tensor, symmetric: bool = False, dense: Any = None
+        self,
+        name: str,
+        f: Callable[[Tensor], Tensor],
+        x: Tensor,
+        symmetric: bool = False,
+        groups: Callable[[], Sequence[np.ndarray]] = tuple,
     ) -> None:
-        self.name, self.symmetric = name, symmetric
+        self.name, self.symmetric, self.groups = name, symmetric, groups
         self.tape = Tape(persistent=True, beside=True)
         self.x = self._leaf(x)
         enter(self.tape)
@@ -66,8 +70,6 @@ class Equation:
             replace(self.tape)
         self.reads = _outside(self.value.node, self.tape)
         self.tape.watched = {identity(n) for n in self.reads}
-        if dense is not None:
-            self.dense = dense
 
     def _leaf(self, like: Tensor) -> Tensor:
         t = wrap(view(like.array), None, like.kind)
@@ -88,8 +90,9 @@ class Equation:
             u = wrap(self.solve(-g.array, transposed=True))
         if not active().tapes:
             return u
-        dense = tuple([m.T for m in self.dense]) if "dense" in self.__dict__ else None
-        return Equation(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric, dense).solution()
+        e = Equation(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric)
+        e.blocks = self.blocks.T if self.blocks is not None else None
+        return e.solution()
 
     def across(self, u: Tensor) -> Tensor:
         """J^T u."""
@@ -128,23 +131,23 @@ class Equation:
         rtol   how exactly, where it is solved by products; None: as well as the dtype allows
         LinAlgError where J is singular, NoConvergence where products do not solve it.
         """
-        if b.size > DENSE and "dense" not in self.__dict__:
-            eps = float(np.finfo(b.dtype).eps)
+        if self.blocks is None:
+            eps, n = float(np.finfo(b.dtype).eps), b.size
             product = self._across if transposed or self.symmetric else self._along()
-            solver, most = cg if self.symmetric else gmres, b.size if b.size <= WRITTEN else PRODUCTS
-            found = solver(product, b, eps**0.75 if rtol is None else rtol, min(most, PRODUCTS))
+            solver, most = cg if self.symmetric else gmres, min(n, PRODUCTS) if n <= WRITTEN else PRODUCTS
+            found = solver(product, b, eps**0.75 if rtol is None else rtol, most)
             if found.falls:
-                raise LinAlgError(_FLAT.format(self.name))
+                raise LinAlgError(FLAT.format(self.name))
             if found.residual <= (eps**0.5 if rtol is None else rtol):
                 return found.x
-            if b.size > WRITTEN:
+            if n > WRITTEN:
                 raise NoConvergence(
-                    f"{self.name}: products with the Jacobian of f, in {b.size} unknowns, solve its linear system to a "
+                    f"{self.name}: products with the Jacobian of f, in {n} unknowns, solve its linear system to a "
                     f"relative residual of {found.residual:.1e} only: it is singular, or nearly, or needs scaling"
                 )
-        matrix, inverse = [m.T for m in self.dense] if transposed else self.dense
-        s = inverse @ b
-        return s + inverse @ (b - matrix @ s)
+            self.blocks = written(self.name, self._across, self.x.array, [np.arange(n)[None]], self.symmetric)
+        blocks: Any = self.blocks
+        return (blocks.T if transposed else blocks).solve(b)
 
     def _across(self, u: Array) -> Array:
         with no_grad():
@@ -160,7 +163,7 @@ class Equation:
             finally:
                 replace(self.tape)
         if down is None:
-            raise LinAlgError(_SINGULAR.format(self.name))
+            raise LinAlgError(SINGULAR.format(self.name))
 
         def along(v: Array) -> Array:
             found = (backprop([down], [wrap(v)], self.tape, [u], True, False) or [None])[0]
@@ -169,40 +172,11 @@ class Equation:
         return along
 
     @cached_property
-    def dense(self) -> tuple[Array, Array]:
-        """(J, its inverse).  LinAlgError where J is singular to the precision of its dtype."""
-        like, rows = self.x.array, []
-        for i in range(like.size):
-            unit = xp(like).zeros_like(like)
-            unit[i] = 1
-            rows.append(self._across(unit))
-        matrix, eps = xp(like).stack(rows), float(np.finfo(like.dtype).eps)
-        if not bool(xp(like).isfinite(matrix).all()):
-            raise LinAlgError(
-                f"{self.name}: the Jacobian of f is not finite, for x of shape {like.shape} as one vector"
-            )
-        if self.symmetric:
-            size = abs(xp(like).diagonal(matrix)) ** 0.5 + float(np.finfo(like.dtype).tiny)
-            if not float(eigvalsh(matrix / size / size[:, None]).min()) > len(rows) * eps:
-                raise LinAlgError(_FLAT.format(self.name))
-        try:
-            inverse = inv(matrix)
-            condition = float((abs(inverse) @ abs(matrix)).sum(1).max())  # Skeel's: no matter in which units f is
-        except LinAlgError:
-            condition = float("inf")
-        if not condition < 1 / eps:
-            raise LinAlgError(_SINGULAR.format(self.name))
-        return matrix, inverse
-
-
-_SINGULAR = (
-    "{}: the Jacobian of f is singular, so x is not a function of what f reads there. There may be several solutions "
-    "side by side, or f does not depend on all of x."
-)
-_FLAT = (
-    "{}: the Hessian of f is not positive definite: x is no minimum, or f is flat in some direction. A small ridge, "
-    "f(x) + 1e-6 * gg.sum(x * x), makes the minimum one point."
-)
+    def blocks(self) -> Blocks | None:
+        """The Jacobian, where writing it out is better than products with it."""
+        n = self.x.array.size
+        groups = [np.arange(n)[None]] if n <= DENSE else self.groups()
+        return written(self.name, self._across, self.x.array, groups, self.symmetric)
 
 
 def _outside(n: Node | None, tape: Tape) -> list[Node]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..ops.math import imag, real
 from ..ops.shape import concat, reshape
 from ..tensor import tensor
 
-Residual = Callable[[Tensor], Tensor]  # of a vector, a vector
+WIDTH = 32  # unknowns of one of many groups
 
 
 class Form:
@@ -66,6 +65,21 @@ class Form:
             whole = parts[0] if len(parts) == 1 else parts[0] + parts[1] * 1j
             out.append(astype(reshape(whole, shape), dtype))
         return optree.tree_unflatten(self.spec, out)
+
+    def groups(self) -> list[np.ndarray]:
+        """Ways in which equations beside each other may lie here: (groups, positions in the vector), of small groups.
+
+        Element by element, where all tensors have one shape; by the first axis, where all have the same.
+        """
+        sizes = [prod(s) for s, d in zip(self.shapes, self.dtypes, strict=True) for _ in range(1 + (d.kind == "c"))]
+        ends = np.cumsum(sizes)
+        counts = [{prod(s) for s in self.shapes}, {s[0] if s else 1 for s in self.shapes}]
+        found: dict[int, np.ndarray] = {}
+        for n in [min(c) for c in counts if len(c) == 1]:
+            if n > 1 and ends[-1] // n <= WIDTH:
+                parts = [np.arange(end - size, end).reshape(n, -1) for end, size in zip(ends, sizes, strict=True)]
+                found[n] = np.concatenate(parts, 1)
+        return [*found.values()]
 
     def checked(self, answer: Any, who: str) -> list[Tensor]:
         """The tensors of an answer that is like x.  TypeError, ValueError where it is not."""

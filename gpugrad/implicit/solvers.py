@@ -29,6 +29,13 @@ class Tolerance(NamedTuple):
     def within(self, step: Array, x: Array) -> bool:
         return bool((abs(step) <= self.absolute + self.relative * abs(x)).all())
 
+    def halved(self, now: Equation, new: Equation, step: Array, x: Array) -> bool:
+        """Whether the next step will be half of this one, in all elements: |f| does not tell of those where f is small
+        (Deuflhard 2011, section 3.3).
+        """
+        then = now.solve(-new.value.array, rtol=1e-4)
+        return bool((abs(then) <= abs(step) / 2 + self.absolute + self.relative * abs(x)).all())
+
     def noise(self, step: Array, x: Array) -> bool:
         """Whether a step may be of rounding errors alone."""
         return largest(step) <= self.absolute + self.eps**0.5 * largest(x)
@@ -65,13 +72,16 @@ def newton(at: Callable[[Array], Equation], x: Array, allowed: Tolerance, most: 
             return reached._replace(why=f"after {n} steps, {e}")
         t, done = 1.0, allowed.within(step, x)
         new = at(x + step)
-        while not (least := norm(new.value.array)) <= (1 - ENOUGH * t) * size:
+        least = norm(new.value.array)
+        nearer = not least <= (1 - ENOUGH) * size and isfinite(least) and allowed.halved(now, new, step, x)
+        while not (nearer or least <= (1 - ENOUGH * t) * size):
             if done or (t < 2.0**-TRIES and allowed.noise(step, x)):
                 return reached
             if t < 2.0**-TRIES:
                 return reached._replace(why="no step along Newton's direction makes |f| smaller")
             t /= 2
             new = at(x + step * t)
+            least = norm(new.value.array)
         now, size, x = new, least, new.x.array
         if done:
             return Reached(x, largest(now.value.array))
