@@ -507,6 +507,22 @@ def test_what_is_no_tensor_is_refused():
         implicit.argmin(lambda x: gg.sum(gg.stop_gradient(x) ** 2), gg.ones(3))
 
 
+def test_changes_in_place_are_refused():
+    x0 = torch.tensor([1.0, 2.0])
+    for solve in (implicit.root, implicit.fixed_point):
+        with pytest.raises(RuntimeError, match="changed? in place"):
+            solve(lambda x: x.mul_(0.5), x0)
+    assert x0.tolist() == [1.0, 2.0]
+
+
+def test_x0_and_the_answer_share_no_memory():
+    x0 = torch.tensor([1.0, 2.0])
+    x = implicit.root(lambda x: x - x0.clone(), x0, solver=lambda f, x: x.add_(0.0))
+    y = implicit.root(lambda x: x - torch.tensor([1.0, 2.0]), x0)
+    x0.add_(1.0)
+    assert x.tolist() == y.tolist() == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float16", "bfloat16", "bool"])
 def test_dtypes_that_are_too_coarse(dtype):
     with pytest.raises(TypeError, match=rf"x0 of {dtype} is too coarse.*astype\(gg.float32\)"):

@@ -63,7 +63,7 @@ def root(
     RuntimeError under inference_mode, where Newton's method cannot differentiate f.
     """
     form = Form("root", x0)
-    residual = lambda x: form.vector(f(form.tree(x), *args), "f")
+    residual = lambda x: form.vector(form.call(f, x, args), "f")
     options = _options(form, rtol, atol, max_iter, 100, solver, on_failure)
     solve = lambda x, allowed, most: newton(
         lambda x: Equation("root", residual, wrap(x), groups=form.groups), x, allowed, most
@@ -95,7 +95,7 @@ def fixed_point(
     Errors as of `root`, with the Jacobian of g(x) - x.
     """
     form = Form("fixed_point", x0)
-    values = lambda x: form.vector(g(form.tree(x), *args), "g")
+    values = lambda x: form.vector(form.call(g, x, args), "g")
     options = _options(form, rtol, atol, max_iter, 1000, solver, on_failure)
     solve = partial(anderson, lambda x: values(wrap(x)).array)
     return _solved(form, g, args, lambda x: values(x) - x, solve, False, *options)
@@ -125,7 +125,7 @@ def argmin(
     Errors as of `root`, with the Hessian of f; one that is not positive definite has no gradient, and is a LinAlgError.
     """
     form = Form("argmin", x0)
-    loss = lambda x: _scalar(f(form.tree(x), *args))
+    loss = lambda x: _scalar(form.call(f, x, args))
     slope = lambda x: _slope(loss, x)[1]
     options = _options(form, rtol, atol, max_iter, 5000, solver, on_failure)
 
@@ -206,8 +206,9 @@ def _solved(
 ) -> Any:
     """The solution of residual(x) = 0 like x0, by `solve` or the user's `solver`."""
     with no_grad():
+        x = form.flat(form.leaves)
+        x = wrap(x.array.copy(), None, x.kind)
         if solver is None:
-            x = form.flat(form.leaves)
             with np.errstate(all="ignore"):  # a step that is tried may overflow
                 found = solve(x.array, allowed, most)
             if not isfinite(found.residual):
@@ -216,10 +217,10 @@ def _solved(
             if found.why is not None:
                 _fail(form, x, found, on_failure)
         else:
-            x = form.vector(solver(f, form.tree(form.flat(form.leaves)), *args), "solver")
+            x = form.vector(solver(f, form.tree(x), *args), "solver")
             if not isfinite(largest(x.array)):
                 raise ValueError(f"{form.name}: the solver answers an x that is not finite")
-        x = wrap(x.array, None, x.kind)
+            x = wrap(x.array.copy(), None, x.kind)  # it may be a variable of the solver's
     if not active().tapes:
         return form.tree(x)
     return form.tree(Equation(form.name, residual, x, symmetric, form.groups).solution())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import optree
 
 from ..array import device_of
-from ..core import Tensor, wrap
+from ..core import Tensor, tick, wrap, writes
 from ..dtypes import is_inexact, wide
 from ..ops.casting import astype
 from ..ops.index import getitem
@@ -65,6 +66,14 @@ class Form:
             whole = parts[0] if len(parts) == 1 else parts[0] + parts[1] * 1j
             out.append(astype(reshape(whole, shape), dtype))
         return optree.tree_unflatten(self.spec, out)
+
+    def call(self, f: Callable[..., Any], x: Tensor, args: tuple) -> Any:
+        """f of the tree of x, and args.  RuntimeError where it changes x in place, which solvers go on with."""
+        start = tick()
+        answer = f(self.tree(x), *args)
+        if writes.ages and any([age > start for age in writes.of(x.array)]):
+            raise RuntimeError(f"{self.name}: x is changed in place: write x = x + 1 in the place of x += 1")
+        return answer
 
     def groups(self) -> list[np.ndarray]:
         """Ways in which equations beside each other may lie here: (groups, positions in the vector), of small groups.
