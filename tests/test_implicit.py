@@ -170,9 +170,8 @@ def test_against_central_differences(case, systems):
 
 
 @pytest.mark.numpy
-def test_third_order_against_central_differences():
-    for case in ("root", "fixed_point", "complex"):
-        f, args = CASES[case]
+def test_third_order_against_central_differences(systems):
+    for f, args in CASES.values():
         check_grads(f, args, order=3, modes=("rev",))
 
 

@@ -86,8 +86,8 @@ def fixed_point(
         z = gg.implicit.fixed_point(lambda z, x: gg.tanh(z @ w + x), gg.zeros((32, 64)), x)  # a deep equilibrium model
 
     g           answers a nest like x0
-    rtol, atol  it ends where g moves no element by more than atol + rtol |x|; by default both are eps**0.75 of the
-                dtype: 2e-12, 6e-6 for float32
+    rtol, atol  it ends where g moves no element by more than atol + rtol |x|, so that x is known to 1/(1 - c) as much
+                where g contracts by c; by default both are eps**0.75 of the dtype: 2e-12, 6e-6 for float32
     max_iter    the calls of g (1000)
     solver      one of your own, solver(g, x0, *args) -> x, in the place of Anderson's; how exactly is its choice
     on_failure  "raise", or "warn" and answer the x that was reached
