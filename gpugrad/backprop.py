@@ -23,7 +23,7 @@ from .ops.casting import astype, view
 from .ops.math import conj, positive
 from .ops.reduce import unbroadcast
 from .paths import PICK, picked
-from .recording import active, record
+from .recording import active, pushing, record
 
 _age = attrgetter("seq")
 _deposit_lock = threading.RLock()  # what is called under it may run a finalizer that deposits
@@ -66,6 +66,7 @@ def backprop(
             name = raw(within[0]).level.name
             raise RuntimeError(f"{name}: inside, ask gg.grad or a tape for gradients, not backward()")
         lift = True
+    lift = lift or any([t in pushing for t in active().tapes])  # whose tangents go through the pullbacks, too
     grads: dict[Node, Any] = {}
     head: dict[Node, Node] = {}  # node -> head of its chain, where it is not one
     for t, s in zip(targets, seeds, strict=True):
@@ -118,7 +119,7 @@ def backprop(
             if mine:
                 if written:
                     unchanged(n)
-                s = _lifted(n, head.get(n, n)) if lift else n.saved
+                s = lifted(n, head.get(n, n)) if lift else n.saved
                 ds: Any = None
                 if looked_at:
                     ds = inspected(n, g, s, need, alias)
@@ -296,7 +297,7 @@ def _answer(g: Any, kind: type[Tensor], given: set[int]) -> Tensor:
     return wrap(a, node, kind)
 
 
-def _lifted(n: Node, head: Node) -> tuple:
+def lifted(n: Node, head: Node) -> tuple:
     """What `n` saved, as Tensors with the history they had when saved."""
     k, s = len(n.edges), n.saved
     inputs = [

@@ -22,7 +22,7 @@ from .core import Tensor, raw, wrap
 from .levels import Level, Traced
 from .ops.examples import for_each, join, part
 from .ops.index import getitem
-from .ops.shape import aligned, later, permute_dims, reshape, stack, swapaxes
+from .ops.shape import aligned, broadcast_to, later, permute_dims, reshape, stack, swapaxes
 from .recording import active, resume
 
 Call = Callable[..., tuple]
@@ -116,6 +116,18 @@ class Examples(Level):
                 found = call(*values, **static)
         out, *more = [self._boxed(v, some) for v in found]
         return (out, *more) if op.aux else out
+
+    def outward(self, t: Tensor) -> Tensor:
+        """A Tensor from inside, as one of all examples, along axis 0."""
+        a = t.array
+        if self.has(a):
+            v = a.value
+            v = wrap(v.array, v.node, t.kind) if isinstance(v, Tensor) else wrap(v, None, t.kind)
+            if a.each:
+                return v
+        else:
+            v = wrap(self.here(a), t.node, t.kind)
+        return broadcast_to(v, (self.n, *v.array.shape))
 
     def has(self, x: Any) -> bool:
         """Whether x is a value of this level."""

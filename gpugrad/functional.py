@@ -1,4 +1,4 @@
-"""Floor 6: derivatives of functions: Jacobians and Hessians row by row, products with them in one pass or two.
+"""Floor 6: derivatives of functions as PyTorch's `autograd.functional` has them.
 
 Each takes `func` and its inputs, a Tensor or a tuple of Tensors, and answers in their structure.  With `create_graph`
 the answer can be differentiated; else it is apart from every graph.
@@ -76,10 +76,7 @@ def _apart(ts: tuple, create_graph: bool) -> tuple:
 def jacobian(func: Callable[..., Any], inputs: Any, create_graph: bool = False) -> Any:
     """The derivative of each output element by each input element: shape of the output, then of the input."""
     xs, outs, one_in, one_out = _call(func, inputs, create_graph)
-    rows = [
-        tuple(_rows(lambda seed, o=o: _pull([o], xs, [seed], create_graph), o, xs, True))  # a walk an element
-        for o in outs
-    ]
+    rows = [tuple(_rows(lambda seed, o=o: _pull([o], xs, [seed], create_graph), o, xs, True)) for o in outs]
     found = tuple([_shaped(r, one_in) for r in rows])
     return found[0] if one_out else found
 

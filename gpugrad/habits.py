@@ -73,7 +73,6 @@ FUNCTIONS: dict[str, str] = {
     "Module": "gg.nn.Module", "finfo": "np.finfo(x.dtype), or ml_dtypes.finfo of bfloat16",
     "unique": "np.unique(x.numpy()), which has no gradient", "bincount": "np.bincount(x.numpy(), minlength=n), or "
     "gg.segment_sum(weights, x, n), which has a gradient",
-    **{name: f"gg.functional.{name}(f, x)" for name in ("hessian", "hvp", "jvp", "vhp", "vjp")},
 }  # fmt: skip
 
 # What gpugrad.linalg and gpugrad.random have elsewhere.

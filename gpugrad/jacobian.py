@@ -1,46 +1,172 @@
-"""Floor 4: Jacobians, a walk back for each element of the output."""
+"""Floor 4: Jacobians: walks back for many elements of the output at once, a chunk that fits a bound of memory each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from math import ceil, prod
 from typing import Any
 
-from .array import xp
-from .core import Tensor, wrap
-from .ops.shape import reshape, stack
+from .array import device_of, library, xp
+from .backprop import alive
+from .batching import Examples
+from .core import Node, Tape, Tensor, on, raw, wrap
+from .ops.diagonal import diag_embed
+from .ops.shape import concat, moveaxis, reshape
+from .recording import active, scope
 
 Pull = Callable[[Tensor], Sequence[Any]]  # the gradients of all sources from one cotangent of the target, or None
+SHARE, MOST = 4, 1 << 28  # of what is free a fourth, but no more than is worth while at once
 
 
-def jacobian(pull: Pull, target: Tensor, sources: Sequence[Tensor], zero: bool) -> list[Any]:
+def jacobian(
+    pull: Pull,
+    target: Tensor,
+    sources: Sequence[Tensor],
+    zero: bool,
+    tape: Tape | None = None,
+    chunk_size: int | None = None,
+    max_bytes: int | None = None,
+) -> list[Any]:
     """The derivative of each element of target by each element of each source: target's shape, then the source's.
 
-    zero   zeros, not None, for a source that target does not depend on
+    zero         zeros, not None, for a source that target does not depend on
+    tape         where it was recorded; None: on the graph of tensors
+    chunk_size, max_bytes   how many elements at once, or how much memory they may take
     """
     a = target.array
-    rows = [pull(wrap(unit.reshape(a.shape))) for unit in _units(a, a.size)]
-    return [_stacked([r[j] for r in rows], 0, a.shape + s.array.shape, s, zero) for j, s in enumerate(sources)]
+    if target.node is not None and a.size > 1 and all([_diagonal(target, s, tape) for s in sources]):
+        found = pull(wrap(xp(a).ones(a.shape, a.dtype)))
+        shapes = [a.shape + s.array.shape for s in sources]
+        return [None if g is None else reshape(diag_embed(reshape(g, -1)), s) for g, s in zip(found, shapes)]
+    step = chunk_size or _chunk(target, a.size, tape, max_bytes)
+    rows = [_rows(pull, units(a, lo, min(lo + step, a.size)), a) for lo in range(0, a.size, step)]
+    return [_joined([r[j] for r in rows], 0, a.shape + s.array.shape, s, zero) for j, s in enumerate(sources)]
 
 
-def batch_jacobian(pull: Pull, target: Tensor, source: Tensor) -> Any:
+def batch_jacobian(
+    pull: Pull,
+    target: Tensor,
+    source: Tensor,
+    tape: Tape | None = None,
+    chunk_size: int | None = None,
+    max_bytes: int | None = None,
+) -> Any:
     """The Jacobian of each example, target[i] by source[i]; zeros where target does not depend on source.
 
-    One walk an element of an example, for all examples at once: what depends on other examples is added up.
+    A walk back has an element of all examples at once: what depends on other examples is added up.
     """
     a = target.array
-    n = a.size // a.shape[0] if a.shape[0] else 0
-    rows = [pull(wrap(xp(a).broadcast_to(unit.reshape(a.shape[1:]), a.shape))) for unit in _units(a, n)]
-    return _stacked([r[0] for r in rows], 1, a.shape + source.array.shape[1:], source, True)
+    n = prod(a.shape[1:]) if a.shape[0] else 0
+    step = chunk_size or _chunk(target, n, tape, max_bytes)
+    rows = []
+    for lo in range(0, n, step):
+        some = units(a[0], lo, min(lo + step, n))
+        rows.append(_rows(pull, xp(a).broadcast_to(some[:, None], (some.shape[0], *a.shape)), a)[0])
+    rows = [None if r is None else moveaxis(r, 0, 1) for r in rows]
+    return _joined(rows, 1, a.shape + source.array.shape[1:], source, True)
 
 
-def _units(like: Any, n: int) -> Iterator[Any]:
-    for i in range(n):
-        unit = xp(like).zeros(n, like.dtype)
-        unit[i] = 1
-        yield unit
+def units(like: Any, lo: int = 0, hi: int | None = None) -> Any:
+    """The arrays from lo to hi of those that are 1 in one element, shaped like `like`."""
+    n = like.size
+    rows = (n if hi is None else hi) - lo
+    out = xp(like).zeros((rows, n), like.dtype)
+    out.reshape(-1)[lo :: n + 1] = 1
+    return out.reshape(rows, *like.shape)
 
 
-def _stacked(rows: list[Any], axis: int, shape: tuple[int, ...], source: Tensor, zero: bool) -> Any:
+def _rows(pull: Pull, seeds: Any, like: Any) -> list[Any]:
+    """What `pull` answers for each of the seeds, in one walk, with a leading axis for them."""
+    level = Examples("jacobian", seeds.shape[0])
+    level.device = device_of(like)
+    inside = nullcontext() if len(active().tapes) > 1 else scope(False)  # nobody is to differentiate it
+    try:
+        with inside:
+            found = pull(wrap(level.batched(seeds)))
+    finally:
+        level.open = False
+    return [None if g is None else level.outward(g) for g in found]
+
+
+def _joined(rows: list[Any], axis: int, shape: tuple[int, ...], source: Tensor, zero: bool) -> Any:
     if rows and rows[0] is not None:  # one row has the connections of all
-        return reshape(stack(rows, axis), shape)
+        whole = rows[0] if len(rows) == 1 else concat(rows, axis)
+        whole = reshape(whole, shape)
+        return wrap(whole.array, whole.node, source.kind)
     return wrap(xp(source.array).zeros(shape, source.array.dtype), None, source.kind) if zero or not rows else None
+
+
+# ---------------------------------------------------------------------------------------------- what is upstream
+def _upstream(target: Tensor, tape: Tape | None) -> list[Node]:
+    """The nodes that a walk back from target may pass."""
+    first = target.node if tape is None else on(target.node, tape)  # type: ignore[arg-type]
+    seen = {first}
+    order: list[Any] = [first]
+    for n in order:  # grows
+        if n is None or n.op is None or n.saved is None:
+            continue
+        for e in n.edges:
+            p = None if e is None else on(e, tape) if tape is not None else alive(e)
+            if p is not None and p not in seen:
+                seen.add(p)
+                order.append(p)
+    return [n for n in order if n is not None]
+
+
+def _diagonal(target: Tensor, source: Tensor, tape: Tape | None) -> bool:
+    """Whether each element of target depends on that of source in its place alone: all ops are element by element."""
+    shape = target.array.shape
+    if source.array.shape != shape or source.node is None:
+        return False
+    return all(
+        [
+            n.op is None or (getattr(n.op, "batch", None) == "elementwise" and n.shape == shape)
+            for n in _upstream(target, tape)
+        ]
+    )
+
+
+# ---------------------------------------------------------------------------------------------- memory
+def _chunk(target: Tensor, n: int, tape: Tape | None, max_bytes: int | None) -> int:
+    """How many elements of target a walk back may have at once.  ValueError where there is no memory for one."""
+    row = _row_bytes(target, tape) if target.node is not None else 1
+    bound = min(free_bytes(target.array) // SHARE, MOST) if max_bytes is None else max_bytes
+    if max_bytes is not None and row > max_bytes:
+        raise ValueError(
+            f"jacobian: one element of the target takes about {row:,} bytes on the way back, and max_bytes is "
+            f"{max_bytes:,}: give {row:,} or more"
+        )
+    most = max(1, min(n, bound // max(row, 1)))
+    return ceil(n / ceil(n / most)) if n else 1
+
+
+def _row_bytes(target: Tensor, tape: Tape | None) -> int:
+    """What cotangents take on the way back from one element: those that wait, and those that one op makes."""
+    order = sorted(_upstream(target, tape), key=lambda n: n.seq)
+    size = {n: prod(n.shape or ()) * (n.dtype.itemsize if n.dtype is not None else 8) for n in order}
+    live, held, most = set(order[-1:]), sum(size[n] for n in order[-1:]), 0
+    while order:
+        n = order.pop()
+        made = 0
+        for e in n.edges if n.op is not None and n.saved is not None else ():
+            p = None if e is None else on(e, tape) if tape is not None else alive(e)
+            if p is None or p not in size:
+                continue
+            made += size[p]
+            if p not in live:
+                live.add(p)
+                held += size[p]
+        most = max(most, held + 2 * max(made, size[n]))
+        if n.op is not None:
+            held -= size[n]
+    return most
+
+
+def free_bytes(a: Any) -> int:
+    """The memory that is free where array a is, in bytes."""
+    while (inner := getattr(a, "within", None)) is not None:
+        a = raw(inner)
+    free = getattr(library(a), "free_bytes", None)
+    return free() if free is not None else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -22,7 +22,7 @@ import numpy as np
 
 from .arming import Armed, arm
 from .array import NUMPY, Device, Library, by_type, device_of, library
-from .core import Tensor, raw, wrap
+from .core import Tensor, on, raw, wrap
 from .op import every, made
 from .origin import Place, find, shown
 from .recording import AMBIENT, Change, Mode, active, resume
@@ -94,7 +94,9 @@ class Level:
             a = x.array
             if isinstance(a, Traced) and a.level is self:
                 return x
-            return wrap(self.lift(self.here(a) if x.node is None else wrap(a, x.node)), x.node, x.kind)
+            n = x.node
+            tracked = n is not None and any([on(n, t) is not None for t in self.outside(active()).tapes])
+            return wrap(self.lift(wrap(a, n) if tracked else self.here(a)), n, x.kind)
         if type(x) in (list, tuple):
             return type(x)([self.lifted(y) for y in x]) if any([isinstance(y, Tensor) for y in x]) else x
         if isinstance(x, Traced):

@@ -22,6 +22,7 @@ INFERENCE = Tape(silent=True)  # open under inference_mode; what has been comput
 LARGE = 1 << 18  # elements from which on what an op saves may be a bit each
 LINES = Tape(silent=True)  # open where nodes are to know the line that recorded them
 marked: set[Tape] = set()  # INFERENCE, once a tensor has been marked
+pushing: dict[Tape, Callable[..., None]] = {}  # by the tape of a ForwardAccumulator, what makes a node's tangent
 recorded: list[Callable[[Node], None]] = []  # told of each node that `record` makes, once it is whole
 
 
@@ -122,11 +123,16 @@ class resume:
         _active.reset(self.token)
 
 
+def reverse(tapes: Iterable[Tape]) -> frozenset[Tape]:
+    """All but those of forward mode, which `no_grad` leaves alone."""
+    return frozenset([t for t in tapes if t not in pushing] if pushing else tapes)
+
+
 def switch(on: bool) -> Change:
     """Switch every open tape on or off until the mode that we are in ends.  Answers what was there, for `restore`."""
     now = active()
     last = now.changes[-1] if now.changes else Change(None, frozenset(), frozenset())
-    every, none = frozenset(now.open), frozenset()
+    every, none = reverse(now.open), frozenset()
     _active.set(Mode(now.open, (*now.changes[:-1], Change(last.owner, none if on else every, every if on else none))))
     return last
 
@@ -150,7 +156,7 @@ class scope:
 
     def __enter__(self) -> None:
         now = active()
-        tapes, none = frozenset(now.open if self.tape is None else (self.tape,)), frozenset()
+        tapes, none = reverse(now.open) if self.tape is None else frozenset((self.tape,)), frozenset()
         change = Change(self, none, tapes) if self.on else Change(self, tapes, none)
         _active.set(Mode(now.open, (*now.changes, change)))
 
@@ -213,7 +219,7 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
             break
     else:
         live, landed = heads, [tape]
-    dtype = getattr(out, "dtype", None)
+    dtype, given = getattr(out, "dtype", None), values
     if not landed or (dtype is not None and dtype.kind not in "fc" and not is_inexact(dtype)):
         if logs:
             follow(t, op.name, heads, (), now, None if dtype is None or is_inexact(dtype) else INTEGER)
@@ -250,6 +256,9 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
                 compact(tape)
     for tell in recorded:
         tell(t.node)  # type: ignore[arg-type]
+    for tape in landed if pushing else ():
+        if tape in pushing:
+            pushing[tape](op, given, edges, t.node)
     if logs:
         follow(t, op.name, heads, landed, now)
         for suspect in suspecting:

@@ -223,13 +223,18 @@ class GradientTape:
         unconnected_gradients: str = UnconnectedGradients.NONE,
         parallel_iterations: int | None = None,
         experimental_use_pfor: bool = True,
+        chunk_size: int | None = None,
+        max_bytes: int | None = None,
     ) -> Any:
         """The derivative of each element of `target` with respect to each element of `sources`, nested like sources.
 
         target   one tensor.  Each answer has the target's shape, then its source's, and its source's dtype
-        The pass back is made once an element of target.  `parallel_iterations` changes nothing; without
-        `experimental_use_pfor` the tape must be persistent, as in TensorFlow.
-        TypeError if target is no tensor; RuntimeError on a tape that is used up.
+        chunk_size   a pass back is made for so many elements of target at once
+        max_bytes    the memory that a pass may take beside the result; default: a share of what is free
+        `parallel_iterations` changes nothing; without `experimental_use_pfor` the tape must be persistent, as in
+        TensorFlow.
+        TypeError if target is no tensor; RuntimeError on a tape that is used up; ValueError where one element takes
+        more than `max_bytes`, with what it takes.
         """
         self._loops(experimental_use_pfor, "jacobian")
         zero = zeros_asked(unconnected_gradients)
@@ -237,9 +242,13 @@ class GradientTape:
         asked, restore = flat_sources(sources)
         self._begin()
         try:
-            return restore(jacobian(lambda seed: self._pull([t], [seed], asked, True), t, asked, zero))
+            return restore(self._jacobian(t, asked, zero, chunk_size, max_bytes))
         finally:
             self._end()
+
+    def _jacobian(self, t: Tensor, asked: list[Tensor], zero: bool, chunk: int | None, bound: int | None) -> list[Any]:
+        pull = lambda seed: self._pull([t], [seed], asked, True)
+        return jacobian(pull, t, asked, zero, self._tape, chunk, bound)
 
     def batch_jacobian(
         self,
@@ -248,6 +257,8 @@ class GradientTape:
         unconnected_gradients: str = UnconnectedGradients.NONE,
         parallel_iterations: int | None = None,
         experimental_use_pfor: bool = True,
+        chunk_size: int | None = None,
+        max_bytes: int | None = None,
     ) -> Any:
         """The Jacobian of each example: target[i] with respect to source[i], whose first axes are the batch.
 
@@ -266,7 +277,8 @@ class GradientTape:
             )
         self._begin()
         try:
-            return batch_jacobian(lambda seed: self._pull([t], [seed], [s], True), t, s)
+            pull = lambda seed: self._pull([t], [seed], [s], True)
+            return batch_jacobian(pull, t, s, self._tape, chunk_size, max_bytes)
         finally:
             self._end()
 

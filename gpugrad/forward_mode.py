@@ -1,0 +1,248 @@
+"""Floor 6: forward mode: `ForwardAccumulator` and `jvp`.
+
+An accumulator is a tape that does not wait to be walked: when an op is recorded on it, the tangent of its output is
+computed from those of its inputs, and what the op saved is let go.  So it nests with tapes and with itself as tapes do.
+
+A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own
+transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that
+are linear in each operand (LINEAR) need neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import optree
+
+from .array import xp
+from .asking import UnconnectedGradients, zeros_asked
+from .backprop import backprop, lifted
+from .batching import called
+from .core import Node, Tape, Tensor, identity, leaf, on, wrap
+from .dtypes import is_inexact
+from .op import Parts
+from .ops.casting import astype
+from .ops.math import add, conj, real
+from .ops.reduce import unbroadcast
+from .ops.shape import broadcast_to
+from .paths import PICK
+from .recording import Change, Mode, active, enter, pushing, replace, resume
+from .rule import Op
+
+# Ops that are linear in each of these operands, by their places, when the others are held: the tangent is the sum of
+# what the op makes of each tangent in its operand's place.
+LINEAR: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(
+        "reshape permute_dims matrix_transpose swapaxes squeeze expand_dims broadcast_to flip roll tril triu split sum "
+        "mean cumsum diff getitem put_add diagonal diag_embed fft ifft rfft irfft astype to_device crop mean_pool "
+        "mean_spread unfold fold rows_at rows_added".split(),
+        (0,),
+    ),
+    **dict.fromkeys("matmul pool_take pool_put conv_input conv_weight".split(), (0, 1)),
+}
+
+
+class ForwardAccumulator:
+    """Computes Jacobian-vector products as the function runs: its `jvp` is a lookup.
+
+        with gg.ForwardAccumulator(x, v) as acc:
+            y = f(x)
+        acc.jvp(y)  # the derivative of y in the direction v
+
+    primals    a Tensor, or a nest of them, that `f` starts from
+    tangents   for each of them its direction: the same nest, shapes and dtypes
+
+    Memory is that of the function itself: nothing is saved for later.  Tapes and accumulators inside and around it
+    differentiate both values and tangents, so a gradient inside is a product with the Hessian.
+    ValueError for a tensor that is given twice, and for tangents that do not fit; TypeError for what is not floating.
+    """
+
+    def __init__(self, primals: Any, tangents: Any) -> None:
+        ts, spec = optree.tree_flatten(primals, namespace="gpugrad")
+        vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
+        if spec != other:
+            raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
+        self._given = [self._checked(t, v) for t, v in zip(ts, vs)]
+        seen: set[int] = set()
+        for t in ts:
+            if id(t) in seen:
+                raise ValueError(
+                    f"Tensor {t!r:.60} was specified as a primal multiple times. This may indicate an error. If it was "
+                    "intended, please sum the corresponding tangents."
+                )
+            seen.add(id(t))
+        self._tape: Tape | None = None
+        self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
+        self._known: tuple[Any, Any] = (None, None)
+
+    @staticmethod
+    def _checked(t: Any, v: Any) -> tuple[Tensor, Tensor]:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"ForwardAccumulator: primals are Tensors, not {t!r:.60} of type {type(t).__name__}")
+        if not is_inexact(t.array.dtype):
+            raise TypeError(f"ForwardAccumulator: a primal is {t.array.dtype}, which has no derivative")
+        v = v if isinstance(v, Tensor) else wrap(xp(t.array).asarray(v, t.array.dtype))
+        if v.array.shape != t.array.shape:
+            raise ValueError(
+                f"ForwardAccumulator: the tangent has shape {tuple(v.array.shape)}, its primal {tuple(t.array.shape)}"
+            )
+        if v.array.dtype != t.array.dtype:
+            raise ValueError(f"ForwardAccumulator: the tangent is {v.array.dtype}, its primal {t.array.dtype}")
+        return t, v
+
+    def __enter__(self) -> ForwardAccumulator:
+        if self._tape is not None:
+            raise ValueError("Accumulator is not reusable: make a new one with the same primals and tangents")
+        self._tape = tape = Tape(set(), apart=True, beside=True)
+        for t, v in self._given:
+            n = leaf(t)
+            tape.watched.add(identity(n))
+            tape.arrays[id(t.array)] = t.array, n
+            self._tangents[identity(n)] = v
+        self._given = []
+        pushing[tape] = self._push
+        enter(tape)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        replace(self._tape)  # type: ignore[arg-type]
+        pushing.pop(self._tape, None)  # type: ignore[arg-type]
+
+    def jvp(self, primals: Any, unconnected_gradients: str = UnconnectedGradients.NONE) -> Any:
+        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where nothing leads there.
+
+        ValueError before the accumulator has been entered.
+        """
+        zero = zeros_asked(unconnected_gradients)
+        if self._tape is None:
+            raise ValueError("ForwardAccumulator: enter it first; jvp answers for what was computed inside")
+
+        def found(t: Any) -> Any:
+            if not isinstance(t, Tensor):
+                raise TypeError(f"ForwardAccumulator.jvp takes Tensors, not {t!r:.60} of type {type(t).__name__}")
+            v = self._of(t.node)
+            if v is None:
+                return wrap(xp(t.array).zeros_like(t.array), None, t.kind) if zero else None
+            return wrap(v.array, v.node, t.kind)
+
+        return optree.tree_map(found, primals, namespace="gpugrad")
+
+    def _of(self, n: Node | None) -> Any:
+        """The tangent of a chain; None where there is none."""
+        n = None if n is None else on(n, self._tape)  # type: ignore[arg-type]
+        return None if n is None else self._tangents.get(n)
+
+    def _push(self, op: Any, values: tuple, edges: Sequence[Node | None], head: Node) -> None:
+        """Give what `op` has just made, the chain `head`, its tangent."""
+        n: Any = on(head, self._tape)  # type: ignore[arg-type]
+        tangents = [self._of(e) for e in edges]
+        if any([t is not None for t in tangents]):
+            with resume(self._mode()):
+                v = pushed(op, values, edges, head, tangents)
+            if v is not None:
+                self._tangents[n] = v
+        n.saved, n.edges = None, ()  # nobody walks back here
+
+    def _mode(self) -> Mode:
+        """What records the computing of tangents: all but this accumulator and those inside it."""
+        now = active()
+        if self._known[0] is not now:
+            tapes = [t for t in now.open if t in pushing or t is self._tape]
+            inner = frozenset(tapes[tapes.index(self._tape) :]) if self._tape in tapes else frozenset(tapes)
+            self._known = now, Mode(now.open, (*now.changes, Change(self, inner, frozenset(), True)))
+        return self._known[1]
+
+
+# ---------------------------------------------------------------------------------------------- one op
+def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tangents: Sequence[Any]) -> Any:
+    """The tangent of what `op` made of `values`, from those of its inputs, of which some are None.
+
+    values   inputs, out, static arguments, auxiliaries, as ops are recorded with
+    """
+    if op is PICK:
+        parts = tangents[0]
+        return parts[values[2]] if type(parts) is tuple else None
+    k = len(edges)
+    at = [i for i, t in enumerate(tangents) if t is not None]
+    if not isinstance(op, Op):  # a function with a gradient of its own
+        saved = op.whole(values)
+        return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
+    out: Any = values[k]
+    if not isinstance(out, tuple) and not is_inexact(out.dtype):
+        return None
+    n = Node()
+    n.op, n.edges, n.saved = op, tuple(edges), values[:-1]
+    saved = lifted(n, head)
+    if op.name in LINEAR and set(at) <= set(LINEAR[op.name]):
+        static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
+        terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
+        if isinstance(out, tuple):
+            return tuple([reduce(add, parts) for parts in zip(*terms)])
+        return _fitting(reduce(add, terms), out)
+    pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
+    if op.batch == "elementwise":
+        shape: tuple[int, ...] = out.shape  # type: ignore[union-attr]
+        whole = lambda t: t if t.array.shape == shape else broadcast_to(t, shape)
+        terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
+        return _fitting(reduce(add, terms), out) if terms else None
+    return _transposed(pull, out, tangents, at)
+
+
+class _Each:
+    """The cotangents of inputs that have a rule each."""
+
+    def __init__(self, op: Op, g: Any, saved: tuple, values: tuple) -> None:
+        self.op, self.g, self.saved, self.values = op, g, saved, values
+
+    def __getitem__(self, i: int) -> Any:
+        return self.op.rules[i](self.g, self.saved, self.values[i].shape)  # type: ignore[misc]
+
+
+def _transposed(pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], at: Sequence[int]) -> Any:
+    """The tangent of `out`, an array or a tuple of them, by a walk back through `pull`, which is linear."""
+    several = isinstance(out, tuple)
+    outs = [o if is_inexact(o.dtype) else None for o in (out if several else (out,))]
+    tape = Tape(set(), beside=True)
+    gs = [None if o is None else wrap(xp(o).zeros(o.shape, o.dtype)) for o in outs]
+    for g in gs:
+        if g is not None:
+            tape.watched.add(leaf(g))
+    enter(tape)
+    try:
+        found = pull(Parts({i: g for i, g in enumerate(gs) if g is not None}) if several else gs[0])
+        ds = [(_as_tensor(d, tangents[i]), tangents[i]) for i in at if (d := found[i]) is not None]
+    finally:
+        replace(tape)
+    asked = [g for g in gs if g is not None]
+    seeds = [conj(t) if t.array.dtype.kind == "c" else t for _, t in ds]
+    answers = iter(backprop([d for d, _ in ds], seeds, tape, asked, False, True) or [])
+    vs = [None if g is None else next(answers) for g in gs]
+    vs = [conj(v) if v is not None and v.array.dtype.kind == "c" else v for v in vs]
+    if several:
+        return tuple([v if v is not None or g is None else g for v, g in zip(vs, gs)])
+    return vs[0]
+
+
+def _as_tensor(d: Any, t: Tensor) -> Tensor:
+    """A cotangent, as a Tensor of the shape and dtype of the tangent it is paired with."""
+    d = d if isinstance(d, Tensor) else wrap(d)
+    return _fitting(unbroadcast(d, t.array.shape) if d.array.shape != t.array.shape else d, t.array)
+
+
+def _fitting(t: Any, out: Any) -> Tensor:
+    """Tangent t in the shape and dtype of `out`: of a real output the real part."""
+    t = t if isinstance(t, Tensor) else wrap(t)
+    if t.array.shape != out.shape:
+        t = broadcast_to(t, tuple(out.shape))
+    if t.array.dtype != out.dtype:
+        t = astype(real(t) if t.array.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
+    return t
+
+
+def _outputs(op: Any) -> Any:
+    """What stands for the outputs of a function with a gradient of its own: zeros like them."""
+    outs = tuple([lib.zeros(shape, dtype) for shape, dtype, lib in op.like])
+    return outs if op.several else outs[0]

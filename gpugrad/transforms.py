@@ -1,0 +1,320 @@
+"""Floor 6: derivatives of functions as functions: `grad`, `vjp`, `jvp`, Jacobians, Hessians and products with them.
+
+Each takes a function of trees of Tensors and answers a function, or what that answers.  They may be combined with each
+other, with tapes, accumulators and `vmap`: nothing is hidden from what is around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any
+
+import optree
+
+from . import autograd
+from .array import xp
+from .core import Tensor, wrap
+from .dtypes import is_inexact
+from .forward_mode import ForwardAccumulator
+from .jacobian import units
+from .ops.shape import reshape
+from .tape import GradientTape
+from .tensor import tensor
+from .vmap import vmap
+
+Argnums = int | Sequence[int]
+_SPACE = "gpugrad"
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+def _flat(tree: Any) -> tuple[list[Any], Any]:
+    return optree.tree_flatten(tree, namespace=_SPACE)
+
+
+def _like(tree: Any, leaves: Iterator[Any]) -> Any:
+    """The next of `leaves`, nested like `tree`."""
+    return optree.tree_map(lambda _: next(leaves), tree, namespace=_SPACE)
+
+
+def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
+    """(the places of the arguments that derivatives are for, whether one was asked for).  ValueError for others."""
+    one = isinstance(argnums, int)
+    places = [argnums] if isinstance(argnums, int) else list(argnums)
+    for i in places:
+        if not isinstance(i, int) or not -len(args) <= i < len(args):
+            raise ValueError(f"{name}: argnums is {argnums!r}, and {len(args)} arguments are given, from 0 on")
+    return [i % len(args) for i in places], one
+
+
+def _own(name: str, args: tuple, places: list[int]) -> tuple[list[Any], list[Tensor]]:
+    """(the arguments, with Tensors of their own in those places; these Tensors).
+
+    They have the history of what was given, and are not it: a function may also close over that.
+    """
+    mine: list[Tensor] = []
+
+    def new(x: Any) -> Tensor:
+        t = x if isinstance(x, Tensor) else tensor(x)
+        if not is_inexact(t.array.dtype):
+            raise TypeError(f"{name}: an argument is {t.array.dtype}, which has no derivative; make it a float first")
+        mine.append(reshape(t, t.array.shape))
+        return mine[-1]
+
+    own = list(args)
+    for i in places:
+        own[i] = optree.tree_map(new, args[i], namespace=_SPACE)
+    return own, mine
+
+
+def _split(name: str, out: Any, has_aux: bool) -> tuple[Any, Any]:
+    if not has_aux:
+        return out, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{name}: with has_aux the function answers (output, auxiliary data), not {type(out).__name__}")
+    return out
+
+
+def _scalar(name: str, out: Any) -> Tensor:
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: the function answers one scalar Tensor, not {out!r:.60} of type {type(out).__name__}")
+    if out.array.size != 1:
+        raise ValueError(
+            f"{name}: the function answers a scalar, not shape {tuple(out.array.shape)}; sum it, or write gg.jacrev"
+        )
+    return out
+
+
+def _tensors(name: str, out: Any) -> tuple[list[Tensor], Any]:
+    ts, spec = _flat(out)
+    for t in ts:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}: the function answers Tensors, or a tree of them, not {t!r:.60}")
+    return ts, spec
+
+
+def _pick(tree: Sequence[Any], places: list[int], one: bool) -> Any:
+    found = tuple([tree[i] for i in places])
+    return found[0] if one else found
+
+
+# ---------------------------------------------------------------------------------------------- reverse
+def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """The function that answers (f(*args), its gradient with respect to the arguments `argnums`).
+
+    f         answers a scalar; with `has_aux` (scalar, anything)
+    argnums   the place of an argument, or several: the gradient is a tuple then.  An argument may be a tree of Tensors
+    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it.
+    With `has_aux` the function answers ((scalar, anything), gradient).
+    ValueError for what is no scalar; TypeError for arguments that are integers.
+    """
+
+    @wraps(f)
+    def call(*args: Any, **named: Any) -> Any:
+        places, one = _chosen("grad", args, argnums)
+        own, mine = _own("grad", args, places)
+        with GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(mine)
+            whole = f(*own, **named)
+            out, aux = _split("grad", whole, has_aux)
+            _scalar("grad", out)
+        grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
+        found = [_like(own[i], grads) for i in places]
+        value = (out, aux) if has_aux else out
+        return value, (found[0] if one else tuple(found))
+
+    return call
+
+
+def grad(f: Any, *args: Any, **options: Any) -> Any:
+    """The gradient, of a function or of Tensors.
+
+        gg.grad(f, argnums=0, has_aux=False)  # a function: the gradient of f
+        gg.grad(outputs, inputs, grad_outputs=None, ...)  # a tuple: PyTorch's torch.autograd.grad
+
+    f is as `value_and_grad` has it; with `has_aux` the answer is (gradient, what f answered beside the scalar).
+    Of Tensors: grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads as PyTorch's.
+    """
+    if isinstance(f, Tensor) or not callable(f):
+        return autograd.grad(f, *args, **options)
+    return _grad(f, *args, **options)
+
+
+def _grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    both = value_and_grad(f, argnums, has_aux)
+
+    @wraps(f)
+    def call(*args: Any, **named: Any) -> Any:
+        value, found = both(*args, **named)
+        return (found, value[1]) if has_aux else found
+
+    return call
+
+
+def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """(f(*primals), the function that takes a cotangent of that to those of the primals), and what else f answered.
+
+    The function takes the tree that f answered, and answers a tuple, one for each primal; it may be called again.
+    """
+    own, mine = _own("vjp", primals, list(range(len(primals))))
+    with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(mine)
+        out, aux = _split("vjp", f(*own), has_aux)
+        ts, spec = _tensors("vjp", out)
+
+    def pull(cotangents: Any) -> tuple[Any, ...]:
+        seeds, other = _flat(cotangents)
+        if other != spec:
+            raise ValueError(f"vjp: the cotangents are {other}, and the function answered {spec}")
+        seeds = [s if isinstance(s, Tensor) else tensor(s) for s in seeds]
+        for s, t in zip(seeds, ts):
+            if s.array.shape != t.array.shape:
+                raise ValueError(
+                    f"vjp: a cotangent has shape {tuple(s.array.shape)}, and its output {tuple(t.array.shape)}"
+                )
+        found = iter(tape.gradient(ts, mine, seeds, unconnected_gradients="zero"))
+        return tuple([_like(x, found) for x in own])
+
+    return (out, pull, aux) if has_aux else (out, pull)
+
+
+# ---------------------------------------------------------------------------------------------- forward
+def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
+    """(f(*primals), its derivative in the direction of `tangents`), and what else f answered.
+
+    primals, tangents   tuples of the same trees, shapes and dtypes
+    The derivative has the tree that f answered, and zeros where that does not depend on the primals.
+    """
+    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
+        raise TypeError("jvp: primals and tangents are tuples: gg.jvp(f, (x,), (v,))")
+    own, mine = _own("jvp", tuple(primals), list(range(len(primals))))
+    given, spec = _flat(tuple(tangents))
+    if spec != _flat(tuple(primals))[1]:
+        raise ValueError(f"jvp: the tangents are {spec}, the primals {_flat(tuple(primals))[1]}; nest them alike")
+    with ForwardAccumulator(mine, given) as acc:
+        out, aux = _split("jvp", f(*own), has_aux)
+        _tensors("jvp", out)
+    found = acc.jvp(out, unconnected_gradients="zero")
+    return (out, found, aux) if has_aux else (out, found)
+
+
+def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """(f(*primals), the function that takes tangents of the primals to that of the output).
+
+    It is linear, and f is not run again: the tape of f is walked back twice for each call.
+    """
+    out, pull = vjp(f, *primals)
+    zeros = optree.tree_map(lambda t: wrap(xp(t.array).zeros_like(t.array), None, t.kind), out, namespace=_SPACE)
+    _, push = vjp(lambda c: pull(c), zeros)
+
+    def call(*tangents: Any) -> Any:
+        return push(tuple(tangents))[0]
+
+    return out, call
+
+
+# ---------------------------------------------------------------------------------------------- Jacobians
+def jacrev(
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    chunk_size: int | None = None,
+    max_bytes: int | None = None,
+) -> Callable[..., Any]:
+    """The Jacobian of f by walks back, for many elements of the output at once.
+
+    For each Tensor of the output, and each of the argument, an array of both shapes; nested like the output, then like
+    the argument.
+    chunk_size   so many elements of the output at once
+    max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
+    ValueError where not even one element fits, with the bytes that it takes.
+    """
+
+    @wraps(f)
+    def call(*args: Any, **named: Any) -> Any:
+        places, one = _chosen("jacrev", args, argnums)
+        own, mine = _own("jacrev", args, places)
+        with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(mine)
+            out, aux = _split("jacrev", f(*own, **named), has_aux)
+            ts, spec = _tensors("jacrev", out)
+        rows = []
+        for t in ts:
+            found = iter(tape._jacobian(t, mine, True, chunk_size, max_bytes))
+            trees = [_like(own[i], found) for i in places]
+            rows.append(trees[0] if one else tuple(trees))
+        result = optree.tree_unflatten(spec, rows)
+        return (result, aux) if has_aux else result
+
+    return call
+
+
+def jacfwd(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, chunk_size: int | None = None
+) -> Callable[..., Any]:
+    """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
+
+    Nested and shaped as by `jacrev`.
+    """
+
+    @wraps(f)
+    def call(*args: Any, **named: Any) -> Any:
+        places, one = _chosen("jacfwd", args, argnums)
+        leaves, spec = _flat([args[i] for i in places])
+        leaves = [x if isinstance(x, Tensor) else tensor(x) for x in leaves]
+        kept: list[Any] = []
+
+        def along(x: Any, v: Tensor, at: int) -> Any:
+            some = [*leaves]
+            zeros = [wrap(xp(y.array).zeros_like(y.array), None, y.kind) for y in leaves]
+            zeros[at] = v
+
+            def of(*given: Any) -> Any:
+                own = list(args)
+                for i, tree in zip(places, optree.tree_unflatten(spec, list(given))):
+                    own[i] = tree
+                return f(*own, **named)
+
+            _, found, *aux = jvp(of, tuple(some), tuple(zeros), has_aux)
+            kept[:] = aux
+            return found
+
+        columns = []
+        for at, x in enumerate(leaves):
+            seeds = wrap(units(x.array), None, x.kind)
+            columns.append(vmap(lambda v, x=x, at=at: along(x, v, at), out_axes=-1, chunk_size=chunk_size)(seeds))
+        shapes = [tuple(x.array.shape) for x in leaves]
+        flats = [_flat(c) for c in columns]
+        rows = []
+        for k in range(len(flats[0][0])):
+            parts = [reshape(c[k], (*c[k].array.shape[:-1], *s)) for (c, _), s in zip(flats, shapes)]
+            trees = optree.tree_unflatten(spec, parts)
+            rows.append(trees[0] if one else tuple(trees))
+        result = optree.tree_unflatten(flats[0][1], rows)
+        return (result, kept[0]) if has_aux else result
+
+    return call
+
+
+def hessian(
+    f: Callable[..., Any], argnums: Argnums = 0, *, chunk_size: int | None = None, max_bytes: int | None = None
+) -> Callable[..., Any]:
+    """The second derivatives of a scalar function: the Jacobian of its gradient, nested by the argument twice."""
+    return jacrev(_grad(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
+
+
+def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
+    """The Hessian of a scalar function times `tangents`, forward over reverse: a gradient's tangent.
+
+    primals, tangents   tuples of the same trees; the answer is such a tuple
+    """
+    every = tuple(range(len(primals)))
+    return jvp(lambda *xs: _grad(f, every)(*xs), primals, tangents)[1]
+
+
+def vhp(f: Callable[..., Any], primals: Any, cotangents: Any) -> Any:
+    """`cotangents` times the Hessian of a scalar function, reverse over reverse; the same as `hvp`, by a tape."""
+    every = tuple(range(len(primals)))
+    _, pull = vjp(lambda *xs: _grad(f, every)(*xs), *primals)
+    return pull(tuple(cotangents))
