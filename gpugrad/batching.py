@@ -185,7 +185,7 @@ class Examples(Level):
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
-    if not any([isinstance(v, Tensor) for v in values]):
+    if not any([isinstance(v, (Tensor, Traced)) for v in values]):
         out = op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
     xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]

@@ -21,7 +21,7 @@ from ..op import Parts, op
 # ---------------------------------------------------------------------------------------------- for `vmap`
 # How these ops run on the arrays of all examples, which are along axis 0: see gpugrad/batching.py.
 def later(axis: Any, rank: int) -> Any:
-    """An axis, or several, of an example of so many axes, in the array of all examples; one that is not there stays so."""
+    """An axis, or several, of an example of so many axes, in the array of all; one that is not there stays so."""
     if isinstance(axis, (tuple, list)):
         return tuple([later(a, rank) for a in axis])
     return axis if -rank <= axis < 0 else axis - 1 if axis < 0 else axis + 1
