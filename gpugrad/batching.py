@@ -76,7 +76,8 @@ class Batched(Traced):
         a, axis = raw(self.value), _ALONG[name] if axis == "default" else axis
         if axis is None and name.startswith("arg"):
             a, axis = a.reshape(self.level.n, -1), 0
-        return self.like(getattr(a, name)(axis=tuple(range(1, a.ndim)) if axis is None else later(axis), **more))
+        axis = tuple(range(1, a.ndim)) if axis is None else later(axis, a.ndim - 1)
+        return self.like(getattr(a, name)(axis=axis, **more))
 
     @property
     def nbytes(self) -> int:
@@ -184,7 +185,7 @@ class Examples(Level):
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
-    if not any([isinstance(v, Tensor) for v in values]):
+    if not any([isinstance(v, (Tensor, Traced)) for v in values]):
         out = op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
     xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
@@ -243,13 +244,14 @@ def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[st
     return call(*[x if x is None else aligned(_own(x, b, level.n), rank) for x, b in zip(xs, each)], **static)
 
 
-def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> Any:
     """Operands of one rank, along `axis`, or `axes`; None: all of an example's."""
     xs = [x if x is None else _own(x, b, level.n) for x, b in zip(xs, each)]
-    name = "axis" if "axis" in static else "axes"
+    name, rank = "axis" if "axis" in static else "axes", len(raw(xs[0]).shape) - 1
     axis = static[name]
-    axis = tuple(range(1, len(raw(xs[0]).shape))) if axis is None else later(axis)
-    return call(*xs, **{**static, name: axis})
+    if not rank and axis is not None:
+        return NotImplemented  # NumPy lets a number have an axis
+    return call(*xs, **{**static, name: tuple(range(1, rank + 1)) if axis is None else later(axis, rank)})
 
 
 def joined(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
