@@ -190,6 +190,9 @@ class Traced:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __repr__(self) -> str:
+        return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
+
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(_refusal(self.level))
 
@@ -292,6 +295,7 @@ class _Inside(Library):
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         level: Any = innermost([*xs, *static.values()])
         level.check()
+        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
         own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
         return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
 
