@@ -102,10 +102,13 @@ class Examples(Level):
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         call = lambda *v, **s: called(op, v, s)
-        each = [self.has(x) and x.each for x in xs]
-        values = [self._value(x) for x in xs]
-        static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
-        own = any(map(self.own, static.values()))  # an index of each example's own
+        mine = [isinstance(x, Batched) and x.level is self for x in xs]
+        each = [m and x.each for m, x in zip(mine, xs)]
+        values = [x.value if m else x for m, x in zip(mine, xs)]
+        own = False  # whether there is an index of each example's own
+        if op.static:
+            static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
+            own = any(map(self.own, static.values()))
         some = own or any(each)
         with resume(self.outside(active())):
             if some:
@@ -233,6 +236,8 @@ def broadcast(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[
 
 
 def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) -> list[Any]:
+    if len(xs) == 1 and not static:
+        return list(xs)
     ranks = [len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")]
     rank = max(ranks + [v.ndim for v in static.values() if hasattr(v, "dtype")])  # bounds, that may be arrays
     return [aligned(x, rank) if b else x for x, b in zip(xs, each)]

@@ -95,7 +95,7 @@ def _rows_searched(xp: Any, x: Any, values: Any, *, right: bool) -> Any:
 
 
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    return NotImplemented if each[0] else call(*xs, **static)
+    return NotImplemented if each[0] or raw(xs[0]).ndim > 1 else call(*xs, **static)
 
 
 @const
