@@ -153,7 +153,7 @@ class ForwardAccumulator:
         if self._known[0] is not now:
             at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
             inner: Any = frozenset((*now.open[at:], self._tape))
-            self._known = now, Mode(now.open, (*now.changes, Change(self, inner, frozenset(), True)))
+            self._known = now, Mode(now.open, (*now.changes, Change(None, inner, frozenset(), True)))
         return self._known[1]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -46,7 +47,7 @@ class Level:
         arm_all()
         self.name, self.around, self.depth, self.open = name, active(), next(_depth), True
         self.device: Device | None = None
-        self._off = Change(self, frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
+        self._off = Change(object(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
         self._inside: tuple[Any, Any] = (None, None)
         self._outside: tuple[Any, Any] = (None, None)
 
@@ -79,7 +80,7 @@ class Level:
     def outside(self, now: Mode) -> Mode:
         """What records an op on what the values are: what was open around, less what has been switched off since."""
         if self._outside[0] is not now:
-            own = tuple([c for c in now.changes if c.owner is not self])
+            own = tuple([c for c in now.changes if c.owner is not self._off.owner])
             self._outside = now, Mode(self.around.open, own)
         return self._outside[1]
 
@@ -107,6 +108,13 @@ class Level:
         """Array `a`, on the device of the values if it is NumPy's: inside, `xp` makes those."""
         at = self.device
         return a if at is None or at.kind == "cpu" or library(a) is not NUMPY else at.library.asarray(a, None, at)
+
+
+def concrete(a: Any) -> Any:
+    """The array that a Traced one is made of in the end; another array itself."""
+    while isinstance(a, Traced):
+        a = raw(a.within)
+    return a
 
 
 def innermost(xs: Iterable[Any]) -> Level | None:
@@ -207,7 +215,7 @@ class Traced:
         if f in _SEEN:
             return getattr(self, f.__name__)
         level, arrays = _of(xs)
-        return level.function(f, arrays, options)
+        return level.function(_anywhere(f), arrays, options)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "base":
@@ -249,6 +257,17 @@ def _refusal(level: Level) -> str:
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
     raise TypeError(_refusal(self.level))
+
+
+def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's function f, as the library of the array that it is given has it."""
+
+    @wraps(f)
+    def call(*xs: Any, **options: Any) -> Any:
+        own = next((lib for x in xs if (lib := library(x)) is not None), NUMPY)
+        return getattr(own.xp, f.__name__, f)(*xs, **options) if own is not NUMPY else f(*xs, **options)
+
+    return call
 
 
 def _operator(f: Callable[..., Any], turned: bool = False) -> Callable[..., Any]:
