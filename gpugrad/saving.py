@@ -25,7 +25,7 @@ class saved_tensors_hooks:
 
     pack    f(tensor) -> anything; the tensor shares the array's memory: do not change it
     unpack  f(what pack answered) -> a tensor of the same shape, dtype and device
-    Of contexts in one another the innermost counts.  TypeError where unpack answers no tensor, or one of another shape
+    Of contexts in one another the innermost counts.  What ops save inside a vmap stays as it is.  TypeError where unpack answers no tensor, or one of another shape
     or dtype.
     """
 
@@ -48,7 +48,7 @@ class saved_tensors_hooks:
 
     def _saved(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
         return Packed([
-            v if library(v) is None or self._stays(op, i) else self._parcel(v, kind, maker(op, heads, i, v, values))
+            v if (lib := library(v)) is None or lib.traced or self._stays(op, i) else self._parcel(v, kind, maker(op, heads, i, v, values))
             for i, v in enumerate(saved)
         ])  # fmt: skip
 
