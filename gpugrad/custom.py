@@ -59,7 +59,9 @@ class CustomOp:
         feeds: bool = False,
         makers: Sequence[Any] = (),
     ) -> None:
-        self.makers, self.feeds, self.born, self.push = makers, feeds, None, None
+        self.makers, self.feeds = makers, feeds
+        self.born: Any = None
+        self.push: Any = None
         self.name, self.kind, self.materialize = name, kind, materialize
         self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)

@@ -20,7 +20,7 @@ from .custom import attach
 from .dtypes import is_inexact
 from .levels import Traced, followed
 from .ops.math import add
-from .recording import active, enter, replace, tracked
+from .recording import NONE, active, enter, replace, tracked
 from .tensor import tensor
 
 _SPACE = "gpugrad"
@@ -87,8 +87,11 @@ class _Ruled:
         if not callable(f):
             raise TypeError(f"{self.kind} takes a function, not {f!r:.40}")
         update_wrapper(self, f)
-        self.f, self.rule = f, None
-        self.nondiff = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+        self.f = f
+        self.rule: Any = None
+        self.nondiff: tuple[int, ...] = (
+            (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+        )
         self.name = f"{self.kind}({getattr(f, '__name__', type(f).__name__)})"
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -130,7 +133,7 @@ class _Ruled:
         finally:
             replace(probe)
         given = {n for t in tensors for n in _histories(t)}
-        tapes = active().tapes
+        tapes = active().tapes or (NONE,)
         read = [n for n in probe.watched if n.seq < start and n not in given and tracked(tapes, [n])[0][0] is not None]
         if read or _beyond([t for t in _flat(out)[0] if isinstance(t, Tensor)], given, start):
             what = "a tensor" if not read else f"a tensor of shape {read[0].shape}"
@@ -183,7 +186,7 @@ class CustomVjp(_Ruled):
         """What fwd answers."""
         token = _running.set((*_running.get(), self))
         try:
-            found = self.run(self.rule[0], args, tensors)  # type: ignore[index]
+            found = self.run(self.rule[0], args, tensors)
         finally:
             _running.reset(token)
         if not isinstance(found, tuple) or len(found) != 2:
@@ -192,7 +195,7 @@ class CustomVjp(_Ruled):
 
     def backward(self, fixed: list[Any], own: tuple, residuals: Any, g: Any) -> list[Any]:
         """What bwd answers, for each tensor among the arguments; None where there is no cotangent."""
-        found = self.rule[1](*fixed, residuals, g)  # type: ignore[index]
+        found = self.rule[1](*fixed, residuals, g)
         if not isinstance(found, (tuple, list)) or len(found) != len(own):
             got = f"{len(found)} cotangents" if isinstance(found, (tuple, list)) else f"a {type(found).__name__}"
             raise TypeError(
@@ -269,7 +272,7 @@ class CustomJvp(_Ruled):
             tangents = [
                 (_zeros(x) if (v := next(given)) is None else v) if isinstance(x, Tensor) else _zeros(x) for x in leaves
             ]
-            found = self.tangents(self.rule(*fixed, own, optree.tree_unflatten(spec, tangents)), shape, like)  # type: ignore[misc]
+            found = self.tangents(self.rule(*fixed, own, optree.tree_unflatten(spec, tangents)), shape, like)
             return tuple(found) if len(found) > 1 else found[0]
 
         def back(g: Any) -> list[Any]:

@@ -150,6 +150,7 @@ class Variable(Tensor):
 
     def _delta(self, delta: Any) -> Any:
         d = raw(delta)
+        _apart(self, d)
         return d if library(d) is not None else asarray(d, self.array.dtype, self.device)
 
 
@@ -171,8 +172,8 @@ def _apart(v: Variable, value: Any) -> None:
     """RuntimeError for a value that each example of a vmap has its own of."""
     if isinstance(value, Traced):
         raise RuntimeError(
-            f"{value.level.name}: variable {v.name!r} is assigned a value that each example has its own of; return the value "
-            "from the function, and assign outside what is made of all of them"
+            f"{value.level.name}: variable {v.name!r} is assigned a value that each example has its own of; return the "
+            "value from the function, and assign outside what is made of all of them"
         )
 
 
