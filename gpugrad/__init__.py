@@ -32,6 +32,7 @@ from .autograd import (
 )
 from .core import Tensor as Tensor
 from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .custom_rules import custom_jvp as custom_jvp, custom_vjp as custom_vjp
 from .dlpack import from_dlpack as from_dlpack
 from .dtypes import (
     bfloat16 as bfloat16,

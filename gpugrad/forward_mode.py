@@ -169,6 +169,10 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
     k = len(edges)
     at = [i for i, t in enumerate(tangents) if t is not None]
     if not isinstance(op, Op):  # a function with a gradient of its own
+        if op.born is not None:
+            op.born(head)
+        if op.push is not None:
+            return op.push(tangents)
         saved = op.whole(values)
         return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
     out: Any = values[k]

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from itertools import count
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from .recording import AMBIENT, Change, Mode, active, resume
 
 _depth = count(1)
 _arming = Lock()
+_reopening = RLock()
 
 
 # ---------------------------------------------------------------------------------------------- levels
@@ -84,6 +86,19 @@ class Level:
             self._outside = now, Mode(self.around.open, own)
         return self._outside[1]
 
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Open it once more, for what is computed of its values later: what is open now is around it."""
+        with _reopening:
+            state = dict(self.__dict__)
+            self.around, self.depth, self.open = active(), next(_depth), True
+            self._off = self._off._replace(off=frozenset(self.around.open) - {AMBIENT})
+            self._inside = self._outside = (None, None)
+            try:
+                yield
+            finally:
+                self.__dict__.update(state)
+
     def check(self) -> None:
         """RuntimeError, if this level is over."""
         if not self.open:
@@ -131,6 +146,15 @@ def innermost(xs: Iterable[Any]) -> Level | None:
         if own is not None and (found is None or own.depth > found.depth):
             found = own
     return found
+
+
+def followed(t: Any) -> bool:
+    """Whether t, a Tensor, has a history, inside the level that it is of or around that."""
+    while isinstance(t, (Tensor, Traced)):
+        if isinstance(t, Tensor) and t.node is not None:
+            return True
+        t = t.array if isinstance(t, Tensor) else t.within
+    return False
 
 
 # ---------------------------------------------------------------------------------------------- arming
@@ -228,6 +252,9 @@ class Traced:
         keys = key if isinstance(key, tuple) else (key,)
         return _plain(lambda x, *k: x[k if isinstance(key, tuple) else k[0]], [self, *keys])
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise unwritable(self.level)
+
     __hash__ = object.__hash__
 
 
@@ -244,6 +271,14 @@ def _of(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
 def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:
     level, xs = _of(xs)
     return level.plain(f, xs)
+
+
+def unwritable(level: Level) -> TypeError:
+    """What is raised where a value of `level` would be written to, or into an array from outside."""
+    return TypeError(
+        f"{level.name}: at {shown(find(Place()))} something is changed in place, by values of which each example has "
+        "its own: write y = x + 1 for x += 1, x.at[i].set(v) for x[i] = v, and return what is to be kept"
+    )
 
 
 def _refusal(level: Level) -> str:
