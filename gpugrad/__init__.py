@@ -302,6 +302,7 @@ if TYPE_CHECKING:
         testing as testing,
         train as train,
     )
+    from .nn import functional_call as functional_call
     from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
     from .state_files import load as load, save as save
     from .tensor_files import CheckpointError as CheckpointError
@@ -311,8 +312,8 @@ __version__ = "0.1.0"
 
 _LATER = ("checkpoints", "data", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
 _FROM = {
-    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "load": "state_files",
-    "save": "state_files",
+    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
+    "load": "state_files", "save": "state_files",
 }  # fmt: skip
 
 

@@ -5,9 +5,9 @@ A level is a ForwardAccumulator whose primals join one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .core import Tensor
@@ -50,8 +50,8 @@ def exit_dual_level(*, level: int | None = None) -> None:
 class dual_level:
     """A level for the length of a `with` block, or of the function that it decorates.
 
-        with dual_level():
-            y, tangent = unpack_dual(f(make_dual(x, v)))
+    with dual_level():
+        y, tangent = unpack_dual(f(make_dual(x, v)))
     """
 
     def __enter__(self) -> int:

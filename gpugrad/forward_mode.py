@@ -121,7 +121,7 @@ class ForwardAccumulator:
         pushing.pop(self._tape, None)
 
     def jvp(self, primals: Any, unconnected_gradients: str = UnconnectedGradients.NONE) -> Any:
-        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where nothing leads there."""
+        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where there is none."""
         zero = zeros_asked(unconnected_gradients)
 
         def found(t: Any) -> Any:

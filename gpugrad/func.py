@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -11,6 +12,8 @@ import optree
 from . import autograd, generator, transforms
 from .core import Tensor
 from .ops.shape import squeeze
+from .recording import scope
+from .tensor import tensor
 from .vmap import TREES, vmap as _vmap
 
 _RANDOM = (
@@ -34,11 +37,29 @@ def vmap(
     Where func draws some, "same" and "different" run one example after the other, after a first run that found it out.
     RuntimeError for another word, and for random numbers with "error".
     """
+    return _drawing(func, randomness, lambda f, size: _vmap(f, in_dims, out_dims, size or chunk_size))
+
+
+def jacfwd(
+    func: Callable[..., Any],
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    randomness: str = "error",
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:
+    """`gg.jacfwd`; `randomness` as `vmap` has it, of the directions."""
+    made = lambda f, size: transforms.jacfwd(f, argnums, has_aux, chunk_size=size or chunk_size)
+    return _drawing(func, randomness, made)
+
+
+def _drawing(func: Callable[..., Any], randomness: str, made: Callable[[Any, int | None], Any]) -> Callable[..., Any]:
+    """made(func, how many examples at once), with this rule for random numbers."""
     if randomness not in ("error", "same", "different"):
         raise RuntimeError(
             f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness!r}"
         )
-    many = _vmap(func, in_dims, out_dims, chunk_size)
+    many = made(func, None)
 
     @wraps(func)
     def call(*args: Any, **named: Any) -> Any:
@@ -54,26 +75,31 @@ def vmap(
             generator.set_state(start)
             return func(*own, **more)
 
-        return _vmap(from_start if randomness == "same" else func, in_dims, out_dims, 1)(*args, **named)
+        return made(from_start if randomness == "same" else func, 1)(*args, **named)
 
     return call
 
 
-def vectorized_map(fn: Callable[[Any], Any], elems: Any) -> Any:
+def vectorized_map(fn: Callable[[Any], Any], elems: Any, box: Callable[[Any], Tensor] = tensor) -> Any:
     """fn of elems[0], elems[1], ..., stacked: the same for a nest of tensors, which fn gets as one argument.
 
-    A tensor of length 1 serves all elements.  ValueError for lengths that differ.
+    box   makes tensors of what is none, in elems and in what fn answers
+    A tensor of length 1 serves all elements.  ValueError for lengths that differ, and for tensors without axes.
     """
-    leaves, tree = optree.tree_flatten(elems, **TREES)
-    lengths = [x.shape[0] if len(x.shape) else None for x in leaves]
-    if None in lengths:
-        raise ValueError("vectorized_map: a tensor without axes has no elements: give one with a first axis")
-    n = max(lengths, default=1)
-    axes = [0 if m == n else None for m in lengths]
-    given = [squeeze(x, 0) if m == 1 and m != n else x for x, m in zip(leaves, lengths)]
-    if bad := [m for m, a in zip(lengths, axes) if a is None and m != 1]:
-        raise ValueError(f"vectorized_map: the tensors have {n} elements along their first axis, and others {bad}")
-    return _vmap(fn, (optree.tree_unflatten(tree, axes),))(optree.tree_unflatten(tree, given))
+    tensors = lambda tree: optree.tree_map(box, tree, **TREES)
+    leaves, tree = optree.tree_flatten(tensors(elems), **TREES)
+    shapes = [tuple(x.array.shape) for x in leaves]
+    n = max([s[0] for s in shapes if s], default=1)
+    if not all([s and s[0] in (1, n) for s in shapes]):
+        raise ValueError(f"vectorized_map: the first axis of all tensors has one length, or 1; the shapes are {shapes}")
+    axes = [0 if s[0] == n else None for s in shapes]
+    given = [x if a == 0 else squeeze(x, 0) for x, a in zip(leaves, axes)]
+
+    @wraps(fn)
+    def one(element: Any) -> Any:
+        return tensors(fn(element))
+
+    return _vmap(one, (optree.tree_unflatten(tree, axes),))(optree.tree_unflatten(tree, given))
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -143,11 +169,13 @@ def gradients(
     if not given or not all([isinstance(g, Tensor) for g in given]):
         raise RuntimeError("grad: is_grads_batched=True takes grad_outputs, a tensor with a first axis for each output")
     places: list[bool] = []
+    recorded = nullcontext() if create_graph else scope(False)
 
     def one(*seeds: Tensor) -> list[Any]:
         found = autograd.grad(outputs, inputs, seeds, **options)
         places[:] = [g is not None for g in found]
         return [g for g in found if g is not None]
 
-    rows = iter(_vmap(one)(*given))
+    with recorded:
+        rows = iter(_vmap(one)(*given))
     return tuple([next(rows) if there else None for there in places])

@@ -19,6 +19,7 @@ from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator
 from .jacobian import units
 from .ops.shape import reshape
+from .recording import scope
 from .tape import GradientTape
 from .tensor import tensor
 from .vmap import vmap
@@ -93,6 +94,13 @@ def _tensors(name: str, out: Any) -> tuple[list[Tensor], Any]:
     return ts, spec
 
 
+def _left(tree: Any, tape: Any) -> None:
+    """What a function has answered, without its history on `tape`, which is over."""
+    for t in _flat(tree)[0]:
+        if isinstance(t, Tensor) and t.node is not None and t.node.tape is tape:
+            t.node = t.node.next
+
+
 def _pick(tree: Sequence[Any], places: list[int], one: bool) -> Any:
     found = tuple([tree[i] for i in places])
     return found[0] if one else found
@@ -115,10 +123,12 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = 
         own, mine = _own("grad", args, places)
         with GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(mine)
+            within = tape._tape
             whole = f(*own, **named)
             out, aux = _split("grad", whole, has_aux)
             _scalar("grad", out)
         grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
+        _left(whole, within)
         found = [_like(own[i], grads) for i in places]
         value = (out, aux) if has_aux else out
         return value, (found[0] if one else tuple(found))
@@ -159,6 +169,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     own, mine = _own("vjp", primals, list(range(len(primals))))
     with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(mine)
+        within = tape._tape
         out, aux = _split("vjp", f(*own), has_aux)
         ts, spec = _tensors("vjp", out)
 
@@ -175,6 +186,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         found = iter(tape.gradient(ts, mine, seeds, unconnected_gradients="zero"))
         return tuple([_like(x, found) for x in own])
 
+    with scope(False, within):
+        out = optree.tree_unflatten(spec, [reshape(t, t.array.shape) for t in ts])  # apart from what pull holds
     return (out, pull, aux) if has_aux else (out, pull)
 
 
@@ -195,6 +208,7 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
         out, aux = _split("jvp", f(*own), has_aux)
         _tensors("jvp", out)
     found = acc.jvp(out, unconnected_gradients="zero")
+    _left((out, aux), acc._tape)
     return (out, found, aux) if has_aux else (out, found)
 
 

@@ -1,4 +1,4 @@
-"""A module as a function of its tensors: `functional_call`; the tensors of many modules in one: `stack_module_state`."""
+"""`functional_call`, a module as a function of its tensors; `stack_module_state`, those of many modules in one."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Tensor(CoreTensor):
             extra += f", dtype=torch.{d}"
         if device_of(self.array).kind != "cpu":
             extra += f", device='{device_of(self.array)}'"
-        if self.node is not None and self.node.op is not None:
+        if self.grad_fn is not None:
             extra += f", grad_fn=<{backward_name(self.node)}>"
         elif _autograd.requires_grad(self):
             extra += ", requires_grad=True"
@@ -118,7 +118,7 @@ class Tensor(CoreTensor):
     @property
     def grad_fn(self) -> GradFn | None:  # type: ignore[override]
         """The op that made it; None of a leaf."""
-        return GradFn(self.node) if self.node is not None and self.node.op is not None else None
+        return GradFn(self.node) if not self.is_leaf and _autograd.requires_grad(self) else None
 
     def size(self, dim: int | None = None) -> Any:  # type: ignore[override]
         """The shape, or the length of one axis."""
