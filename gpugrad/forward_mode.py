@@ -21,15 +21,16 @@ from .array import xp
 from .asking import UnconnectedGradients, zeros_asked
 from .backprop import backprop, lifted
 from .batching import called
-from .core import Node, Tape, Tensor, identity, leaf, on, wrap
+from .core import Node, Tape, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
+from .levels import Traced
 from .op import Parts
 from .ops.casting import astype
 from .ops.math import add, conj, real
 from .ops.reduce import unbroadcast
 from .ops.shape import broadcast_to
 from .paths import PICK
-from .recording import Change, Mode, active, enter, pushing, replace, resume
+from .recording import NONE, Change, Mode, active, enter, pushing, replace, resume
 from .rule import Op
 
 # Ops that are linear in each of these operands, by their places, when the others are held: the tangent is the sum of
@@ -147,15 +148,15 @@ class ForwardAccumulator:
             with resume(self._mode()):
                 v = pushed(op, values, edges, head, tangents)
             if v is not None:
-                self._tangents[n] = v
+                self._tangents[n] = tuple(map(_boxed, v)) if type(v) is tuple else _boxed(v)
         n.saved, n.edges = None, ()  # nobody walks back here
 
     def _mode(self) -> Mode:
-        """What records the computing of tangents: all but this accumulator and those inside it."""
+        """What records the computing of tangents: what is around this accumulator."""
         now = active()
         if self._known[0] is not now:
-            tapes = [t for t in now.open if t in pushing or t is self._tape]
-            inner = frozenset(tapes[tapes.index(self._tape) :]) if self._tape in tapes else frozenset(tapes)
+            at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
+            inner = frozenset((*now.open[at:], self._tape))
             self._known = now, Mode(now.open, (*now.changes, Change(self, inner, frozenset(), True)))
         return self._known[1]
 
@@ -177,10 +178,16 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
     out: Any = values[k]
     if not isinstance(out, tuple) and not is_inexact(out.dtype):
         return None
-    n = Node()
-    n.op, n.edges, n.saved = op, tuple(edges), values[:-1]
-    saved = lifted(n, head)
-    if op.name in LINEAR and set(at) <= set(LINEAR[op.name]):
+    saved: Any = values[:-1]
+    lift = _followed(values, edges, tangents)
+    linear = op.name in LINEAR and set(at) <= set(LINEAR[op.name])
+    if lift or not (linear or op.batch == "elementwise"):
+        n = Node()
+        n.op, n.edges, n.saved = op, tuple(edges), saved
+        saved = lifted(n, head)
+    else:  # on arrays alone
+        tangents = list(map(raw, tangents))
+    if linear:
         static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
         terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
         if isinstance(out, tuple):
@@ -188,11 +195,24 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return _fitting(reduce(add, terms), out)
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
     if op.batch == "elementwise":
-        shape: tuple[int, ...] = out.shape  # type: ignore[union-attr]
-        whole = lambda t: t if t.array.shape == shape else broadcast_to(t, shape)
+        shape: tuple[int, ...] = out.shape
+        whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
         return _fitting(reduce(add, terms), out) if terms else None
     return _transposed(pull, out, tangents, at)
+
+
+def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[Any]) -> bool:
+    """Whether somebody records what is computed of these."""
+    tapes = [t for t in active().tapes if t is not NONE]
+    if any([isinstance(v, Traced) for v in (*values, *map(raw, tangents))]):
+        return True
+    nodes = [n for n in (*edges, *[t.node for t in tangents if isinstance(t, Tensor)]) if n is not None]
+    return any([on(n, tape) is not None for n in nodes for tape in tapes])
+
+
+def _boxed(v: Any) -> Any:
+    return v if v is None or isinstance(v, Tensor) else wrap(v)
 
 
 class _Each:
@@ -236,13 +256,12 @@ def _as_tensor(d: Any, t: Tensor) -> Tensor:
     return _fitting(unbroadcast(d, t.array.shape) if d.array.shape != t.array.shape else d, t.array)
 
 
-def _fitting(t: Any, out: Any) -> Tensor:
+def _fitting(t: Any, out: Any) -> Any:
     """Tangent t in the shape and dtype of `out`: of a real output the real part."""
-    t = t if isinstance(t, Tensor) else wrap(t)
-    if t.array.shape != out.shape:
+    if t.shape != out.shape:
         t = broadcast_to(t, tuple(out.shape))
-    if t.array.dtype != out.dtype:
-        t = astype(real(t) if t.array.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
+    if t.dtype != out.dtype:
+        t = astype(real(t) if t.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
     return t
 
 
