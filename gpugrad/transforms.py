@@ -14,12 +14,12 @@ import optree
 
 from . import autograd
 from .array import xp
-from .core import Tensor, wrap
+from .core import Tape, Tensor, wrap
 from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator
 from .jacobian import units
 from .ops.shape import reshape
-from .recording import scope
+from .recording import AMBIENT, active, scope
 from .tape import GradientTape
 from .tensor import tensor
 from .vmap import vmap
@@ -107,6 +107,18 @@ def _pick(tree: Sequence[Any], places: list[int], one: bool) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- reverse
+class _Within(GradientTape):
+    """A tape that the graph of tensors records beside, so that what is found has its history there, too."""
+
+    def __init__(self, persistent: bool = False) -> None:
+        super().__init__(persistent, watch_accessed_variables=False)
+
+    def _new(self) -> Tape:
+        tape = super()._new()
+        tape.beside = AMBIENT in active().tapes
+        return tape
+
+
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that answers (f(*args), its gradient with respect to the arguments `argnums`).
 
@@ -121,7 +133,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = 
     def call(*args: Any, **named: Any) -> Any:
         places, one = _chosen("grad", args, argnums)
         own, mine = _own("grad", args, places)
-        with GradientTape(watch_accessed_variables=False) as tape:
+        with _Within() as tape:
             tape.watch(mine)
             within = tape._tape
             whole = f(*own, **named)
@@ -167,7 +179,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     The function takes the tree that f answered, and answers a tuple, one for each primal; it may be called again.
     """
     own, mine = _own("vjp", primals, list(range(len(primals))))
-    with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    with _Within(True) as tape:
         tape.watch(mine)
         within = tape._tape
         out, aux = _split("vjp", f(*own), has_aux)
@@ -249,7 +261,7 @@ def jacrev(
     def call(*args: Any, **named: Any) -> Any:
         places, one = _chosen("jacrev", args, argnums)
         own, mine = _own("jacrev", args, places)
-        with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        with _Within(True) as tape:
             tape.watch(mine)
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
