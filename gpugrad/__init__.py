@@ -294,6 +294,7 @@ if TYPE_CHECKING:
     from . import (
         checkpoints as checkpoints,
         data as data,
+        implicit as implicit,
         interop as interop,
         nn as nn,
         optim as optim,
@@ -310,7 +311,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-_LATER = ("checkpoints", "data", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
+_LATER = ("checkpoints", "data", "implicit", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
 _FROM = {
     "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
     "load": "state_files", "save": "state_files",

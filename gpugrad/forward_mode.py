@@ -156,7 +156,7 @@ class ForwardAccumulator:
         now = active()
         if self._known[0] is not now:
             at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
-            inner = frozenset((*now.open[at:], self._tape))
+            inner: Any = frozenset((*now.open[at:], self._tape))
             self._known = now, Mode(now.open, (*now.changes, Change(self, inner, frozenset(), True)))
         return self._known[1]
 
@@ -195,7 +195,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return _fitting(reduce(add, terms), out)
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
     if op.batch == "elementwise":
-        shape: tuple[int, ...] = out.shape
+        shape = values[k].shape
         whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
         return _fitting(reduce(add, terms), out) if terms else None

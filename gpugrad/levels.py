@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .arming import Armed, arm
+from .arming import Armed, arm, armed
 from .array import NUMPY, Device, Library, by_type, device_of, library
 from .core import Tensor, on, raw, wrap
 from .op import every, made
@@ -128,6 +128,8 @@ def innermost(xs: Iterable[Any]) -> Level | None:
 # ---------------------------------------------------------------------------------------------- arming
 def arm_all() -> None:
     """Let all ops look whether they are called on values of a level."""
+    if _arm in made and armed(next(iter(every)), "_level"):
+        return
     with _arming:
         if _arm not in made:
             made.append(_arm)
@@ -187,6 +189,9 @@ class Traced:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(_refusal(self.level))
@@ -290,7 +295,9 @@ class _Inside(Library):
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         level: Any = innermost([*xs, *static.values()])
         level.check()
-        return level.forward(op, [x if library(x) is None else raw(level.lifted(x)) for x in xs], static)
+        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
+        own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
+        return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))

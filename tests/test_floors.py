@@ -19,7 +19,7 @@ FLOORS = {
     "files": 0, "dtypes": 0, "array": 0, "blas": 0, "compiling": 0, "axes": 0, "host_special": 0, "cupy_library": 0,
     "courier": 0, "habits": 0, "choosing": 0, "replacing": 0, "tensor_files": 0, "openblas": 0,
     "core": 1, "origin": 1, "recording": 1, "hooks": 1, "repeat": 1, "kernels": 1, "launch": 1, "generator": 1,
-    "user_kernel": 1, "holders": 1, "fused": 1, "gemm": 1,
+    "user_kernel": 1, "holders": 1, "krylov": 1, "fused": 1, "gemm": 1,
     "arming": 2, "levels": 2, "forward": 2, "rule": 2, "recipes": 2, "paths": 2, "op": 2, "adapt": 2, "kernel_op": 2,
     "ops": 3,
     "backprop": 4, "inspection": 4, "ledger": 4, "ledger_text": 4, "exhausted": 4, "explain": 4, "jacobian": 4,
@@ -32,6 +32,7 @@ FLOORS = {
     "special": 6, "dlpack": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
     "nn": 7, "optim": 7, "data": 7, "profile": 7, "train": 7, "checkpoints": 7, "state_files": 7, "names": 7,
     "autocast": 7, "tensorflow": 8, "torch": 8, "demo": 8, "interop": 8, "amp": 7,
+    "implicit": 7,
     "cli": 9,
     "__init__": 10, "__main__": 10,
 }  # fmt: skip

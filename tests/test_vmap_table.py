@@ -8,6 +8,8 @@ from table import ROWS
 from table.row import inputs
 
 import gpugrad as gg
+from gpugrad.batching import RULES
+from gpugrad.op import every
 from gpugrad.vmap import vmap
 
 N = 3
