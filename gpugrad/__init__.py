@@ -304,6 +304,7 @@ if TYPE_CHECKING:
         testing as testing,
         train as train,
     )
+    from .nn import functional_call as functional_call
     from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
     from .state_files import load as load, save as save
     from .tensor_files import CheckpointError as CheckpointError
@@ -313,8 +314,8 @@ __version__ = "0.1.0"
 
 _LATER = ("checkpoints", "data", "implicit", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
 _FROM = {
-    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "load": "state_files",
-    "save": "state_files",
+    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
+    "load": "state_files", "save": "state_files",
 }  # fmt: skip
 
 

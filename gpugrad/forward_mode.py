@@ -56,6 +56,7 @@ class ForwardAccumulator:
     primals    a Tensor, or a nest of them, that `f` starts from
     tangents   for each of them its direction: the same nest, shapes and dtypes
 
+    It may be entered again later, and `watch` adds a primal.
     Memory is that of the function itself: nothing is saved for later.  Tapes and accumulators inside and around it
     differentiate both values and tangents, so a gradient inside is a product with the Hessian.
     ValueError for a tensor that is given twice, and for tangents that do not fit; TypeError for what is not floating.
@@ -66,18 +67,19 @@ class ForwardAccumulator:
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
             raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
-        self._given = [self._checked(t, v) for t, v in zip(ts, vs)]
+        given = [self._checked(t, v) for t, v in zip(ts, vs)]
+        self._tape = Tape(set(), apart=True, beside=True)
+        self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
+        self._known: tuple[Any, Any] = (None, None)
         seen: set[int] = set()
-        for t in ts:
+        for t, v in given:
             if id(t) in seen:
                 raise ValueError(
                     f"Tensor {t!r:.60} was specified as a primal multiple times. This may indicate an error. If it was "
                     "intended, please sum the corresponding tangents."
                 )
             seen.add(id(t))
-        self._tape: Tape | None = None
-        self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
-        self._known: tuple[Any, Any] = (None, None)
+            self._begin(t, v)
 
     @staticmethod
     def _checked(t: Any, v: Any) -> tuple[Tensor, Tensor]:
@@ -94,32 +96,34 @@ class ForwardAccumulator:
             raise ValueError(f"ForwardAccumulator: the tangent is {v.array.dtype}, its primal {t.array.dtype}")
         return t, v
 
+    def _begin(self, t: Tensor, v: Tensor) -> None:
+        """From here on t has the tangent v."""
+        n = leaf(t)
+        self._tape.watched.add(identity(n))
+        self._tape.arrays[id(t.array)] = t.array, n
+        self._tangents[identity(n)] = v
+
+    def watch(self, primal: Tensor, tangent: Any) -> None:
+        """Another tensor to start from, with its direction.  ValueError for one that has a tangent already."""
+        t, v = self._checked(primal, tangent)
+        if self._of(t.node) is not None:
+            raise ValueError("ForwardAccumulator.watch: the tensor has a tangent; sum the two")
+        self._begin(t, v)
+
     def __enter__(self) -> ForwardAccumulator:
-        if self._tape is not None:
-            raise ValueError("Accumulator is not reusable: make a new one with the same primals and tangents")
-        self._tape = tape = Tape(set(), apart=True, beside=True)
-        for t, v in self._given:
-            n = leaf(t)
-            tape.watched.add(identity(n))
-            tape.arrays[id(t.array)] = t.array, n
-            self._tangents[identity(n)] = v
-        self._given = []
-        pushing[tape] = self._push
-        enter(tape)
+        if self._tape in active().open:
+            raise ValueError("Accumulator is already recording. Leave its `with` block first, or make a second one.")
+        pushing[self._tape] = self._push
+        enter(self._tape)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        replace(self._tape)  # type: ignore[arg-type]
-        pushing.pop(self._tape, None)  # type: ignore[arg-type]
+        replace(self._tape)
+        pushing.pop(self._tape, None)
 
     def jvp(self, primals: Any, unconnected_gradients: str = UnconnectedGradients.NONE) -> Any:
-        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where nothing leads there.
-
-        ValueError before the accumulator has been entered.
-        """
+        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where there is none."""
         zero = zeros_asked(unconnected_gradients)
-        if self._tape is None:
-            raise ValueError("ForwardAccumulator: enter it first; jvp answers for what was computed inside")
 
         def found(t: Any) -> Any:
             if not isinstance(t, Tensor):
@@ -133,12 +137,12 @@ class ForwardAccumulator:
 
     def _of(self, n: Node | None) -> Any:
         """The tangent of a chain; None where there is none."""
-        n = None if n is None else on(n, self._tape)  # type: ignore[arg-type]
+        n = None if n is None else on(n, self._tape)
         return None if n is None else self._tangents.get(n)
 
     def _push(self, op: Any, values: tuple, edges: Sequence[Node | None], head: Node) -> None:
         """Give what `op` has just made, the chain `head`, its tangent."""
-        n: Any = on(head, self._tape)  # type: ignore[arg-type]
+        n: Any = on(head, self._tape)
         tangents = [self._of(e) for e in edges]
         if any([t is not None for t in tangents]):
             with resume(self._mode()):
