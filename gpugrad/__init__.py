@@ -286,7 +286,7 @@ from .tensor import (
 from .variable import Parameter as Parameter, Variable as Variable
 
 if TYPE_CHECKING:
-    from . import data as data, train as train
+    from . import data as data, ode as ode, train as train
     from .state_files import load as load, save as save
     from .tensor_files import CheckpointError as CheckpointError
 
@@ -297,6 +297,8 @@ def __getattr__(name: str) -> Any:
     """Imported when first asked for: JSON, hashes and progress bars take 15 ms."""
     if name == "data":
         return import_module("gpugrad.data")
+    if name == "ode":
+        return import_module("gpugrad.ode")
     if name == "train":
         return import_module("gpugrad.train")
     if name in ("load", "save"):
@@ -308,4 +310,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     own = [n for n in globals() if n not in ("Any", "TYPE_CHECKING", "import_module")]
-    return sorted([*own, "CheckpointError", "data", "load", "save", "train"])
+    return sorted([*own, "CheckpointError", "data", "load", "ode", "save", "train"])

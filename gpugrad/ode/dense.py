@@ -1,0 +1,81 @@
+"""dense: the solution of an ordinary differential equation as a function of time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..array import library, to_host
+from ..core import Tensor, raw
+from . import given
+from .dopri5 import Step
+from .march import search, stacked, start
+
+
+class Solution:
+    """y as a function of t between the first and the last time: `solution(t)`.
+
+    times   where its steps end, the first time in front
+    """
+
+    def __init__(self, steps: list[Step], spec: Any) -> None:
+        self._steps, self._spec = steps, spec
+        self.times = [steps[0].start, *[s.stop for s in steps]]
+
+    def __repr__(self) -> str:
+        return f"<Solution from t={self.times[0]:.8g} to {self.times[-1]:.8g} in {len(self._steps)} steps>"
+
+    def __call__(self, t: Any) -> Any:
+        """y at t, a number or one axis of them, in any order; gradients reach t where it is a Tensor.
+
+        ValueError for a time outside.
+        """
+        values = to_host(raw(t)) if isinstance(t, Tensor) or library(t) is not None else np.asarray(t)
+        if values.dtype.kind not in "iuf" or values.ndim > 1:
+            raise TypeError(f"Solution: t is a real number or one axis of them, not {values.dtype}{values.shape}")
+        tracked = isinstance(t, Tensor) and t.node is not None
+        if values.ndim == 0:
+            return self._spec.unflatten(self._at(float(values), t if tracked else float(values)))
+        if not len(values):
+            raise ValueError("Solution: t holds no time")
+        found = [self._at(float(v), t[i] if tracked else float(v)) for i, v in enumerate(values)]
+        return self._spec.unflatten(stacked(found))
+
+    def _at(self, value: float, t: Any) -> list[Tensor]:
+        first, last = self.times[0], self.times[-1]
+        if not min(first, last) <= value <= max(first, last):
+            raise ValueError(f"Solution: t={value:.8g} is outside of [{first:.8g}, {last:.8g}], where y is known")
+        way = 1.0 if last > first else -1.0
+        i = bisect_left(self._steps, value * way, key=lambda s: s.stop * way)
+        return self._steps[i].within(t)
+
+
+def dense(
+    f: Callable[..., Any],
+    y0: Any,
+    t: Any,
+    *args: Any,
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+    method: str = "dopri5",
+    max_steps: int = 10_000,
+    first_step: float | None = None,
+) -> Solution:
+    """The solution of dy/dt = f(t, y, *args) from t[0], where y is y0, to t[-1], as a function of time.
+
+        y = gg.ode.dense(f, y0, (0.0, 10.0))
+        y(2.5)
+
+    Options, errors and gradients are those of `solve` with gradient="discrete"; all steps are kept.  Within a step it
+    is a polynomial of degree 4, and y and dy/dt are continuous.
+    """
+    given.one_of("method", method, given.METHODS)
+    y, spec = given.initial(y0)
+    flat_args, args_spec = given.flat(args)
+    p = given.problem(f, y, spec, args_spec, rtol, atol, max_steps, first_step)
+    times = given.times(t, y[0], given.real_of(y))
+    slope, control = start(p, times, y, flat_args)
+    return Solution(list(search(p, times, y, slope, flat_args, control)), spec)
