@@ -1,13 +1,16 @@
 """gg.ode: solutions against closed forms and SciPy, gradients of both kinds against closed forms and differences."""
 
 import gc
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gpugrad as gg
-from gpugrad import nn
+from gpugrad import functional, nn
 from gpugrad.ode.dopri5 import BEND, ERROR, NODES, ROWS
 from gpugrad.ops.weighted import weighted_sum
 
@@ -252,6 +255,37 @@ def test_modules_on_the_graph_and_on_tapes(way):
             close(b, a, 1e-3, 1e-4)
 
 
+@pytest.mark.parametrize("way", ["discrete", "adjoint"])
+@pytest.mark.parametrize("inside", ["vjp", "tape"])
+def test_f_may_take_gradients_itself(way, inside):
+    """Hamilton's equations of a spring: y0 turned by the angle w t, from derivatives of the energy."""
+    w, y0 = leaf(1.5), leaf([1.0, 0.5])
+    energy = lambda y: w * gg.sum(y * y) / 2
+
+    def f(t, y):
+        if inside == "vjp":
+            _, d = functional.vjp(energy, y, create_graph=True)
+        else:
+            with gg.GradientTape() as tape:
+                tape.watch(y)
+                e = energy(y)
+            d = tape.gradient(e, y)
+        return gg.stack([d[1], -d[0]])
+
+    with gg.GradientTape() as outer:
+        outer.watch([w, y0])
+        with gg.GradientTape() as tape:
+            tape.watch([w, y0])
+            q = gg.ode.solve(f, y0, [0.0, 2.0], **TIGHT, **WAYS[way])[-1, 0]
+        found = tape.gradient(q, [w, y0])
+    (second,) = outer.gradient(found[0], [w])
+    c, s = np.cos(3.0), np.sin(3.0)
+    close(q, c + 0.5 * s)
+    close(found[0], 2 * (0.5 * c - s))
+    close(found[1], [c, s])
+    close(second, -4 * (c + 0.5 * s))
+
+
 @ways
 def test_the_same_tensor_in_several_places(way):
     w = leaf(0.5)
@@ -389,3 +423,11 @@ def test_f_may_fail_and_nothing_is_left_open(way):
         gg.ode.solve(f, leaf([1.0]), [0, 1], **WAYS[way])
     x = leaf(3.0)
     assert gg.grad(x * x, x)[0].item() == 6
+
+
+@pytest.mark.numpy("a benchmark")
+def test_the_benchmark_runs():
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "bench/ode.py", "--quick"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| gpugrad | adjoint |" in done.stdout

@@ -12,20 +12,19 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from ..array import xp
-from ..autograd import is_grad_enabled, no_grad
+from ..autograd import is_grad_enabled, no_grad, require_grad
 from ..backprop import backprop
 from ..core import Node, Tape, Tensor, identity, leaf, tick, wrap, writes
 from ..dtypes import is_inexact
 from ..function import Function
 from ..hooks import muted
-from ..ops.casting import stop_gradient, view
+from ..ops.casting import stop_gradient
 from ..ops.math import add, conj, positive, real
 from ..ops.reduce import sum as total
 from ..ops.shape import stack, unstack
 from ..recompute import _changed as changed
 from ..recording import AMBIENT, NONE, active, enter, replace, tracked
-from .control import Problem
-from .dopri5 import Slopes, Times
+from .dopri5 import Problem, Slopes, Times
 from .march import rows, stacked
 
 
@@ -53,7 +52,7 @@ def flow(p: Problem, times: Times, y: list[Tensor], args: list[Any]) -> tuple[li
     tapes = _recording()
     bare = [stop_gradient(a) for a in args]
     plain = times._replace(tensor=None)
-    probe = Tape(set(), silent=True, every=True)
+    probe, begin = Tape(set(), silent=True, every=True), tick()
     with no_grad():
         if tapes:
             enter(probe)
@@ -65,7 +64,7 @@ def flow(p: Problem, times: Times, y: list[Tensor], args: list[Any]) -> tuple[li
                 replace(probe)
     if not tapes:
         return answers, h
-    closed = _closed_over(probe.watched, tapes)
+    closed = _closed_over([n for n in probe.watched if n.seq < begin], tapes)
     known = [(lambda v=v: v, writes.ask(v.array), tick()) for v in closed]
     run = Run(p, plain, len(y), [None if isinstance(a, Tensor) else a for a in args], known, h)
     return list(Solve.apply(run, answers, times.tensor, *y, *args, *closed)), h
@@ -76,14 +75,14 @@ def _recording() -> tuple[Tape, ...]:
     return tuple([t for t in active().tapes if t is not NONE and not t.silent])
 
 
-def _closed_over(read: set[Node], tapes: tuple[Tape, ...]) -> list[Tensor]:
+def _closed_over(read: list[Node], tapes: tuple[Tape, ...]) -> list[Tensor]:
     every = tapes if tapes[0] is AMBIENT else (NONE, *tapes)
     found = sorted([n for n in read if tracked(every, [n])[0][0] is not None], key=lambda n: n.seq)
     for n in found:
         if n.op is not None or n.saved() is None:
             what = f"the answer of {n.op.name}, of shape {n.shape}," if n.op is not None else "a tensor"
             raise RuntimeError(
-                f"ode.solve: f reads {what} that gradients go through, and is not given it. With gradient='adjoint' "
+                f"ode: f reads {what} that gradients go through, and is not given it. With gradient='adjoint' "
                 "they reach y0, t, args and variables alone: give it to f, solve(f, y0, t, it, ...), or write "
                 "gradient='discrete'."
             )
@@ -104,7 +103,7 @@ class Solve(Function):
         run, n, m = ctx.run, ctx.run.n, len(ctx.run.fixed)
         if said := changed(run.closed):
             raise RuntimeError(
-                f"ode.solve: f is called again for the gradient, and {said}, which it reads, has been given another "
+                f"ode: f is called again for the gradient, and {said}, which it reads, has been given another "
                 "value since. Take the gradient before the variables change."
             )
         ys, t, saved = ctx.saved_tensors[:n], ctx.saved_tensors[n], ctx.saved_tensors[2 * n + 1 :]
@@ -112,7 +111,7 @@ class Solve(Function):
         by_time, by_given = ctx.needs_input_grad[2], ctx.needs_input_grad[3 + n :]
         wanted = [i for i, a in enumerate(saved) if by_given[i] and is_inexact(a.array.dtype)]
         among, leaves = [i for i in wanted if i < m], [c[0]() for c in run.closed]
-        p = run.p._replace(f=augmented(run.p.f, n, among, leaves), controlled=2 * n)
+        p = run.p._replace(f=augmented(run.p.f, n, among, leaves), moving=2 * n)
 
         points, cotangents = [list(zip(*map(unstack, some))) for some in (ys, gs)]
         at, a = run.times.at, list(cotangents[-1])
@@ -178,5 +177,5 @@ def _pulled(
 
 
 def _fresh(v: Tensor) -> Tensor:
-    """v as a Tensor of its own: one that is given twice has a gradient in each place."""
-    return wrap(view(v.array), None, v.kind) if v.node is None else positive(v)
+    """v as a Tensor of its own: one that is given twice has a gradient in each place, and f may differentiate by it."""
+    return require_grad(stop_gradient(v)) if v.node is None else positive(v)

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from math import inf, isfinite, sqrt, ulp
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..array import to_host, xp
 from ..core import Tensor, raw
-from .dopri5 import ORDER, Slopes, Step, Times, combined
+from .dopri5 import ORDER, Problem, Step, Times, combined
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 BETA = 0.04  # of the PI controller: how much the error of the step before counts
 ALPHA = 1 / ORDER - 0.75 * BETA
 
 
-class Problem(NamedTuple):
-    """What is solved, and how well.
-
-    f           the slopes, on flat lists
-    max_steps   how many steps are tried
-    first_step  how long the first step is; None: it is chosen
-    controlled  how many leaves of y count in the error, the first ones; None: all
-    """
-
-    f: Slopes
-    rtol: float
-    atol: float
-    max_steps: int
-    first_step: float | None = None
-    controlled: int | None = None
-
-
 def norm(p: Problem, errors: list[Any], *ys: list[Tensor]) -> float:
     """The root of the mean over all elements of (error / (atol + rtol * the largest |y|)) squared."""
     total, count = 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and inf are answers here
-        for e, *some in list(zip(errors, *ys))[: p.controlled]:
+        for e, *some in list(zip(errors, *ys))[: p.moving]:
             lib, sizes = xp(raw(e)), [abs(raw(y)) for y in some]
             size = sizes[0] if len(sizes) == 1 else lib.maximum(*sizes)
             ratio = abs(raw(e)) / (p.atol + p.rtol * size)

@@ -31,6 +31,24 @@ BEND = (  # d of the continuous extension of order 4
 Slopes = Callable[[Tensor, list[Tensor], list[Any]], list[Tensor]]  # f(t, y, args) on flat lists
 
 
+class Problem(NamedTuple):
+    """What is solved, and how well.
+
+    f           the slopes, on flat lists
+    max_steps   how many steps are tried
+    first_step  how long the first step is; None: it is chosen
+    moving      how many leaves of y f depends on, the first ones; None: all.  The others are integrals along the way,
+                whose errors do not count (Kidger et al. 2021)
+    """
+
+    f: Slopes
+    rtol: float
+    atol: float
+    max_steps: int
+    first_step: float | None = None
+    moving: int | None = None
+
+
 class Times(NamedTuple):
     """When y is asked for.
 
@@ -94,14 +112,15 @@ class Step(NamedTuple):
         return combined(self.y, self.slopes, row, self.h)
 
 
-def step(f: Slopes, times: Times, start: float, stop: float, y: list[Tensor], slope: list[Tensor], args: Any) -> Step:
+def step(p: Problem, times: Times, start: float, stop: float, y: list[Tensor], slope: list[Tensor], args: Any) -> Step:
     """The step from y, where f is `slope`."""
     begin = times.exactly(start)
     h = times.exactly(stop) - begin
     slopes, at = [slope], y
-    for t, row in zip(times.placed([begin + c * h for c in NODES]), ROWS, strict=True):
-        at = combined(y, slopes, row, h)
-        slopes.append(f(t, at, args))
+    for i, (t, row) in enumerate(zip(times.placed([begin + c * h for c in NODES]), ROWS, strict=True)):
+        n = p.moving if i < len(ROWS) - 1 else None
+        at = [*combined(y[:n], slopes, row, h), *(() if n is None else y[n:])]
+        slopes.append(p.f(t, at, args))
     return Step(start, stop, begin, h, y, at, slopes)
 
 

@@ -14,8 +14,7 @@ from ..core import Tensor, raw
 from ..dtypes import float32, float64
 from ..ops.casting import astype, to_device
 from ..ops.shape import stack
-from .control import Problem
-from .dopri5 import Times
+from .dopri5 import Problem, Times
 
 METHODS = ("dopri5",)
 _flatten: Any = optree.tree_flatten

@@ -10,8 +10,8 @@ from ..autograd import no_grad
 from ..core import Tensor
 from ..ops.shape import stack
 from ..recompute import checkpoint
-from .control import Control, Problem, first_step
-from .dopri5 import Step, Times, step
+from .control import Control, first_step
+from .dopri5 import Problem, Step, Times, step
 
 
 def start(p: Problem, times: Times, y: list[Tensor], args: Any) -> tuple[list[Tensor], Control]:
@@ -24,9 +24,9 @@ def start(p: Problem, times: Times, y: list[Tensor], args: Any) -> tuple[list[Te
 def search(p: Problem, times: Times, y: list[Tensor], slope: list[Tensor], args: Any, c: Control) -> Iterator[Step]:
     """The steps from where `c` is to the last time, as long as their errors allow."""
     while not c.done:
-        s = step(p.f, times, c.now, c.propose(), y, slope, args)
+        s = step(p, times, c.now, c.propose(), y, slope, args)
         while not c.accept(s):
-            s = step(p.f, times, c.now, c.propose(), y, slope, args)
+            s = step(p, times, c.now, c.propose(), y, slope, args)
         yield s
         y, slope = s.end, s.slopes[-1]
 
@@ -36,7 +36,7 @@ def repeat(
 ) -> Iterator[Step]:
     """The steps between these times once more."""
     for begin, end in ends:
-        s = step(p.f, times, begin, end, y, slope, args)
+        s = step(p, times, begin, end, y, slope, args)
         yield s
         y, slope = s.end, s.slopes[-1]
 
