@@ -305,6 +305,26 @@ def test_complex_gradients(way):
     close(found[1], g * np.conj(e * (1 - 0.5j)))
 
 
+def test_cotangents_of_any_size():
+    k, found = leaf(0.5), []
+    for size in (1e-12, 1.0, 1e12, 0.0, np.inf):
+        y = gg.ode.solve(lambda t, y, k: -k * y, gg.tensor(np.array([2.0])), [0, 1, 2], k, gradient="adjoint")
+        found.append(gg.grad(y[-1, 0], k, gg.tensor(np.array(size)))[0].item())
+    close(np.array(found[:3]) / [1e-12, 1, 1e12], [-4 * np.exp(-1)] * 3, 1e-5)
+    assert found[3] == 0 and np.isnan(found[4])
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0)])
+def test_every_time_is_answered_once(ends):
+    """Times a bit before and after the ends of steps."""
+    steps = gg.ode.dense(swing, leaf([1, 0]), ends, rtol=1e-3, atol=1e-3).times
+    near = [np.nextafter(s, w) for s in steps[1:-1] for w in ends] + steps
+    t = sorted(set(near), reverse=ends[0] > ends[1])
+    y = gg.ode.solve(swing, leaf([1, 0]), t, rtol=1e-3, atol=1e-3)
+    assert y.shape == (len(t), 2) and len(t) > 6
+    close(y[:, 0], np.cos(np.array(t) - ends[0]), 1e-2, 1e-2)
+
+
 def test_discrete_gradients_are_those_of_the_steps():
     """Of one step that is too long: the gradient of the number that comes out, not that of the equation."""
     f = counted(lambda t, y, k: gg.stack([y[1], k * (1 - y[0] ** 2) * y[1] - y[0]]))

@@ -9,9 +9,10 @@ What the pass back computes is such a solution itself, so derivatives of all ord
 from __future__ import annotations
 
 from functools import reduce
+from math import isfinite, nan
 from typing import Any, NamedTuple
 
-from ..array import xp
+from ..array import to_host, xp
 from ..autograd import is_grad_enabled, no_grad, require_grad
 from ..backprop import backprop
 from ..core import Node, Tape, Tensor, identity, leaf, tick, wrap, writes
@@ -108,9 +109,15 @@ class Solve(Function):
             )
         ys, t, saved = ctx.saved_tensors[:n], ctx.saved_tensors[n], ctx.saved_tensors[2 * n + 1 :]
         args = [f if s is None else s for s, f in zip(saved, run.fixed)]
-        by_time, by_given = ctx.needs_input_grad[2], ctx.needs_input_grad[3 + n :]
+        needed = ctx.needs_input_grad[2:]
+        by_time, by_given = needed[0], needed[1 + n :]
         wanted = [i for i, a in enumerate(saved) if by_given[i] and is_inexact(a.array.dtype)]
         among, leaves = [i for i in wanted if i < m], [c[0]() for c in run.closed]
+        size = max([_largest(g) for g in gs])
+        if not isfinite(size):  # as of any linear map
+            return None, None, *[_zeros(x) + nan if need else None for x, need in zip(ctx.saved_tensors[n:], needed)]
+        size = size or 1.0
+        gs = tuple([g / size for g in gs])  # the tolerances are for numbers of about 1
         p = run.p._replace(f=augmented(run.p.f, n, among, leaves), moving=2 * n)
 
         points, cotangents = [list(zip(*map(unstack, some))) for some in (ys, gs)]
@@ -130,7 +137,12 @@ class Solve(Function):
             a = [x + g for x, g in zip(ends[n : 2 * n], cotangents[i - 1])]
             sums = ends[2 * n :]
         by_args = dict(zip(wanted, sums))
-        return None, None, stack(moments) if by_time else None, *a, *[by_args.get(i) for i in range(len(saved))]
+        found = [stack(moments) if by_time else None, *a, *[by_args.get(i) for i in range(len(saved))]]
+        return None, None, *[None if x is None else x * size for x in found]
+
+
+def _largest(g: Tensor) -> float:
+    return float(to_host(abs(g.array).max())) if g.array.size else 0.0
 
 
 def _zeros(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -43,11 +44,11 @@ def repeat(
 
 def found_in(s: Step, times: Times) -> list[list[Tensor]]:
     """y at the times that lie in step `s`, its end included."""
-    way = s.stop - s.start
-    inside = [i for i, t in enumerate(times.at) if 0 < (t - s.start) / way <= 1]
+    way = 1.0 if s.stop > s.start else -1.0
+    first, last = [bisect_right(times.at, way * t, key=lambda v: way * v) for t in (s.start, s.stop)]
     return [
-        s.end if times.at[i] == times.at[-1] else s.within(times.at[i] if times.tensor is None else times.tensor[i])
-        for i in inside
+        s.end if t == times.at[-1] else s.within(t if times.tensor is None else times.tensor[i])
+        for i, t in enumerate(times.at[first:last], first)
     ]
 
 

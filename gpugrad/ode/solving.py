@@ -34,9 +34,10 @@ def solve(
     args        trees, whose Tensors gradients reach
     rtol, atol  the error allowed in a step, as the root mean square over all of y of error / (atol + rtol |y|)
     gradient    "discrete": that of the steps as they were taken, on whatever tape records; memory for each step.
-                "adjoint": of the equation, by another one solved backward in time to the same tolerances; memory for
-                the answer alone
-    checkpoint  with "discrete", of so many steps at a time the ends are kept, and the rest is computed again
+                "adjoint": of the equation, by another one solved backward in time to the same tolerances, for
+                cotangents scaled to 1 at most; memory for the answer alone; for equations that are stable backward
+    checkpoint  with "discrete", of so many steps at a time the ends are kept, and the rest is computed again, for an f
+                that takes no gradients itself
     max_steps   how many steps are tried, from the first time to the last; with "adjoint" backward from one to another
     first_step  how long the first step is; None: chosen so that Euler's method would do
 
