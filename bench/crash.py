@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    epochs = args.epochs or 3 + args.kills // 8
+    epochs = args.epochs or 3 + args.kills // 3
     if args.child:
         return child(args.child, epochs)
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,19 +7,12 @@ from . import openblas as openblas  # before NumPy
 
 # isort: split
 from . import (
-    checkpoints as checkpoints,
     cupy_library as cupy_library,  # without which no GPU is known
     fft as fft,
     habits as _habits,
-    interop as interop,
     linalg as linalg,
-    nn as nn,
-    optim as optim,
-    profile as profile,
     random as random,
-    sparse as sparse,
     special as special,
-    testing as testing,
 )
 from .amp import autocast as autocast
 from .anomaly import detect_anomaly as detect_anomaly
@@ -266,7 +259,6 @@ from .ops.sorting import (
     topk as topk,
 )
 from .ops.special import erf as erf
-from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
 from .recompute import checkpoint as checkpoint, recompute_grad as recompute_grad
 from .registry import register_gradient as register_gradient
 from .saving import save_as as save_as, save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
@@ -286,28 +278,42 @@ from .tensor import (
 from .variable import Parameter as Parameter, Variable as Variable
 
 if TYPE_CHECKING:
-    from . import data as data, ode as ode, train as train
+    from . import (
+        checkpoints as checkpoints,
+        data as data,
+        interop as interop,
+        nn as nn,
+        ode as ode,
+        optim as optim,
+        profile as profile,
+        sparse as sparse,
+        testing as testing,
+        train as train,
+    )
+    from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
     from .state_files import load as load, save as save
     from .tensor_files import CheckpointError as CheckpointError
 
 __version__ = "0.1.0"
 
 
+_LATER = ("checkpoints", "data", "interop", "nn", "ode", "optim", "profile", "sparse", "testing", "train")
+_FROM = {
+    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "load": "state_files",
+    "save": "state_files",
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
-    """Imported when first asked for: JSON, hashes and progress bars take 15 ms."""
-    if name == "data":
-        return import_module("gpugrad.data")
-    if name == "ode":
-        return import_module("gpugrad.ode")
-    if name == "train":
-        return import_module("gpugrad.train")
-    if name in ("load", "save"):
-        return getattr(import_module("gpugrad.state_files"), name)
-    if name == "CheckpointError":
-        return import_module("gpugrad.tensor_files").CheckpointError
-    raise AttributeError(_habits.elsewhere(name, (nn, linalg, special, fft, random, optim)))
+    """Imported when first asked for: it would take as long again as the rest."""
+    if name in _LATER:
+        return import_module(f"gpugrad.{name}")
+    if name in _FROM:
+        return getattr(import_module(f"gpugrad.{_FROM[name]}"), name)
+    spaces = [import_module(f"gpugrad.{n}") for n in ("nn", "linalg", "special", "fft", "random", "optim")]
+    raise AttributeError(_habits.elsewhere(name, spaces))
 
 
 def __dir__() -> list[str]:
     own = [n for n in globals() if n not in ("Any", "TYPE_CHECKING", "import_module")]
-    return sorted([*own, "CheckpointError", "data", "load", "ode", "save", "train"])
+    return sorted({*own, *_LATER, *_FROM})

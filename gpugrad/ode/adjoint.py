@@ -101,44 +101,45 @@ class Solve(Function):
 
     @staticmethod
     def backward(ctx: Any, *gs: Tensor) -> tuple[Any, ...]:
-        run, n, m = ctx.run, ctx.run.n, len(ctx.run.fixed)
+        run, n = ctx.run, ctx.run.n
         if said := changed(run.closed):
             raise RuntimeError(
                 f"ode: f is called again for the gradient, and {said}, which it reads, has been given another "
                 "value since. Take the gradient before the variables change."
             )
-        ys, t, saved = ctx.saved_tensors[:n], ctx.saved_tensors[n], ctx.saved_tensors[2 * n + 1 :]
-        args = [f if s is None else s for s, f in zip(saved, run.fixed)]
-        needed = ctx.needs_input_grad[2:]
-        by_time, by_given = needed[0], needed[1 + n :]
-        wanted = [i for i, a in enumerate(saved) if by_given[i] and is_inexact(a.array.dtype)]
-        among, leaves = [i for i in wanted if i < m], [c[0]() for c in run.closed]
+        needed, saved = ctx.needs_input_grad[2:], ctx.saved_tensors
         size = max([_largest(g) for g in gs])
         if not isfinite(size):  # as of any linear map
-            return None, None, *[_zeros(x) + nan if need else None for x, need in zip(ctx.saved_tensors[n:], needed)]
+            return None, None, *[_zeros(x) + nan if need else None for x, need in zip(saved[n:], needed)]
         size = size or 1.0
-        gs = tuple([g / size for g in gs])  # the tolerances are for numbers of about 1
-        p = run.p._replace(f=augmented(run.p.f, n, among, leaves), moving=2 * n)
-
-        points, cotangents = [list(zip(*map(unstack, some))) for some in (ys, gs)]
-        at, a = run.times.at, list(cotangents[-1])
-        sums = [_zeros(saved[i]) for i in wanted]
-        moments: list[Any] = [None] * len(at)
-        h = run.hint
-        for i in reversed(range(1, len(at))):
-            tensor = stack([t[i], t[i - 1]]) if by_time and is_grad_enabled() else None
-            if by_time:
-                moments[i] = _speed(run, i, t, points[i], args, cotangents[i])
-            piece = Times([at[i], at[i - 1]], tensor, run.times.like, run.times.dtype)
-            state, h = flow(p._replace(first_step=h), piece, [*points[i], *a, *sums], args)
-            ends = [s[-1] for s in state]
-            if i == 1 and by_time:
-                moments[0] = -_speed(run, 0, t, points[0], args, ends[n : 2 * n])
-            a = [x + g for x, g in zip(ends[n : 2 * n], cotangents[i - 1])]
-            sums = ends[2 * n :]
-        by_args = dict(zip(wanted, sums))
-        found = [stack(moments) if by_time else None, *a, *[by_args.get(i) for i in range(len(saved))]]
+        points, cotangents = [list(zip(*map(unstack, some))) for some in (saved[:n], [g / size for g in gs])]
+        found = _back(run, points, cotangents, saved[n], saved[2 * n + 1 :], needed[0], needed[1 + n :])
         return None, None, *[None if x is None else x * size for x in found]
+
+
+def _back(
+    run: Run, points: list[Any], cotangents: list[Any], t: Any, given: Any, by_time: bool, needed: Any
+) -> list[Tensor | None]:
+    """The gradients by t, by y0 and by what else is given, from the cotangents of the points."""
+    n, at = run.n, run.times.at
+    args = [f if x is None else x for x, f in zip(given, run.fixed)]
+    wanted = [i for i, x in enumerate(given) if needed[i] and is_inexact(x.array.dtype)]
+    among = [i for i in wanted if i < len(args)]
+    p = run.p._replace(f=augmented(run.p.f, n, among, [c[0]() for c in run.closed]), moving=2 * n)
+    a, sums, h = list(cotangents[-1]), [_zeros(given[i]) for i in wanted], run.hint
+    moments: list[Any] = [None] * len(at)
+    for i in reversed(range(1, len(at))):
+        tensor = stack([t[i], t[i - 1]]) if by_time and is_grad_enabled() else None
+        piece = Times([at[i], at[i - 1]], tensor, run.times.like, run.times.dtype)
+        state, h = flow(p._replace(first_step=h), piece, [*points[i], *a, *sums], args)
+        ends = [s[-1] for s in state]
+        if by_time:
+            moments[i] = _speed(run, i, t, points[i], args, cotangents[i])
+            moments[0] = -_speed(run, 0, t, points[0], args, ends[n : 2 * n]) if i == 1 else None
+        a = [x + g for x, g in zip(ends[n : 2 * n], cotangents[i - 1])]
+        sums = ends[2 * n :]
+    by_given = dict(zip(wanted, sums))
+    return [stack(moments) if by_time else None, *a, *[by_given.get(i) for i in range(len(given))]]
 
 
 def _largest(g: Tensor) -> float:
