@@ -305,6 +305,23 @@ def test_complex_gradients(way):
     close(found[1], g * np.conj(e * (1 - 0.5j)))
 
 
+def test_integrals_beside_what_does_not_move():
+    """Of k sin(40 t) at k = 0: y and its cotangent stay where they are, and the gradient by k is an integral."""
+    k, big = leaf(0.0), leaf(np.zeros(1000))
+    f = lambda t, y, k, big: k * gg.sin(40 * t) + gg.sum(big) + 0 * y
+    y = gg.ode.solve(f, leaf(1.0), [0.0, 1.0], k, big, gradient="adjoint", **TIGHT)
+    found = gg.grad(y[-1], [k, big])
+    close(found[0], (1 - np.cos(40)) / 40, 1e-6)
+    close(found[1], np.ones(1000), 1e-6)
+
+
+def test_a_short_pulse_is_found_with_short_steps():
+    f = lambda t, y: gg.exp(-(((t - 7.5) / 0.05) ** 2)) + 0 * y
+    area = 0.05 * np.sqrt(np.pi)
+    close(gg.ode.solve(f, leaf(0.0), [0.0, 10.0], max_step=0.05)[-1], area, 1e-4)
+    assert max(np.diff(gg.ode.dense(f, leaf(0.0), [0.0, 10.0], max_step=0.05).times)) < 0.0501
+
+
 def test_cotangents_of_any_size():
     k, found = leaf(0.5), []
     for size in (1e-12, 1.0, 1e12, 0.0, np.inf):
@@ -406,6 +423,7 @@ def good(t, y):
         ({"rtol": "1"}, TypeError, "rtol is a number"),
         ({"atol": 0.0}, ValueError, "atol, the error allowed"),
         ({"first_step": -0.1}, ValueError, "first_step"),
+        ({"max_step": 0}, ValueError, "max_step is how long"),
     ],
 )
 def test_refusals(change, error, says):

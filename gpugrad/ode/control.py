@@ -17,15 +17,32 @@ ALPHA = 1 / ORDER - 0.75 * BETA
 
 
 def norm(p: Problem, errors: list[Any], *ys: list[Tensor]) -> float:
-    """The root of the mean over all elements of (error / (atol + rtol * the largest |y|)) squared."""
-    total, count = 0.0, 0
+    """The root of the mean over all elements of (error / (atol + rtol * the largest |y|)) squared.
+
+    Integrals are measured apart, each leaf as a whole: many small elements of a gradient need no digits of their own.
+    The larger one of the two counts.
+    """
+    pairs = [(raw(e), [raw(y) for y in some]) for e, *some in zip(errors, *ys) if raw(e).size]
+    n = len([e for e in errors[: p.moving] if raw(e).size])
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and inf are answers here
-        for e, *some in list(zip(errors, *ys))[: p.moving]:
-            lib, sizes = xp(raw(e)), [abs(raw(y)) for y in some]
-            size = sizes[0] if len(sizes) == 1 else lib.maximum(*sizes)
-            ratio = abs(raw(e)) / (p.atol + p.rtol * size)
-            total, count = total + lib.sum(ratio * ratio), count + ratio.size
-    return sqrt(float(to_host(total)) / count) if count else 0.0
+        integrals = [(_rms(e), [_rms(y) for y in some]) for e, some in pairs[n:]]
+        means = [_mean_square(p, some) for some in (pairs[:n], integrals) if some]
+        largest = means[0] if len(means) == 1 else xp(means[0]).maximum(*means) if means else 0.0
+    return sqrt(float(to_host(largest)))
+
+
+def _mean_square(p: Problem, pairs: list[tuple[Any, list[Any]]]) -> Any:
+    total, count = 0.0, 0
+    for error, ys in pairs:
+        lib, sizes = xp(error), [abs(y) for y in ys]
+        ratio = abs(error) / (p.atol + p.rtol * (sizes[0] if len(sizes) == 1 else lib.maximum(*sizes)))
+        total, count = total + lib.sum(ratio * ratio), count + ratio.size
+    return total / count
+
+
+def _rms(x: Any) -> Any:
+    lib, size = xp(x), abs(x)
+    return lib.sqrt(lib.mean(size * size))
 
 
 def first_step(p: Problem, times: Times, y: list[Tensor], slope: list[Tensor], args: Any) -> float:
@@ -39,7 +56,7 @@ def first_step(p: Problem, times: Times, y: list[Tensor], slope: list[Tensor], a
     if p.first_step is not None:
         return p.first_step
     h = 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed
-    h = min(h, abs(way))
+    h = min(h, abs(way), p.max_step)
     there = times.at[0] + (h if way > 0 else -h)
     ahead = combined(y, [slope], [1.0], there - times.at[0])
     ahead = p.f(times.placed([there])[0], ahead, args)
@@ -61,7 +78,7 @@ class Control:
         self.p, self.h, self.tried = p, h, 0
         self.now, self.last = times.at[0], times.at[-1]
         self._sign = 1.0 if self.last > self.now else -1.0
-        self._before, self._norm, self._rejected = 1e-4, 0.0, False
+        self._before, self._norm, self._rejected = 1.0, 0.0, False
 
     @property
     def done(self) -> bool:
@@ -85,7 +102,8 @@ class Control:
             )
         self.tried += 1
         left = abs(self.last - self.now)
-        return self.last if 1.01 * self.h >= left else self.now + self._sign * self.h
+        h = min(self.h, self.p.max_step)
+        return self.last if min(1.01 * h, self.p.max_step) >= left else self.now + self._sign * h
 
     def accept(self, s: Step) -> bool:
         """Whether the step's error is small enough.  Sets the length of the next one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def dense(
     method: str = "dopri5",
     max_steps: int = 10_000,
     first_step: float | None = None,
+    max_step: float = inf,
 ) -> Solution:
     """The solution of dy/dt = f(t, y, *args) from t[0], where y is y0, to t[-1], as a function of time.
 
@@ -72,10 +74,8 @@ def dense(
     Options, errors and gradients are those of `solve` with gradient="discrete"; all steps are kept.  Within a step it
     is a polynomial of degree 4, and y and dy/dt are continuous.
     """
-    given.one_of("method", method, given.METHODS)
-    y, spec = given.initial(y0)
-    flat_args, args_spec = given.flat(args)
-    p = given.problem(f, y, spec, args_spec, rtol, atol, max_steps, first_step)
-    times = given.times(t, y[0], given.real_of(y))
+    p, times, y, flat_args, spec = given.prepared(
+        f, y0, t, args, method, rtol=rtol, atol=atol, max_steps=max_steps, first_step=first_step, max_step=max_step
+    )
     slope, control = start(p, times, y, flat_args)
     return Solution(list(search(p, times, y, slope, flat_args, control)), spec)

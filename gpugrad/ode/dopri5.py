@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +38,9 @@ class Problem(NamedTuple):
     f           the slopes, on flat lists
     max_steps   how many steps are tried
     first_step  how long the first step is; None: it is chosen
-    moving      how many leaves of y f depends on, the first ones; None: all.  The others are integrals along the way,
-                whose errors do not count (Kidger et al. 2021)
+    max_step    how long a step is at most
+    moving      how many leaves of y f depends on, the first ones; None: all.  The others are integrals along the way:
+                they are computed at the ends of steps alone, and their errors are measured apart
     """
 
     f: Slopes
@@ -46,6 +48,7 @@ class Problem(NamedTuple):
     atol: float
     max_steps: int
     first_step: float | None = None
+    max_step: float = inf
     moving: int | None = None
 
 

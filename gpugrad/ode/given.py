@@ -21,18 +21,27 @@ _flatten: Any = optree.tree_flatten
 _KINDS = (float32, float64, np.dtype("complex64"), np.dtype("complex128"))
 
 
-def flat(tree: Any) -> tuple[list[Any], Any]:
+def _flat(tree: Any) -> tuple[list[Any], Any]:
     """(the leaves, their structure)."""
     leaves, spec = _flatten(tree, namespace="gpugrad")
     return list(leaves), spec
 
 
-def problem(
-    f: Callable[..., Any], y: list[Tensor], spec: Any, args: Any, rtol: Any, atol: Any, max_steps: Any, first: Any
-) -> Problem:
-    """What is solved, on flat lists.  TypeError and ValueError for options that are none."""
+def prepared(
+    f: Callable[..., Any], y0: Any, t: Any, args: tuple, method: str, **options: Any
+) -> tuple[Problem, Times, list[Tensor], list[Any], Any]:
+    """(what is solved, when, y0 and args as flat lists, the structure of y0).  TypeError and ValueError as `solve`."""
+    one_of("method", method, METHODS)
     if not callable(f):
         raise TypeError(f"ode: f is a function f(t, y, *args) that answers dy/dt, not {f!r:.60}")
+    y, spec = _initial(y0)
+    flat_args, args_spec = _flat(args)
+    _check_options(y, **options)
+    real = np.result_type(*[np.zeros(0, v.array.dtype).real.dtype for v in y])
+    return Problem(_slopes(f, y, spec, args_spec), **options), _times(t, y[0], real), y, flat_args, spec
+
+
+def _check_options(y: list[Tensor], rtol: Any, atol: Any, max_steps: Any, first_step: Any, max_step: Any) -> None:
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not _is_number(value):
             raise TypeError(f"ode: {name} is a number, not {value!r:.60}")
@@ -45,10 +54,10 @@ def problem(
             f"{atol}"
         )
     whole("max_steps", max_steps)
-    if first is not None and not (_is_number(first) and 0 < first < inf):
-        raise ValueError(f"ode: first_step is the length of the first step, above 0, or None; given {first!r:.60}")
-    first = None if first is None else float(first)
-    return Problem(_slopes(f, y, spec, args), float(rtol), float(atol), int(max_steps), first)
+    if not (_is_number(max_step) and max_step > 0):
+        raise ValueError(f"ode: max_step is how long a step is at most, above 0; given {max_step!r:.60}")
+    if first_step is not None and not (_is_number(first_step) and 0 < first_step < inf):
+        raise ValueError(f"ode: first_step is the length of the first step, above 0, or None; given {first_step!r:.60}")
 
 
 def _is_number(value: Any) -> bool:
@@ -67,9 +76,9 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"ode: unknown {name} {value!r}; write {' or '.join(map(repr, allowed))}")
 
 
-def initial(y0: Any) -> tuple[list[Tensor], Any]:
+def _initial(y0: Any) -> tuple[list[Tensor], Any]:
     """y0 as a flat list and its structure.  TypeError for a leaf that is no Tensor of floats."""
-    y, spec = flat(y0)
+    y, spec = _flat(y0)
     for i, v in enumerate(y):
         if not isinstance(v, Tensor):
             raise TypeError(
@@ -86,7 +95,7 @@ def initial(y0: Any) -> tuple[list[Tensor], Any]:
     return y, spec
 
 
-def times(t: Any, like: Tensor, real: np.dtype) -> Times:
+def _times(t: Any, like: Tensor, real: np.dtype) -> Times:
     """The times.  ValueError unless there are two at least, one after the other in one direction."""
     if isinstance(t, (list, tuple)) and any([isinstance(v, Tensor) for v in t]):
         t = stack(t)
@@ -113,18 +122,13 @@ def times(t: Any, like: Tensor, real: np.dtype) -> Times:
     return Times(at, tensor, like, real)
 
 
-def real_of(y: list[Tensor]) -> np.dtype:
-    """The real dtype that holds all of y's: that of the times that f gets."""
-    return np.result_type(*[np.zeros(0, v.array.dtype).real.dtype for v in y])
-
-
 def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -> Callable[..., list[Tensor]]:
     """f on flat lists, its answer compared with y."""
     like = [(v.array.shape, v.array.dtype) for v in y]
     n = len(y)
 
     def slopes(t: Tensor, y: list[Tensor], args: list[Any]) -> list[Tensor]:
-        leaves, found = flat(f(t, spec.unflatten(y), *args_spec.unflatten(args)))
+        leaves, found = _flat(f(t, spec.unflatten(y), *args_spec.unflatten(args)))
         if len(leaves) != n or found != spec:
             raise TypeError(f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}")
         for i, (v, (shape, dtype)) in enumerate(zip(leaves, like)):

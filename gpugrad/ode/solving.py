@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from . import given
@@ -22,6 +23,7 @@ def solve(
     checkpoint: int | None = None,
     max_steps: int = 10_000,
     first_step: float | None = None,
+    max_step: float = inf,
 ) -> Any:
     """y(t) of dy/dt = f(t, y, *args) with y(t[0]) = y0, by Dormand and Prince's method of order 5(4).
 
@@ -40,6 +42,7 @@ def solve(
                 that takes no gradients itself
     max_steps   how many steps are tried, from the first time to the last; with "adjoint" backward from one to another
     first_step  how long the first step is; None: chosen so that Euler's method would do
+    max_step    how long a step is at most: shorter than what f does for a short time only
 
     Answers y nested as y0, with the times along a new first axis.  What lies between the ends of a step is a polynomial
     of degree 4.  Gradients reach y0, args, t where it is a Tensor, and the variables that f reads, to any order.
@@ -48,16 +51,14 @@ def solve(
     nothing or there are too many, and, with "adjoint", where f reads a computed tensor that it is not given, or one of
     its variables has changed when the gradient is taken.
     """
-    given.one_of("method", method, given.METHODS)
     given.one_of("gradient", gradient, ("discrete", "adjoint"))
     if checkpoint is not None:
         given.whole("checkpoint", checkpoint)
     if checkpoint is not None and gradient == "adjoint":
         raise ValueError("ode: gradient='adjoint' keeps no steps; checkpoint is for gradient='discrete'")
-    y, spec = given.initial(y0)
-    flat_args, args_spec = given.flat(args)
-    p = given.problem(f, y, spec, args_spec, rtol, atol, max_steps, first_step)
-    times = given.times(t, y[0], given.real_of(y))
+    p, times, y, flat_args, spec = given.prepared(
+        f, y0, t, args, method, rtol=rtol, atol=atol, max_steps=max_steps, first_step=first_step, max_step=max_step
+    )
     if gradient == "adjoint":
         return spec.unflatten(flow(p, times, y, flat_args)[0])
     return spec.unflatten(stacked(rows(p, times, y, flat_args, checkpoint)[0]))
