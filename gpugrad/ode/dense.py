@@ -7,10 +7,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-import numpy as np
-
-from ..array import library, to_host
-from ..core import Tensor, raw
+from ..core import Tensor
 from . import given
 from .dopri5 import Step
 from .march import search, stacked, start
@@ -34,24 +31,21 @@ class Solution:
 
         ValueError for a time outside.
         """
-        values = to_host(raw(t)) if isinstance(t, Tensor) or library(t) is not None else np.asarray(t)
-        if values.dtype.kind not in "iuf" or values.ndim > 1:
-            raise TypeError(f"Solution: t is a real number or one axis of them, not {values.dtype}{values.shape}")
-        tracked = isinstance(t, Tensor) and t.node is not None
+        values, tensor = given.numbers(t, self._steps[0].y[0])
+        if values.ndim > 1 or not values.size:
+            raise ValueError(f"Solution: t is a number or one axis of them, not of shape {values.shape}")
         if values.ndim == 0:
-            return self._spec.unflatten(self._at(float(values), t if tracked else float(values)))
-        if not len(values):
-            raise ValueError("Solution: t holds no time")
-        found = [self._at(float(v), t[i] if tracked else float(v)) for i, v in enumerate(values)]
+            return self._spec.unflatten(self._at(float(values), tensor))
+        found = [self._at(float(v), None if tensor is None else tensor[i]) for i, v in enumerate(values)]
         return self._spec.unflatten(stacked(found))
 
-    def _at(self, value: float, t: Any) -> list[Tensor]:
+    def _at(self, value: float, t: Tensor | None) -> list[Tensor]:
         first, last = self.times[0], self.times[-1]
         if not min(first, last) <= value <= max(first, last):
             raise ValueError(f"Solution: t={value:.8g} is outside of [{first:.8g}, {last:.8g}], where y is known")
         way = 1.0 if last > first else -1.0
         i = bisect_left(self._steps, value * way, key=lambda s: s.stop * way)
-        return self._steps[i].within(t)
+        return self._steps[i].within(value if t is None else t)
 
 
 def dense(

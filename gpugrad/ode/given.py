@@ -11,7 +11,7 @@ import optree
 
 from ..array import device_of, library, to_host
 from ..core import Tensor, raw
-from ..dtypes import float32, float64
+from ..dtypes import bfloat16, float32, float64
 from ..ops.casting import astype, to_device
 from ..ops.shape import stack
 from .dopri5 import Problem, Times
@@ -95,13 +95,20 @@ def _initial(y0: Any) -> tuple[list[Tensor], Any]:
     return y, spec
 
 
-def _times(t: Any, like: Tensor, real: np.dtype) -> Times:
-    """The times.  ValueError unless there are two at least, one after the other in one direction."""
+def numbers(t: Any, like: Tensor) -> tuple[np.ndarray, Tensor | None]:
+    """(the times t on the host; as a Tensor of float64 beside `like`, where gradients may be asked for by them)."""
     if isinstance(t, (list, tuple)) and any([isinstance(v, Tensor) for v in t]):
         t = stack(t)
     values = to_host(raw(t)) if isinstance(t, Tensor) or library(t) is not None else np.asarray(t)
-    if values.dtype.kind not in "iuf" and values.dtype.kind != "V":
-        raise TypeError(f"ode: t holds real numbers, not {values.dtype}")
+    if values.dtype.kind not in "iuf" and values.dtype != bfloat16:
+        raise TypeError(f"ode: times are real numbers, not {values.dtype}")
+    tracked = isinstance(t, Tensor) and t.node is not None
+    return values, astype(to_device(t, device_of(like.array)), float64) if tracked else None
+
+
+def _times(t: Any, like: Tensor, real: np.dtype) -> Times:
+    """The times.  ValueError unless there are two at least, one after the other in one direction."""
+    values, tensor = numbers(t, like)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(
             f"ode: t is one axis of two times or more, the first of them that of y0; given shape {values.shape}"
@@ -110,15 +117,12 @@ def _times(t: Any, like: Tensor, real: np.dtype) -> Times:
     for i, v in enumerate(at):
         if not isfinite(v):
             raise ValueError(f"ode: t[{i}] is {v}")
-        if i and (v - at[i - 1]) * (at[1] - at[0]) <= 0:
+        if i and (v == at[i - 1] or (v > at[i - 1]) != (at[1] > at[0])):
             way = "after" if at[1] > at[0] else "before"
             raise ValueError(
                 f"ode: the times go one way, each another than the one before: t[{i}]={v:.8g} is not {way} "
                 f"t[{i - 1}]={at[i - 1]:.8g}"
             )
-    tensor = None
-    if isinstance(t, Tensor) and t.node is not None:
-        tensor = astype(to_device(t, device_of(like.array)), float64)
     return Times(at, tensor, like, real)
 
 
