@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -391,6 +392,25 @@ def test_memory():
     assert kept["adjoint"][0] == kept["adjoint"][1] <= 5 * 8000
     assert kept["discrete"][1] > 4 * kept["discrete"][0]
     assert kept["segments"][1] < kept["discrete"][1] / 10
+
+
+@ways
+def test_no_cycles(way):
+    k, y0 = leaf(0.5), leaf(np.ones(3))
+    gc.collect()
+    gc.disable()
+    try:
+        for walks in range(3):
+            y = gg.ode.solve(lambda t, y, k: -k * y, y0, [0.0, 1.0], k, **WAYS[way])
+            node, array = ref(y.node), ref(y.array)
+            if walks:
+                g = gg.grad(gg.sum(y * y), [k, y0], create_graph=walks == 2)
+            if walks == 2:
+                gg.grad(g[0], [k, y0])
+            y = g = None
+            assert node() is None and array() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_kept_when_nothing_records():
