@@ -17,7 +17,7 @@ from gpugrad.ops.weighted import weighted_sum
 
 pytestmark = pytest.mark.devices
 WAYS = {"discrete": {}, "segments": {"checkpoint": 3}, "adjoint": {"gradient": "adjoint"}}
-TIGHT = {"rtol": 1e-9, "atol": 1e-11}
+TIGHT, FAIR = {"rtol": 1e-9, "atol": 1e-11}, {"rtol": 1e-7, "atol": 1e-8}
 ways = pytest.mark.parametrize("way", WAYS)
 
 
@@ -157,16 +157,22 @@ def test_dense_output():
             y("now")
 
 
-def test_a_sum_in_one_op():
-    xs = [leaf(v) for v in np.random.default_rng(0).standard_normal((3, 4))]
-    w = (1.0, -2.0, 0.5)
+@pytest.mark.parametrize("n", [1, 3, 7, 9])
+def test_a_sum_in_one_op(default_device, request, n):
+    xs = [leaf(v) for v in np.random.default_rng(0).standard_normal((n, 4))]
+    w = [1.0, -2.0, *np.linspace(-1, 1, 7).tolist()][:n]
+    host = request.getfixturevalue("host") if default_device == "standin" else None
+    launches = host.launches if host else 0
     out = weighted_sum(xs, w)
+    assert host is None or host.launches - launches == (n <= 7)
     close(out, sum(a * x.numpy() for a, x in zip(w, xs)), 1e-12)
     found = gg.grad(gg.sum(out * out), xs, create_graph=True)
     for a, g in zip(w, found):
         close(g, 2 * a * out.numpy(), 1e-12)
-    (second,) = gg.grad(gg.sum(found[1]), xs[2])
-    close(second, np.full(4, -2.0), 1e-12)
+    (second,) = gg.grad(gg.sum(found[-1]), xs[0])
+    close(second, np.full(4, 2 * w[-1]), 1e-12)
+    z = gg.tensor(np.array([1j, 2.0]))
+    close(weighted_sum([z] * n, w), sum(w) * z.numpy(), 1e-12, 1e-12)
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -178,7 +184,7 @@ def test_gradients_by_everything_to_second_order(way, on, back):
     k, y0, t = leaf(0.7), leaf([1, 2]), leaf([2, 0.5, 0] if back else [0, 0.5, 2])
     xs = [y0, k, t]
     f = lambda t, y, k: -k * y * (1 + t)
-    loss = lambda: gg.sum(gg.ode.solve(f, y0, t, k, **TIGHT, **WAYS[way]) ** 2)
+    loss = lambda: gg.sum(gg.ode.solve(f, y0, t, k, **(FAIR if way == "adjoint" else TIGHT), **WAYS[way]) ** 2)
     if on == "graph":
         found = gg.grad(loss(), xs, create_graph=True)
         second = gg.grad(gg.sum(found[1]), xs)
@@ -193,11 +199,11 @@ def test_gradients_by_everything_to_second_order(way, on, back):
     ts = t.numpy()
     i = ts + ts**2 / 2 - (ts[0] + ts[0] ** 2 / 2)
     e, speed = 5 * np.exp(-1.4 * i), -1.4 * (1 + ts)
-    close(found[0], 2 / 5 * e.sum() * np.array([1, 2]), 1e-6)
-    close(found[1], (-2 * i * e).sum(), 1e-6)
-    close(found[2], np.concatenate([[-(e[1:]).sum() * speed[0]], (e * speed)[1:]]), 1e-6)
-    close(second[0], 2 / 5 * (-2 * i * e).sum() * np.array([1, 2]), 1e-6)
-    close(second[1], (4 * i * i * e).sum(), 1e-6)
+    close(found[0], 2 / 5 * e.sum() * np.array([1, 2]), 1e-5)
+    close(found[1], (-2 * i * e).sum(), 1e-5)
+    close(found[2], np.concatenate([[-(e[1:]).sum() * speed[0]], (e * speed)[1:]]), 1e-5)
+    close(second[0], 2 / 5 * (-2 * i * e).sum() * np.array([1, 2]), 1e-5)
+    close(second[1], (4 * i * i * e).sum(), 1e-5)
     moved = -2 * e * (1 - 1.4 * i)  # by I, of which all move with the first time
     close(second[2], (1 + ts) * np.concatenate([[-moved[1:].sum()], moved[1:]]), 1e-5)
 
@@ -278,14 +284,14 @@ def test_f_may_take_gradients_itself(way, inside):
         outer.watch([w, y0])
         with gg.GradientTape() as tape:
             tape.watch([w, y0])
-            q = gg.ode.solve(f, y0, [0.0, 2.0], **TIGHT, **WAYS[way])[-1, 0]
+            q = gg.ode.solve(f, y0, [0.0, 1.0], **FAIR, **WAYS[way])[-1, 0]
         found = tape.gradient(q, [w, y0])
     (second,) = outer.gradient(found[0], [w])
-    c, s = np.cos(3.0), np.sin(3.0)
-    close(q, c + 0.5 * s)
-    close(found[0], 2 * (0.5 * c - s))
-    close(found[1], [c, s])
-    close(second, -4 * (c + 0.5 * s))
+    c, s = np.cos(1.5), np.sin(1.5)
+    close(q, c + 0.5 * s, 1e-5)
+    close(found[0], 0.5 * c - s, 1e-5)
+    close(found[1], [c, s], 1e-5)
+    close(second, -(c + 0.5 * s), 1e-5)
 
 
 @ways
