@@ -75,8 +75,8 @@ def test_the_tableau_is_of_order_five_and_its_extension_of_order_four():
     ],
 )
 def test_closed_forms(f, y0, t, exact):
-    for options in ({}, {"gradient": "adjoint"}, {"first_step": 0.01}):
-        close(gg.ode.solve(f, leaf(y0), t, **TIGHT, **options), exact(np.array(t, float)))
+    for options in ({}, {"gradient": "adjoint", "first_step": 0.01}):
+        close(gg.ode.solve(f, leaf(y0), t, **FAIR, **options), exact(np.array(t, float)), 1e-5, 1e-5)
 
 
 def test_float32_and_complex():
@@ -221,7 +221,7 @@ def test_trees_numbers_among_the_arguments_and_variables_that_f_reads(way):
             assert word == "spring"
             return {"x": y["v"], "v": (-(y["x"] ** 3), -p * y["v"][1] / given[0])[0] / given[0] - p * y["v"]}
 
-        ys = gg.ode.solve(f, {"x": x0, "v": v0}, [0.0, 0.7, 1.5], [m], "spring", **TIGHT, **WAYS[way])
+        ys = gg.ode.solve(f, {"x": x0, "v": v0}, [0.0, 0.7, 1.5], [m], "spring", **FAIR, **WAYS[way])
         assert set(ys) == {"x", "v"} and ys["x"].shape == (3, 2)
         return gg.sum(ys["x"] * ys["v"]) + gg.sum(ys["v"] ** 2)
 
@@ -231,11 +231,11 @@ def test_trees_numbers_among_the_arguments_and_variables_that_f_reads(way):
     for i in range(len(given)):
         for j in range(2):
             sides = []
-            for s in (1e-5, -1e-5):
+            for s in (1e-4, -1e-4):
                 moved = [u.copy() for u in given]
                 moved[i][j] += s
                 sides.append(loss(*[gg.tensor(u) for u in moved]).item())
-            close(found[i][j], (sides[0] - sides[1]) / 2e-5, 1e-5, 1e-6)
+            close(found[i][j], (sides[0] - sides[1]) / 2e-4, 1e-4, 1e-5)
 
 
 @ways

@@ -94,11 +94,14 @@ class Control:
                 "steps, a larger rtol or atol, or look whether the equation is stiff there."
             )
         if self.h < 4 * ulp(self.now):
-            why = "f is not finite near there" if not isfinite(self._norm) else "Is f discontinuous there, or stiff?"
+            why = (
+                "Is f discontinuous there, or stiff? If neither, the tolerances ask for more digits than y's dtype has."
+                if isfinite(self._norm)
+                else "y or f is not finite near there."
+            )
             raise RuntimeError(
                 f"ode: the step has shrunk to {self.h:.3g} at t={self.now:.8g} after {self.tried} steps, the last of "
-                f"which had {self._norm:.3g} times the error allowed. {why} If neither, the tolerances ask for more "
-                "digits than the dtype of y has."
+                f"which had {self._norm:.3g} times the error allowed. {why}"
             )
         self.tried += 1
         left = abs(self.last - self.now)
