@@ -298,6 +298,7 @@ if TYPE_CHECKING:
         implicit as implicit,
         interop as interop,
         nn as nn,
+        ode as ode,
         optim as optim,
         profile as profile,
         sparse as sparse,
@@ -313,6 +314,7 @@ __version__ = "0.1.0"
 
 
 _LATER = ("checkpoints", "data", "implicit", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
+_LATER = ("checkpoints", "data", "interop", "nn", "ode", "optim", "profile", "sparse", "testing", "train")
 _FROM = {
     "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
     "load": "state_files", "save": "state_files",

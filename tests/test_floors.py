@@ -31,8 +31,7 @@ FLOORS = {
     "testing": 6, "graph": 6, "printing": 6, "wording": 6, "views": 6,
     "special": 6, "dlpack": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
     "nn": 7, "optim": 7, "data": 7, "profile": 7, "train": 7, "checkpoints": 7, "state_files": 7, "names": 7,
-    "autocast": 7, "tensorflow": 8, "torch": 8, "demo": 8, "interop": 8, "amp": 7,
-    "implicit": 7,
+    "autocast": 7, "tensorflow": 8, "torch": 8, "demo": 8, "interop": 8, "amp": 7, "implicit": 7, "ode": 7,
     "cli": 9,
     "__init__": 10, "__main__": 10,
 }  # fmt: skip
