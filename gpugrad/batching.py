@@ -20,12 +20,24 @@ import numpy as np
 from .array import library
 from .core import Tensor, raw, wrap
 from .levels import Level, Traced
+from .ops.examples import for_each, join, part
 from .ops.index import getitem
-from .ops.shape import broadcast_to, expand_dims, reshape, stack
+from .ops.shape import aligned, later, permute_dims, reshape, stack, swapaxes
 from .recording import active, resume
 
 Call = Callable[..., tuple]
 Rule = Callable[[Call, Sequence[Any], Sequence[bool], dict[str, Any], Any], tuple]
+
+
+# Methods of arrays that need no loop over examples: with an axis, by its default; of each element.
+_ALONG = dict.fromkeys(("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "sum")) | {"argsort": -1}
+_SAME = frozenset(("astype", "clip", "conj", "copy", "round", "view"))
+_SHAPE: dict[str, Callable[..., Any]] = {
+    "reshape": lambda x, *to: reshape(x, to[0] if len(to) == 1 else to),
+    "swapaxes": swapaxes,
+    "transpose": lambda x, *axes: permute_dims(x, axes[0] if len(axes) == 1 else axes or range(raw(x).ndim)[::-1]),
+}
+_LIKE = frozenset((np.empty_like, np.full_like, np.ones_like, np.zeros_like))
 
 
 class Batched(Traced):
@@ -41,6 +53,30 @@ class Batched(Traced):
     @property
     def within(self) -> Any:
         return self.value
+
+    def __getitem__(self, key: Any) -> Any:
+        return raw(getitem(wrap(self), key))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _ALONG and self.each:
+            return lambda *axis, **more: self._along(name, *axis, **more)
+        if name in _SAME:
+            return lambda *given, **more: self.like(getattr(raw(self.value), name)(*given, **more))
+        if name in _SHAPE:
+            return lambda *given: raw(_SHAPE[name](wrap(self), *given))
+        if name in ("real", "imag"):
+            return self.like(getattr(raw(self.value), name))
+        return super().__getattr__(name)
+
+    def like(self, value: Any) -> Batched:
+        """What was made of the arrays of all examples at once."""
+        return Batched(self.level, value, self.each)
+
+    def _along(self, name: str, axis: Any = "default", **more: Any) -> Batched:
+        a, axis = raw(self.value), _ALONG[name] if axis == "default" else axis
+        if axis is None and name.startswith("arg"):
+            a, axis = a.reshape(self.level.n, -1), 0
+        return self.like(getattr(a, name)(axis=tuple(range(1, a.ndim)) if axis is None else later(axis), **more))
 
     @property
     def nbytes(self) -> int:
@@ -74,6 +110,8 @@ class Examples(Level):
             if some:
                 rule: Any = one_by_one if own and op.batch in RULES else RULES.get(op.batch, op.batch) or one_by_one
                 found = rule(call, values, each, static, self)
+                if found is NotImplemented:
+                    found = one_by_one(call, values, each, static, self)
             else:
                 found = call(*values, **static)
         out, *more = [self._boxed(v, some) for v in found]
@@ -126,15 +164,34 @@ class Examples(Level):
         found = [f(*self.example(xs, i)) for i in range(self.n)]
         return self._boxed(_joined(found), True)
 
+    def ufunc(self, f: Callable[..., Any], xs: Sequence[Any]) -> Any:
+        values = [self._value(x) for x in xs]
+        each = [self.own(x) for x in xs]
+        found = f(*map(raw, _aligned(values, each, {})))
+        return (
+            tuple([self._boxed(v, any(each)) for v in found])
+            if isinstance(found, tuple)
+            else self._boxed(found, any(each))
+        )
+
+    def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
+        if f in _LIKE and not self.own(xs[1:]):
+            return self._boxed(f(*self.example(xs, 0), **options), False)
+        if f is np.where and len(xs) == 3:
+            return self.ufunc(f, xs)
+        return super().function(f, xs, options)
+
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
     if not any([isinstance(v, Tensor) for v in values]):
         out = op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
+    xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
+    if op.aux:
+        return op.showing()(*xs, **static)
     own = next(f for r in op.calls if (f := r()) is not None)  # the first is that of plain Tensors
-    out = own(*[wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values], **static)
-    return (out, *op.run(*map(raw, values), **static)[1:]) if op.aux else (out,)
+    return (own(*xs, **static),)
 
 
 def _joined(found: list[Any]) -> Any:
@@ -143,7 +200,11 @@ def _joined(found: list[Any]) -> Any:
     if isinstance(first, (tuple, list)):
         return tuple([_joined(list(parts)) for parts in zip(*found)])
     if not isinstance(first, np.generic) and library(raw(first)) is None:
-        return np.asarray(found) if isinstance(first, (bool, int, float, complex)) else first
+        if isinstance(first, (bool, int, float, complex)):
+            return np.asarray(found)
+        if any([v is not first and v != first for v in found]):
+            raise TypeError(f"each example has a {type(first).__name__} of its own, which is no array: {first!r:.60}")
+        return first
     return stack(found, 0)
 
 
@@ -165,46 +226,47 @@ def _row(x: Any, i: int) -> Any:
     return getitem(x, key=i) if len(raw(x).shape) > 1 else reshape(getitem(x, key=slice(i, i + 1)), shape=())
 
 
-def aligned(xs: Sequence[Any], each: Sequence[bool]) -> list[Any]:
-    """xs with axes of length 1 after the leading one, so that the axes of an example are aligned from the right."""
-    ranks = [len(x.shape) - b if hasattr(x, "shape") else 0 for x, b in zip(map(raw, xs), each)]
-    rank = max(ranks)
-    return [
-        reshape(x, shape=(raw(x).shape[0], *[1] * (rank - r), *raw(x).shape[1:])) if b and r < rank else x
-        for x, b, r in zip(xs, each, ranks)
-    ]
+def broadcast(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Axes in front broadcast: those of an example are aligned from the right."""
+    return call(*_aligned(xs, each, static), **static)
 
 
-def elementwise(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
-    """Element by element, or more: axes in front broadcast."""
-    return call(*aligned(xs, each), **static)
+def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) -> list[Any]:
+    ranks = [len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")]
+    rank = max(ranks + [v.ndim for v in static.values() if hasattr(v, "dtype")])  # bounds, that may be arrays
+    return [aligned(x, rank) if b else x for x, b in zip(xs, each)]
 
 
 def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
-    """Operands whose axes in front are further examples for the op itself, all of them with the same."""
-    return call(*[x if b or x is None else spread(x, level.n) for x, b in zip(xs, each)], **static)
-
-
-def spread(x: Any, n: int) -> Any:
-    """x, the same for all n examples, with an axis for them."""
-    return broadcast_to(x, shape=(n, *raw(x).shape)) if hasattr(raw(x), "shape") else x
+    """As `broadcast`, of operands that all have the axes in front, and as many."""
+    rank = max([len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")])
+    return call(*[x if x is None else aligned(_own(x, b, level.n), rank) for x, b in zip(xs, each)], **static)
 
 
 def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
-    """Operands of one rank, along `axis`, `axes`, or all axes where that is None."""
-    rank = max([len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")])
+    """Operands of one rank, along `axis`, or `axes`; None: all of an example's."""
+    xs = [x if x is None else _own(x, b, level.n) for x, b in zip(xs, each)]
     name = "axis" if "axis" in static else "axes"
-    moved = {**static, name: shifted(static[name], rank)}
-    return call(*[x if b or x is None else expand_dims(x, axis=0) for x, b in zip(xs, each)], **moved)
+    axis = static[name]
+    axis = tuple(range(1, len(raw(xs[0]).shape))) if axis is None else later(axis)
+    return call(*xs, **{**static, name: axis})
 
 
-def shifted(axis: Any, rank: int) -> Any:
-    """`axis` of an example of so many axes, in the array of all examples; None: all of them."""
-    if axis is None:
-        return tuple(range(1, rank + 1))
-    if isinstance(axis, (tuple, list)):
-        return tuple([shifted(a, rank) for a in axis])
-    return axis + 1 if axis >= 0 else axis
+def joined(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+    """Operands whose first axis is a batch: the examples' batches are one."""
+    found = call(*[x if x is None else join(_own(x, b, level.n)) for x, b in zip(xs, each)], **static)
+    return tuple([None if v is None else part(v, level.n) for v in found])
 
 
-RULES: dict[Any, Rule] = {"elementwise": elementwise, "leading": leading, "along": along, "one by one": one_by_one}
+def _own(x: Any, each: bool, n: int) -> Any:
+    """x with an axis for n examples; a number as it is."""
+    return x if each or not hasattr(raw(x), "shape") else for_each(x, n)
+
+
+RULES: dict[Any, Rule] = {
+    "elementwise": broadcast,
+    "broadcast": broadcast,
+    "leading": leading,
+    "along": along,
+    "joined": joined,
+}

@@ -62,6 +62,14 @@ class Level:
         """What `f`, a function of arrays that has no gradient, makes of them."""
         raise NotImplementedError
 
+    def ufunc(self, f: Callable[..., Any], xs: Sequence[Any]) -> Any:
+        """`plain` of an f that works element by element."""
+        return self.plain(f, xs)
+
+    def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
+        """`plain` of a function of NumPy's namespace."""
+        return self.plain(lambda *v: f(*v, **options), xs)
+
     def inside(self, now: Mode) -> Mode:
         """What records of `now` an op on values of this level: not what was open around it."""
         if self._inside[0] is not now:
@@ -186,10 +194,15 @@ class Traced:
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
             raise TypeError(f"{self.level.name}: NumPy's out= cannot be used inside")
-        return _plain(lambda *v: getattr(ufunc, method)(*v, **options), xs)
+        level, arrays = _of(xs)
+        f = lambda *v: getattr(ufunc, method)(*v, **options)
+        return (level.ufunc if method == "__call__" and ufunc.signature is None else level.plain)(f, arrays)
 
     def __array_function__(self, f: Any, types: Any, xs: Any, options: Any) -> Any:
-        return _plain(lambda *v: f(*v, **options), xs)
+        if f in _SEEN:
+            return getattr(self, f.__name__)
+        level, arrays = _of(xs)
+        return level.function(f, arrays, options)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "base":
@@ -205,10 +218,19 @@ class Traced:
     __hash__ = object.__hash__
 
 
-def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:
+_SEEN = np.shape, np.ndim, np.size  # what needs no values
+
+
+def _of(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """(the level that these are values of, all of them as arrays)."""
     level: Any = innermost(xs)
     level.check()
-    return level.plain(f, [x.array if isinstance(x, Tensor) else x for x in xs])
+    return level, [x.array if isinstance(x, Tensor) else x for x in xs]
+
+
+def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:
+    level, xs = _of(xs)
+    return level.plain(f, xs)
 
 
 def _refusal(level: Level) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from weakref import WeakSet, ref
 
@@ -123,7 +123,14 @@ def op(
         make = binary if len(self.rules) == 2 else ternary
     else:
         make = partial(general, aux=aux, several=bool(several))
+    if aux:
+        self.showing = cache(lambda: _finished(partial(make, shows=True), self, host, run, Tensor, self.args, None))
     return _finished(make, self, host, run, Tensor, self.args, forward.__doc__)
+
+
+# An op whose output has at each place what it makes of the operands' elements at that place, broadcast, and of nothing
+# else: the declaration of those.
+elementwise = partial(op, batch="elementwise")
 
 
 def _leaner(self: Op, bits: Callable[..., Any], rule: Rule, over: Rule | None = None) -> Callable[..., Any]:

@@ -285,8 +285,10 @@ def ternary(self: Op, host: Any, run: Any, own: type[Tensor]) -> Any:
     return call
 
 
-def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ...], several: bool) -> Any:
-    """Any number of inputs, static arguments, auxiliaries and outputs."""
+def general(
+    self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ...], several: bool, shows: bool = False
+) -> Any:
+    """Any number of inputs, static arguments, auxiliaries and outputs.  shows: auxiliaries are answered, too."""
 
     def call(*args: Any, **static: Any) -> Any:
         values: list[Any] = []
@@ -321,11 +323,10 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
             out = host(*values, **static) if type(values[0]) is ndarray else run(*values, **static)
         except Exception as e:
             raise kind.explain(self.name, e, values) from None
-        extra: tuple[Any, ...] = ()
+        kept: tuple[Any, ...] = ()
         if aux:
-            out, *extra = out  # type: ignore[assignment]
-        if self.outs:
-            extra = (*extra, *out)
+            out, *kept = out  # type: ignore[assignment]
+        extra = (*kept, *out) if self.outs else kept
         if tracked is None:
             t = wrap(out, None, kind)
         else:
@@ -334,13 +335,14 @@ def general(self: Op, host: Any, run: Any, own: type[Tensor], aux: tuple[str, ..
         if logs:
             lost(t, self.name, [a for a, rule in zip(args, self.rules) if rule is None], CONSTANT)
         if not several:
-            return t
+            return (t, *kept) if shows else t
         if t.node is None:
-            return tuple([wrap(o, None, kind) for o in out])
+            ts = tuple([wrap(o, None, kind) for o in out])
+            return (ts, *kept) if shows else ts
         ts = tuple([record(PICK, o, (None, None, i, None), (t.node,), kind) for i, o in enumerate(out)])
         if self.outs:
             picked[t.node] = [None if o.node is None else ref(o.node) for o in ts]
-        return ts
+        return (ts, *kept) if shows else ts
 
     bare, other = _untracked(self, call, host, run, own)
     return call

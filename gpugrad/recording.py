@@ -230,7 +230,8 @@ def record(op: Any, out: Any, values: tuple, heads: Any, kind: type[Tensor] = Te
         return t
     packed = next((packing[t] for t in reversed(now.open) if t in packing), None) if packing else None
     made = op
-    if op.lean is not None and out.size >= (LARGE if packed is None else packed.lean):
+    large = LARGE if packed is None else packed.lean
+    if op.lean is not None and out.size >= large and not hasattr(out, "level"):  # of Traced arrays there are no bits
         made, saved = op.lean(values)
         values = (*values[:-1], saved[-1], None)  # with the bits
     else:

@@ -31,7 +31,8 @@ class Op:
     alone need of what was saved.
     `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
     `aux` says how many values it answers after its output, `batch` how `vmap` runs it.
-    `calls` are weak references to the functions that users call: one for each class of tensors.
+    `calls` are weak references to the functions that users call: one for each class of tensors.  `showing()`, where
+    there are auxiliaries, is one that answers them, too.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
     of the tracked inputs asked for, with None in the other places.  `whole` is that function where all are tracked.
     """
@@ -60,6 +61,7 @@ class Op:
         "rules",
         "run",
         "saves",
+        "showing",
         "static",
         "whole",
     )

@@ -231,17 +231,17 @@ def solve(A: Any, b: Any) -> Tensor:
     ValueError unless A is square and b fits, LinAlgError for a singular A.
     """
     A, b = _system("solve", A, b)
-    return _direct(A, b, ops.Factors(raw(A.data), A._pattern))
+    return _direct(A, b, ops.factors_of(raw(A.data), A._pattern))
 
 
 def factorized(A: Any) -> Solver:
     """`solve` with A for one b after another: a function of b, the factors made once.  Errors as those of `solve`."""
     A = _square("factorized", A, None)
-    factors = ops.Factors(raw(A.data), A._pattern)
+    factors = ops.factors_of(raw(A.data), A._pattern)
     return lambda b: _direct(A, _right("factorized", A, b, A.shape[0]), factors)
 
 
-def _direct(A: CSR, b: Any, factors: ops.Factors) -> Tensor:
+def _direct(A: CSR, b: Any, factors: ops.Factors | None) -> Tensor:
     return ops.solve(A.data, b, pattern=A._pattern, factors=factors, transposed=A._transposed)
 
 

@@ -19,7 +19,7 @@ from ..dtypes import float32, is_float, wide
 from ..forward import as_float, number, select
 from ..fused import activate, activate_grad, relu_mask as _fused_mask
 from ..kernels import usable
-from ..op import op
+from ..op import elementwise, op
 from . import normal
 from .blocks import pointwise, pointwise_over
 from .casting import astype
@@ -73,14 +73,14 @@ def _zero(dtype: np.dtype) -> np.ndarray:
 _relu.host = lambda x: np.maximum(x, _zero(x.dtype))
 _relu_grad.host = _relu_grad_host
 
-relu = op(
+relu = elementwise(
     _relu,
     name="relu",
     gpu=activate("relu", _relu),
     x=lambda g, out: relu_grad(g, out),
     lean=(lambda out: above_zero(out), *ZERO_ELSE),
 )
-relu_grad = op(  # linear in g, flat in y
+relu_grad = elementwise(  # linear in g, flat in y
     _relu_grad,
     name="relu_grad",
     gpu=activate_grad("relu", _relu_grad),
@@ -122,7 +122,9 @@ def _sigmoid(xp: Any, x: Any) -> Any:
     return xp.abs(out)
 
 
-sigmoid = op(_sigmoid, name="sigmoid", gpu=activate("sigmoid", _sigmoid), x=lambda g, out: sigmoid_grad(g, out))
+sigmoid = elementwise(
+    _sigmoid, name="sigmoid", gpu=activate("sigmoid", _sigmoid), x=lambda g, out: sigmoid_grad(g, out)
+)
 
 
 def _sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
@@ -139,7 +141,7 @@ def _sigmoid_grad_host(g: Any, y: Any) -> Any:
 
 
 _sigmoid_grad.host = _sigmoid_grad_host
-sigmoid_grad = op(
+sigmoid_grad = elementwise(
     _sigmoid_grad,
     name="sigmoid_grad",
     gpu=activate_grad("sigmoid", _sigmoid_grad),
@@ -170,7 +172,7 @@ def _log_1_exp(xp: Any, z: Any) -> Any:
     return xp.log1p(xp.exp(-xp.abs(z))) + xp.maximum(z, z.dtype.type(0))
 
 
-@op(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
+@elementwise(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
 def softplus(xp: Any, x: Any, *, beta: float = 1.0, threshold: float | None = None) -> Any:
     """log(1 + exp(beta x)) / beta, without overflow.
 
@@ -188,7 +190,7 @@ def _softplus_slope(x: Any, beta: float, threshold: float | None) -> Any:
     return slope if threshold is None else where(raw(x) * beta > threshold, 1, slope)
 
 
-@op(x=lambda g, out: -g * expm1(out))
+@elementwise(x=lambda g, out: -g * expm1(out))
 def log_sigmoid(xp: Any, x: Any) -> Any:
     """log(sigmoid(x)), without log(0).  Its gradient goes by the output: 1 - exp(out)."""
     z = _wide(real_float(x))
@@ -225,14 +227,14 @@ def _silu_curve(x: Any) -> Any:
     return s * (1 - s) * (2 + x * (1 - s * 2))
 
 
-silu = op(
+silu = elementwise(
     _silu,
     name="silu",
     gpu=activate("silu", _silu),
     x=lambda g, x: silu_grad(g, x),
     over=_over(_silu_grad),
 )
-silu_grad = op(
+silu_grad = elementwise(
     _silu_grad,
     name="silu_grad",
     gpu=activate_grad("silu", _silu_grad),
@@ -272,8 +274,10 @@ def _mish_curve(x: Any) -> Any:
     return (1 - t * t) * s * (2 + x * (1 - s - 2 * t * s))
 
 
-mish = op(_mish, name="mish", x=lambda g, x: mish_grad(g, x), over=_over(_mish_grad))
-mish_grad = op(_mish_grad, name="mish_grad", g=lambda h, x: mish_grad(h, x), x=lambda h, g, x: h * g * _mish_curve(x))
+mish = elementwise(_mish, name="mish", x=lambda g, x: mish_grad(g, x), over=_over(_mish_grad))
+mish_grad = elementwise(
+    _mish_grad, name="mish_grad", g=lambda h, x: mish_grad(h, x), x=lambda h, g, x: h * g * _mish_curve(x)
+)
 
 
 _FLAT = 40.0  # beyond ±40 both forms are x or 0 in float64, too; powers of x would be inf - inf or inf times 0
@@ -346,28 +350,28 @@ def _gelu_curve(x: Any) -> Any:
     return exp(squared * -0.5) * ((2 - squared) * INV_SQRT_2PI)
 
 
-gelu_erf = op(
+gelu_erf = elementwise(
     _gelu,
     name="gelu",
     gpu=activate("gelu", _gelu),
     x=lambda g, x: gelu_grad(g, x),
     over=_over(_gelu_grad),
 )
-gelu_grad = op(
+gelu_grad = elementwise(
     _gelu_grad,
     name="gelu_grad",
     gpu=activate_grad("gelu", _gelu_grad),
     g=lambda h, x: gelu_grad(h, x),
     x=lambda h, g, x: h * g * _gelu_curve(x),
 )
-gelu_tanh = op(
+gelu_tanh = elementwise(
     _gelu_tanh,
     name="gelu_tanh",
     gpu=activate("gelu_tanh", _gelu_tanh),
     x=lambda g, x: gelu_tanh_grad(g, x),
     over=_over(_gelu_tanh_grad),
 )
-gelu_tanh_grad = op(
+gelu_tanh_grad = elementwise(
     _gelu_tanh_grad,
     name="gelu_tanh_grad",
     gpu=activate_grad("gelu_tanh", _gelu_tanh_grad),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..array import xp as xp_of
-from ..core import raw
+from ..core import Tensor, raw
 from ..dtypes import wide
 from ..gemm.products import product
 from ..op import Parts, op
@@ -26,7 +26,7 @@ from .linalg import matmul
 from .logic import greater, logical_and, where
 from .math import total
 from .reduce import sum
-from .shape import matrix_transpose
+from .shape import aligned, matrix_transpose
 from .softmax import softmax, softmax_grad
 from .threads import shared
 
@@ -271,10 +271,19 @@ def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) ->
     return by_g, by_q * how.scale, by_k * how.scale, matmul(t(u), g), by_s, *rest
 
 
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """Axes in front broadcast.  What is around may ask for the gradient of a mask that has none inside."""
+    rank = max([raw(x).ndim - e for x, e in zip(xs, each) if x is not None])
+    q, k, v, mask = [aligned(x, rank) if e else x for x, e in zip(xs, each)]
+    bias = isinstance(mask, Tensor) and mask.node is not None and raw(mask).dtype.kind not in "biu"
+    return call(q, k, v, mask, how=static["how"], bias=static["bias"] or bias)
+
+
 attention = op(
     _attention,
+    batch=_batch,
     name="scaled_dot_product_attention",
     aux=("lse",),
     pull=lambda g, q, k, v, mask, out, lse, how, bias: attention_grad(g, q, k, v, mask, out, lse, how=how, bias=bias),
 )
-attention_grad = op(_attention_grad, name="attention_grad", several=True, pull=_grad_rule)
+attention_grad = op(_attention_grad, name="attention_grad", several=True, pull=_grad_rule, batch="leading")

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import fused
+from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import is_float, wide
 from ..forward import as_float, boxed
 from ..kernels import usable
 from ..op import Parts, op
+from .examples import for_each, join, own, part
 from .math import multiply, total
 from .normalization import curvature, normalized, present, times
 from .reduce import sum
@@ -91,8 +93,32 @@ def _batch_norm_gpu(
     )
 
 
+def _columns(xs: Any, each: Any, level: Any, channels: int) -> list[Any]:
+    """Arrays, the first so many with their channels as axis 1, with those of all examples beside each other."""
+    return [
+        None if x is None else join(own(x, e, level.n), int(i < channels)) for i, (x, e) in enumerate(zip(xs, each))
+    ]
+
+
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """A batch for each example: its channels are channels of one batch."""
+    if static["running_mean"] is not None or static["running_var"] is not None:
+        raise ValueError(
+            f"batch_norm: inside {level.name} each example has statistics of its own, which cannot all move the "
+            "running ones: write layer.eval(), or track_running_stats=False, or a group_norm in its place"
+        )
+    out, *statistics = call(*_columns(xs, each, level, 1), **static)
+    return part(out, level.n, 1), *[part(v, level.n) for v in statistics]
+
+
+def _grad_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    dx, *sums = call(*_columns(xs, each, level, 2), **static)[0]
+    return ((part(dx, level.n, 1), *[part(v, level.n) for v in sums]),)
+
+
 batch_norm = op(
     _batch_norm,
+    batch=_batch,
     name="batch_norm",
     gpu=_batch_norm_gpu,
     aux=("mean", "rstd"),
@@ -139,7 +165,9 @@ def _grad_pull(h: Parts, g: Any, x: Any, weight: Any, mean: Any, rstd: Any, eps:
     return total(dg), total(dx) if dx else None, dweight, None, None
 
 
-batch_norm_grad = op(_batch_norm_grad, name="batch_norm_grad", gpu=_batch_norm_grad_gpu, pull=_grad_pull, several=True)
+batch_norm_grad = op(
+    _batch_norm_grad, name="batch_norm_grad", gpu=_batch_norm_grad_gpu, pull=_grad_pull, several=True, batch=_grad_batch
+)
 
 
 # ---------------------------------------------------------------------------------------------- inference
@@ -166,6 +194,21 @@ def _inference_pull(g: Any, x: Any, weight: Any, mean: Any, rstd: Any) -> tuple[
     return dx, sum(multiply(g, multiply(x - by(mean), by(rstd))), axis=over), sum(g, axis=over)
 
 
+def _inference_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """Images of all examples are one batch; with weights of each example's own, its channels are further ones."""
+    if not any(each[1:]):
+        out, mean, rstd = call(join(xs[0]), *xs[1:], **static)
+        return part(out, level.n), for_each(mean, level.n), for_each(rstd, level.n)
+    running = {k: xp_of(static[k]).tile(static[k], level.n) for k in ("running_mean", "running_var")}
+    out, *statistics = call(*_columns(xs, each, level, 1), **running, eps=static["eps"])
+    return part(out, level.n, 1), *[part(v, level.n) for v in statistics]
+
+
 batch_norm_inference = op(
-    _inference, name="batch_norm_inference", gpu=_inference_gpu, aux=("mean", "rstd"), pull=_inference_pull
+    _inference,
+    name="batch_norm_inference",
+    gpu=_inference_gpu,
+    aux=("mean", "rstd"),
+    pull=_inference_pull,
+    batch=_inference_batch,
 )

@@ -12,18 +12,18 @@ from ..array import Device, device as _device, device_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import DTypeLike, as_dtype, is_inexact
 from ..forward import boxed
-from ..op import op
+from ..op import elementwise, op
 from ..origin import INTEGER, STOPPED
 from ..recording import lost
 
 
-@op(x=lambda g: zeros_like(g))
+@elementwise(x=lambda g: zeros_like(g))
 def zeros_like(xp: Any, x: Any, *, dtype: Any = None) -> Any:
     """Zeros of the shape of x."""
     return xp.zeros_like(x, dtype=dtype)
 
 
-@op(x=lambda g: g)  # the engine casts a cotangent to its input's dtype
+@op(x=lambda g: g, batch="broadcast")  # the engine casts a cotangent to its input's dtype
 def _astype(xp: Any, x: Any, *, dtype: Any = None) -> Any:
     if x.dtype.kind == "c" and dtype.kind != "c":
         x = x.real
@@ -41,7 +41,7 @@ def astype(x: Any, dtype: DTypeLike) -> Any:
     return lost(wrap(_astype(x.array, dtype=d), None, x.kind), "astype", (x,), INTEGER)
 
 
-@op(x=lambda g, target, source: _to_device(g, target=source, source=target))
+@op(x=lambda g, target, source: _to_device(g, target=source, source=target), batch="broadcast")
 def _to_device(xp: Any, x: Any, *, target: Device, source: Device) -> Any:
     if target.kind == "cpu":
         x = source.library.to_host(x)

@@ -14,7 +14,7 @@ from ..array import xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import is_inexact
 from ..forward import as_float, boxed, pair, select, ufunc
-from ..op import op
+from ..op import elementwise
 from .casting import view, zeros_like
 from .gate import ZERO_ELSE, bits_where
 from .logic import greater, isfinite, less, logical_or, not_equal, pick, where
@@ -27,7 +27,7 @@ def _chosen(g: Any, x: Any, y: Any, beaten: Any) -> Any:
 
 
 def _two(forward: Any, beaten_x: Any, beaten_y: Any) -> Any:
-    return op(
+    return elementwise(
         forward,
         x=lambda g, x, y: _chosen(g, x, y, beaten_x(raw(x), raw(y))),
         y=lambda g, x, y: _chosen(g, x, y, beaten_y(raw(x), raw(y))),
@@ -68,7 +68,7 @@ def _inside_bits(x: Any, min: Any, max: Any) -> Any:
     return xp_of(x).packbits(_inside(x, min, max).reshape(-1))
 
 
-@op(x=lambda g, x, min, max: pick(_inside(raw(x), min, max), g, 0), lean=(_inside_bits, *ZERO_ELSE))
+@elementwise(x=lambda g, x, min, max: pick(_inside(raw(x), min, max), g, 0), lean=(_inside_bits, *ZERO_ELSE))
 def _clip(xp: Any, x: Any, *, min: Any = None, max: Any = None) -> Any:
     if min is not None:
         x = xp.maximum(*pair(x, min))
@@ -102,7 +102,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     return _clip(x, min=min, max=max)
 
 
-@op(x=lambda g: zeros_like(g), values=lambda g, x: where(raw(x) == 0, g, 0), exact=("x",))
+@elementwise(x=lambda g: zeros_like(g), values=lambda g, x: where(raw(x) == 0, g, 0), exact=("x",))
 def heaviside(xp: Any, x: Any, values: Any) -> Any:
     """0 for negative x, 1 for positive ones, `values` at 0.
 
@@ -111,7 +111,7 @@ def heaviside(xp: Any, x: Any, values: Any) -> Any:
     return xp.heaviside(as_float(x, values), as_float(values, x))
 
 
-@op(
+@elementwise(
     name="nan_to_num",
     x=lambda g, x: pick(isfinite(raw(x)), g, 0),
     lean=(lambda x: bits_where(isfinite, x), *ZERO_ELSE),

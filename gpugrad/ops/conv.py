@@ -23,6 +23,7 @@ from ..forward import as_float, boxed
 from ..gemm.products import product
 from ..op import op
 from . import channels_last
+from .examples import conv_batch, conv_input_batch, conv_weight_batch
 from .math import add
 from .shape import expand_dims, reshape, squeeze
 from .threads import cores, in_threads, shared
@@ -228,6 +229,7 @@ def _conv_weight(xp: Any, g: Any, x: Any, *, at: Windows, groups: int) -> Any:
 conv_op = op(
     _conv,
     name="conv",
+    batch=conv_batch,
     x=lambda g, w, at, groups: conv_input(g, w, at=at, groups=groups),
     w=lambda g, x, at, groups: conv_weight(g, x, at=at, groups=groups),
     bias=lambda g: channels_last.channel_sums(g),
@@ -236,6 +238,7 @@ conv_op = op(
 conv_input = op(
     _conv_input,
     name="conv_input",
+    batch=conv_input_batch,
     g=lambda h, w, at, groups: conv_op(h, w, None, at=at, groups=groups),
     w=lambda h, g, at, groups: conv_weight(g, h, at=at, groups=groups),
     last="g",
@@ -243,6 +246,7 @@ conv_input = op(
 conv_weight = op(
     _conv_weight,
     name="conv_weight",
+    batch=conv_weight_batch,
     g=lambda h, x, at, groups: conv_op(x, h, None, at=at, groups=groups),
     x=lambda h, g, at, groups: conv_input(g, h, at=at, groups=groups),
 )

@@ -13,6 +13,7 @@ from ..op import op
 from .blocks import pointwise_over
 from .channels_last import back, channel_sums, lies, turned
 from .conv import _conv_nd, conv_input, conv_op, conv_weight, convolved, handed
+from .examples import conv_batch
 from .linear import ACTIVATIONS, over_output
 
 
@@ -34,6 +35,7 @@ def _made(activation: str) -> Any:
     return op(
         forward,
         name=f"conv_{activation}",
+        batch=conv_batch,
         via=rule,
         over=lambda g, out: _over(lambda xp, g, out: rule(g, out), g, out),
         x=lambda p, w, at, groups: conv_input(p, w, at=at, groups=groups),

@@ -12,7 +12,7 @@ from ..adapt import chosen
 from ..array import to_host
 from ..core import raw
 from ..forward import boxed, ufunc
-from ..op import op
+from ..op import elementwise
 from . import (
     activation,
     casting,
@@ -41,7 +41,7 @@ from . import (
 
 def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
     """The larger or smaller of two; at a tie the first operand takes the gradient."""
-    return op(
+    return elementwise(
         ufunc(name),
         x=lambda g, x, y: logic.where(first(raw(x), raw(y)), g, 0),
         y=lambda g, x, y: logic.where(first(raw(x), raw(y)), 0, g),
@@ -50,7 +50,7 @@ def _tied(name: str, first: Callable[[Any, Any], Any]) -> Any:
 
 def _root(name: str, core: Any, rule: Callable[[Any, Any], Any]) -> Any:
     """A root through which a cotangent of 0 comes as 0, where the slope is infinite, too."""
-    return op(lambda xp, x: core(x), name=name, args=["x"], x=rule)
+    return elementwise(lambda xp, x: core(x), name=name, args=["x"], x=rule)
 
 
 maximum, minimum = _tied("maximum", operator.ge), _tied("minimum", operator.le)

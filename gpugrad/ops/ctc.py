@@ -19,6 +19,7 @@ from ..forward import boxed, indices, placed
 from ..op import op
 from .attention import LOW
 from .choice import clip
+from .examples import join, own, part
 from .index import getitem, put_add
 from .logic import where
 from .loss import operands, reduce
@@ -31,9 +32,8 @@ from .softmax import softmax, within
 # ---------------------------------------------------------------------------------------------- the ways
 def _skips(xp: Any, states: Any, blank: int) -> Any:
     """Which states can be reached from the one before the one before."""
-    skips = xp.zeros(states.shape, bool)
-    skips[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
-    return skips
+    skips = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
+    return concat([xp.zeros((states.shape[0], 2), bool), skips], 1)
 
 
 def _ways(xp: Any, before: Any, skips: Any) -> Any:
@@ -72,6 +72,7 @@ def _ctc(xp: Any, x: Any, states: Any, ends: Any, last: Any, *, blank: int) -> t
 
 def _posterior(x: Any, states: Any, ends: Any, last: Any, found: Any, blank: int) -> Any:
     """The probability to be in each class at each time, given the target; 0 where there is no way to it."""
+    states, ends, last, found = map(raw, (states, ends, last, found))
     xp, (n, length) = xp_of(states), states.shape
     if isinstance(x, Tensor):  # once more, with a history
         found = _trellis(x, states, last, blank)
@@ -93,8 +94,16 @@ def _posterior(x: Any, states: Any, ends: Any, last: Any, found: Any, blank: int
     return put_add(stack(out[::-1]), key=key, shape=x.shape)
 
 
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """Rows of all examples are rows of one batch."""
+    xs = [join(own(v, e, level.n), int(i == 0)) for i, (v, e) in enumerate(zip(xs, each))]
+    loss, found = call(*xs, **static)
+    return part(loss, level.n), part(found, level.n, 1)
+
+
 _ctc_op = op(
     _ctc,
+    batch=_batch,
     name="ctc_loss",
     aux=("found",),
     x=lambda g, x, states, ends, last, found, blank: (

@@ -35,7 +35,7 @@ def _cholesky_rule(g: Any, out: Any) -> Any:
     return bar(triangular(upper, half, upper=True))
 
 
-@op(x=_cholesky_rule, name="cholesky")
+@op(x=_cholesky_rule, name="cholesky", batch="broadcast")
 def _cholesky(xp: Any, x: Any) -> Any:
     out = lapack("a matrix is not positive definite", xp.linalg.cholesky, x)
     return out if xp is np else checked_factor(xp, x, out)
@@ -112,7 +112,7 @@ def _qr_rule(g: Parts, q: Any, r: Any) -> Any:
     return bar(total if right is None else concat([total, right], -1))
 
 
-@op(x=_qr_rule, several=("q", "r"), name="qr")
+@op(x=_qr_rule, several=("q", "r"), name="qr", batch="broadcast")
 def _qr(xp: Any, x: Any, *, mode: str) -> Any:
     return tuple(xp.linalg.qr(x, mode))
 
@@ -160,7 +160,7 @@ def _eigh_rule(g: Parts, w: Any, v: Any) -> Any:
     return product_op(total, vt)
 
 
-@op(x=_eigh_rule, several=("w", "v"), name="eigh")
+@op(x=_eigh_rule, several=("w", "v"), name="eigh", batch="broadcast")
 def _eigh(xp: Any, x: Any, *, uplo: str) -> Any:
     return tuple(lapack(NO_EIGENVALUES, xp.linalg.eigh, x, UPLO=uplo))
 
@@ -183,7 +183,7 @@ def eigh(x: Any, UPLO: str = "L") -> EighResult:
     return EighResult(narrowed(w, x), narrowed(v, x))
 
 
-@op(x=lambda g, x, uplo: _eigh_rule(Parts({0: g}), None, _eigh(x, uplo=uplo)[1]), name="eigvalsh")
+@op(x=lambda g, x, uplo: _eigh_rule(Parts({0: g}), None, _eigh(x, uplo=uplo)[1]), name="eigvalsh", batch="broadcast")
 def _eigvalsh(xp: Any, x: Any, *, uplo: str) -> Any:
     return lapack(NO_EIGENVALUES, xp.linalg.eigvalsh, x, UPLO=uplo)
 
@@ -242,7 +242,7 @@ def _svd_rule(g: Parts, u: Any, s: Any, vh: Any) -> Any:
     return bar(total)
 
 
-@op(x=_svd_rule, several=("u", "s", "vh"), name="svd")
+@op(x=_svd_rule, several=("u", "s", "vh"), name="svd", batch="broadcast")
 def _svd(xp: Any, x: Any, *, full: bool) -> Any:
     return tuple(lapack(NO_SVD, xp.linalg.svd, x, full_matrices=full))
 
@@ -265,7 +265,7 @@ def _svdvals_rule(g: Any, x: Any) -> Any:
     return product_op(bar(u) * expand_dims(g, -2), bar(vh))
 
 
-@op(x=_svdvals_rule, name="svdvals")
+@op(x=_svdvals_rule, name="svdvals", batch="broadcast")
 def _svdvals(xp: Any, x: Any) -> Any:
     return lapack(NO_SVD, xp.linalg.svd, x, compute_uv=False)
 

@@ -19,7 +19,7 @@ from .shape import expand_dims, matrix_transpose
 from .solve import inv
 
 
-@op(x=lambda g, x: _each(g) * cofactors(x), name="det")
+@op(x=lambda g, x: _each(g) * cofactors(x), name="det", batch="broadcast")
 def _det(xp: Any, x: Any) -> Any:
     return xp.linalg.det(x)
 
@@ -81,7 +81,7 @@ def _between(xp: Any, s: Any) -> Any:
     return xp.ldexp(upper + xp.triu(upper, 1).swapaxes(-1, -2), total.astype(np.int32)).astype(dtype)
 
 
-@op(x=lambda g, x: cofactors_grad(g, x))
+@op(x=lambda g, x: cofactors_grad(g, x), batch="broadcast")
 def cofactors(xp: Any, x: Any) -> Any:
     """det(x) x⁻ᵀ, the derivative of det by each element; of singular x, too."""
     if xp is not np:  # a GPU is not asked which matrices may be inverted
@@ -119,7 +119,7 @@ def _third(h: Any, g: Any, x: Any) -> Any:
     return _each(_det(x)) * matrix_transpose(both * y + rest)
 
 
-@op(g=lambda h, x: cofactors_grad(h, x), x=_third)
+@op(g=lambda h, x: cofactors_grad(h, x), x=_third, batch="leading")
 def cofactors_grad(xp: Any, g: Any, x: Any) -> Any:
     """The pullback of `cofactors`: what the second derivative of det answers to the direction g."""
     u, s, vh, unit = _turned(xp, x)
@@ -145,7 +145,7 @@ def _slogdet_rule(g: Parts, x: Any, sign: Any) -> Any:
     return zeros_like(x) if total is None else _each(total) * matrix_transpose(inv(x))
 
 
-@op(x=_slogdet_rule, several=("sign", "logabsdet"), name="slogdet")
+@op(x=_slogdet_rule, several=("sign", "logabsdet"), name="slogdet", batch="broadcast")
 def _slogdet(xp: Any, x: Any) -> Any:
     return tuple(xp.linalg.slogdet(x))
 

@@ -11,6 +11,7 @@ from ..dtypes import DTypeLike, as_dtype
 from ..forward import boxed, checked_axes
 from ..op import op
 from . import reduce
+from .shape import later
 
 
 def _places(xp: Any, offset: int, n: int) -> tuple[Any, ...]:
@@ -19,12 +20,16 @@ def _places(xp: Any, offset: int, n: int) -> tuple[Any, ...]:
     return ..., line + max(-offset, 0), line + max(offset, 0)
 
 
-@op(x=lambda g, shape, offset, axes: _embed(g, to=shape, offset=offset, axes=axes), name="diagonal")
+@op(x=lambda g, shape, offset, axes: _embed(g, to=shape, offset=offset, axes=axes), name="diagonal", batch="along")
 def _diagonal(xp: Any, x: Any, *, offset: int, axes: tuple[int, int]) -> Any:
     return xp.diagonal(x, offset, *axes)
 
 
-@op(x=lambda g, offset, axes: _diagonal(g, offset=offset, axes=axes), name="diag_embed")
+def _embed_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return call(xs[0], to=(level.n, *static["to"]), offset=static["offset"], axes=later(static["axes"]))
+
+
+@op(x=lambda g, offset, axes: _diagonal(g, offset=offset, axes=axes), name="diag_embed", batch=_embed_batch)
 def _embed(xp: Any, x: Any, *, to: tuple[int, ...], offset: int, axes: tuple[int, int]) -> Any:
     out = xp.zeros(to, x.dtype)
     xp.moveaxis(out, axes, (-2, -1))[_places(xp, offset, x.shape[-1])] = x

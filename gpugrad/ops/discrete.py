@@ -163,7 +163,8 @@ def dropout(
     if not rate or not training:
         return x if residual is None else x + residual
     a = raw(x)
-    key, offset = counters(device_of(a), _dropout.offsets(a.size), seed, generator)
+    elements = a.nbytes // (a.itemsize or 1)  # inside a vmap, of all examples
+    key, offset = counters(device_of(a), _dropout.offsets(elements), seed, generator)
     if residual is None:
         return _dropout.dropout(x, rate=rate, seed=key, offset=offset)
     return _dropout.dropout_add(x, residual, rate=rate, seed=key, offset=offset)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core import raw
 from ..forward import select
-from ..op import op
+from ..op import elementwise
 from .casting import astype
 from .choice import clip
 from .linalg import vector_norm
@@ -31,7 +31,7 @@ def l1_loss(prediction: Any, target: Any, reduction: str = "mean", weight: Any =
     return mean_weighted("l1_loss", abs(subtract(x, y)), weight, reduction, dtype)
 
 
-@op(x=lambda g, x, delta: g * clip(x, -delta, delta))
+@elementwise(x=lambda g, x, delta: g * clip(x, -delta, delta))
 def _huber(xp: Any, x: Any, *, delta: float) -> Any:
     size = xp.abs(x)
     near = xp.minimum(size, size.dtype.type(delta))
@@ -74,7 +74,7 @@ def smooth_l1_loss(prediction: Any, target: Any, reduction: str = "mean", beta: 
 
 
 # ---------------------------------------------------------------------------------------------- between rows
-@op(x=lambda g: g)
+@elementwise(x=lambda g: g)
 def at_least(xp: Any, x: Any, *, least: float) -> Any:
     """max(x, least), whose gradient passes everywhere."""
     return select(xp, x < least, x.dtype.type(least), x)

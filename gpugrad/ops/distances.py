@@ -48,6 +48,7 @@ def _distances_rule(g: Any, x: Any, y: Any, out: Any) -> Any:
     y=lambda g, x, y, out: _distances_rule(matrix_transpose(g), y, x, matrix_transpose(out)),
     name="cdist",
     exact=("x", "y"),  # near rows differ in their last digits
+    batch="broadcast",
 )
 def _distances(xp: Any, x: Any, y: Any) -> Any:
     dtype = np.result_type(x.dtype, y.dtype)
@@ -65,6 +66,7 @@ def _distances(xp: Any, x: Any, y: Any) -> Any:
     w=lambda g, x, y: sum(g * x, axis=-1, keepdims=True) - product_op(g, matrix_transpose(y)),
     x=lambda g, w: sum(w, axis=-1, keepdims=True) * g,
     y=lambda g, w: -product_op(matrix_transpose(w), g),
+    batch="broadcast",
 )
 def weighted_gaps(xp: Any, w: Any, x: Any, y: Any) -> Any:
     """Σ_j w_ij (x_i - y_j) for rows x_i and y_j."""
@@ -108,6 +110,7 @@ def _slope(d: Any, out: Any, p: float) -> Any:
     y=lambda g, x, y, out, p: _norms_rule(matrix_transpose(g), y, x, matrix_transpose(out), p),
     name="cdist",
     exact=("x", "y"),  # near rows differ in their last digits
+    batch="broadcast",
 )
 def _norms(xp: Any, x: Any, y: Any, *, p: float) -> Any:
     dtype = np.result_type(x.dtype, y.dtype)

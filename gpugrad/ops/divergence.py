@@ -12,7 +12,7 @@ import numpy as np
 from ..array import NUMPY, library
 from ..core import raw
 from ..forward import boxed
-from ..op import op
+from ..op import elementwise
 from .activation import softplus
 from .choice import maximum
 from .distance import at_least
@@ -34,13 +34,13 @@ def _xent(xp: Any, p: Any, target: Any) -> Any:
     return (target - 1) * no - target * yes
 
 
-@op(x=lambda g, x: g / maximum(x, 1e-12))
+@elementwise(x=lambda g, x: g / maximum(x, 1e-12))
 def _clamped_log(xp: Any, x: Any) -> Any:
     with np.errstate(divide="ignore"):
         return _logarithm(xp, x)
 
 
-_binary_xent = op(
+_binary_xent = elementwise(
     _xent,
     name="binary_cross_entropy",
     p=lambda g, p, target: g * (p - target) / maximum((1 - p) * p, 1e-12),

@@ -61,6 +61,7 @@ def dropped(xp: Any, x: Any, rate: float, seed: int, offset: int) -> Any:
 dropout = op(
     _dropout,
     name="dropout",
+    batch="broadcast",
     gpu=_dropout_gpu,
     x=lambda g, rate, seed, offset: dropout(g, rate=rate, seed=seed, offset=offset),
 )
@@ -80,6 +81,7 @@ def _dropout_add_gpu(xp: Any, x: Any, residual: Any, *, rate: float, seed: int, 
 dropout_add = op(
     _dropout_add,
     name="dropout_add",
+    batch="broadcast",
     gpu=_dropout_add_gpu,
     x=lambda g, rate, seed, offset: dropout(g, rate=rate, seed=seed, offset=offset),
     residual=lambda g: g,

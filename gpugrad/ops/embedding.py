@@ -15,6 +15,7 @@ from ..dtypes import is_inexact, wide
 from ..forward import select
 from ..kernels import usable
 from ..op import op
+from .examples import join, own, part
 from .logic import where
 from .places import combine, combine_rows
 from .shape import expand_dims
@@ -57,8 +58,38 @@ def _embedding_gpu(xp: Any, table: Any, index: Any, *, padding: int | None = Non
     return fused.gather(table, kernel_integers(index))
 
 
+def _apart(index: Any, entries: int, level: Any) -> Any:
+    """Indices of all examples, those of one after those of the other; what is out of range stays so."""
+    index = kernel_integers(raw(index)).astype(np.int64, copy=False)
+    start = xp_of(index).arange(level.n).reshape(-1, *[1] * (index.ndim - 1)) * entries
+    return xp_of(index).where((index >= 0) & (index < entries), index + start, -1)
+
+
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """With a table of each example's own, all of them are one."""
+    table, index = xs
+    if not each[0]:
+        return call(table, index, **static)
+    index, entries, padding = own(index, each[1], level.n), raw(table).shape[1], static["padding"]
+    check(raw(index), entries)
+    out, *_ = call(join(table), _apart(index, entries, level), deterministic=static["deterministic"])
+    if padding is not None:  # rows without a gradient
+        out = where(expand_dims(raw(index) == padding, -1), raw(out), out)
+    return (out,)
+
+
+def _sum_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    g, index = [own(x, e, level.n) for x, e in zip(xs, each)]
+    entries, padding = static["entries"], static["padding"]
+    if padding is not None:
+        g = where(expand_dims(raw(index) == padding, -1), 0, g)
+    options = {"entries": entries * level.n, "deterministic": static["deterministic"]}
+    return (part(call(g, _apart(index, entries, level), **options)[0], level.n),)
+
+
 embedding = op(
     _embedding,
+    batch=_batch,
     name="embedding",
     gpu=_embedding_gpu,
     table=lambda g, index, padding, deterministic, shape: sum_by_index(
@@ -106,6 +137,7 @@ def _without(h: Any, index: Any, padding: int | None, deterministic: bool) -> An
 
 sum_by_index = op(
     _sum_by_index,
+    batch=_sum_batch,
     name="sum_by_index",
     gpu=_sum_by_index_gpu,
     g=lambda h, index, padding, deterministic: _without(h, index, padding, deterministic),

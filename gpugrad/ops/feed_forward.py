@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from .. import gemm
 from ..core import Tensor, raw
 from ..op import op
+from .examples import own
 from .linalg import add_product, matmul, product_op, weight_grad
 from .linear import ACTIVATIONS, column_sums, fitting, frozen, linear
 from .math import add
-from .shape import matrix_transpose
+from .shape import aligned, matrix_transpose
 
 
 class _Parts(NamedTuple):
@@ -41,12 +42,29 @@ def _back(g: Any, x: Any, weight1: Any, bias1: Any, weight2: Any, hidden: Any, s
     return _Parts(g, hidden, dz, column_sums(dz))
 
 
+def _batch(activation: str) -> Any:
+    """With weights of each example's own, the two layers."""
+
+    def batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+        x, weight1, bias1, weight2, bias2 = xs
+        if not any(each[1:]):
+            return call(*xs)
+        rank = raw(x).ndim - each[0]
+        x = own(x, each[0], level.n)
+        weight1, bias1, weight2, bias2 = [aligned(v, rank) if e else v for v, e in zip(xs[1:], each[1:])]
+        hidden = ACTIVATIONS[activation](add(matmul(x, weight1), bias1))
+        return add(matmul(hidden, weight2), bias2), None, None  # the caches are not for a pullback of Tensors
+
+    return batch
+
+
 @cache
 def _made(activation: str) -> Any:
     return op(
         lambda xp, x, weight1, bias1, weight2, bias2: _forward(xp, x, weight1, bias1, weight2, bias2, activation),
         name=f"feed_forward_{activation}",
         aux=("hidden", "saved"),
+        batch=_batch(activation),
         via=lambda g, x, weight1, bias1, weight2, hidden, saved: _back(
             g, x, weight1, bias1, weight2, hidden, saved, activation
         ),

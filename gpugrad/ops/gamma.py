@@ -18,22 +18,24 @@ import numpy as np
 from ..array import NUMPY, library, special
 from ..core import raw
 from ..forward import boxed, fit, promoted, select
-from ..op import op
+from ..op import elementwise
 from .casting import astype
 from .logic import where
 from .special import full, full_arrays, paired, scipys
 
 # ---------------------------------------------------------------------------------------------- gamma, digamma, beta
-gammaln = op(scipys("gammaln", "log |Γ(x)|, inf at 0, -1, -2, ..."), args=["x"], x=lambda g, x: g * digamma(full(x)))
-gamma = op(
+gammaln = elementwise(
+    scipys("gammaln", "log |Γ(x)|, inf at 0, -1, -2, ..."), args=["x"], x=lambda g, x: g * digamma(full(x))
+)
+gamma = elementwise(
     scipys("gamma", "Γ(x), where Γ(n + 1) = n!."), args=["x"], x=lambda g, x, out: g * full(out) * digamma(full(x))
 )
-digamma = op(
+digamma = elementwise(
     scipys("digamma", "ψ(x), the derivative of log Γ(x)."), args=["x"], x=lambda g, x: g * polygamma(1, full(x))
 )
 
 
-@op(name="polygamma", x=lambda g, x, n: g * polygamma(n + 1, full(x)))
+@elementwise(name="polygamma", x=lambda g, x, n: g * polygamma(n + 1, full(x)))
 def _polygamma(xp: Any, x: Any, *, n: int) -> Any:
     """(-1)^(n+1) n! ζ(n + 1, x), in float64, which holds the factors; far left of 0 by the sum over all integers.
 
@@ -97,7 +99,7 @@ def _difference(xp: Any, x: Any, y: Any, *, n: int) -> Any:
     return select(xp, near, -b * slope, polygamma(n, x) - polygamma(n, x + y))
 
 
-polygamma_fall = op(
+polygamma_fall = elementwise(
     _difference,
     name="polygamma_fall",
     x=lambda g, x, y, n: g * polygamma_fall(x, y, n=n + 1),
@@ -121,7 +123,7 @@ def _beta_slope(x: Any, y: Any, out: Any) -> Any:
 
 
 beta = paired(
-    op(
+    elementwise(
         scipys("beta", "Γ(x) Γ(y) / Γ(x + y)."),
         args=["x", "y"],
         x=lambda g, x, y, out: g * _beta_slope(x, y, out),
@@ -129,7 +131,7 @@ beta = paired(
     )
 )
 betaln = paired(
-    op(
+    elementwise(
         scipys("betaln", "log |Γ(x) Γ(y) / Γ(x + y)|."),
         args=["x", "y"],
         x=lambda g, x, y: g * _fall(x, y),
@@ -206,13 +208,13 @@ def _shape_derivative(xp: Any, a: Any, x: Any, *, n: int) -> Any:
     return select(xp, inside, out, select(xp, flat, a.dtype.type(0), a.dtype.type(math.nan)))
 
 
-gamma_density = op(
+gamma_density = elementwise(
     _density,
     name="gamma_density",
     a=lambda g, a, x, n: g * gamma_density(a, x, n=n + 1),
     x=lambda g, a, x, out, n: g * (((a - 1) / x - 1) * out + (gamma_density(a, x, n=n - 1) * n / x if n else 0)),
 )
-gammainc_shape = op(
+gammainc_shape = elementwise(
     _shape_derivative,
     name="gammainc_shape",
     a=lambda g, a, x, n: g * gammainc_shape(a, x, n=n + 1),
@@ -236,7 +238,7 @@ def _by_end(a: Any, x: Any) -> Any:
 
 
 gammainc = paired(
-    op(
+    elementwise(
         scipys("gammainc", "1/Γ(a) ∫ t^(a-1) exp(-t) dt from 0 to x, for a > 0 and x >= 0."),
         args=["a", "x"],
         a=lambda g, a, x: g * _by_shape(a, x),
@@ -244,7 +246,7 @@ gammainc = paired(
     )
 )
 gammaincc = paired(
-    op(
+    elementwise(
         scipys("gammaincc", "1 - gammainc(a, x), which keeps the upper tail."),
         args=["a", "x"],
         a=lambda g, a, x: -g * _by_shape(a, x),
@@ -254,7 +256,7 @@ gammaincc = paired(
 
 
 gammaincinv = paired(
-    op(
+    elementwise(
         scipys("gammaincinv", "The x with gammainc(a, x) = y, for a > 0 and y in [0, 1]."),
         args=["a", "y"],
         a=lambda g, a, out: -g * _by_shape(a, out) / _by_end(a, out),
@@ -294,7 +296,7 @@ def _zeta_derivative(xp: Any, x: Any, q: Any, *, n: int) -> Any:
     return select(xp, inside, total, x.dtype.type(math.nan))
 
 
-zeta_derivative = op(
+zeta_derivative = elementwise(
     _zeta_derivative,
     name="zeta_derivative",
     x=lambda g, x, q, n: g * zeta_derivative(x, q, n=n + 1),
@@ -303,7 +305,7 @@ zeta_derivative = op(
         * (x * zeta_derivative(x + 1, q, n=n) + n * (zeta_derivative(x + 1, q, n=n - 1) if n > 1 else zeta(x + 1, q)))
     ),
 )
-_zeta = op(
+_zeta = elementwise(
     scipys("zeta", ""),
     args=["x", "q"],
     x=lambda g, x, q: g * zeta_derivative(*_full_pair(x, q), n=1),

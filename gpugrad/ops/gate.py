@@ -20,6 +20,7 @@ from ..fused import positive_bits, relu_mask_grad
 from ..kernels import usable
 from ..op import op
 from .blocks import over_parts
+from .logic import pick
 
 
 def bits_where(condition: Callable[..., Any], x: Any) -> Any:
@@ -75,6 +76,15 @@ def gate_over(g: Any, bits: Any, below: float = 0.0) -> Any:
     return _passed(g, bits, g) if fits else raw(gate(g, bits, below=below))
 
 
-gate = op(_gate, name="gate", g=lambda h, bits, below: gate(h, bits, below=below), bits=None)
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """What the bits of an example let pass of ones, all examples' cotangents are chosen by."""
+    g, bits = xs
+    if each[1]:
+        return NotImplemented
+    ones = xp_of(raw(g)).ones(raw(g).shape[1:], raw(g).dtype)
+    return (pick(raw(gate(ones, raw(bits))) != 0, g, g * static["below"] if static["below"] else 0),)
+
+
+gate = op(_gate, name="gate", g=lambda h, bits, below: gate(h, bits, below=below), bits=None, batch=_batch)
 # What `lean=` takes after the bits, where the pullback is 0 if the condition does not hold: the rule, and over g.
 ZERO_ELSE = (lambda g, bits: gate(g, bits, below=0.0)), (lambda g, bits: gate_over(g, bits))

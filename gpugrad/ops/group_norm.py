@@ -16,7 +16,8 @@ from ..repeat import repeated
 from . import group_rows
 from .batch_norm import batch_norm_inference, column, real_input, running_statistics, scaled
 from .blocks import fits
-from .math import multiply
+from .examples import join, own, part
+from .math import add, multiply
 from .normalization import forward, norm, norm_grad, present, times
 from .reduce import sum
 from .shape import reshape
@@ -51,8 +52,22 @@ def _host(x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
     return _group_norm(np, x, weight, bias, groups=groups, eps=eps)
 
 
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """Images of all examples are one batch."""
+    x, weight, bias = xs
+    x = own(x, each[0], level.n)
+    whole = not (each[1] or each[2])
+    out, *statistics = call(join(x), *((weight, bias) if whole else (None, None)), **static)
+    out = part(out, level.n)
+    for v, e, f in () if whole else ((weight, each[1], multiply), (bias, each[2], add)):
+        if v is not None:
+            n, shape = (level.n if e else 1), raw(x).shape
+            out = f(out, reshape(v, (n, 1, shape[2], *[1] * (len(shape) - 3))))
+    return out, *[part(v, level.n) for v in statistics]
+
+
 _group_norm.host = _host
-_group_norm_op = op(_group_norm, name="group_norm", aux=("mean", "rstd"), pull=_pull)
+_group_norm_op = op(_group_norm, name="group_norm", aux=("mean", "rstd"), pull=_pull, batch=_batch)
 
 
 def _checked(name: str, x: Any, **channels: Any) -> tuple[int, ...]:

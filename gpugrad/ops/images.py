@@ -10,7 +10,7 @@ from ..op import op
 from . import conv, pool, shape
 
 
-@op  # without a gradient, as TensorFlow's
+@op(batch="broadcast")  # without a gradient, as TensorFlow's
 def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
     """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
 

@@ -22,6 +22,7 @@ from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
 from .casting import astype
+from .examples import getitem_batch, put_add_batch, put_batch
 from .logic import equal, where
 from .places import combine, fitting, integers, is_basic, last, may_repeat, numbered, parts
 from .shape import broadcast_to, common, expand_dims, moveaxis, reshape
@@ -60,7 +61,7 @@ def _part(name: str, k: Any) -> Any:
     return raw(k)
 
 
-@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem")
+@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem", batch=getitem_batch)
 def _getitem(xp: Any, x: Any, *, key: Any) -> Any:
     return x[key]
 
@@ -82,7 +83,7 @@ def told(name: str, out: Any, key: Any) -> Any:
     return lost(out, name, by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
-@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"])
+@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"], batch=put_add_batch)
 def _put_add(xp: Any, g: Any, *, key: Any, to: tuple[int, ...]) -> Any:
     out = xp.zeros(to, wide(g.dtype))
     if may_repeat(key):
@@ -113,7 +114,7 @@ def _kept(g: Any, key: Any) -> Any:
     return where(kept.reshape(*kept.shape, *[1] * (len(shape) - n)), out, 0)
 
 
-@op(x=_without, value=_kept, name="put", args=["x", "value"])
+@op(x=_without, value=_kept, name="put", args=["x", "value"], batch=put_batch)
 def put(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with `value`, broadcast, at x[key]; of an element selected twice, the last value."""
     out = xp.array(x)

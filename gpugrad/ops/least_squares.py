@@ -31,7 +31,7 @@ def _pinv_rule(g: Any, x: Any, out: Any) -> Any:
     return bar(rest) - product_op(product_op(p, g), p)
 
 
-@op(x=_pinv_rule, name="pinv")
+@op(x=_pinv_rule, name="pinv", batch="leading")
 def _pinv(xp: Any, x: Any, *, rtol: Any, atol: Any = 0.0, hermitian: bool = False) -> Any:
     if hermitian:
         s, v = lapack(NO_EIGENVALUES, xp.linalg.eigh, x)

@@ -20,6 +20,7 @@ from ..gemm import halves
 from ..gemm.products import array_product, misfit, product, usable
 from ..op import op
 from .casting import astype
+from .examples import product_batch
 from .index import getitem
 from .logic import equal, not_equal, where
 from .math import abs, conj, multiply, pow
@@ -74,6 +75,7 @@ product_op = op(
     name="matmul",
     adds={"y": add_product},
     last="x",
+    batch=product_batch,
     x=lambda g, y: product_op(g, matrix_transpose(y)),
     y=weight_grad,
 )
@@ -357,7 +359,7 @@ def _length_rule(g: Any, x: Any, out: Any, axis: Any, keepdims: bool) -> Any:
     return where(zero, 0, g) / where(zero, 1, out) * (conj(x) if x.dtype.kind == "c" else x)
 
 
-@op(x=_length_rule, name="vector_norm")
+@op(x=_length_rule, name="vector_norm", batch="along")
 def _length(xp: Any, x: Any, *, axis: Any, keepdims: bool) -> Any:
     """√Σ|x|²; its gradient is 0 where it is 0."""
     squares = xp.square(x.real) + xp.square(x.imag) if x.dtype.kind == "c" else xp.square(x)

@@ -23,11 +23,12 @@ from ..kernels import CTYPES, usable
 from ..op import op
 from .activation import gelu_erf, gelu_tanh, relu, sigmoid, silu
 from .blocks import over_parts, pointwise_over, summed
+from .examples import own
 from .linalg import add_product, array_matmul, host_matmul, matmul, product_op, weight_grad
 from .math import add, tanh
 from .normal import gelu_and_slope
 from .reduce import sum
-from .shape import matrix_transpose
+from .shape import aligned, matrix_transpose
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
@@ -139,6 +140,23 @@ def _back_by_input(g: Any, x: Any, weight: Any, bias: Any, z: Any, offset: Any, 
     return _back(g, None, z, offset, activation)
 
 
+def _batch(activation: str | None) -> Any:
+    """With weights of each example's own, the steps apart: a batch of products."""
+
+    def batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+        x, weight, bias = xs
+        if not (each[1] or each[2]):
+            return call(x, weight, bias)
+        x = own(x, each[0], level.n)
+        rank = raw(x).ndim - 1
+        z = matmul(x, aligned(weight, rank) if each[1] else weight)
+        z = add(z, aligned(bias, rank) if each[2] else bias)
+        out = z if activation is None else ACTIVATIONS[activation](z)
+        return (out, None, None) if activation in _BY_INPUT else (out,)  # the caches are not for a pullback of Tensors
+
+    return batch
+
+
 _RULES: dict[str, Any] = {
     "x": lambda p, weight: product_op(p[0], matrix_transpose(weight)),
     "weight": lambda p, x: weight_grad(p[0], x, (0, 0)),
@@ -154,6 +172,7 @@ def _by_output(activation: str) -> Any:
         lambda xp, x, weight, bias: _steps(xp, x, weight, bias, activation)[0],
         gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation)[0],
         name=f"linear_{activation}",
+        batch=_batch(activation),
         via=lambda g, out: _back(g, out, None, None, activation),
         over=lambda g, out: _back_over(g, out, activation),
         **_RULES,
@@ -166,6 +185,7 @@ def _by_input(activation: str) -> Any:
         lambda xp, x, weight, bias: (*_steps(xp, x, weight, bias, activation), None),
         gpu=lambda xp, x, weight, bias: _gpu(xp, x, weight, bias, activation),
         name=f"linear_{activation}",
+        batch=_batch(activation),
         aux=("z", "offset"),
         via=lambda g, x, weight, bias, z, offset: _back_by_input(g, x, weight, bias, z, offset, activation),
         over=lambda g, z: _back_over(g, z, activation),
@@ -174,7 +194,7 @@ def _by_input(activation: str) -> Any:
 
 
 _LINEAR: dict[str | None, Any] = {
-    None: op(_affine, gpu=_gpu_affine, name="linear", via=lambda g: (g, column_sums(g)), **_RULES),
+    None: op(_affine, gpu=_gpu_affine, name="linear", via=lambda g: (g, column_sums(g)), batch=_batch(None), **_RULES),
     **{a: (_by_input if a in _BY_INPUT else _by_output)(a) for a in ACTIVATIONS},
 }
 

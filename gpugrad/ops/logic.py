@@ -12,7 +12,7 @@ from ..array import asarray, device_of, library
 from ..core import Tensor, raw, wrap
 from ..dtypes import complex64, default_float, wide
 from ..forward import boxed, operand, pair, select, ufunc
-from ..op import op
+from ..op import elementwise
 from ..origin import CONSTANT
 from ..recording import lost
 
@@ -38,7 +38,7 @@ def const(f: Any) -> Any:
 
 
 def _predicate(name: str, numpys: str = "") -> Any:
-    return const(op(ufunc(numpys or name), name=name, differentiable=False))
+    return const(elementwise(ufunc(numpys or name), name=name, differentiable=False))
 
 
 equal, not_equal = _predicate("equal"), _predicate("not_equal")
@@ -54,7 +54,7 @@ isfinite, isinf, isnan, signbit = [_predicate(name) for name in ("isfinite", "is
 
 
 @const
-@op(differentiable=False)
+@elementwise(differentiable=False)
 def isclose(xp: Any, x: Any, y: Any, *, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether |x - y| <= atol + rtol |y|, or both are the same infinity, or with `equal_nan` both are NaN."""
     x, y = [v.astype(wide(v.dtype), copy=False) if hasattr(v, "dtype") else v for v in (x, y)]
@@ -84,7 +84,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return out
 
 
-@op(name="where", mask=None, x=lambda g, mask: pick(mask, g, 0), y=lambda g, mask: pick(mask, 0, g))
+@elementwise(name="where", mask=None, x=lambda g, mask: pick(mask, g, 0), y=lambda g, mask: pick(mask, 0, g))
 def pick(xp: Any, mask: Any, x: Any, y: Any) -> Any:
     """`where` of a mask that is an array."""
     if not hasattr(x, "dtype"):

@@ -15,7 +15,7 @@ from ..array import NUMPY, library, xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import default_float, is_float, is_inexact, wide
 from ..forward import as_float, boxed, fit, indices, narrow, placed
-from ..op import op
+from ..op import elementwise
 from .activation import sigmoid
 from .casting import astype
 from .choice import clip
@@ -292,7 +292,7 @@ def _sigmoid_xent(xp: Any, logits: Any, target: Any) -> Any:
     return narrow(out + xp.log1p(xp.exp(-xp.abs(x))), logits)
 
 
-sigmoid_xent = op(
+sigmoid_xent = elementwise(
     _sigmoid_xent,
     name="sigmoid_xent",
     logits=lambda g, logits, target: g * (sigmoid(logits) * (1 - target) - sigmoid(-logits) * target),

@@ -21,7 +21,7 @@ from ..core import raw, wrap
 from ..dtypes import bool_, complex128, float64, wide
 from ..forward import as_float, boxed, number, select, ufunc
 from ..fused import activate, activate_grad
-from ..op import op
+from ..op import elementwise, op
 from .casting import astype, view, zeros_like
 from .logic import signbit, where
 
@@ -29,10 +29,10 @@ LN2, LN10, INF = math.log(2), math.log(10), math.inf
 
 
 # ---------------------------------------------------------------------------------------------- arithmetic
-add = op(ufunc("add", doc="x + y."), x=lambda g: g, y=lambda g: g)
-subtract = op(ufunc("subtract", doc="x - y."), x=lambda g: g, y=lambda g: -g)
-multiply = op(ufunc("multiply", doc="x y."), x=lambda g, y: g * y, y=lambda g, x: g * x)
-negative = op(ufunc("negative", doc="-x."), x=lambda g: -g)
+add = elementwise(ufunc("add", doc="x + y."), x=lambda g: g, y=lambda g: g)
+subtract = elementwise(ufunc("subtract", doc="x - y."), x=lambda g: g, y=lambda g: -g)
+multiply = elementwise(ufunc("multiply", doc="x y."), x=lambda g, y: g * y, y=lambda g, x: g * x)
+negative = elementwise(ufunc("negative", doc="-x."), x=lambda g: -g)
 
 
 def total(xs: Sequence[Any]) -> Any:
@@ -42,10 +42,10 @@ def total(xs: Sequence[Any]) -> Any:
     return functools.reduce(add, xs)
 
 
-positive = op(ufunc("positive", doc="x itself, a new tensor."), x=lambda g: g)
+positive = elementwise(ufunc("positive", doc="x itself, a new tensor."), x=lambda g: g)
 
 
-@op(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y)
+@elementwise(x=lambda g, y: g / y, y=lambda g, y, out: -g * out / y)
 def divide(xp: Any, x: Any, y: Any) -> Any:
     """x / y; integers are divided as floats."""
     return xp.true_divide(as_float(x, y), as_float(y, x))
@@ -75,7 +75,7 @@ def _pow_y(g: Any, x: Any, out: Any) -> Any:
     return where(at_zero, 0, g * out * log(astype(where(at_zero, 1, x), g.dtype)))
 
 
-pow = op(_power, name="pow", x=_pow_x, y=_pow_y)
+pow = elementwise(_power, name="pow", x=_pow_x, y=_pow_y)
 
 
 def float_power(x: Any, y: Any) -> Any:
@@ -92,20 +92,20 @@ def float_power(x: Any, y: Any) -> Any:
     return pow(widened(x), widened(y))
 
 
-square = op(ufunc("square", doc="x²."), x=lambda g, x: g * (x * 2))
-sqrt = op(ufunc("sqrt", True, "√x.\n\nKink: infinite at 0."), x=lambda g, out: g * 0.5 / out)
+square = elementwise(ufunc("square", doc="x²."), x=lambda g, x: g * (x * 2))
+sqrt = elementwise(ufunc("sqrt", True, "√x.\n\nKink: infinite at 0."), x=lambda g, out: g * 0.5 / out)
 
 
-@op(x=lambda g, out: g * (out * out * out) * -0.5)
+@elementwise(x=lambda g, out: g * (out * out * out) * -0.5)
 def rsqrt(xp: Any, x: Any) -> Any:
     """1 / √x."""
     return xp.reciprocal(xp.sqrt(as_float(x)))
 
 
-cbrt = op(ufunc("cbrt", True, "∛x.\n\nKink: infinite at 0."), x=lambda g, out: g / (out * out * 3))
+cbrt = elementwise(ufunc("cbrt", True, "∛x.\n\nKink: infinite at 0."), x=lambda g, out: g / (out * out * 3))
 
 
-@op(
+@elementwise(
     x=lambda g, weight: g * (1 - weight),
     y=lambda g, weight: g * weight,
     weight=lambda g, x, y: g * (y - x),
@@ -120,11 +120,11 @@ def lerp(xp: Any, x: Any, y: Any, weight: Any) -> Any:
     return select(xp, xp.abs(weight) < 0.5, first, second)
 
 
-reciprocal = op(ufunc("reciprocal", True, "1 / x."), x=lambda g, out: -g * out * out)
+reciprocal = elementwise(ufunc("reciprocal", True, "1 / x."), x=lambda g, out: -g * out * out)
 
 
 # ---------------------------------------------------------------------------------------------- complex numbers
-@op(x=lambda g, x: g * (conj(sign(x)) if x.dtype.kind == "c" else _sign(x)))
+@elementwise(x=lambda g, x: g * (conj(sign(x)) if x.dtype.kind == "c" else _sign(x)))
 def abs(xp: Any, x: Any) -> Any:
     """|x|; of a complex array, a real one.
 
@@ -133,7 +133,7 @@ def abs(xp: Any, x: Any) -> Any:
     return xp.abs(x)
 
 
-_sign = op(ufunc("sign"), x=lambda g: zeros_like(g))
+_sign = elementwise(ufunc("sign"), x=lambda g: zeros_like(g))
 
 
 def sign(x: Any) -> Any:
@@ -147,25 +147,25 @@ def sign(x: Any) -> Any:
     return where(raw(size) == 0, 0, x / where(size == 0, 1, size))
 
 
-@op(x=lambda g: conj(g))
+@op(x=lambda g: conj(g), batch="broadcast")
 def conj(xp: Any, x: Any) -> Any:
     """The complex conjugate; a real array itself."""
     return xp.conj(x) if x.dtype.kind == "c" else view(x)
 
 
-@op(x=lambda g: g)
+@op(x=lambda g: g, batch="broadcast")
 def real(xp: Any, x: Any) -> Any:
     """The real part."""
     return x.real if x.dtype.kind == "c" else view(x)
 
 
-@op(x=lambda g: g * -1j)  # of a real x the engine takes the real part, 0
+@op(x=lambda g: g * -1j, batch="broadcast")  # of a real x the engine takes the real part, 0
 def imag(xp: Any, x: Any) -> Any:
     """The imaginary part; of a real array, zeros."""
     return x.imag if x.dtype.kind == "c" else xp.zeros_like(x)
 
 
-@op(name="angle", x=lambda g: zeros_like(g))
+@elementwise(name="angle", x=lambda g: zeros_like(g))
 def _half_turn(xp: Any, x: Any) -> Any:
     x = as_float(x)
     return select(xp, xp.isnan(x), x, (x < 0) * x.dtype.type(math.pi))
@@ -180,7 +180,7 @@ def angle(x: Any) -> Any:
     return atan2(imag(x), real(x)) if raw(x).dtype.kind == "c" else _half_turn(x)
 
 
-@op(
+@elementwise(
     x=lambda g, x, out: where(raw(x) == 0, 0, where(signbit(raw(x)) == signbit(raw(out)), g, -g)),
     y=lambda g: zeros_like(g),
 )
@@ -193,16 +193,16 @@ def copysign(xp: Any, x: Any, y: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- exponentials
-exp = op(ufunc("exp", True, "exp(x)."), x=lambda g, out: g * out)
-exp2 = op(ufunc("exp2", True, "2 ** x."), x=lambda g, out: g * (out * LN2))
-expm1 = op(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, x: g * exp(x))
-log = op(ufunc("log", True, "The natural logarithm."), x=lambda g, x: g / x)
-log2 = op(ufunc("log2", True, "The logarithm to base 2."), x=lambda g, x: g / (x * LN2))
-log10 = op(ufunc("log10", True, "The logarithm to base 10."), x=lambda g, x: g / (x * LN10))
+exp = elementwise(ufunc("exp", True, "exp(x)."), x=lambda g, out: g * out)
+exp2 = elementwise(ufunc("exp2", True, "2 ** x."), x=lambda g, out: g * (out * LN2))
+expm1 = elementwise(ufunc("expm1", True, "exp(x) - 1, exact for small x."), x=lambda g, x: g * exp(x))
+log = elementwise(ufunc("log", True, "The natural logarithm."), x=lambda g, x: g / x)
+log2 = elementwise(ufunc("log2", True, "The logarithm to base 2."), x=lambda g, x: g / (x * LN2))
+log10 = elementwise(ufunc("log10", True, "The logarithm to base 10."), x=lambda g, x: g / (x * LN10))
 _log1p_real = ufunc("log1p", True)
 
 
-@op(x=lambda g, x: g / (x + 1))
+@elementwise(x=lambda g, x: g / (x + 1))
 def log1p(xp: Any, x: Any) -> Any:
     """log(1 + x), exact for small x."""
     if x.dtype.kind != "c":
@@ -214,7 +214,7 @@ def log1p(xp: Any, x: Any) -> Any:
     return select(xp, small, near, xp.log(x + 1))
 
 
-@op(x=lambda g, x: g * (_share(x) * _share(-x)))
+@elementwise(x=lambda g, x: g * (_share(x) * _share(-x)))
 def _share(xp: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)).  Its rule goes by x: 1 less the output has no digits where that is 1."""
     return xp.exp(xp.minimum(x, x.dtype.type(0))) / (xp.exp(-xp.abs(x)) + 1)
@@ -227,7 +227,7 @@ def _weight(x: Any, y: Any, scale: float) -> Any:
 
 
 def _log_of_sum(forward: Any, scale: float) -> Any:
-    return op(forward, x=lambda g, x, y: g * _weight(x, y, scale), y=lambda g, x, y: g * _weight(y, x, scale))
+    return elementwise(forward, x=lambda g, x, y: g * _weight(x, y, scale), y=lambda g, x, y: g * _weight(y, x, scale))
 
 
 _NEVER = ", without overflow.\n\nKink: 0 for both where both are -inf."
@@ -236,20 +236,20 @@ logaddexp2 = _log_of_sum(ufunc("logaddexp2", True, f"The logarithm to base 2 of 
 
 
 # ---------------------------------------------------------------------------------------------- trigonometry
-sin = op(ufunc("sin", True, "The sine."), x=lambda g, x: g * cos(x))
-cos = op(ufunc("cos", True, "The cosine."), x=lambda g, x: -g * sin(x))
-tan = op(ufunc("tan", True, "The tangent."), x=lambda g, out: g * (out * out + 1))
+sin = elementwise(ufunc("sin", True, "The sine."), x=lambda g, x: g * cos(x))
+cos = elementwise(ufunc("cos", True, "The cosine."), x=lambda g, x: -g * sin(x))
+tan = elementwise(ufunc("tan", True, "The tangent."), x=lambda g, out: g * (out * out + 1))
 
 
-@op(x=lambda g, x: g * (x * -2))
+@elementwise(x=lambda g, x: g * (x * -2))
 def _co_square(xp: Any, x: Any) -> Any:
     """1 - x², exact near ±1; the sum of its factors' derivatives would not be, near 0."""
     return (1 - x) * (1 + x)
 
 
-asin = op(ufunc("arcsin", True, "The inverse sine."), name="asin", x=lambda g, x: g / sqrt(_co_square(x)))
-acos = op(ufunc("arccos", True, "The inverse cosine."), name="acos", x=lambda g, x: -g / sqrt(_co_square(x)))
-atan = op(ufunc("arctan", True, "The inverse tangent."), name="atan", x=lambda g, x: g / (x * x + 1))
+asin = elementwise(ufunc("arcsin", True, "The inverse sine."), name="asin", x=lambda g, x: g / sqrt(_co_square(x)))
+acos = elementwise(ufunc("arccos", True, "The inverse cosine."), name="acos", x=lambda g, x: -g / sqrt(_co_square(x)))
+atan = elementwise(ufunc("arctan", True, "The inverse tangent."), name="atan", x=lambda g, x: g / (x * x + 1))
 
 
 def _radius(x: Any, y: Any) -> Any:
@@ -267,25 +267,29 @@ _ATAN2 = """The angle of the point (y, x) with the positive axis: the inverse ta
 
 Kink: 0 for both at (0, 0).
 """
-atan2 = op(ufunc("arctan2", True, _ATAN2), name="atan2", x=_atan2_x, y=lambda g, x, y: -_atan2_x(g, y, x))
-hypot = op(
+atan2 = elementwise(ufunc("arctan2", True, _ATAN2), name="atan2", x=_atan2_x, y=lambda g, x, y: -_atan2_x(g, y, x))
+hypot = elementwise(
     ufunc("hypot", True, "√(x² + y²), without overflow.\n\nKink: 0 for both at (0, 0)."),
     x=lambda g, x, out: g * (x / where(out == 0, 1, out)),
     y=lambda g, y, out: g * (y / where(out == 0, 1, out)),
 )
-sinh = op(ufunc("sinh", True, "The hyperbolic sine."), x=lambda g, x: g * cosh(x))
-cosh = op(ufunc("cosh", True, "The hyperbolic cosine."), x=lambda g, x: g * sinh(x))
+sinh = elementwise(ufunc("sinh", True, "The hyperbolic sine."), x=lambda g, x: g * cosh(x))
+cosh = elementwise(ufunc("cosh", True, "The hyperbolic cosine."), x=lambda g, x: g * sinh(x))
 _tanh = ufunc("tanh", True, "The hyperbolic tangent.")
-tanh = op(_tanh, gpu=activate("tanh", _tanh), x=lambda g, out: tanh_grad(g, out))
-asinh = op(ufunc("arcsinh", True, "The inverse hyperbolic sine."), name="asinh", x=lambda g, out: g / cosh(out))
-acosh = op(
+tanh = elementwise(_tanh, gpu=activate("tanh", _tanh), x=lambda g, out: tanh_grad(g, out))
+asinh = elementwise(
+    ufunc("arcsinh", True, "The inverse hyperbolic sine."), name="asinh", x=lambda g, out: g / cosh(out)
+)
+acosh = elementwise(
     ufunc("arccosh", True, "The inverse hyperbolic cosine."),
     name="acosh",
     x=lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)),
 )
-atanh = op(ufunc("arctanh", True, "The inverse hyperbolic tangent."), name="atanh", x=lambda g, x: g / _co_square(x))
-deg2rad = op(ufunc("deg2rad", True, "π x / 180, degrees as radians."), x=lambda g: g * (math.pi / 180))
-rad2deg = op(ufunc("rad2deg", True, "180 x / π, radians as degrees."), x=lambda g: g * (180 / math.pi))
+atanh = elementwise(
+    ufunc("arctanh", True, "The inverse hyperbolic tangent."), name="atanh", x=lambda g, x: g / _co_square(x)
+)
+deg2rad = elementwise(ufunc("deg2rad", True, "π x / 180, degrees as radians."), x=lambda g: g * (math.pi / 180))
+rad2deg = elementwise(ufunc("rad2deg", True, "180 x / π, radians as degrees."), x=lambda g: g * (180 / math.pi))
 
 
 def _sinc_rule(g: Any, x: Any, n: int) -> Any:
@@ -293,7 +297,7 @@ def _sinc_rule(g: Any, x: Any, n: int) -> Any:
     return g * ((slope + _bessel(x, n=n - 1) * n if n else slope) * (math.pi / (2 * n + 1)))
 
 
-@op(name="sinc", x=_sinc_rule)
+@elementwise(name="sinc", x=_sinc_rule)
 def _bessel(xp: Any, x: Any, *, n: int) -> Any:
     """The spherical Bessel function j_n(πx).  j_0 is sinc, and j_n' = (n j_(n-1) - (n+1) j_(n+1)) / (2n + 1)."""
     x = as_float(x)
@@ -334,7 +338,7 @@ def _tanh_grad_host(g: Any, y: Any) -> Any:
 
 
 _tanh_grad.host = _tanh_grad_host
-tanh_grad = op(
+tanh_grad = elementwise(
     _tanh_grad,
     name="tanh_grad",
     gpu=activate_grad("tanh", _tanh_grad),

@@ -74,7 +74,7 @@ def _alike(g: Any, x: Any) -> Any:
     return xp.exp2(xp.clip(xp.floor(ratio), -120, 120))
 
 
-@op(x=_exp_rule, name="matrix_exp")
+@op(x=_exp_rule, name="matrix_exp", batch="broadcast")
 def _matrix_exp(xp: Any, x: Any) -> Any:
     if not x.size:
         return x.copy()

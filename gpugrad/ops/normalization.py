@@ -24,8 +24,10 @@ from ..op import Parts, op
 from . import norm_rows
 from .blocks import fits
 from .casting import astype, view
+from .examples import own
 from .math import add, multiply, rsqrt, square
-from .reduce import mean as mean_of
+from .reduce import mean as mean_of, sum as total_of
+from .shape import aligned
 
 Axes = tuple[int, ...]
 
@@ -138,11 +140,43 @@ def _forward_beside(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float, cent
     return (out, view(x)), mean, rstd
 
 
+def _norm_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    x, weight, bias = xs
+    if not (each[1] or each[2]):
+        return call(*xs, **static)
+    x = own(x, each[0], level.n)
+    out, *statistics = call(x, None, None, **static)
+    rank, several = raw(x).ndim - 1, isinstance(out, tuple)
+    n, *rest = out if several else (out,)
+    for v, e, f in ((weight, each[1], multiply), (bias, each[2], add)):
+        n = n if v is None else f(n, aligned(v, rank) if e else v)
+    return ((n, *rest) if several else n, *statistics)
+
+
+def _grad_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    g, x, weight, more, mean, rstd = [v if i == 2 else own(v, e, level.n) for i, (v, e) in enumerate(zip(xs, each))]
+    if each[2]:
+        g, weight = multiply(g, aligned(weight, raw(x).ndim - 1)), None
+    return call(g, x, weight, more, mean, rstd, **static)
+
+
+def _sums_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """The sums of each example.  From x alone: mean and rstd have no history."""
+    g, x, mean, _ = [own(v, e, level.n) for v, e in zip(xs, each)]
+    center, rows = mean is not None, tuple(range(1, raw(x).ndim - 1))
+    n = _norm[center](x, None, None, eps=static["eps"], center=center)
+    sums = total_of(multiply(n, g), axis=rows), total_of(g, axis=rows)
+    return (sums if center else sums[:1],)
+
+
 # By whether the mean is subtracted: one op under two names.
 _NAMES, _STATISTICS = {True: "layer_norm", False: "rms_norm"}, ("mean", "rstd")
-_norm = {c: op(_forward, name=n, gpu=forward, aux=_STATISTICS, pull=_pull) for c, n in _NAMES.items()}
+_norm = {
+    c: op(_forward, name=n, gpu=forward, aux=_STATISTICS, pull=_pull, batch=_norm_batch) for c, n in _NAMES.items()
+}
 _norm_beside = {
-    c: op(_forward_beside, name=n, aux=_STATISTICS, pull=_pull_beside, several=True) for c, n in _NAMES.items()
+    c: op(_forward_beside, name=n, aux=_STATISTICS, pull=_pull_beside, several=True, batch=_norm_batch)
+    for c, n in _NAMES.items()
 }
 
 
@@ -231,6 +265,7 @@ def _sums_pull_g(h: Parts, x: Any, mean: Any, eps: float) -> Any:
 norm_grad = op(
     _norm_grad,
     name="norm_grad",
+    batch=_grad_batch,
     gpu=_norm_grad_gpu,
     g=lambda h, x, weight, mean, rstd, eps: times(norm_grad(h, x, None, None, mean, rstd, eps=eps), weight),
     x=lambda h, g, x, weight, mean, eps: curvature(h, times(g, weight), x, (-1,), eps, mean is not None),
@@ -242,6 +277,7 @@ norm_grad = op(
 norm_sums = op(
     _norm_sums,
     name="norm_sums",
+    batch=_sums_batch,
     gpu=_norm_sums_gpu,
     several=True,
     g=_sums_pull_g,

@@ -21,12 +21,23 @@ MODES = {"constant": None, "reflect": 1, "symmetric": 0, "edge": None, "wrap": N
 MODES |= {m.upper(): MODES[m] for m in ("constant", "reflect", "symmetric")}
 
 
-@op(x=lambda g, width: _crop(g, width=width), name="pad")
+def _pad_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    width, value = ((0, 0), *static["width"]), static["value"]
+    if np.ndim(value) == 2:  # numbers for each axis
+        value = [[0, 0], *np.broadcast_to(value, (len(width) - 1, 2)).tolist()]
+    return call(xs[0], width=width, value=value)
+
+
+def _crop_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return call(xs[0], width=((0, 0), *static["width"]))
+
+
+@op(x=lambda g, width: _crop(g, width=width), name="pad", batch=_pad_batch)
 def _pad(xp: Any, x: Any, *, width: Width, value: Any = 0) -> Any:
     return xp.pad(x, width, constant_values=value)
 
 
-@op(x=lambda g, width: _pad(g, width=width), name="crop")
+@op(x=lambda g, width: _pad(g, width=width), name="crop", batch=_crop_batch)
 def _crop(xp: Any, x: Any, *, width: Width) -> Any:
     return x[tuple([slice(a, n - b) for (a, b), n in zip(width, x.shape)])]
 

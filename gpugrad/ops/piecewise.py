@@ -12,7 +12,7 @@ from typing import Any
 from ..core import raw
 from ..dtypes import wide
 from ..forward import boxed, fit, select
-from ..op import op
+from ..op import elementwise, op
 from .activation import real_float, sigmoid
 from .casting import astype
 from .gate import ZERO_ELSE, bits_where, gate
@@ -41,7 +41,7 @@ def _between(out: Any, low: float, high: float) -> Any:
     return bits_where(lambda part: ~((part <= low) | (part >= high)), out)
 
 
-@op(x=_hardtanh_rule, lean=(lambda out, min_val, max_val: _between(out, min_val, max_val), *ZERO_ELSE))
+@elementwise(x=_hardtanh_rule, lean=(lambda out, min_val, max_val: _between(out, min_val, max_val), *ZERO_ELSE))
 def hardtanh(xp: Any, x: Any, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     """x limited to [min_val, max_val].  Keeps its output.  ValueError for min_val > max_val.
 
@@ -61,7 +61,7 @@ def relu6(x: Any) -> Any:
     return hardtanh(x, min_val=0.0, max_val=6.0)
 
 
-@op(
+@elementwise(
     x=lambda g, out: where((raw(out) <= 0) | (raw(out) >= 1), 0, g * (1 / 6)),
     lean=(lambda out: _between(out, 0, 1), lambda g, bits: gate(g * (1 / 6), bits)),
 )
@@ -79,7 +79,7 @@ def _above_zero(part: Any) -> Any:
     return part > 0
 
 
-@op(
+@elementwise(
     name="leaky_relu",
     x=lambda g, out, negative_slope: where(raw(out) > 0, g, g * negative_slope if negative_slope else 0),
     lean=(
@@ -112,7 +112,7 @@ def _lambda(lambd: float) -> None:
         raise ValueError(f"lambd is 0 or more, not {lambd}")
 
 
-@op(x=lambda g, out: where(raw(out) == 0, 0, g), lean=(lambda out: bits_where(_not_zero, out), *ZERO_ELSE))
+@elementwise(x=lambda g, out: where(raw(out) == 0, 0, g), lean=(lambda out: bits_where(_not_zero, out), *ZERO_ELSE))
 def hardshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     """x where |x| > lambd, else 0.  Keeps its output.  ValueError for lambd < 0.
 
@@ -123,7 +123,7 @@ def hardshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     return select(xp, xp.abs(x) <= lambd, x.dtype.type(0), x)
 
 
-@op(x=lambda g, out: where(raw(out) == 0, 0, g), lean=(lambda out: bits_where(_not_zero, out), *ZERO_ELSE))
+@elementwise(x=lambda g, out: where(raw(out) == 0, 0, g), lean=(lambda out: bits_where(_not_zero, out), *ZERO_ELSE))
 def softshrink(xp: Any, x: Any, *, lambd: float = 0.5) -> Any:
     """x nearer to 0 by lambd, 0 where |x| <= lambd.  Keeps its output.  ValueError for lambd < 0.
 
@@ -141,7 +141,7 @@ def _elu_rule(g: Any, x: Any, alpha: float, scale: float, input_scale: float) ->
     return where(above, g * scale, g * (exp(where(above, 0, x) * input_scale) * (alpha * scale * input_scale)))
 
 
-@op(x=_elu_rule)
+@elementwise(x=_elu_rule)
 def elu(xp: Any, x: Any, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """x where positive, else alpha (exp(x) - 1) (Clevert et al. 2015).
 
@@ -179,7 +179,7 @@ def _hardswish_rule(g: Any, x: Any) -> Any:
     return where(raw(x) <= -3, 0, where(raw(x) >= 3, g, g * (x * (1 / 3) + 0.5)))
 
 
-@op(x=_hardswish_rule)
+@elementwise(x=_hardswish_rule)
 def hardswish(xp: Any, x: Any) -> Any:
     """x hardsigmoid(x) (Howard et al. 2019).
 
@@ -190,7 +190,7 @@ def hardswish(xp: Any, x: Any) -> Any:
     return (z * (xp.minimum(z + 3, z.dtype.type(6)) / 6)).astype(dtype, copy=False)
 
 
-@op(
+@elementwise(
     x=lambda g, x, threshold: where(raw(x) <= threshold, 0, g),
     lean=(lambda x, threshold: bits_where(lambda part: ~(part <= threshold), x), *ZERO_ELSE),
 )
@@ -203,7 +203,7 @@ def threshold(xp: Any, x: Any, *, threshold: float, value: float) -> Any:
     return select(xp, x <= threshold, x.dtype.type(value), x)
 
 
-@op(x=lambda g, x: g * square(reciprocal(abs(x) + 1)))  # the square of |x| + 1 may overflow
+@elementwise(x=lambda g, x: g * square(reciprocal(abs(x) + 1)))  # the square of |x| + 1 may overflow
 def softsign(xp: Any, x: Any) -> Any:
     """x / (1 + |x|)."""
     z, dtype = _wide_and_dtype(x)
@@ -217,7 +217,7 @@ def tanhshrink(x: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------- prelu and glu
-@op(
+@elementwise(
     x=lambda g, x, weight: where(raw(x) > 0, g, g * weight),
     weight=lambda g, x: where(raw(x) > 0, 0, g * x),
     name="prelu",
@@ -251,7 +251,7 @@ def _glu_rule(g: Any, x: Any, axis: int) -> Any:
     return concat([g * s, g * value * (s * (1 - s))], axis)
 
 
-@op(name="glu", x=_glu_rule)
+@op(name="glu", x=_glu_rule, batch="along")
 def _glu(xp: Any, x: Any, *, axis: int) -> Any:
     value, gate = xp.split(x, 2, axis)
     return value * sigmoid(gate)

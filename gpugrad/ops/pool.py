@@ -15,6 +15,7 @@ from ..core import raw
 from ..dtypes import is_float, is_inexact, wide
 from ..forward import as_float, boxed, select
 from ..op import op
+from .index import getitem
 from .logic import const
 from .windows import Lengths, Windows, canvas, numbers, padded, place, spatial
 
@@ -49,16 +50,19 @@ def _largest(xp: Any, x: Any, *, at: Windows) -> tuple[Any, Any]:
     return out, which
 
 
-max_pool_op = op(_largest, name="max_pool", aux=("which",), x=lambda g, which, at: pool_put(g, which, at=at))
+max_pool_op = op(
+    _largest, name="max_pool", aux=("which",), x=lambda g, which, at: pool_put(g, which, at=at), batch="broadcast"
+)
 largest_and_which = op(
     _largest,
     name="max_pool",
     several=("largest", "which"),
+    batch="broadcast",
     x=lambda g, which, at: pool_put(g[0], raw(which), at=at),
 )
 
 
-@op(g=lambda h, which, at: pool_take(h, which, at=at), which=None)
+@op(g=lambda h, which, at: pool_take(h, which, at=at), which=None, batch="leading")
 def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     """g added to zeros, each at the element `which` of its window."""
     whole, out = canvas(xp, g.shape[: -len(at.size)], at, wide(g.dtype), which)
@@ -77,7 +81,7 @@ def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     return (out if out.shape == whole.shape else out.copy(order="K")).astype(g.dtype, copy=False)
 
 
-@op(x=lambda g, which, at: pool_put(g, which, at=at), which=None)
+@op(x=lambda g, which, at: pool_put(g, which, at=at), which=None, batch="leading")
 def pool_take(xp: Any, x: Any, which: Any, *, at: Windows) -> Any:
     """The element `which` of each window of x."""
     x = padded(xp, x, at)
@@ -95,7 +99,7 @@ def _along(at: Windows, axis: int) -> list[tuple[Any, ...]]:
     return [(..., slice(i * d, i * d + (m - 1) * s + 1, s), *rest) for i in range(k)]
 
 
-@op(x=lambda g, at, share: mean_spread(g, at=at, share=share))
+@op(x=lambda g, at, share: mean_spread(g, at=at, share=share), batch="broadcast")
 def mean_pool(xp: Any, x: Any, *, at: Windows, share: Any) -> Any:
     """The sum of each window of x, times `share`, a number for each window or one for all."""
     x = as_float(x)
@@ -110,7 +114,7 @@ def mean_pool(xp: Any, x: Any, *, at: Windows, share: Any) -> Any:
     return (x * _numbers(xp, share, x.dtype)).astype(given, copy=False)
 
 
-@op(g=lambda h, at, share: mean_pool(h, at=at, share=share))
+@op(g=lambda h, at, share: mean_pool(h, at=at, share=share), batch="broadcast")
 def mean_spread(xp: Any, g: Any, *, at: Windows, share: Any) -> Any:
     """g times `share` on all elements of its window: the transpose of `mean_pool`."""
     dtype = wide(g.dtype)
@@ -183,7 +187,7 @@ def _indices(which: Any, at: Windows) -> Any:
         start = start[..., None] + (np.arange(m) * s - before) * step
         place = place[..., None] + np.arange(k) * d * step
     xp = xp_of(raw(which))
-    return xp.take(xp.asarray(place.reshape(-1)), raw(which)) + xp.asarray(start)
+    return getitem(xp.asarray(place.reshape(-1)), raw(which)) + xp.asarray(start)
 
 
 def _mean_nd(

@@ -22,6 +22,7 @@ from ..gemm.products import product
 from ..kernels import usable
 from ..op import Parts, op
 from .activation import relu_grad
+from .examples import join, own, part
 from .linalg import matmul
 from .math import add, tanh
 from .recurrent_step import gru_gates, gru_grad, gru_step, in_wide, lstm_gates, lstm_grad, lstm_step
@@ -88,6 +89,22 @@ def _joined(room: Any, dtype: np.dtype) -> Any:
     if isinstance(room, np.ndarray):
         return room.astype(dtype, copy=False)
     return stack(room) if isinstance(room[0], Tensor) else xp_of(room[0]).stack(room)  # no op for each length
+
+
+def _batch(rows: dict[int, int]) -> Any:
+    """Of all examples the rows go through the steps together, where weights are the same for all.
+
+    rows: which operands have rows, and along which axis.
+    """
+
+    def batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+        if any([e for i, e in enumerate(each) if i not in rows]):
+            return NotImplemented
+        xs = [join(own(v, each[i], level.n), rows[i]) if i in rows else v for i, v in enumerate(xs)]
+        apart = lambda v: tuple(map(apart, v)) if isinstance(v, tuple) else part(v, level.n, 1)
+        return apart(call(*xs, **static))
+
+    return batch
 
 
 # ---------------------------------------------------------------------------------------------- LSTM, all steps
@@ -160,6 +177,7 @@ def _projection(p: _Lstm, cells: Any) -> Any:
 lstm = op(
     _lstm_forward,
     name="lstm",
+    batch=_batch({0: 1, 4: 0, 5: 0}),
     args=["x", "w", "u", "b", "h", "c", "r"],
     several=("y", "cells"),
     aux=("gates",),
@@ -229,6 +247,7 @@ _RULES: dict[str, Any] = {
 gru = op(
     _gru_forward,
     name="gru",
+    batch=_batch({0: 1, 5: 0}),
     args=["x", "w", "u", "b", "d", "h"],
     aux=("gates",),
     via=lambda g, x, w, u, b, d, h, out, gates: _gru_back(g, x, w, u, b, d, h, out, gates),
@@ -268,6 +287,7 @@ def _rnn_back(g: Any, u: Any, h: Any, out: Any, relu: bool) -> _Steps:
 rnn = op(
     _rnn_forward,
     name="rnn",
+    batch=_batch({0: 1, 4: 0}),
     args=["x", "w", "u", "b", "h"],
     via=lambda g, u, h, out, relu: _rnn_back(g, u, h, out, relu),
     **_RULES,

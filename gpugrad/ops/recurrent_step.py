@@ -104,7 +104,9 @@ def _lstm_cell_pull(g: Parts, x: Any, back: Any, c: Any, cell: Any, gates: Any) 
     return dz, dz, dc
 
 
-lstm_cell = op(_lstm_any, name="lstm_cell", several=("y", "cell"), aux=("gates",), pull=_lstm_cell_pull)
+lstm_cell = op(
+    _lstm_any, name="lstm_cell", several=("y", "cell"), aux=("gates",), pull=_lstm_cell_pull, batch="leading"
+)
 
 
 # ---------------------------------------------------------------------------------------------- GRU, one step
@@ -157,4 +159,4 @@ def _gru_cell_pull(g: Any, x: Any, back: Any, h: Any, out: Any, gates: Any) -> t
     return gru_grad(g, gru_gates(x, back) if isinstance(out, Tensor) else gates, h)
 
 
-gru_cell = op(_gru_any, name="gru_cell", aux=("gates",), pull=_gru_cell_pull)
+gru_cell = op(_gru_any, name="gru_cell", aux=("gates",), pull=_gru_cell_pull, batch="leading")

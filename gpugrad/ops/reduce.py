@@ -83,7 +83,9 @@ def _sum_gpu(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtyp
     return column_sums(x)
 
 
-sum = op(_sum, name="sum", gpu=_sum_gpu, x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims))
+sum = op(
+    _sum, name="sum", gpu=_sum_gpu, x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims), batch="along"
+)
 
 
 def _distance(x: Any, axis: Axis) -> Any:
@@ -96,7 +98,7 @@ def _mean_rule(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> An
     return spread(g * (1 / (count(shape, axis) or 1)), shape, axis, keepdims)
 
 
-@op(x=_mean_rule)
+@op(x=_mean_rule, batch="along")
 def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
     """The mean over `axis` (None: all), of `dtype`, if given; of integers, in the default float dtype."""
     x = as_float(x)
@@ -149,7 +151,7 @@ def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     return expand(g, x.shape, axis, keepdims) * share
 
 
-@op(x=_extreme_rule, exact=("x", "out"))
+@op(x=_extreme_rule, exact=("x", "out"), batch="along")
 def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The largest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
@@ -158,7 +160,7 @@ def max(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.max(axis=axis, keepdims=keepdims)
 
 
-@op(x=_extreme_rule, exact=("x", "out"))
+@op(x=_extreme_rule, exact=("x", "out"), batch="along")
 def min(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """The smallest over `axis` (None: all), NaN if there is one.  ValueError if there is none.
 
@@ -178,7 +180,7 @@ def _prod_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     return expand(g, x.shape, axis, keepdims) * permute_dims(others, back)
 
 
-@op(x=_prod_rule)
+@op(x=_prod_rule, batch="along")
 def prod(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
     """The product over `axis` (None: all), of `dtype`, if given.  Derivatives of all orders are right at zeros."""
     return accumulated(xp.prod, x, dtype, axis=axis, keepdims=keepdims)
@@ -191,9 +193,10 @@ def _per_degree(part: int, shape: tuple[int, ...], axis: Axis, correction: float
 
 
 @op(
+    batch="along",
     x=lambda g, x, axis, correction, keepdims: (
         expand(g, x.shape, axis, keepdims) * (_distance(x, axis) * _per_degree(2, x.shape, axis, correction))
-    )
+    ),
 )
 def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
     """The variance over `axis` (None: all): Σ |x - mean|² / (count - correction), of complex numbers a real one.
@@ -206,11 +209,12 @@ def var(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: 
 
 
 @op(
+    batch="along",
     x=lambda g, x, out, axis, correction, keepdims: (
         # where all are equal the distances are 0
         expand(g / where(out == 0, 1, out), x.shape, axis, keepdims)
         * (_distance(x, axis) * _per_degree(1, x.shape, axis, correction))
-    )
+    ),
 )
 def std(xp: Any, x: Any, *, axis: Axis = None, correction: float = 0, keepdims: bool = False) -> Any:
     """The standard deviation over `axis` (None: all), the root of `var`.
@@ -234,7 +238,7 @@ def _logsumexp_rule(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     return expand(g, shape, axis, keepdims) * (share / where(raw(total) == 0, 1, total))
 
 
-@op(x=_logsumexp_rule)
+@op(x=_logsumexp_rule, batch="along")
 def logsumexp(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over `axis` (None: all), without overflow; -inf, where there is nothing.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..dtypes import is_inexact, wide
 from ..forward import select, ufunc
-from ..op import op
+from ..op import elementwise
 from .casting import view, zeros_like
 
 
@@ -22,7 +22,7 @@ def _steps(numpys: Any) -> Any:
         return numpys(xp, x) if is_inexact(x.dtype) else view(x)  # CuPy would answer floats for integers
 
     forward.__doc__ = numpys.__doc__
-    return op(forward, name=numpys.__name__, x=lambda g: zeros_like(g))
+    return elementwise(forward, name=numpys.__name__, x=lambda g: zeros_like(g))
 
 
 floor = _steps(ufunc("floor", doc="The next integer down; integers as they are.  Its gradient is 0."))
@@ -30,7 +30,7 @@ ceil = _steps(ufunc("ceil", doc="The next integer up; integers as they are.  Its
 trunc = _steps(ufunc("trunc", doc="The next integer towards 0; integers as they are.  Its gradient is 0."))
 
 
-@op(x=lambda g: zeros_like(g))
+@elementwise(x=lambda g: zeros_like(g))
 def round(xp: Any, x: Any, *, decimals: int = 0) -> Any:
     """The nearest integer, the even one of two, or the nearest number of so many decimals.  Its gradient is 0.
 
@@ -41,7 +41,7 @@ def round(xp: Any, x: Any, *, decimals: int = 0) -> Any:
     return view(x) if decimals >= 0 else xp.round(x, decimals)
 
 
-@op(x=lambda g: g)
+@elementwise(x=lambda g: g)
 def frac(xp: Any, x: Any) -> Any:
     """x - trunc(x), what comes after the point, with the sign of x.
 
@@ -73,19 +73,19 @@ def _parts(xp: Any, x: Any, y: Any) -> tuple[Any, Any]:
     return times, select(xp, other, rest + y, select(xp, y < 0, -size, size))
 
 
-@op(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y), exact=("x", "y"))
+@elementwise(x=lambda g: g, y=lambda g, x, y: -g * floor_divide(x, y), exact=("x", "y"))
 def remainder(xp: Any, x: Any, y: Any) -> Any:
     """x - floor(x / y) y, with the sign of y."""
     return xp.remainder(x, y) if _is_numpys(xp, x, y) else _parts(xp, x, y)[1]
 
 
-@op(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out), exact=("x", "y", "out"))
+@elementwise(x=lambda g: g, y=lambda g, x, y, out: -g * _times(x, y, out), exact=("x", "y", "out"))
 def fmod(xp: Any, x: Any, y: Any) -> Any:
     """x - trunc(x / y) y, with the sign of x."""
     return xp.fmod(x, y)
 
 
-@op(x=lambda g: zeros_like(g), y=lambda g: zeros_like(g))
+@elementwise(x=lambda g: zeros_like(g), y=lambda g: zeros_like(g))
 def floor_divide(xp: Any, x: Any, y: Any) -> Any:
     """floor(x / y).  Its gradient is 0."""
     return xp.floor_divide(x, y) if _is_numpys(xp, x, y) else _parts(xp, x, y)[0]

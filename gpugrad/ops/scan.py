@@ -30,7 +30,7 @@ def along(axis: int, ndim: int, part: slice) -> tuple[slice, ...]:
     return (*[slice(None)] * (axis % ndim), part)
 
 
-@op(x=lambda g, axis, back: shifted(g, axis=axis, back=not back))
+@op(x=lambda g, axis, back: shifted(g, axis=axis, back=not back), batch="along")
 def shifted(xp: Any, x: Any, *, axis: int, back: bool = False, fill: float = 0) -> Any:
     """Each element one place further along `axis`, or one back, and `fill` in the place that is left."""
     out = xp.full(x.shape, fill, x.dtype)
@@ -46,6 +46,7 @@ def shifted(xp: Any, x: Any, *, axis: int, back: bool = False, fill: float = 0) 
     via=lambda g, a, axis, back: recurrence(shifted(a, axis=axis, back=not back), g, axis=axis, back=not back),
     a=lambda g, out, axis, back: g * shifted(out, axis=axis, back=back),
     b=lambda g: g,
+    batch="along",
 )
 def recurrence(xp: Any, a: Any, b: Any, *, axis: int, back: bool = False) -> Any:
     """h[i] = a[i] h[i-1] + b[i] along `axis`, or h[i] = a[i] h[i+1] + b[i] if `back`; a[i] of the first is not used.
@@ -72,7 +73,7 @@ def _accumulated(f: Any, x: Any, axis: Any, dtype: Any) -> Any:
     return accumulated(f, x, dtype, axis=axis)
 
 
-@op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
+@op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis), batch="along")
 def cumsum(xp: Any, x: Any, *, axis: int = -1, dtype: DTypeLike = None) -> Any:
     """Running sums along `axis`, an integer; of `dtype`, if given."""
     return _accumulated(xp.cumsum, x, axis, dtype)
@@ -105,7 +106,7 @@ def _cumprod_rule(g: Any, x: Any, out: Any, axis: int) -> Any:
     return shifted(out, axis=axis, fill=1) * recurrence(shifted(x, axis=axis, back=True), g, axis=axis, back=True)
 
 
-@op(x=_cumprod_rule)
+@op(x=_cumprod_rule, batch="along")
 def cumprod(xp: Any, x: Any, *, axis: int = -1, dtype: DTypeLike = None) -> Any:
     """Running products along `axis`, an integer; of `dtype`, if given.  All derivatives are right at zeros."""
     return _accumulated(xp.cumprod, x, axis, dtype)
@@ -216,7 +217,7 @@ def _cumlogsumexp_rule(g: Any, x: Any, axis: int) -> Any:
     return share * recurrence(shifted(fall, axis=axis, back=True), g / total, axis=axis, back=True)
 
 
-@op(x=_cumlogsumexp_rule, name="cumlogsumexp")
+@op(x=_cumlogsumexp_rule, name="cumlogsumexp", batch="along")
 def _cumlogsumexp(xp: Any, x: Any, *, axis: int) -> Any:
     x = as_float(x)
     return narrow(_running(xp, x.astype(wide(x.dtype), copy=False), "logaddexp", axis), x)

@@ -20,6 +20,7 @@ from ..dtypes import category, wide
 from ..forward import boxed, checked_axes, fit, placed, size_of
 from ..op import op
 from .casting import astype
+from .examples import put_batch
 from .index import along, beside, getitem, picked, put, put_add, settled, take, told, vectors
 from .logic import where
 from .math import divide, multiply, negative
@@ -36,7 +37,7 @@ def _changed(xp: Any, f: Any, x: Any, value: Any, key: Any) -> Any:
     return out.astype(x.dtype, copy=False)
 
 
-@op(x=lambda g: g, value=lambda g, key: getitem(g, key), args=["x", "value"])
+@op(x=lambda g: g, value=lambda g, key: getitem(g, key), args=["x", "value"], batch=put_batch)
 def at_add(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with `value`, broadcast, added to x[key]."""
     return _changed(xp, xp.add, x, value, key)
@@ -60,13 +61,13 @@ def _extreme_value(g: Any, x: Any, value: Any, out: Any, key: Any) -> Any:
     return where(theirs, getitem(share, key), 0)
 
 
-@op(x=_extreme_x, value=_extreme_value, args=["x", "value"], exact=("x", "value", "out"))
+@op(x=_extreme_x, value=_extreme_value, args=["x", "value"], exact=("x", "value", "out"), batch=put_batch)
 def at_max(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with the larger of x[key] and `value`, broadcast, in its place."""
     return _changed(xp, xp.maximum, x, value, key)
 
 
-@op(x=_extreme_x, value=_extreme_value, args=["x", "value"], exact=("x", "value", "out"))
+@op(x=_extreme_x, value=_extreme_value, args=["x", "value"], exact=("x", "value", "out"), batch=put_batch)
 def at_min(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with the smaller of x[key] and `value`, broadcast, in its place."""
     return _changed(xp, xp.minimum, x, value, key)

@@ -18,7 +18,59 @@ from ..forward import boxed, checked_axes, checked_axis, fit, promoted
 from ..op import Parts, op
 
 
-@op(x=lambda g, shape: reshape(g, shape=shape), name="reshape", args=["x"])
+# ---------------------------------------------------------------------------------------------- for `vmap`
+# How these ops run on the arrays of all examples, which are along axis 0: see gpugrad/batching.py.
+def later(axis: Any) -> Any:
+    """An axis, or several, of an example, in the array of all examples."""
+    if isinstance(axis, (tuple, list)):
+        return tuple([later(a) for a in axis])
+    return axis + 1 if axis >= 0 else axis
+
+
+def aligned(x: Any, rank: int) -> Any:
+    """x of all examples, with axes of length 1 after the first so that an example has `rank` axes."""
+    n, *own = raw(x).shape
+    return x if rank <= len(own) else reshape(x, (n, *[1] * (rank - len(own)), *own))
+
+
+def _to_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return call(xs[0], to=(level.n, *static["to"]))
+
+
+def _spread_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return call(aligned(xs[0], len(static["to"])), to=(level.n, *static["to"]))
+
+
+def _permute_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    rank = raw(xs[0]).ndim - 1
+    return call(xs[0], axes=(0, *[1 + a % rank for a in static["axes"]]))
+
+
+def _swap_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return call(xs[0], axis1=later(static["axis1"]), axis2=later(static["axis2"]))
+
+
+def _squeeze_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    axis, own = static["axis"], raw(xs[0]).shape[1:]
+    return call(xs[0], axis=tuple([i for i, m in enumerate(own, 1) if m == 1]) if axis is None else later(axis))
+
+
+def _roll_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    x, axis = xs[0], static["axis"]
+    if axis is not None:
+        return call(x, shift=static["shift"], axis=later(axis))
+    out, *_ = call(reshape(x, (level.n, math.prod(raw(x).shape[1:]))), shift=static["shift"], axis=1)
+    return (reshape(out, raw(x).shape),)
+
+
+def _triangle_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    n, *own = raw(xs[0]).shape
+    x = broadcast_to(reshape(xs[0], (n, 1, *own)), (n, *own, *own)) if len(own) == 1 else xs[0]  # NumPy's rows
+    return call(x, **static)
+
+
+# ---------------------------------------------------------------------------------------------- axes
+@op(x=lambda g, shape: reshape(g, shape=shape), name="reshape", args=["x"], batch=_to_batch)
 def _reshape(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:
     return x.reshape(to)
 
@@ -36,11 +88,11 @@ def _whole(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
         raise TypeError(f"{name}: a shape is an integer or several, not {shape!r:.60}") from None
 
 
-def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple([int(i) for i in np.argsort([a % len(axes) for a in axes])])
 
 
-@op(x=lambda g, axes: _permute(g, axes=_inverse(axes)), name="permute_dims")
+@op(x=lambda g, axes: _permute(g, axes=inverse(axes)), name="permute_dims", batch=_permute_batch)
 def _permute(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
     return x.transpose(axes)
 
@@ -50,13 +102,13 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Any:
     return _permute(x, axes=tuple(axes))
 
 
-@op(x=lambda g: matrix_transpose(g))
+@op(x=lambda g: matrix_transpose(g), batch="broadcast")
 def matrix_transpose(xp: Any, x: Any) -> Any:
     """The last two axes exchanged."""
     return x.swapaxes(-1, -2)
 
 
-@op(x=lambda g, axis1, axis2: _swapaxes(g, axis1=axis1, axis2=axis2), name="swapaxes")
+@op(x=lambda g, axis1, axis2: _swapaxes(g, axis1=axis1, axis2=axis2), name="swapaxes", batch=_swap_batch)
 def _swapaxes(xp: Any, x: Any, *, axis1: int, axis2: int) -> Any:
     return x.swapaxes(axis1, axis2)
 
@@ -80,13 +132,13 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     return permute_dims(x, order)
 
 
-@op(x=lambda g, shape: reshape(g, shape))
+@op(x=lambda g, shape: reshape(g, shape), batch=_squeeze_batch)
 def squeeze(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> Any:
     """Without axes of length 1 (`axis`: only these)."""
     return xp.squeeze(x, axis=axis)
 
 
-@op(x=lambda g, shape: reshape(g, shape), name="expand_dims")
+@op(x=lambda g, shape: reshape(g, shape), name="expand_dims", batch="along")
 def _expand_dims(xp: Any, x: Any, *, axis: int | tuple[int, ...]) -> Any:
     return xp.expand_dims(x, axis)
 
@@ -133,7 +185,7 @@ def _spread_host(x: Any, *, to: tuple[int, ...]) -> Any:
 
 
 _spread.host = _spread_host
-_broadcast_to = op(_spread, name="broadcast_to", x=lambda g: g)  # the engine sums it back
+_broadcast_to = op(_spread, name="broadcast_to", x=lambda g: g, batch=_spread_batch)  # the engine sums it back
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
@@ -141,13 +193,13 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     return _broadcast_to(x, to=_whole("broadcast_to", shape))
 
 
-@op(x=lambda g, axis: flip(g, axis=axis))
+@op(x=lambda g, axis: flip(g, axis=axis), batch="along")
 def flip(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> Any:
     """In reverse order along `axis` (None: all)."""
     return xp.flip(x, axis)
 
 
-@op(x=lambda g, shift, axis: _roll(g, shift=_opposite(shift), axis=axis), name="roll")
+@op(x=lambda g, shift, axis: _roll(g, shift=_opposite(shift), axis=axis), name="roll", batch=_roll_batch)
 def _roll(xp: Any, x: Any, *, shift: Any, axis: Any = None) -> Any:
     return xp.roll(x, shift, axis)
 
@@ -180,13 +232,13 @@ def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | Non
     return _roll(x, shift=shift, axis=axis)
 
 
-@op(x=lambda g, k: tril(g, k=k))
+@op(x=lambda g, k: tril(g, k=k), batch=_triangle_batch)
 def tril(xp: Any, x: Any, *, k: int = 0) -> Any:
     """The lower triangle of each matrix: zero above the k-th diagonal."""
     return xp.tril(_matrices(x), k)
 
 
-@op(x=lambda g, k: triu(g, k=k))
+@op(x=lambda g, k: triu(g, k=k), batch=_triangle_batch)
 def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
     """The upper triangle of each matrix: zero below the k-th diagonal."""
     return xp.triu(_matrices(x), k)
@@ -235,7 +287,7 @@ def _concat(n: int) -> Any:
     def pull(g: Any, axis: int, sizes: list[int]) -> Any:
         return _cut(g, axis=axis, sizes=tuple(sizes))
 
-    return op(forward, name="concat", args=[f"x{i}" for i in range(n)], aux=("sizes",), pull=pull)
+    return op(forward, name="concat", args=[f"x{i}" for i in range(n)], aux=("sizes",), pull=pull, batch="along")
 
 
 def _tensors(xs: Any, name: str) -> list[Any]:
@@ -278,7 +330,7 @@ def _uncut(g: Parts, shape: tuple[int, ...], axis: int, sizes: tuple[int, ...]) 
     return concat(parts, axis)
 
 
-@op(x=lambda g, shape, axis, sizes: _uncut(g, shape, axis, sizes), several=True, name="split")
+@op(x=lambda g, shape, axis, sizes: _uncut(g, shape, axis, sizes), several=True, name="split", batch="along")
 def _cut(xp: Any, x: Any, *, axis: int, sizes: tuple[int, ...]) -> Any:
     places = np.cumsum(sizes)[:-1].tolist()
     return tuple(xp.split(x, places, axis))

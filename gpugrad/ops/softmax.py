@@ -22,10 +22,11 @@ from ..kernels import usable
 from ..op import op
 from .blocks import by_blocks, fits
 from .casting import astype
+from .examples import join, own, part
 from .logic import where
-from .math import exp, negative
+from .math import divide, exp, negative
 from .reduce import sum
-from .shape import expand_dims
+from .shape import broadcast_to, expand_dims, reshape
 
 
 def _along_last(f: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,12 +145,14 @@ def _total(x: Any, axis: int) -> Any:
 softmax = op(
     _softmax,
     name="softmax",
+    batch="along",
     gpu=_along_last(fused.softmax, _softmax),
     x=lambda g, out, axis: softmax_grad(g, out, axis=axis),
 )
 softmax_grad = op(  # symmetric in g
     _softmax_grad,
     name="softmax_grad",
+    batch="along",
     gpu=_along_last(fused.softmax_grad, _softmax_grad),
     g=lambda h, y, axis: softmax_grad(h, y, axis=axis),
     y=lambda h, g, y, axis: h * (g - _total(g * y, axis)) - g * _total(h * y, axis),
@@ -157,12 +160,14 @@ softmax_grad = op(  # symmetric in g
 log_softmax = op(
     _log_softmax,
     name="log_softmax",
+    batch="along",
     gpu=_along_last(partial(fused.softmax, log=True), _log_softmax),
     x=lambda g, out, axis: log_softmax_grad(g, out, axis=axis),
 )
 log_softmax_grad = op(
     _log_softmax_grad,
     name="log_softmax_grad",
+    batch="along",
     gpu=_along_last(partial(fused.softmax_grad, log=True), _log_softmax_grad),
     g=lambda h, y, axis: h - _total(h * exp(y), axis),
     y=lambda h, g, y, axis: -h * exp(y) * _total(g, axis),
@@ -313,8 +318,37 @@ def _by_logits(h: Any, g: Any, logits: Any, labels: Any, count: Any, scale: floa
     return softmax_grad(h, softmax(logits))
 
 
+def _xent_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    """All rows of all examples together, reduced for each."""
+    logits, labels = [own(x, e, level.n) for x, e in zip(xs, each)]
+    reduction, ignored = static["reduction"], static["ignore_index"]
+    dtype, rows = raw(logits).dtype, raw(labels).shape[1:]
+    if reduction != "none":
+        logits = astype(logits, wide(dtype))
+    loss, lse, _ = call(join(logits), join(labels), reduction="none", ignore_index=ignored)
+    loss, lse, count = part(loss, level.n), part(lse, level.n, 1), None
+    if reduction != "none":
+        loss = sum(loss, axis=1)
+    if reduction == "mean" and ignored is not None:
+        count = (kernel_integers(raw(labels)) != ignored).sum(1, dtype=wide(dtype))
+    if reduction == "mean":
+        loss = divide(loss, rows[0] if count is None else count)
+    return astype(loss, dtype), lse, count
+
+
+def _xent_grad_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    g, logits, labels, lse, count = [own(x, e, level.n) for x, e in zip(xs, each)]
+    n, rows = raw(labels).shape
+    g = astype(g, wide(raw(g).dtype)) if count is not None else g
+    g = g if raw(g).ndim > 1 else expand_dims(g, -1)
+    g = g if count is None else divide(g, expand_dims(xp_of(raw(count)).maximum(raw(count), 1), -1))
+    g = reshape(broadcast_to(g, (n, rows)), n * rows)
+    return (part(call(g, join(logits), join(labels), join(lse, 1), None, **static)[0], n),)
+
+
 softmax_xent = op(
     _softmax_xent,
+    batch=_xent_batch,
     name="softmax_xent",
     gpu=_softmax_xent_gpu,
     aux=("lse", "count"),
@@ -331,6 +365,7 @@ softmax_xent = op(
 )
 softmax_xent_grad = op(
     _softmax_xent_grad,
+    batch=_xent_grad_batch,
     name="softmax_xent_grad",
     gpu=_softmax_xent_grad_gpu,
     g=_by_g,

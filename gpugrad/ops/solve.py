@@ -27,7 +27,11 @@ BLOCK = 16  # rows of a triangle that are solved one by one; what they leave for
 
 
 # ---------------------------------------------------------------------------------------------- inverse
-@op(x=lambda g, out: -product_op(product_op(matrix_transpose(out), g), matrix_transpose(out)), name="inv")
+@op(
+    x=lambda g, out: -product_op(product_op(matrix_transpose(out), g), matrix_transpose(out)),
+    name="inv",
+    batch="broadcast",
+)
 def _inv(xp: Any, x: Any) -> Any:
     return lapack(SINGULAR, xp.linalg.inv, x)
 
@@ -60,6 +64,7 @@ def _solved(xp: Any, a: Any, b: Any) -> Any:
 _solve = op(
     _solved,
     name="solve",
+    batch="broadcast",
     via=lambda g, a: _solve(matrix_transpose(a), g),
     a=lambda g, out: -product_op(g, matrix_transpose(out)),
     b=lambda g: g,
@@ -156,6 +161,7 @@ def _cublas(xp: Any, a: Any, b: Any, upper: bool, unit: bool) -> Any:
     ),
     b=lambda g: g,
     name="solve_triangular",
+    batch="broadcast",
 )
 def triangular(xp: Any, a: Any, b: Any, *, upper: bool = False, unit: bool = False) -> Any:
     """a⁻¹ b, of which only one triangle of a is read."""

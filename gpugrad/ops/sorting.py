@@ -95,7 +95,11 @@ def _rows_searched(xp: Any, x: Any, values: Any, *, right: bool) -> Any:
 
 
 @const
-@op(differentiable=False, name="searchsorted")
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return NotImplemented if each[0] else call(*xs, **static)
+
+
+@op(differentiable=False, name="searchsorted", batch=_batch)
 def _searched(xp: Any, x: Any, values: Any, *, right: bool) -> Any:
     dtype = np.result_type(wide(x.dtype), wide(values.dtype))
     x, values = x.astype(dtype, copy=False), values.astype(dtype, copy=False)

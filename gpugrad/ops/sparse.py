@@ -110,8 +110,14 @@ class Factors:
         return self._lu.solve(b.astype(self.dtype, copy=False), "N" if transposed else "T")
 
 
-def _solve(xp: Any, data: Any, b: Any, *, pattern: Pattern, factors: Factors, transposed: bool = False) -> Any:
-    """The x with A x = b, or Aᵀ x = b, by the factors of A."""
+def factors_of(data: Any, pattern: Pattern) -> Factors | None:
+    """The factors; None inside a vmap, where each example may have its own."""
+    return None if library(data).traced else Factors(data, pattern)  # type: ignore[union-attr]
+
+
+def _solve(xp: Any, data: Any, b: Any, *, pattern: Pattern, factors: Factors | None, transposed: bool = False) -> Any:
+    """The x with A x = b, or Aᵀ x = b, by the factors of A; None: they are made for this once."""
+    factors = factors or Factors(data, pattern)
     return factors.solve(b, transposed).astype(np.result_type(data.dtype, b.dtype), copy=False)
 
 

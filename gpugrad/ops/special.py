@@ -17,7 +17,7 @@ from ..array import special
 from ..core import raw
 from ..dtypes import wide
 from ..forward import as_float, fit, promoted, select
-from ..op import op
+from ..op import elementwise
 from .casting import astype
 from .choice import clip
 from .logic import where
@@ -72,16 +72,18 @@ def _erf_slope(x: Any) -> Any:
     return exp(-(z * z)) * (2 / SQRT_PI)
 
 
-erf = op(
+erf = elementwise(
     scipys("erf", "The error function, 2/√π ∫ exp(-t²) dt from 0 to x."), args=["x"], x=lambda g, x: g * _erf_slope(x)
 )
-erfc = op(scipys("erfc", "1 - erf(x), which keeps the upper tail."), args=["x"], x=lambda g, x: -g * _erf_slope(x))
-erfinv = op(
+erfc = elementwise(
+    scipys("erfc", "1 - erf(x), which keeps the upper tail."), args=["x"], x=lambda g, x: -g * _erf_slope(x)
+)
+erfinv = elementwise(
     scipys("erfinv", "The y with erf(y) = x, for x in [-1, 1]; ±inf at the ends, NaN beyond."),
     args=["x"],
     x=lambda g, out: g * exp(full(out) ** 2) * (SQRT_PI / 2),
 )
-erfcinv = op(
+erfcinv = elementwise(
     scipys("erfcinv", "The y with erfc(y) = x, for x in [0, 2]; ±inf at the ends, NaN beyond."),
     args=["x"],
     x=lambda g, out: -g * exp(full(out) ** 2) * (SQRT_PI / 2),
@@ -105,12 +107,14 @@ def _iterated(xp: Any, x: Any, *, n: int) -> Any:
     return select(xp, far, tail, out)
 
 
-erfcx = op(
+erfcx = elementwise(
     scipys("erfcx", "exp(x²) erfc(x), which neither underflows nor cancels on the right."),
     args=["x"],
     x=lambda g, x: g * -2 * erfcx_integral(full(x), n=1),
 )
-erfcx_integral = op(_iterated, name="erfcx_integral", x=lambda g, x, n: g * (-2 * (n + 1)) * erfcx_integral(x, n=n + 1))
+erfcx_integral = elementwise(
+    _iterated, name="erfcx_integral", x=lambda g, x, n: g * (-2 * (n + 1)) * erfcx_integral(x, n=n + 1)
+)
 
 
 # ---------------------------------------------------------------------------------------------- the normal distribution
@@ -119,17 +123,17 @@ def _normal_density(x: Any) -> Any:
     return exp(z * z * -0.5) * (1 / SQRT_2PI)
 
 
-ndtr = op(
+ndtr = elementwise(
     scipys("ndtr", "The normal distribution function, 1/√(2π) ∫ exp(-t²/2) dt from -inf to x."),
     args=["x"],
     x=lambda g, x: g * _normal_density(x),
 )
-ndtri = op(
+ndtri = elementwise(
     scipys("ndtri", "The y with ndtr(y) = x, for x in [0, 1]; ±inf at the ends, NaN beyond."),
     args=["x"],
     x=lambda g, out: g * exp(full(out) ** 2 * 0.5) * SQRT_2PI,
 )
-log_ndtr = op(
+log_ndtr = elementwise(
     scipys("log_ndtr", "log(ndtr(x)), without log(0) in the lower tail."),
     args=["x"],
     x=lambda g, x: g * mills(full(x)),
@@ -148,7 +152,7 @@ def _beyond(x: Any, ratio: Any) -> Any:
     return where(left, erfcx_integral(z, n=1) / erfcx(z) * SQRT_2, x + ratio)
 
 
-mills = op(_mills, name="mills", x=lambda g, x, out: -g * out * _beyond(x, out))
+mills = elementwise(_mills, name="mills", x=lambda g, x, out: -g * out * _beyond(x, out))
 
 
 # ---------------------------------------------------------------------------------------------- x log y
@@ -174,7 +178,7 @@ def _xlog1py(xp: Any, x: Any, y: Any) -> Any:
 
 
 xlogy = paired(
-    op(
+    elementwise(
         computed("xlogy", _xlogy),
         args=["x", "y"],
         x=lambda g, x, y: g * log(where(_outside(x, y, 0), 1, full(y))),
@@ -182,7 +186,7 @@ xlogy = paired(
     )
 )
 xlog1py = paired(
-    op(
+    elementwise(
         computed("xlog1py", _xlog1py),
         args=["x", "y"],
         x=lambda g, x, y: g * log1p(where(_outside(x, y, -1), 0, full(y))),
@@ -200,7 +204,7 @@ def _entr(xp: Any, x: Any) -> Any:
     return select(xp, x > 0, -y * xp.log(y), select(xp, x < 0, x.dtype.type(-math.inf), x))
 
 
-entr = op(computed("entr", _entr), args=["x"], x=lambda g, x: g * (-1 - log(full(x))))
+entr = elementwise(computed("entr", _entr), args=["x"], x=lambda g, x: g * (-1 - log(full(x))))
 
 
 def _of_pair(x: Any, y: Any, value: Any) -> Any:
@@ -213,7 +217,7 @@ def _over(x: Any, y: Any) -> Any:
     return full(x) / where((raw(x) == 0) & (raw(y) == 0), 1, full(y))
 
 
-@op(name="log_ratio", x=lambda g, x: g / x, y=lambda g, y: -g / y)
+@elementwise(name="log_ratio", x=lambda g, x: g / x, y=lambda g, y: -g / y)
 def _log_ratio(xp: Any, x: Any, y: Any) -> Any:
     """log(x / y), also where the quotient is nearly 1 or leaves the range."""
     apart = xp.log(x) - xp.log(y)
@@ -248,7 +252,7 @@ def _kl_div(xp: Any, x: Any, y: Any) -> Any:
 
 
 rel_entr = paired(
-    op(
+    elementwise(
         computed("rel_entr", _rel_entr),
         args=["x", "y"],
         x=lambda g, x, y: g * _of_pair(x, y, _log_ratio(full(x), full(y)) + 1),
@@ -256,7 +260,7 @@ rel_entr = paired(
     )
 )
 kl_div = paired(
-    op(
+    elementwise(
         computed("kl_div", _kl_div),
         args=["x", "y"],
         x=lambda g, x, y: g * _of_pair(x, y, _log_ratio(full(x), full(y))),
@@ -280,7 +284,7 @@ def _logit_slope(x: Any) -> Any:
     return slope if z.dtype.kind == "c" else where((raw(z) >= 0) & (raw(z) <= 1), slope, math.nan)
 
 
-_logit_op = op(computed("logit", _logit), name="logit", args=["x"], x=lambda g, x: g * _logit_slope(x))
+_logit_op = elementwise(computed("logit", _logit), name="logit", args=["x"], x=lambda g, x: g * _logit_slope(x))
 
 
 def logit(x: Any, eps: float | None = None) -> Any:
@@ -316,7 +320,7 @@ def _tail(xp: Any, x: Any, *, order: int, n: int) -> Any:
     return total * r**n * xp.sqrt(r)
 
 
-bessel_tail = op(_tail, name="bessel_tail", x=lambda g, x, order, n: g * bessel_tail(x, order=order, n=n + 1))
+bessel_tail = elementwise(_tail, name="bessel_tail", x=lambda g, x, order, n: g * bessel_tail(x, order=order, n=n + 1))
 
 
 def _scaled(xp: Any, x: Any, order: int) -> Any:
@@ -362,27 +366,27 @@ def _over_power(xp: Any, x: Any, *, n: int, scaled: bool) -> Any:
     return select(xp, far, out, near * xp.exp(-xp.abs(x)) if scaled else near)
 
 
-bessel_ratio = op(
+bessel_ratio = elementwise(
     _over_power,
     name="bessel_ratio",
     x=lambda g, x, out, n, scaled: g * (x * bessel_ratio(x, n=n + 1, scaled=scaled) - (sign(x) * out if scaled else 0)),
 )
-i0 = op(
+i0 = elementwise(
     scipys("i0", "I₀(x), the modified Bessel function of the first kind of order 0."),
     args=["x"],
     x=lambda g, x: g * i1(full(x)),
 )
-i1 = op(
+i1 = elementwise(
     scipys("i1", "I₁(x), the modified Bessel function of the first kind of order 1."),
     args=["x"],
     x=lambda g, x: g * (i0(full(x)) - bessel_ratio(full(x), n=1, scaled=False)),
 )
-i0e = op(
+i0e = elementwise(
     computed("i0e", lambda xp, x: _scaled(xp, x, 0), "exp(-|x|) I₀(x), which does not overflow.\n\nKink: 0 at 0."),
     args=["x"],
     x=lambda g, x: g * _scaled_slope(x, 0, lambda x: i1e(x) - sign(x) * i0e(x)),
 )
-i1e = op(
+i1e = elementwise(
     computed("i1e", lambda xp, x: _scaled(xp, x, 1), "exp(-|x|) I₁(x), which does not overflow."),
     args=["x"],
     x=lambda g, x: g * _scaled_slope(x, 1, lambda x: i0e(x) - bessel_ratio(x, n=1, scaled=True) - sign(x) * i1e(x)),

@@ -1,0 +1,72 @@
+"""vmap of every row of the op table: all in_axes; its value, the gradient from around it and from inside."""
+
+import itertools
+
+import numpy as np
+import pytest
+from table import ROWS
+from table.row import inputs
+
+import gpugrad as gg
+from gpugrad.vmap import vmap
+
+N = 3
+DRAWN = "random.dropout", "nn.dropout"  # other numbers for each example
+# Ops that run example by example: right, and slow.
+LOOPS = {
+    "added": "a kernel has computed it already, and kernels take no arrays of a vmap",
+    "relu_mask": "the bits of an example end in the middle of a byte; relu says how",
+    "sparse_at_pattern": "SciPy's matrices have two axes",
+    "sparse_cg": "each example takes steps of its own",
+    "sparse_product": "SciPy's matrices have two axes",
+    "sparse_solve": "each example has factors of its own",
+}
+
+
+def grads(f, xs):
+    with gg.GradientTape() as tape:
+        tape.watch(xs)
+        y = f(*xs)
+    return y, tape.gradient(y, xs, unconnected_gradients="zero")
+
+
+def test_what_runs_example_by_example():
+    ours = {f.op.name: f.op.batch for f in every if f.__module__.startswith("gpugrad")}
+    assert {name for name, batch in ours.items() if batch is None} == {*LOOPS}
+    assert {batch for batch in ours.values() if isinstance(batch, str)} <= {*RULES}
+
+
+def close(got, want, what):
+    np.testing.assert_allclose(np.asarray(got), want, rtol=1e-8, atol=1e-8, err_msg=what)
+
+
+def forms():
+    """Rows and in_axes: all of up to three operands, of more each alone and all together."""
+    for row in ROWS:
+        if row.op in DRAWN or row.op.startswith("dropout"):
+            continue
+        n = len(inputs(row))
+        flags = [f for f in itertools.product([True, False], repeat=n) if any(f)]
+        if n > 3:
+            flags = [f for f in flags if sum(f) in (1, n)]
+        yield pytest.param(row, flags, id=row.name)
+
+
+@pytest.mark.parametrize(("row", "flags"), [*forms()])
+def test_a_row_for_many_examples(row, flags):
+    xs = inputs(row)
+    many = [np.stack([x * (1 + 0.01 * i) for i in range(N)]) for x in xs]
+    for each in flags:
+        axes = [(k % (x.ndim + 1) if b else None) for k, (b, x) in enumerate(zip(each, xs))]
+        given = [np.moveaxis(m, 0, a) if b else x for m, x, b, a in zip(many, xs, each, axes)]
+        one = [[gg.tensor(m[i] if b else x) for m, x, b in zip(many, xs, each)] for i in range(N)]
+        wanted = [grads(row.f, v) for v in one]
+        f = vmap(row.f, in_axes=tuple(axes))
+        y, around = grads(f, [gg.tensor(x) for x in given])
+        close(y, np.stack([v.numpy() for v, _ in wanted]), "value")
+        for j, (b, a) in enumerate(zip(each, axes)):
+            parts = [g[j].numpy() for _, g in wanted]
+            close(around[j], np.moveaxis(np.stack(parts), 0, a) if b else sum(parts), f"gradient {j} from around")
+        inside = vmap(lambda *v: grads(row.f, list(v))[1], in_axes=tuple(axes))(*map(gg.tensor, given))
+        for j, g in enumerate(inside):
+            close(g, np.stack([v[j].numpy() for _, v in wanted]), f"gradient {j} from inside")
