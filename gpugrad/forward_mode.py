@@ -4,8 +4,8 @@ An accumulator is a tape that does not wait to be walked: when an op is recorded
 computed from those of its inputs, and what the op saved is let go.  So it nests with tapes and with itself as tapes do.
 
 A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own
-transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that are
-linear in each operand (LINEAR) need neither.
+transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that
+are linear in each operand (LINEAR) need neither.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LINEAR: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(
         "reshape permute_dims matrix_transpose swapaxes squeeze expand_dims broadcast_to flip roll tril triu split sum "
         "mean cumsum diff getitem put_add diagonal diag_embed fft ifft rfft irfft astype to_device crop mean_pool "
-        "mean_spread unfold fold rows_at rows_added shifted".split(),
+        "mean_spread unfold fold rows_at rows_added".split(),
         (0,),
     ),
     **dict.fromkeys("matmul pool_take pool_put conv_input conv_weight".split(), (0, 1)),
@@ -169,9 +169,8 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
     at = [i for i, t in enumerate(tangents) if t is not None]
     if not isinstance(op, Op):  # a function with a gradient of its own
         saved = op.whole(values)
-        out = values_of(op)
-        return _transposed(lambda g: op.joint(g, saved, None), out, tangents, at)
-    out = values[k]
+        return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
+    out: Any = values[k]
     if not isinstance(out, tuple) and not is_inexact(out.dtype):
         return None
     n = Node()
@@ -179,21 +178,16 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
     saved = lifted(n, head)
     if op.name in LINEAR and set(at) <= set(LINEAR[op.name]):
         static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
-        terms = []
-        for i in at:
-            one = called(op, [tangents[i] if j == i else x for j, x in enumerate(saved[:k])], static)[0]
-            terms.append(one)
+        terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
         if isinstance(out, tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
+    pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
     if op.batch == "elementwise":
-        terms = []
-        for i in at:
-            t = tangents[i] if tangents[i].array.shape == out.shape else broadcast_to(tangents[i], out.shape)
-            d = (op.joint(t, saved, None) if op.joint is not None else None) or None
-            terms.append(op.rules[i](t, saved, out.shape) if d is None else d[i])
-        return _fitting(reduce(add, terms), out)
-    pull = (lambda g: op.joint(g, saved, None)) if op.joint is not None else (lambda g: _Each(op, g, saved, values))
+        shape: tuple[int, ...] = out.shape  # type: ignore[union-attr]
+        whole = lambda t: t if t.array.shape == shape else broadcast_to(t, shape)
+        terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
+        return _fitting(reduce(add, terms), out) if terms else None
     return _transposed(pull, out, tangents, at)
 
 
@@ -248,7 +242,7 @@ def _fitting(t: Any, out: Any) -> Tensor:
     return t
 
 
-def values_of(op: Any) -> Any:
+def _outputs(op: Any) -> Any:
     """What stands for the outputs of a function with a gradient of its own: zeros like them."""
     outs = tuple([lib.zeros(shape, dtype) for shape, dtype, lib in op.like])
     return outs if op.several else outs[0]

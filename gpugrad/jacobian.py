@@ -71,10 +71,10 @@ def batch_jacobian(
 def units(like: Any, lo: int = 0, hi: int | None = None) -> Any:
     """The arrays from lo to hi of those that are 1 in one element, shaped like `like`."""
     n = like.size
-    hi = n if hi is None else hi
-    out = xp(like).zeros((hi - lo, n), like.dtype)
+    rows = (n if hi is None else hi) - lo
+    out = xp(like).zeros((rows, n), like.dtype)
     out.reshape(-1)[lo :: n + 1] = 1
-    return out.reshape(hi - lo, *like.shape)
+    return out.reshape(rows, *like.shape)
 
 
 def _rows(pull: Pull, seeds: Any, like: Any) -> list[Any]:
