@@ -22,7 +22,7 @@ from .core import Tensor, raw, wrap
 from .levels import Level, Traced
 from .ops.examples import for_each, join, part
 from .ops.index import getitem
-from .ops.shape import aligned, later, permute_dims, reshape, stack, swapaxes
+from .ops.shape import aligned, broadcast_to, later, permute_dims, reshape, stack, swapaxes
 from .recording import active, resume
 
 Call = Callable[..., tuple]

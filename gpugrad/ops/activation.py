@@ -133,7 +133,7 @@ def _sigmoid_grad(xp: Any, g: Any, y: Any) -> Any:
 
 
 def _sigmoid_grad_host(g: Any, y: Any) -> Any:
-    if not (y.ndim and g.dtype is y.dtype):
+    if not (y.ndim and g.dtype is y.dtype and g.shape == y.shape):
         return _sigmoid_grad(np, g, y)
     out = np.subtract(number(1, y.dtype), y)
     np.multiply(out, y, out)

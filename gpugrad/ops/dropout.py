@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from .. import fused
-from ..array import library
+from ..array import library, xp as xp_of
+from ..core import raw
 from ..dtypes import wide
 from ..forward import as_float, select
 from ..kernels import usable
 from ..op import op
+from .logic import where
+from .shape import aligned
 
 
 def offsets(n: int) -> int:
@@ -58,10 +61,24 @@ def dropped(xp: Any, x: Any, rate: float, seed: int, offset: int) -> Any:
     return (_dropout if xp is np else _dropout_gpu)(xp, x, rate=rate, seed=seed, offset=offset)
 
 
+def _same_for_all(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> tuple:
+    """What is dropped is the same for all examples, so that the pullback of one is that of many cotangents, too."""
+    x, *residual = xs
+    a = raw(x)
+    shape = a.shape[1:] if each[0] else a.shape
+    scale = dropped(xp_of(a), level.here(xp_of(a).ones(shape, a.dtype)), **static)
+    out = where(scale == 0, 0, x * scale)
+    if not residual:
+        return (out,)
+    r = residual[0]
+    rank = max(len(shape), len(raw(r).shape) - each[1])
+    return ((aligned(out, rank) if each[0] else out) + (aligned(r, rank) if each[1] else r),)
+
+
 dropout = op(
     _dropout,
     name="dropout",
-    batch="broadcast",
+    batch=_same_for_all,
     gpu=_dropout_gpu,
     x=lambda g, rate, seed, offset: dropout(g, rate=rate, seed=seed, offset=offset),
 )
@@ -81,7 +98,7 @@ def _dropout_add_gpu(xp: Any, x: Any, residual: Any, *, rate: float, seed: int, 
 dropout_add = op(
     _dropout_add,
     name="dropout_add",
-    batch="broadcast",
+    batch=_same_for_all,
     gpu=_dropout_add_gpu,
     x=lambda g, rate, seed, offset: dropout(g, rate=rate, seed=seed, offset=offset),
     residual=lambda g: g,
