@@ -11,27 +11,29 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import optree
 
-from .array import device_of, xp
+from .array import asarray, device_of, xp
 from .batching import Examples
 from .core import Tensor, wrap
 from .dtypes import is_inexact
 from .forward import checked_axes
-from .forward_mode import _fitting as fitting
 from .ops.math import multiply, square
 from .ops.reduce import sum
-from .taylor import Expansion, Terms, boxed, plus, run, through, times
+from .ops.shape import reshape
+from .taylor import Expansion, Terms, boxed, plus, run, shaped, through, times
 from .tensor import tensor
 
 
 class Harmonic(Expansion):
-    """A `laplacian` that runs.  The terms are the value, its derivatives by the coordinates, Batched, its Laplacian."""
+    """A `laplacian` that runs.  A tensor has two terms: its derivatives by the coordinates, Batched; its Laplacian."""
 
-    def __init__(self, name: str, n: int) -> None:
-        self.directions = Examples(name, n)
-        self.line: Expansion = Expansion(name, 2)
-        super().__init__(name, 2)
+    def __init__(self, name: str, x: Tensor, lines: Any) -> None:
+        self.directions = Examples(name, lines.shape[0])
+        self.directions.device = device_of(x.array)
+        self.line = Expansion(name, [[None] * 3])
+        super().__init__(name, [[x, wrap(self.directions.batched(lines)), None]])
 
     def total(self, t: Any) -> Tensor:
         """t, of each direction, summed over them."""
@@ -41,18 +43,17 @@ class Harmonic(Expansion):
     def gathered(self, both: Any, j: int, k: int) -> Any:
         return self.total(both) if k == 2 and j == 1 else both
 
-    def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int], n: int) -> Terms:
+    def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
         """f' Δx + f'' Σ (∂x)², of one operand; f' and f'' are the same for all directions: Taylor mode along x + t."""
-        ones = [
-            [x[0], wrap(xp(x[0].array).ones_like(x[0].array)), None] if i in moving else x for i, x in enumerate(xs)
-        ]
-        _, first, second = self.line.pointwise(op, out, ones, static, moving, n)
+        one = lambda x: wrap(xp(x.array).ones_like(x.array))
+        ones = [[x[0], one(x[0]), None] if i in moving else x for i, x in enumerate(xs)]
+        first, second = self.line.pointwise(op, out, ones, static, moving)
         d: Any = None
         l: Any = None
         if second is None:  # linear in all of them
-            saved = (*[x[0] for x in xs], out, *[static[s] for s in op.static], None)
+            saved = (*[x[0] for x in xs], out, *static.values(), None)
             for i in moving:
-                dx, lx = self.shaped(xs[i][1:], out)
+                dx, lx = shaped(xs[i][1:], out)
                 d = d if dx is None else plus(d, through(op, i, dx, saved, out))
                 l = l if lx is None else plus(l, through(op, i, lx, saved, out))
         elif len(moving) == 1:
@@ -60,12 +61,12 @@ class Harmonic(Expansion):
             d = times(first, dx)
             l = plus(times(first, lx), None if dx is None else multiply(second, self.total(square(dx))))
         else:
-            _, d, l = self.line.pointwise(op, out, self.spread(xs, moving), static, moving, n)
+            d, l = self.line.pointwise(op, out, self.spread(xs, moving), static, moving)
             l = None if l is None else self.total(l)
-        return [out, *[None if t is None else fitting(boxed(t), out.array) for t in (d, l)]]
+        return self.fitted([d, l], out)
 
-    def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int], n: int) -> list[list[Any]]:
-        first, second = self.line.nested(op, self.spread(xs, moving), static, moving, n)
+    def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
+        first, second = self.line.nested(op, self.spread(xs, moving), static, moving)
         return [first, [self.total(v) for v in second]]
 
     def spread(self, xs: list[Terms], moving: list[int]) -> list[Terms]:
@@ -87,17 +88,17 @@ def value_and_laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> 
     if not rank:
         raise ValueError("laplacian: x is a scalar; it needs an axis of coordinates, reshape it to (1,)")
     axes = checked_axes("laplacian", axis, rank)
-    own = [s if i in axes else 1 for i, s in enumerate(a.shape)]
-    n = prod(own)
+    coordinates = [s if i in axes else 1 for i, s in enumerate(a.shape)]
+    n = prod(coordinates)
     if not n:
         raise ValueError(f"laplacian: x has shape {tuple(a.shape)}, and no coordinates along axis {axis}")
-    level = Harmonic(f"laplacian({getattr(f, '__name__', type(f).__name__)})", n)
-    level.device = level.directions.device = level.line.device = device_of(a)
-    lines = xp(a).broadcast_to(xp(a).eye(n, dtype=a.dtype).reshape(n, *own), (n, *a.shape))
+    name = f"laplacian({getattr(f, '__name__', type(f).__name__)})"
+    eye = asarray(np.eye(n), a.dtype, device_of(a)).reshape(n, *coordinates)
+    tape = Harmonic(name, reshape(x, a.shape), xp(eye).broadcast_to(eye, (n, *a.shape)))
     try:
-        rows, spec = run(level, f, [[x, wrap(level.directions.batched(level.here(lines))), None]])
+        rows, spec = run(tape, f)
     finally:
-        level.line.open = level.directions.open = False
+        tape.directions.open = False
     return tuple([optree.tree_unflatten(spec, [r[k] for r in rows]) for k in (0, 2)])  # type: ignore[return-value]
 
 
@@ -114,7 +115,8 @@ def laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> Any:
     Element by element Δf(u) = f'(u) Δu + f''(u) Σ_i (∂_i u)²; linear ops take each part by itself, of a product it is
     u Δv + v Δu + 2 Σ_i ∂_i u ∂_i v; other ops are differentiated twice along each coordinate.  Kinks count nothing: of
     relu it is 0 almost everywhere.  Tapes, `backward` and `vmap` around it go through: the gradient of mean(Δf²) by
-    weights is one walk back.  Gradients of one's own (`custom_gradient`) are not asked.
+    weights is one walk back.
+    NotImplementedError for gradients of one's own (`custom_gradient`), which say nothing of second derivatives.
     TypeError for x that is not real and floating; ValueError for axes that are not there.
     """
     return value_and_laplacian(f, x, axis)[1]

@@ -1,201 +1,159 @@
 """Floor 6: Taylor mode: `taylor`, derivatives of f(x(t)) by t, of several orders in one run.
 
-A `Series` stands for x(t), by its derivatives x, x', x'', ... at t = 0.  Ops take series to series: linear ones term by
-term, products by Leibniz's rule.  Of what works element by element y' is what the op's pullback makes of x' (its own
-transpose), so that rule, run on the series that are known so far, gives the next term of y: for exp, tanh and the like
-that is the recurrence of the tables (Griewank and Walther 2008, chapter 13).  All else is nested forward mode.
+An `Expansion` is a tape that computes terms as it records: the derivatives x', x'', ... at t = 0 of each tensor.
+Linear ops take them one by one, products by Leibniz's rule.  Of what works element by element y' is what the op's
+pullback makes of x' (its own transpose), so that rule, run under an expansion of one order less, gives the next term of
+y: for exp, tanh and the like that is the recurrence of the tables (Griewank and Walther 2008, chapter 13).  All else is
+nested forward mode.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from math import comb
 from typing import Any
 
-import numpy as np
 import optree
 
-from .array import asarray, device_of, library, xp
+from .array import asarray, device_of, xp
+from .backprop import lifted
 from .batching import called
-from .core import Tensor, raw, wrap
+from .core import Node, Tensor, on, raw, wrap
 from .dtypes import is_inexact
 from .forward_mode import LINEAR, ForwardAccumulator, _fitting
-from .levels import Level, Traced
 from .ops.casting import astype
-from .ops.linalg import matmul
+from .ops.linalg import matmul, product_op
 from .ops.linear import ACTIVATIONS
 from .ops.math import add, multiply, positive
-from .ops.shape import broadcast_to
-from .recording import active, resume
+from .ops.shape import broadcast_to, reshape
+from .paths import PICK
+from .recording import resume
+from .rule import Op
 from .tensor import tensor
 
-Terms = list[Any]  # Tensors, or None for 0; the first is never None
+Terms = list[Any]  # Tensors, or None for 0: a value and its derivatives
 TERMWISE = {n for n, places in LINEAR.items() if places == (0,)} | {"conj", "real", "imag"}  # linear in the operand 0
 PRODUCTS = {n for n, places in LINEAR.items() if places == (0, 1)} | {"multiply"}  # linear in each of two
+FUSED = {"linear": None, **{f"linear_{a}": f.op for a, f in ACTIVATIONS.items()}}  # products, biases, activations
 
 
-def _steps(activation: str | None) -> Callable[..., Any]:
-    act = ACTIVATIONS[activation] if activation else lambda z: z
-    return lambda x, weight, bias: act(add(matmul(x, weight), bias))
+class Expansion(ForwardAccumulator):
+    """A tape on which each tensor has `order` derivatives.  `rows` are the tensors it starts from, with theirs."""
 
+    def __init__(self, name: str, rows: Sequence[Terms]) -> None:
+        super().__init__((), ())
+        self.name, self.order = name, len(rows[0]) - 1
+        self._given = [(r[0], r[1:]) for r in rows]
 
-STEPS = {"linear_" + a: _steps(a) for a in ACTIVATIONS} | {"linear": _steps(None)}  # ops that are several at once
+    def terms(self, t: Any) -> Terms:
+        """A Tensor and its derivatives."""
+        return [t, *(self._of(t.node) or [None] * self.order)]
 
-
-# ---------------------------------------------------------------------------------------------- values
-class Series(Traced):
-    """x(t) by its derivatives at 0.  Where a program asks for a number, that is x(0)."""
-
-    __slots__ = ("terms",)
-
-    def __init__(self, level: Level, terms: Terms) -> None:
-        self.level, self.terms = level, terms
-        self.shape, self.dtype = tuple(terms[0].array.shape), terms[0].array.dtype
-
-    @property
-    def within(self) -> Any:
-        return self.terms[0].array
-
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(f"{self.level.name}: NumPy's functions lose derivatives: write gpugrad's")
-
-
-def _number(kind: Callable[[Any], Any]) -> Callable[[Series], Any]:
-    return lambda self: kind(raw(self.terms[0]))
-
-
-for _kind in (bool, int, float, complex, operator.index):
-    setattr(Series, f"__{_kind.__name__}__", _number(_kind))
-for _name in ("item", "tolist"):
-    setattr(Series, _name, _number(operator.methodcaller(_name)))
-
-
-class Expansion(Level):
-    """A `taylor` to some order that runs.  Lists of terms are outside: their Tensors are none of this level's."""
-
-    def __init__(self, name: str, order: int) -> None:
-        super().__init__(name)
-        self.order = order
-
-    def lift(self, value: Any) -> Series:
-        return Series(self, [boxed(value)] + [None] * self.order)
-
-    def has(self, x: Any) -> bool:
-        """Whether x is a value of this level."""
-        return isinstance(x, Series) and x.level is self
-
-    def plain(self, f: Callable[..., Any], xs: Sequence[Any]) -> Any:
-        with resume(self.outside(active())):
-            return self.constant(f(*map(self.first, xs)))
-
-    def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
-        lib: Any = next(lib for v in xs if (lib := library(self.first(v))) is not None)
-        return super().function(f if lib.traced else getattr(lib.xp, f.__name__, f), xs, options)
-
-    def constant(self, v: Any) -> Any:
-        """v, or what is nested in it, with series in the place of arrays: those that are no NumPy's meet those inside."""
-        if type(v) in (list, tuple):
-            return type(v)(map(self.constant, v))
-        return v if library(v) is None or isinstance(v, np.generic) else self.lift(v)
-
-    def first(self, v: Any) -> Any:
-        """v, or what is nested in it, with arrays in the place of series."""
-        if type(v) in (list, tuple):
-            return type(v)(map(self.first, v))
-        if self.has(v):
-            return raw(v.terms[0])
-        return self.here(v) if isinstance(v, np.ndarray) else v
-
-    def outward(self, t: Tensor) -> list[Tensor]:
-        """The terms of a Tensor from inside, zeros where there are none."""
-        x = t.array if self.has(t.array) else self.lift(t)
-        terms = [wrap(xp(x.terms[0].array).zeros_like(x.terms[0].array)) if v is None else v for v in x.terms]
-        return [wrap(v.array, v.node, t.kind) for v in terms]
-
-    def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
-        if op.name in STEPS:
-            out = STEPS[op.name](*map(wrap, xs)).array
-            return (out, *[None] * op.aux) if op.aux else out
-        n = min([len(x.terms) for x in xs if self.has(x)], default=self.order + 1)
-        terms = [x.terms[:n] if self.has(x) else [x] for x in xs]
-        with resume(self.outside(active())):
-            rows, aux = self.expanded(op, terms, {k: self.first(v) for k, v in {**op.static, **static}.items()}, n)
-        out = tuple([Series(self, r) for r in rows]) if isinstance(rows, tuple) else Series(self, rows)
-        return (out, *aux) if op.aux else out
+    def _push(self, op: Any, values: tuple, edges: Sequence[Node | None], head: Node) -> None:
+        k, known = len(edges), [self._of(e) for e in edges]
+        moving = [i for i, t in enumerate(known) if t is not None]
+        with resume(self._mode()):
+            if not moving:
+                found = None
+            elif op is PICK:
+                found = known[0][values[2]] if type(known[0]) is tuple else None
+            elif not isinstance(op, Op):
+                raise NotImplementedError(
+                    f"{self.name}: {op.name} has a gradient of its own, which says nothing of higher derivatives"
+                )
+            else:
+                n = Node()
+                n.op, n.edges, n.saved = op, tuple(edges), values[:-1]
+                saved = lifted(n, head)
+                static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
+                xs = [[x, *t] if t is not None else [x] + [None] * self.order for x, t in zip(saved[:k], known)]
+                out = values[k] if type(values[k]) is tuple else wrap(values[k], head)
+                found = self.expanded(op, out, xs, static, moving)
+        n: Any = on(head, self._tape)  # type: ignore[arg-type]
+        if found is not None:
+            self._tangents[n] = found
+        n.saved, n.edges = None, ()  # nobody walks back here
 
     # ------------------------------------------------------------------------------------ one op
-    def expanded(self, op: Any, xs: list[Terms], static: dict[str, Any], n: int) -> tuple[Any, tuple]:
-        """(n terms of the output of `op`, of several outputs a tuple; its auxiliaries, of x(0))."""
-        out, *aux = called(op, [x[0] for x in xs], static)
-        outs = parts(out)
-        moving = [i for i, x in enumerate(xs) if any(x[j] is not None for j in range(1, len(x)))]
-        moving = [i for i in moving if op.rules[i] is not None]
-        if not moving or not any([is_inexact(v.array.dtype) for v in outs]):
-            rows = [[v] + [None] * (n - 1) for v in outs]
-        elif op.name in TERMWISE and moving == [0]:
-            rows = [[v] for v in outs]
-            for t in xs[0][1:]:
-                found = [None] * len(rows) if t is None else parts(called(op, [t, *[x[0] for x in xs[1:]]], static)[0])
-                for r, v in zip(rows, found):
-                    r.append(v)
-        elif op.name in PRODUCTS and set(moving) <= {0, 1}:
-            rows = [self.product(op, outs[0], xs, static, n)]
-        elif op.batch == "elementwise" and not op.aux:
-            rows = [self.pointwise(op, outs[0], xs, static, moving, n)]
-        else:
-            rows = [[v, *r] for v, r in zip(outs, zip(*self.nested(op, xs, static, moving, n)))]
-        return (tuple(rows) if isinstance(out, (tuple, list)) else rows[0]), tuple(aux)
+    def expanded(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any], moving: list[int]) -> Any:
+        """The derivatives of the output of `op`; of several outputs a tuple of such lists."""
+        if not any([is_inexact(raw(v).dtype) for v in (out if type(out) is tuple else (out,))]):
+            return None
+        if op.name in TERMWISE and moving == [0]:
+            rest = [x[0] for x in xs[1:]]
+            rows = [None if t is None else called(op, [t, *rest], static)[0] for t in xs[0][1:]]
+            if type(out) is tuple:
+                return tuple([[None if r is None else boxed(r[i]) for r in rows] for i in range(len(out))])
+            return self.fitted(rows, out)
+        if op.name in PRODUCTS and set(moving) <= {0, 1}:
+            return self.product(op, out, xs, static)
+        if op.name in FUSED:
+            return self.fused(FUSED[op.name], out, xs)
+        if op.batch == "elementwise" and not op.aux:
+            return self.pointwise(op, out, xs, static, moving)
+        rows = self.nested(op, xs, static, moving)
+        return tuple(map(list, zip(*rows))) if type(out) is tuple else [r[0] for r in rows]
 
-    def product(self, op: Any, out: Tensor, xs: list[Terms], static: dict[str, Any], n: int) -> Terms:
+    def fitted(self, terms: Sequence[Any], out: Tensor) -> Terms:
+        return [None if t is None else _fitting(boxed(t), out.array) for t in terms]
+
+    def product(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any]) -> Terms:
         """Leibniz's rule."""
-        x, y, *rest = [x + [None] * (n - len(x)) for x in xs]
-        terms: Terms = [out]
-        for k in range(1, n):
+        x, y, *rest = xs
+        terms: Terms = []
+        for k in range(1, self.order + 1):
             total = None
             for j in range(k + 1):
                 if x[j] is not None and y[k - j] is not None:
                     both = called(op, [x[j], y[k - j], *[r[0] for r in rest]], static)[0]
                     both = self.gathered(both, j, k)
                     total = plus(total, both if j in (0, k) else multiply(both, comb(k, j)))
-            terms.append(total if total is None else _fitting(total, out.array))
-        return terms
+            terms.append(total)
+        return self.fitted(terms, out) if out is not None else terms
 
     def gathered(self, both: Any, j: int, k: int) -> Any:
-        """The product of term j of one factor and k - j of the other."""
+        """The product of derivative j of one factor and k - j of the other."""
         return both
 
-    def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int], n: int) -> Terms:
+    def fused(self, activation: Any, out: Tensor, xs: list[Terms]) -> Terms:
+        """x @ weight + bias, then the activation, of which the rule may go by the output alone."""
+        x, weight, bias = xs
+        z = [plus(p, b) for p, b in zip(self.product(product_op.op, None, [x, weight], {}), bias[1:])]
+        z = self.fitted(z, out)
+        if activation is None:
+            return z
+        given = out if 0 not in activation.needs[0] else add(matmul(x[0], weight[0]), bias[0])
+        return self.pointwise(activation, out, [[given, *z]], activation.static, [0])
+
+    def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
         """y' = what the pullback makes of x': run on the terms of x and y that are known, it gives one more of y."""
-        terms: Terms = [out]
+        moving = [i for i in moving if any([t is not None for t in xs[i][1:]])]
         by_out = any([len(xs) in op.needs[i] for i in moving])
-        for m in range(1, n) if by_out else [n - 1]:
-            saved = (*[self.known(x, m) for x in (*xs, terms)], *[static[s] for s in op.static], None)
-            slope: Terms = [None] * m
-            for i in moving:
-                d = self.pushed(op, i, self.shaped(xs[i][1 : m + 1], out), saved, out)
-                slope = [plus(a, b) for a, b in zip(slope, d)]
-            terms = [out, *[None if t is None else _fitting(t, out.array) for t in slope]]
+        terms: Terms = []
+        for m in range(1, self.order + 1) if by_out else [self.order]:
+            rows: dict[int, Terms] = {i: own(xs[i][:m]) for i in moving}
+            y = own([out, *terms][:m] if by_out else [out] + [None] * (m - 1))
+            slopes = {i: self.slope(xs[i][1 : m + 1], out) for i in moving}
+            saved = [rows[i][0] if i in rows else x[0] for i, x in enumerate(xs)]
+            saved = (*saved, y[0], *static.values(), None)
+            given = [*rows.values(), y, *[g for g in slopes.values() if g is not None]]
+            with Expansion(self.name, given) as inner:
+                found = {i: through(op, i, g[0], saved, out) for i, g in slopes.items() if g is not None}
+            terms = [None] * m
+            for d in found.values():
+                terms = [plus(a, b) for a, b in zip(terms, inner.terms(boxed(d)))]
+            terms = self.fitted(terms, out)
         return terms
 
-    def pushed(self, op: Any, i: int, g: Terms, saved: tuple, out: Tensor) -> Terms:
-        """What the pullback of operand i makes of the series g."""
-        if all([t is None for t in g]):
-            return g
-        g = [wrap(xp(out.array).zeros_like(out.array)) if g[0] is None else g[0], *g[1:]]
-        d = through(op, i, wrap(Series(self, g)), saved, out)
-        return d.array.terms if self.has(raw(d)) else [boxed(d)] + [None] * (len(g) - 1)
+    def slope(self, terms: Terms, out: Tensor) -> Terms | None:
+        """x' and its derivatives in the shape of the output; None for 0."""
+        if all([t is None for t in terms]):
+            return None
+        terms = shaped(terms, out)
+        return own([wrap(xp(out.array).zeros_like(out.array)) if terms[0] is None else terms[0], *terms[1:]])
 
-    def known(self, x: Terms, m: int) -> Any:
-        """m terms of an operand as a Tensor of this level; what is no Tensor as it is."""
-        return wrap(Series(self, (x + [None] * m)[:m])) if isinstance(x[0], Tensor) else x[0]
-
-    def shaped(self, terms: Terms, out: Tensor) -> Terms:
-        shape = tuple(out.array.shape)
-        return [t if t is None or t.array.shape == shape else broadcast_to(t, shape) for t in terms]
-
-    def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int], n: int) -> list[list[Any]]:
-        """For each order from 1 on, that term of each output: by forward mode in forward mode."""
+    def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
+        """For each order from 1 on, that derivative of each output: by forward mode in forward mode."""
         like = xs[moving[0]][0].array
         t = wrap(asarray(0.0, like.real.dtype, device_of(like)))
 
@@ -203,12 +161,23 @@ class Expansion(Level):
             given = [x[0] for x in xs]
             for i in moving:
                 rest = None
-                for k in range(n - 1, 0, -1):
+                for k in range(self.order, 0, -1):
                     rest = times(plus(xs[i][k], rest), t / k)
                 given[i] = plus(given[i], rest)
             return parts(called(op, given, static)[0])
 
-        return _derivatives(at, t, n - 1)[1:]
+        return _derivatives(at, t, self.order)[1:]
+
+
+def shaped(terms: Terms, out: Tensor) -> Terms:
+    """Terms in the shape of the output."""
+    shape = tuple(out.array.shape)
+    return [t if t is None or t.array.shape == shape else broadcast_to(t, shape) for t in terms]
+
+
+def own(terms: Terms) -> Terms:
+    """The same terms of a Tensor that nobody else has, with its history."""
+    return [reshape(terms[0], terms[0].array.shape), *terms[1:]]
 
 
 def _derivatives(f: Callable[[Tensor], list[Tensor]], t: Tensor, order: int) -> list[list[Any]]:
@@ -259,7 +228,8 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
 
     The derivatives are as many, each nested like what f answers, as jax.experimental.jet has them.  Order K costs about
     K² / 2 runs of f on element-wise, linear and bilinear ops; others (a softmax, a factorisation) go by nested forward
-    mode, in 2^K.  Tapes and `vmap` may be inside and around.  Gradients of one's own (`custom_gradient`) are not asked.
+    mode, in 2^K.  Tapes and `vmap` may be inside and around.
+    NotImplementedError for gradients of one's own (`custom_gradient`), which say nothing of higher orders.
     ValueError for series of other lengths and shapes; TypeError for arguments that are no floats.
     """
     xs = _primals("taylor", primals)
@@ -268,25 +238,25 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
             f"taylor: {len(xs)} primals need as many series, all of one length from 1 on, given lengths "
             f"{[len(s) for s in series]}"
         )
-    rows = [[x, *[_term(x, v) for v in s]] for x, s in zip(xs, series)]
-    level = Expansion(f"taylor({getattr(f, '__name__', type(f).__name__)})", len(series[0]))
-    found, spec = run(level, f, rows)
-    first, *rest = [optree.tree_unflatten(spec, [terms[k] for terms in found]) for k in range(level.order + 1)]
+    rows = [[*own([x]), *[_term(x, v) for v in s]] for x, s in zip(xs, series)]
+    found, spec = run(Expansion(f"taylor({getattr(f, '__name__', type(f).__name__)})", rows), f)
+    first, *rest = [optree.tree_unflatten(spec, list(terms)) for terms in zip(*found)]
     return first, rest
 
 
-def run(level: Expansion, f: Callable[..., Any], rows: list[Terms]) -> tuple[list[list[Tensor]], Any]:
-    """(the terms of each Tensor that f answers of arguments with these terms, the tree of them)."""
-    level.device = device_of(raw(rows[0][0].array))
-    try:
-        out = f(*[wrap(Series(level, [wrap(r[0].array, r[0].node), *r[1:]]), None, r[0].kind) for r in rows])
-    finally:
-        level.open = False
+def run(tape: Expansion, f: Callable[..., Any]) -> tuple[list[Terms], Any]:
+    """(the terms of each Tensor that f answers of the arguments that the tape starts from, the tree of them)."""
+    starts = tape._given
+    with tape:
+        out = f(*[t for t, _ in starts])
     ts, spec = optree.tree_flatten(out, namespace="gpugrad")
     for t in ts:
         if not isinstance(t, Tensor):
-            raise TypeError(f"{level.name}: the function answers Tensors, or a tree of them, not {t!r:.60}")
-    return [level.outward(t) for t in ts], spec
+            raise TypeError(f"{tape.name}: the function answers Tensors, or a tree of them, not {t!r:.60}")
+    found = [tape.terms(t) for t in ts]
+    zero = lambda t: wrap(xp(t.array).zeros_like(t.array))
+    whole = [[zero(t) if v is None else v for v in terms] for t, terms in zip(ts, found)]
+    return [[wrap(v.array, v.node, t.kind) for v in terms] for t, terms in zip(ts, whole)], spec
 
 
 def _primals(name: str, primals: Sequence[Any]) -> list[Tensor]:
