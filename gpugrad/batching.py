@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import library
+from .array import library, xp
 from .core import Tensor, raw, wrap
 from .levels import Level, Traced
 from .ops.examples import for_each, join, part
@@ -180,7 +180,8 @@ class Examples(Level):
 
     def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
         if f in _LIKE and not self.own(xs[1:]):
-            return self._boxed(f(*self.example(xs, 0), **options), False)
+            like = self.example(xs, 0)
+            return self._boxed(getattr(xp(like[0]), f.__name__)(*like, **options), False)
         if f is np.where and len(xs) == 3:
             return self.ufunc(f, xs)
         return super().function(f, xs, options)

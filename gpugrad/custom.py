@@ -9,11 +9,10 @@ from typing import Any
 
 import optree
 
-from .array import xp
 from .autograd import no_grad
 from .core import Node, Tape, Tensor, raw, wrap
 from .dtypes import is_inexact
-from .levels import innermost
+from .levels import blank, innermost
 from .ops.math import conj
 from .ops.reduce import sum as total, unbroadcast
 from .paths import PICK
@@ -65,7 +64,7 @@ class CustomOp:
         self.name, self.kind, self.materialize = name, kind, materialize
         self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
-        self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
+        self.like = [blank(o) for o in (out if self.several else (out,))]
 
     def __repr__(self) -> str:
         return f"<custom op {self.name}>"
@@ -88,14 +87,14 @@ class CustomOp:
         lift = any([isinstance(p, Tensor) for p in parts])
         back, *reads = saved[len(self.quick) + 1 :] if self.feeds else (saved[len(self.quick) + 1],)
         fed = (reads,) if self.feeds else ()
-        gs = [self._zeros(*like) if p is None else outward(p, self.kind) for p, like in zip(parts, self.like)]
+        gs = [self._zeros(like) if p is None else outward(p, self.kind) for p, like in zip(parts, self.like)]
         if lift:
             return [None if d is None else inward(d) for d in back(gs, *fed)]
         with no_grad():
             return [None if d is None else raw(inward(d)) for d in back(gs, *fed)]
 
-    def _zeros(self, shape: Any, dtype: Any, lib: Any) -> Tensor | None:
-        return wrap(lib.zeros(shape, dtype), None, self.kind) if self.materialize else None
+    def _zeros(self, like: Callable[[], Any]) -> Tensor | None:
+        return wrap(like(), None, self.kind) if self.materialize else None
 
 
 def attach(

@@ -13,12 +13,12 @@ from typing import Any
 
 import optree
 
-from .array import library, xp
+from .array import library
 from .backprop import backprop
 from .core import Node, Tape, Tensor, leaf, tick, wrap
 from .custom import attach
 from .dtypes import is_inexact
-from .levels import Traced, followed
+from .levels import Traced, blank, followed
 from .ops.math import add
 from .recording import NONE, active, enter, replace, tracked
 from .tensor import tensor
@@ -339,7 +339,7 @@ def _told(tree: Any) -> str:
 def _zeros(x: Any) -> Any:
     """The tangent of what does not move."""
     if isinstance(x, Tensor):
-        return wrap(xp(x.array).zeros(x.array.shape, x.array.dtype), None, x.kind)
+        return wrap(blank(x.array)(), None, x.kind)
     return x * 0 if isinstance(x, (int, float, complex)) or library(x) is not None else None
 
 

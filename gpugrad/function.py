@@ -7,14 +7,13 @@ from functools import wraps
 from typing import Any
 from weakref import ref
 
-from .array import xp
 from .autograd import is_grad_enabled, no_grad, requires_grad
 from .backprop import FREED, _since_watched as since_watched, alive
 from .core import Node, Tensor, raw, trainable, wrap
 from .custom import attach
 from .dtypes import is_inexact
 from .inplace import remember
-from .levels import Traced, followed
+from .levels import Traced, blank, followed
 from .origin import CONSTANT
 from .paths import PICK
 from .recording import lost, record
@@ -239,15 +238,14 @@ def _backward(
     cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: list[Any], live: list[int], kind: type[Tensor]
 ) -> Callable[[list[Any]], list[Any]]:
     """`backward` as the engine calls it: with the cotangents of `live` outputs, checked."""
-    like = [(o.array.shape, o.array.dtype, xp(o.array)) if isinstance(o, Tensor) else None for o in outs]
+    like = [blank(o.array) if isinstance(o, Tensor) else None for o in outs]
     shapes = [raw(a).shape if isinstance(a, Tensor) else None for a in args]
     name, count = f"{cls.__name__}Backward", len(args)
 
     def zeros(i: int) -> Any:
         if like[i] is None or not ctx.materialize_grads:
             return None
-        shape, dtype, lib = like[i]  # type: ignore[misc]
-        return wrap(lib.zeros(shape, dtype), None, kind)
+        return wrap(like[i](), None, kind)  # type: ignore[misc]
 
     def back(gs: list[Any]) -> list[Any]:
         given = dict(zip(live, gs))

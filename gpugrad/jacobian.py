@@ -12,6 +12,7 @@ from .array import device_of, library, xp
 from .backprop import alive
 from .batching import Examples
 from .core import Node, Tape, Tensor, on, raw, wrap
+from .levels import Traced
 from .ops.diagonal import diag_embed
 from .ops.shape import concat, moveaxis, reshape
 from .recording import active, scope
@@ -74,7 +75,8 @@ def units(like: Any, lo: int = 0, hi: int | None = None) -> Any:
     rows = (n if hi is None else hi) - lo
     out = xp(like).zeros((rows, n), like.dtype)
     out.reshape(-1)[lo :: n + 1] = 1
-    return out.reshape(rows, *like.shape)
+    out = out.reshape(rows, *like.shape)
+    return like.level.here(out) if isinstance(like, Traced) else out
 
 
 def _rows(pull: Pull, seeds: Any, like: Any) -> list[Any]:
