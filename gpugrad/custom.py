@@ -251,7 +251,8 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             return gg.log(1 + e), lambda g: g * (1 - 1 / (1 + e))
 
     Where f reads trainable variables, grad_fn takes `variables=` and answers (gradients of the tensors, gradients of
-    the variables).  What grad_fn computes is recorded by outer tapes, so higher orders work.
+    the variables).  Other tensors that f closes over are constants to it.  What grad_fn computes is recorded by outer
+    tapes, so higher orders work; forward mode transposes grad_fn, and `vmap` runs it for all examples at once.
     ValueError for a wrong number of gradients; TypeError where f reads variables and grad_fn does not take them.
     """
 
