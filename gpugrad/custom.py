@@ -106,7 +106,7 @@ def attach(
     materialize: bool = True,
     feeds: bool = False,
     makers: Sequence[Any] = (),
-    born: Callable[[list[Tensor]], None] | None = None,
+    born: Callable[[list[Tensor], Any], None] | None = None,
     push: Callable[[Sequence[Any]], Any] | None = None,
 ) -> Any:
     """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
@@ -119,7 +119,7 @@ def attach(
     materialize  whether the cotangent of an output that nobody used is zeros, or None
     feeds        whether back takes the arrays of `reads` as its second argument
     makers       of each of `reads`, the node that made it; True: the function itself; None: somebody gave it
-    born         told of the new Tensors that are recorded, before back is called
+    born         told of the new Tensors, and the node of the call, before back is called
     push         push([tangent or None of each input]) -> those of the outputs, for forward mode; None: back is
                  transposed
     Inside `vmap` it is one function of all examples to what is open around, and `back` runs for all of them at once.
@@ -150,7 +150,7 @@ def _recorded(
     materialize: bool,
     feeds: bool,
     makers: Sequence[Any],
-    born: Callable[[list[Tensor]], None] | None,
+    born: Callable[[list[Tensor], Any], None] | None,
     push: Callable[[Sequence[Any]], Any] | None,
 ) -> list[Tensor]:
     kind, arrays = outs[0].kind, [o.array for o in outs]
@@ -159,14 +159,14 @@ def _recorded(
         return [wrap(a, None, kind) for a in arrays]
     out = tuple(arrays) if several else arrays[0]
     op = CustomOp(name, len(inputs), out, kind, feeds or reads is None or bool(reads), materialize, feeds, makers)
-    op.push, op.born = push, None if born is None else lambda head: born(_parts(arrays, several, head, kind))
+    op.push, op.born = push, None if born is None else lambda head: born(_parts(arrays, several, head, kind), head)
     t = record(op, out, (back, *(reads or ())), heads, kind)
     op.born = None  # which held the outputs
     if t.node is None:
         return [wrap(a, None, kind) for a in arrays]
     found = _parts(arrays, several, t.node, kind) if several else [t]
     if born is not None:
-        born(found)
+        born(found, t.node)
     return found
 
 
@@ -184,7 +184,7 @@ def _all_examples(
     ins: list[Any],
     back: Callable[..., Any],
     materialize: bool,
-    born: Callable[[list[Tensor]], None] | None,
+    born: Callable[[list[Tensor], Any], None] | None,
 ) -> list[Tensor]:
     """`outs`, values of `level`, whose values are attached to those of `ins` around it: one call for all examples."""
     inside = lambda t: wrap(level.batched(wrap(t.array, t.node)), None, outs[0].kind)
@@ -197,7 +197,7 @@ def _all_examples(
     with resume(level.outside(active())):
         values = tuple([level.outward(o) for o in outs])
         sources = [_value(x) for x in ins]
-        told = None if born is None else lambda ts: born([inside(t) for t in ts])
+        told = None if born is None else lambda ts, head: born([inside(t) for t in ts], head)
         new = attach(name, values, sources, all_back, None, materialize, born=told)
     return [inside(t) for t in new]
 

@@ -163,8 +163,9 @@ class _Ruled:
         if not ts:
             return out
         pull = lambda gs: back(optree.tree_unflatten(spec, gs))
-        made = attach(self.name, ts if len(ts) > 1 else ts[0], tensors, pull, push=push)
-        return optree.tree_unflatten(spec, made if len(ts) > 1 else [made])
+        if len(ts) == 1:
+            return optree.tree_unflatten(spec, [attach(self.name, *ts, tensors, pull, push=push)])
+        return optree.tree_unflatten(spec, attach(self.name, ts, tensors, pull, push=push))
 
 
 class CustomVjp(_Ruled):

@@ -214,16 +214,15 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
     return answers
 
 
-def _keeper(ctx: Context, own: dict[int, int], live: list[int]) -> Callable[[list[Tensor]], None]:
+def _keeper(ctx: Context, own: dict[int, int], live: list[int]) -> Callable[[list[Tensor], Any], None]:
     """What tells `ctx` where it finds what it is to save; `own`: of which output that is the array."""
     places, saves = {i: n for n, i in enumerate(live)}, ctx._to_save
 
-    def born(outs: list[Tensor]) -> None:
+    def born(outs: list[Tensor], node: Any) -> None:
         at = [None if t is None else places.get(own[id(t)]) for t in saves]
         if isinstance(outs[0].array, Traced):
             ctx._saved = _Inside(tuple([t if i is None else outs[i] for t, i in zip(saves, at)]))
             return
-        node: Any = outs[0].node if len(live) == 1 else outs[0].node.edges[0]  # type: ignore[union-attr]
         entries: Any = [None if t is None else (t.node if i is None else i, t.kind) for t, i in zip(saves, at)]
         ctx._saved = _Saved(entries, node, len(live) > 1)
 
