@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import library
+from .array import library, xp
 from .core import Tensor, raw, wrap
 from .levels import Level, Traced
 from .ops.examples import for_each, join, part
