@@ -149,7 +149,7 @@ class _Ruled:
         for o in outs:
             if not isinstance(o, Tensor) and library(o) is None:
                 raise TypeError(f"{self.name}: it answers tensors, or trees of them, not {o!r:.60}")
-        ts = tuple([o if isinstance(o, Tensor) else tensor(o) for o in outs])
+        ts: tuple[Any, ...] = tuple([o if isinstance(o, Tensor) else tensor(o) for o in outs])
         if not ts:
             return out
         pull = lambda gs: back(optree.tree_unflatten(spec, gs))
