@@ -13,7 +13,7 @@ from .array import xp
 from .autograd import no_grad
 from .core import Node, Tape, Tensor, raw, wrap
 from .dtypes import is_inexact
-from .levels import innermost
+from .levels import concrete, innermost
 from .ops.math import conj
 from .ops.reduce import sum as total, unbroadcast
 from .paths import PICK
@@ -65,7 +65,7 @@ class CustomOp:
         self.name, self.kind, self.materialize = name, kind, materialize
         self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
-        self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
+        self.like = [(o.shape, o.dtype, xp(concrete(o))) for o in (out if self.several else (out,))]
 
     def __repr__(self) -> str:
         return f"<custom op {self.name}>"

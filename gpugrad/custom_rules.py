@@ -153,7 +153,7 @@ class _Ruled:
         if not ts:
             return out
         pull = lambda gs: back(optree.tree_unflatten(spec, gs))
-        made = attach(self.name, ts if len(ts) > 1 else ts[0], tensors, pull, push=push)
+        made = attach(self.name, ts if len(ts) > 1 else next(iter(ts)), tensors, pull, push=push)
         return optree.tree_unflatten(spec, made if len(ts) > 1 else [made])
 
 
