@@ -13,7 +13,7 @@ from ..array import device_of, library, xp
 from ..core import Tensor as CoreTensor, raw, trainable, wrap
 from ..dtypes import as_dtype, bfloat16, bool_, float16, float32, int64
 from ..forward import explain, pair
-from ..graph import GradFn as CoreGradFn, backward_name
+from ..graph import GradFn as CoreGradFn
 from ..inplace import category, get_item, set_item
 from ..printing import text
 from ..recording import inferred
