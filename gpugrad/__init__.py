@@ -32,6 +32,7 @@ from .autograd import (
 )
 from .core import Tensor as Tensor
 from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .custom_rules import custom_jvp as custom_jvp, custom_vjp as custom_vjp
 from .dlpack import from_dlpack as from_dlpack
 from .dtypes import (
     bfloat16 as bfloat16,
@@ -297,6 +298,7 @@ if TYPE_CHECKING:
         implicit as implicit,
         interop as interop,
         nn as nn,
+        ode as ode,
         optim as optim,
         profile as profile,
         sparse as sparse,
@@ -312,6 +314,7 @@ __version__ = "0.1.0"
 
 
 _LATER = ("checkpoints", "data", "implicit", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
+_LATER = ("checkpoints", "data", "interop", "nn", "ode", "optim", "profile", "sparse", "testing", "train")
 _FROM = {
     "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
     "load": "state_files", "save": "state_files",

@@ -179,9 +179,10 @@ class Examples(Level):
         )
 
     def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
-        if f in _LIKE and not self.own(xs[1:]):
+        numpys = getattr(f, "__wrapped__", f)
+        if numpys in _LIKE and not self.own(xs[1:]):
             return self._boxed(f(*self.example(xs, 0), **options), False)
-        if f is np.where and len(xs) == 3:
+        if numpys is np.where and len(xs) == 3:
             return self.ufunc(f, xs)
         return super().function(f, xs, options)
 

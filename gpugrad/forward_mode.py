@@ -158,7 +158,7 @@ class ForwardAccumulator:
         if self._known[0] is not now:
             at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
             inner: Any = frozenset((*now.open[at:], self._tape))
-            self._known = now, Mode(now.open, (*now.changes, Change(self, inner, frozenset(), True)))
+            self._known = now, Mode(now.open, (*now.changes, Change(None, inner, frozenset(), True)))
         return self._known[1]
 
 
@@ -174,6 +174,10 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
     k = len(edges)
     at = [i for i, t in enumerate(tangents) if t is not None]
     if not isinstance(op, Op):  # a function with a gradient of its own
+        if op.born is not None:
+            op.born(head)
+        if op.push is not None:
+            return op.push(tangents)
         saved = op.whole(values)
         return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
     out: Any = values[k]
