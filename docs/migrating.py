@@ -34,7 +34,7 @@ MISSING = {
 DIFFERS = {
     "tensorflow": [
         "`autodiff.ForwardAccumulator` refuses an integer primal; TensorFlow warns and answers None.",
-        "`vectorized_map` refuses an `if` on a number and says where; `fallback_to_while_loop` changes nothing.",
+        "`vectorized_map` refuses an `if` on a number, with its line; `fallback_to_while_loop` changes nothing.",
         "`tf.function` runs eagerly; there is no graph mode.",
         "Dtypes are NumPy's: `tf.float32` prints as `float32`.",
         "A warning about a watched integer is a Python `UserWarning`, not a log line.",
@@ -66,8 +66,8 @@ DIFFERS = {
         "Optimizers give parameters new memory: a view of a parameter, its `.data` or a `state_dict()` taken before "
         "`step()` keeps the old values.",
         "NumPy's `RuntimeWarning`s appear, for example at a division by zero.",
-        "Missing options: `tie_weights=` of `func.functional_call`, `strict=` of `func.jvp`, "
-        "`size_average=` and `reduce=` of losses, `out=`, "
+        "Missing options: `tie_weights=` of `func.functional_call`, `strict=` of `func.jvp`, `size_average=` and "
+        "`reduce=` of losses, `out=`, "
         "`Tensor.view(dtype)`, `Tensor.type` by a string, `left=` of `linalg.solve`, `include_self=` of "
         '`scatter_reduce` and its "mean", `driver=` of SVD and lstsq; `axis=` works in reductions, `softmax`, '
         "`cumsum`, `cat`, "

@@ -31,6 +31,7 @@ from .autograd import (
     set_grad_enabled as set_grad_enabled,
 )
 from .core import Tensor as Tensor
+from .curvature import fisher_product as fisher_product, gauss_newton_product as gauss_newton_product
 from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .custom_rules import custom_jvp as custom_jvp, custom_vjp as custom_vjp
 from .dlpack import from_dlpack as from_dlpack
@@ -59,6 +60,7 @@ from .gemm import (
     set_float32_matmul_precision as set_float32_matmul_precision,
 )
 from .kernel_op import kernel_op as kernel_op
+from .laplacian import laplacian as laplacian, value_and_laplacian as value_and_laplacian
 from .op import user_op as op  # noqa: F401
 from .ops.activation import relu as relu, sigmoid as sigmoid
 from .ops.casting import (
@@ -264,6 +266,7 @@ from .recompute import checkpoint as checkpoint, recompute_grad as recompute_gra
 from .registry import register_gradient as register_gradient
 from .saving import save_as as save_as, save_on_cpu as save_on_cpu, saved_tensors_hooks as saved_tensors_hooks
 from .tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
+from .taylor import taylor as taylor
 from .tensor import (
     arange as arange,
     eye as eye,

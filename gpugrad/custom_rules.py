@@ -149,11 +149,11 @@ class _Ruled:
         for o in outs:
             if not isinstance(o, Tensor) and library(o) is None:
                 raise TypeError(f"{self.name}: it answers tensors, or trees of them, not {o!r:.60}")
-        ts = tuple([o if isinstance(o, Tensor) else tensor(o) for o in outs])
+        ts: tuple[Any, ...] = tuple([o if isinstance(o, Tensor) else tensor(o) for o in outs])
         if not ts:
             return out
         pull = lambda gs: back(optree.tree_unflatten(spec, gs))
-        made = attach(self.name, ts if len(ts) > 1 else ts[0], tensors, pull, push=push)
+        made = attach(self.name, ts if len(ts) > 1 else next(iter(ts)), tensors, pull, push=push)
         return optree.tree_unflatten(spec, made if len(ts) > 1 else [made])
 
 

@@ -4,8 +4,6 @@ All of them compute exp and say that its slope is three times that, so a transfo
 seen.  Where the rule uses a value that was computed by such a function, its slope is the rule's, too.
 """
 
-import gc
-
 import numpy as np
 import pytest
 

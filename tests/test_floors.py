@@ -28,6 +28,7 @@ FLOORS = {
     "recompute": 6,
     "custom": 6, "custom_rules": 6, "function": 6, "registry": 6, "saving": 6, "inplace": 6, "functional": 6,
     "tensor": 6, "variable": 6, "random": 6, "vmap": 6, "forward_mode": 6, "transforms": 6, "func": 6, "duals": 6,
+    "taylor": 6, "laplacian": 6, "curvature": 6,
     "testing": 6, "graph": 6, "printing": 6, "wording": 6, "views": 6,
     "special": 6, "dlpack": 6, "sparse": 6, "linalg": 6, "fft": 6, "rematerialize": 6,
     "nn": 7, "optim": 7, "data": 7, "profile": 7, "train": 7, "checkpoints": 7, "state_files": 7, "names": 7,

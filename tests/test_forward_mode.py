@@ -174,9 +174,9 @@ def test_bad_input():
     with pytest.raises(TypeError, match="primals are Tensors"):
         make("x", "v")
     acc = make(x, v)
-    with acc, pytest.raises(TypeError, match=r"jvp takes Tensors"):
-        acc.jvp(3)
     with acc, pytest.raises(ValueError, match="already recording"):
         acc.__enter__()
+    with acc, pytest.raises(TypeError, match=r"jvp takes Tensors"):
+        acc.jvp(3)
     with pytest.raises(ValueError, match="Unknown value"):
         acc.jvp(x, unconnected_gradients="nothing")
