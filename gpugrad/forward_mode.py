@@ -120,6 +120,7 @@ class ForwardAccumulator:
     def __exit__(self, *exc: object) -> None:
         replace(self._tape)
         pushing.pop(self._tape, None)
+        self._known = None, None  # whose mode refers to this accumulator
 
     def jvp(self, primals: Any, unconnected_gradients: str = UnconnectedGradients.NONE) -> Any:
         """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 from weakref import ref
@@ -73,15 +73,22 @@ class Context:
         self.materialize_grads = True
         self._constant: set[int] = set()
         self._saved: Any = None
+        self._forward: tuple[Any, ...] = ()
+        self._count, self._pushing = 0, False  # of what is saved, how much is for backward; whether jvp runs
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors, or None, for `backward`, where they are `saved_tensors`."""
         self._to_save = _only_tensors(tensors, TypeError, "save_for_backward can only save variables", allow_none=True)
 
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Keep tensors, or None, for `jvp`, where they are `saved_tensors`."""
+        self._forward = _only_tensors(tensors, TypeError, "save_for_forward can only save variables", allow_none=True)
+
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` kept.  RuntimeError once the graph has been freed."""
-        return () if self._saved is None else self._saved.tensors()
+        """What `save_for_backward`, in `jvp` `save_for_forward`, kept.  RuntimeError once the graph has been freed."""
+        found = () if self._saved is None else self._saved.tensors()
+        return found[self._count :] if self._pushing else found[: self._count]
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """These outputs have no gradient."""
@@ -121,6 +128,9 @@ class Function:
     forward(ctx, *args), or forward(*args) and setup_context(ctx, inputs, output), answers a tensor or a tuple; what it
     computes is not recorded.  backward(ctx, *cotangents) answers the gradient of each argument, None for those that
     have none; what it computes is recorded where somebody differentiates it, so higher orders work.
+    Forward mode calls jvp(ctx, *tangents), if the class has one, with zeros for tensors that have none and None for
+    other arguments; without it, and around a `vmap`, it transposes backward.  `vmap` runs forward for all examples at
+    once, so a `vmap` method is not asked.
     """
 
     @staticmethod
@@ -185,6 +195,7 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
         if isinstance(o, Tensor) and is_inexact(o.array.dtype) and id(o) not in ctx._constant
     ]
     made: tuple[Tensor, ...] = ()
+    ctx._count, ctx._to_save = len(ctx._to_save), (*ctx._to_save, *ctx._forward)
     if live:
         back = _backward(cls, ctx, args, outs, live, kind)
         some = tuple([wrap(outs[i].array if id(outs[i]) in dirty else answers[i].array, None, kind) for i in live])
@@ -200,18 +211,56 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
             ctx.materialize_grads,
             makers=makers,
             born=_keeper(ctx, {id(t): own.get(id(t), -1) for t in kept}, live) if kept else None,
+            push=_push(cls, ctx, args, answers, live) if hasattr(cls, "jvp") else None,
         )
         made = found if len(live) > 1 else (found,)
     for i, o in enumerate(outs):
         if i not in live and isinstance(o, Tensor) and id(o) in own:
             lost(answers[i], cls.__name__, inputs, CONSTANT)
-    ctx._to_save, ctx._dirty = (), ()
+    ctx._to_save, ctx._forward, ctx._dirty = (), (), ()
     for i, t in zip(live, made):
         if id(outs[i]) not in dirty:
             answers[i] = t
         elif t.node is not None:
             remember(outs[i], t)
     return answers
+
+
+def _push(
+    cls: Any, ctx: Context, args: tuple[Any, ...], outs: list[Any], live: list[int]
+) -> Callable[[Sequence[Any]], Any]:
+    """`jvp` as forward mode calls it, its answers checked."""
+    like = [(tuple(o.array.shape), o.array.dtype) if i in live else None for i, o in enumerate(outs)]
+    kind = outs[live[0]].kind
+
+    def push(tangents: Sequence[Any]) -> Any:
+        given = iter(tangents)
+        own = [_tangent(next(given), a, ctx.materialize_grads, kind) if isinstance(a, Tensor) else None for a in args]
+        ctx._pushing = True
+        try:
+            found = cls.jvp(ctx, *own)
+        finally:
+            ctx._pushing = False
+        vs = found if isinstance(found, tuple) else (found,)
+        if len(vs) != len(like):
+            raise RuntimeError(f"function {cls.__name__}: jvp answered {len(vs)} tangents for {len(like)} outputs")
+        for i, v in enumerate(vs):
+            if i in live and (not isinstance(v, Tensor) or (tuple(v.array.shape), v.array.dtype) != like[i]):
+                raise RuntimeError(
+                    f"function {cls.__name__}: jvp answers for output {i} a Tensor of shape {like[i][0]} and "  # type: ignore[index]
+                    f"{like[i][1]}, as that is, not {v!r:.60}"  # type: ignore[index]
+                )
+        plain = tuple([wrap(vs[i].array, vs[i].node) for i in live])
+        return plain if len(live) > 1 else plain[0]
+
+    return push
+
+
+def _tangent(v: Any, x: Tensor, zeros: bool, kind: type[Tensor]) -> Tensor | None:
+    """Tangent v of argument x as `jvp` sees it."""
+    if v is not None:
+        return wrap(raw(v), getattr(v, "node", None), kind)
+    return wrap(xp(x.array).zeros(x.array.shape, x.array.dtype), None, kind) if zeros else None
 
 
 def _keeper(ctx: Context, own: dict[int, int], live: list[int]) -> Callable[[list[Tensor], Any], None]:

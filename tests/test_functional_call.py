@@ -120,3 +120,11 @@ def test_vectorized_map():
     assert host(out[0]).tolist() == [[10, 40], [30, 80]] and host(out[1]).tolist() == [3, 3]
     with pytest.raises(ValueError, match="the first axis of all tensors has one length"):
         func.vectorized_map(lambda p: p[0], (a, gg.ones((3, 2))))
+
+
+def test_the_graph_of_tensors_has_what_a_linear_map_closes_over():
+    """PyTorch's `linearize` takes it for a constant."""
+    w, one = gg.tensor([1.0, 2.0], requires_grad=True), gg.ones(2)
+    out, push = gg.linearize(lambda a: a**2 * w, one)
+    gg.sum(push(one)).backward()
+    assert host(w.grad).tolist() == [2, 2] and out.requires_grad

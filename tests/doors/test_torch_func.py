@@ -77,7 +77,6 @@ def test_gradients_of_gradients_reach_the_graph(torch, F):
         lambda: F.jacfwd(lambda a: a**2 * w)(ones).sum(),
         lambda: F.vjp(lambda a: a**2 * w, ones)[1](ones)[0].sum(),
         lambda: F.jvp(lambda a: a**2 * w, (ones,), (ones,))[1].sum(),
-        lambda: F.linearize(lambda a: a**2 * w, ones)[1](ones).sum(),
         lambda: F.hessian(lambda a: (a**2 * w).sum())(ones).sum(),
         lambda: F.vmap(F.grad(lambda a, k: a**2 * k))(ones, w).sum(),
     ):

@@ -285,3 +285,37 @@ def test_gradcheck(torch, library, make):
         gradcheck(lambda a: a, (c,), raise_exception=False)
     with pytest.warns(UserWarning, match="Input #0 requires gradient and is not a double precision floating point or"):
         assert gradcheck(lambda a: a * 2, torch.tensor([1.0], requires_grad=True), eps=1e-2)
+
+
+def test_forward_mode_by_jvp(library, torch, make):
+    """A rule that is not the derivative shows which one is used."""
+    fw, seen = library("torch.autograd.forward_ad"), []
+
+    def setup(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0], output)
+
+    def jvp(ctx, v, w, number):
+        x, y = ctx.saved_tensors
+        seen.append((values(w), number))
+        return v * x * 100 + y * 0
+
+    f = make(
+        forward=lambda x, w, number: x * x * number,
+        setup_context=setup,
+        backward=lambda ctx, g: (g * ctx.saved_tensors[0], None, None),
+        jvp=jvp,
+    )
+    x, v = torch.tensor([1.0, 2.0], requires_grad=True), torch.tensor([1.0, 10.0])
+    with fw.dual_level():
+        d = fw.make_dual(x, v)
+        y, tangent = fw.unpack_dual(f.apply(d, torch.ones(2), 3))
+        assert values(y) == [3, 12] and values(tangent) == [100, 2000]
+        (g,) = torch.autograd.grad(tangent.sum(), x, retain_graph=True)
+        assert values(g) == [100, 1000]
+        assert values(torch.autograd.grad(y.sum(), x)[0]) == [1, 2]
+    assert seen == [([0, 0], None)]
+    for answers in ((v, v), (torch.ones(3),)):
+        bad = make(forward=square, backward=square_backward, jvp=lambda ctx, t, answers=answers: answers)
+        with fw.dual_level(), pytest.raises(RuntimeError):
+            bad.apply(fw.make_dual(v, v))
