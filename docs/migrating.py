@@ -14,18 +14,18 @@ import gpugrad.torch as torch
 FILE = Path(__file__).with_suffix(".md")
 
 MISSING = {
-    "tensorflow": """tf.vectorized_map tf.while_loop tf.cond tf.raw_ops tf.sparse tf.ragged tf.strings tf.io
+    "tensorflow": """tf.while_loop tf.cond tf.raw_ops tf.sparse tf.ragged tf.strings tf.io
         tf.distribute tf.saved_model tf.keras.layers.Conv2D tf.keras.layers.BatchNormalization tf.keras.layers.Embedding
         tf.keras.callbacks tf.keras.metrics tf.keras.initializers tf.keras.regularizers
-        tf.keras.optimizers.schedules tf.keras.models.load_model tf.keras.utils tf.zeros_initializer tf.autodiff
+        tf.keras.optimizers.schedules tf.keras.models.load_model tf.keras.utils tf.zeros_initializer
         tf.math.segment_max tf.math.bincount tf.linalg.band_part tf.nn.conv2d_transpose tf.nn.dropout tf.unique
         tf.keras.Model.save tf.keras.Model.get_config tf.keras.Model.add_loss tf.keras.Model.compute_loss
         tf.keras.Model.fit(callbacks=) tf.keras.Model.fit(class_weight=) tf.keras.Model.fit(steps_per_epoch=)
         tf.keras.Model.compile(loss_weights=) tf.keras.Model.compile(weighted_metrics=)
         tf.keras.layers.Dense(kernel_regularizer=) tf.keras.layers.Dense(kernel_constraint=)
         tf.keras.losses.SparseCategoricalCrossentropy(ignore_class=)""".split(),
-    "torch": """torch.autograd.forward_ad
-        torch.func torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
+    "torch": """torch.func.functionalize torch.func.replace_all_batch_norm_modules_
+        torch.Generator torch.autocast torch.multinomial torch.normal torch.linalg.eig torch.linalg.lu
         torch.unique torch.bincount torch.histc torch.Tensor.unfold torch.nn.LazyLinear torch.nn.Bilinear
         torch.optim.Adafactor torch.optim.ASGD torch.optim.Rprop torch.optim.lr_scheduler.CyclicLR
         torch.utils.data torch.save torch.load torch.compile torch.jit torch.distributed""".split(),
@@ -33,6 +33,8 @@ MISSING = {
 
 DIFFERS = {
     "tensorflow": [
+        "`autodiff.ForwardAccumulator` refuses an integer primal; TensorFlow warns and answers None.",
+        "`vectorized_map` refuses an `if` on a number, with its line; `fallback_to_while_loop` changes nothing.",
         "`tf.function` runs eagerly; there is no graph mode.",
         "Dtypes are NumPy's: `tf.float32` prints as `float32`.",
         "A warning about a watched integer is a Python `UserWarning`, not a log line.",
@@ -64,7 +66,8 @@ DIFFERS = {
         "Optimizers give parameters new memory: a view of a parameter, its `.data` or a `state_dict()` taken before "
         "`step()` keeps the old values.",
         "NumPy's `RuntimeWarning`s appear, for example at a division by zero.",
-        "Missing options: `autograd.grad(is_grads_batched=)`, `size_average=` and `reduce=` of losses, `out=`, "
+        "Missing options: `tie_weights=` of `func.functional_call`, `strict=` of `func.jvp`, `size_average=` and "
+        "`reduce=` of losses, `out=`, "
         "`Tensor.view(dtype)`, `Tensor.type` by a string, `left=` of `linalg.solve`, `include_self=` of "
         '`scatter_reduce` and its "mean", `driver=` of SVD and lstsq; `axis=` works in reductions, `softmax`, '
         "`cumsum`, `cat`, "
@@ -76,6 +79,11 @@ DIFFERS = {
         "`grad_fn` shows gpugrad's ops: names may differ from PyTorch's.",
         "`torch.Tensor(...)` is not a constructor: write `torch.tensor(...)`.",
         "`gradcheck` has no options for batched, forward-mode, undefined or nondeterministic gradients.",
+        '`func.vmap` with `randomness="same"` or `"different"` runs one example after the other where the function '
+        "draws random numbers, after a first run that found it out.",
+        "`autograd.functional.jacobian` and `hessian` compute many elements at once with and without `vectorize=`.",
+        "`func.jacrev` and `tape.jacobian` choose their chunks by the free memory; `max_bytes=` is the core's.",
+        "A dual tensor does not print its tangent; tangents have the dtype of their primals.",
         "The gradient of `det` is right for singular matrices, too; PyTorch's was 0 for one.",
         "An optimizer refuses a negative or NaN option, and a tensor that neither requires grad nor is a Parameter.",
     ],
@@ -161,12 +169,12 @@ def text() -> str:
     ]
     doors = {
         "TensorFlow": (tf, "tensorflow", "tf", [
-            "", "math", "nn", "linalg", "signal", "bitwise", "random", "image", "nest", "data", "queue", "train",
-            "errors", "keras", "keras.layers", "keras.losses", "keras.optimizers",
+            "", "math", "nn", "linalg", "signal", "bitwise", "random", "image", "nest", "autodiff", "data", "queue",
+            "train", "errors", "keras", "keras.layers", "keras.losses", "keras.optimizers",
         ]),
         "PyTorch": (torch, "torch", "torch", [
             "", "nn", "nn.functional", "linalg", "fft", "special", "nn.init", "optim", "optim.lr_scheduler", "autograd",
-            "utils.checkpoint", "nn.utils",
+            "autograd.functional", "autograd.forward_ad", "func", "utils.checkpoint", "nn.utils",
         ]),
     }  # fmt: skip
     for title, (root, key, short, modules) in doors.items():

@@ -33,6 +33,7 @@ from .autograd import (
 from .core import Tensor as Tensor
 from .curvature import fisher_product as fisher_product, gauss_newton_product as gauss_newton_product
 from .custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .custom_rules import custom_jvp as custom_jvp, custom_vjp as custom_vjp
 from .dlpack import from_dlpack as from_dlpack
 from .dtypes import (
     bfloat16 as bfloat16,
@@ -297,14 +298,17 @@ if TYPE_CHECKING:
     from . import (
         checkpoints as checkpoints,
         data as data,
+        implicit as implicit,
         interop as interop,
         nn as nn,
+        ode as ode,
         optim as optim,
         profile as profile,
         sparse as sparse,
         testing as testing,
         train as train,
     )
+    from .nn import functional_call as functional_call
     from .optim import GradScaler as GradScaler, NonFiniteGradients as NonFiniteGradients
     from .state_files import load as load, save as save
     from .tensor_files import CheckpointError as CheckpointError
@@ -312,10 +316,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-_LATER = ("checkpoints", "data", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
+_LATER = ("checkpoints", "data", "implicit", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
+_LATER = ("checkpoints", "data", "interop", "nn", "ode", "optim", "profile", "sparse", "testing", "train")
 _FROM = {
-    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "load": "state_files",
-    "save": "state_files",
+    "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
+    "load": "state_files", "save": "state_files",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from .backprop import backprop, deposit
 from .core import DROP, Tensor, leaf, trainable, wrap
 from .dtypes import is_inexact
 from .hooks import Handle, Handles, arriving, deposited, leaving, walks
-from .recording import AMBIENT, INFERENCE, Change, active, enter, leave, restore, scope, switch
+from .recording import AMBIENT, INFERENCE, Change, active, enter, leave, pushing, restore, scope, switch
 
 # The nodes of leaves that requires_grad_(False) took off, for as long as some graph leads to them: switched on again,
 # the leaf is the same to that graph.  By id: a Tensor's == compares elements.
@@ -97,7 +97,12 @@ def is_grad_enabled() -> bool:
 
 def requires_grad(t: Tensor) -> bool:
     """Whether `backward()` reaches t: a leaf made so, or computed from one, on the graph or on a tape."""
-    return t.node is not None and (t.node.op is not None or t.node.tape is AMBIENT)
+    n = t.node
+    while n is not None:
+        if n.tape is AMBIENT or n.edges:  # those of forward mode have no edges
+            return True
+        n = n.next
+    return False
 
 
 def is_leaf(t: Tensor) -> bool:
@@ -299,8 +304,10 @@ def backward(
 
 
 def _recording(create_graph: bool) -> Any:
-    """The pass itself is recorded if it is to be differentiated, under no_grad, too."""
-    return scope(True) if create_graph and not active().tapes else nullcontext()
+    """The pass itself is recorded if it is to be differentiated, under no_grad, too; else only forward mode sees it."""
+    if create_graph:
+        return nullcontext() if active().tapes else scope(True)
+    return scope(False) if pushing else nullcontext()
 
 
 def grad(

@@ -76,7 +76,8 @@ class Batched(Traced):
         a, axis = raw(self.value), _ALONG[name] if axis == "default" else axis
         if axis is None and name.startswith("arg"):
             a, axis = a.reshape(self.level.n, -1), 0
-        return self.like(getattr(a, name)(axis=tuple(range(1, a.ndim)) if axis is None else later(axis), **more))
+        axis = tuple(range(1, a.ndim)) if axis is None else later(axis, a.ndim - 1)
+        return self.like(getattr(a, name)(axis=axis, **more))
 
     @property
     def nbytes(self) -> int:
@@ -101,10 +102,13 @@ class Examples(Level):
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         call = lambda *v, **s: called(op, v, s)
-        each = [self.has(x) and x.each for x in xs]
-        values = [self._value(x) for x in xs]
-        static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
-        own = any(map(self.own, static.values()))  # an index of each example's own
+        mine = [isinstance(x, Batched) and x.level is self for x in xs]
+        each = [m and x.each for m, x in zip(mine, xs)]
+        values = [x.value if m else x for m, x in zip(mine, xs)]
+        own = False  # whether there is an index of each example's own
+        if op.static:
+            static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
+            own = any(map(self.own, static.values()))
         some = own or any(each)
         with resume(self.outside(active())):
             if some:
@@ -175,16 +179,17 @@ class Examples(Level):
         )
 
     def function(self, f: Callable[..., Any], xs: Sequence[Any], options: dict[str, Any]) -> Any:
-        if f in _LIKE and not self.own(xs[1:]):
+        numpys = getattr(f, "__wrapped__", f)
+        if numpys in _LIKE and not self.own(xs[1:]):
             return self._boxed(f(*self.example(xs, 0), **options), False)
-        if f is np.where and len(xs) == 3:
+        if numpys is np.where and len(xs) == 3:
             return self.ufunc(f, xs)
         return super().function(f, xs, options)
 
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
-    if not any([isinstance(v, Tensor) for v in values]):
+    if not any([isinstance(v, (Tensor, Traced)) for v in values]):
         out = op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
     xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
@@ -232,6 +237,8 @@ def broadcast(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[
 
 
 def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) -> list[Any]:
+    if len(xs) == 1 and not static:
+        return list(xs)
     ranks = [len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")]
     rank = max(ranks + [v.ndim for v in static.values() if hasattr(v, "dtype")])  # bounds, that may be arrays
     return [aligned(x, rank) if b else x for x, b in zip(xs, each)]
@@ -243,13 +250,14 @@ def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[st
     return call(*[x if x is None else aligned(_own(x, b, level.n), rank) for x, b in zip(xs, each)], **static)
 
 
-def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
+def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> Any:
     """Operands of one rank, along `axis`, or `axes`; None: all of an example's."""
     xs = [x if x is None else _own(x, b, level.n) for x, b in zip(xs, each)]
-    name = "axis" if "axis" in static else "axes"
+    name, rank = "axis" if "axis" in static else "axes", len(raw(xs[0]).shape) - 1
     axis = static[name]
-    axis = tuple(range(1, len(raw(xs[0]).shape))) if axis is None else later(axis)
-    return call(*xs, **{**static, name: axis})
+    if not rank and axis is not None:
+        return NotImplemented  # NumPy lets a number have an axis
+    return call(*xs, **{**static, name: tuple(range(1, rank + 1)) if axis is None else later(axis, rank)})
 
 
 def joined(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:

@@ -69,6 +69,10 @@ class CupyLibrary(Library):
     def scope(self, device: Device) -> Any:
         return NOTHING if self._current() == device.index else self.xp.cuda.Device(device.index)
 
+    def free_bytes(self) -> int:
+        """What the driver has left on the device in use, and what the pool has not given back."""
+        return self.xp.cuda.runtime.memGetInfo()[0] + self.xp.get_default_memory_pool().free_bytes()
+
     def wait(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
 

@@ -13,9 +13,11 @@ from .array import xp
 from .autograd import no_grad
 from .core import Node, Tape, Tensor, raw, wrap
 from .dtypes import is_inexact
+from .levels import innermost
 from .ops.math import conj
+from .ops.reduce import sum as total, unbroadcast
 from .paths import PICK
-from .recording import enter, record, replace
+from .recording import active, enter, record, replace, resume
 from .tensor import tensor
 
 
@@ -37,9 +39,13 @@ class CustomOp:
     In what that sees and answers, cotangents are Tensors and conjugated, as users write gradients.
     feeds   whether it is called as back(gs, the arrays that it reads)
     makers  of each array that it reads, the node that made it; True: the function itself; None: somebody gave it
+    born    while it is recorded: what is told of its node before anybody asks for `joint`; else None
+    push    takes the tangents of its inputs, some of them None, to those of its outputs; None: `back` is transposed
     """
 
-    __slots__ = ("feeds", "kind", "like", "makers", "materialize", "name", "order", "quick", "saves", "several")
+    __slots__ = (
+        "born", "feeds", "kind", "like", "makers", "materialize", "name", "order", "push", "quick", "saves", "several"
+    )  # fmt: skip
     adds, outs, lean, joint_over = None, 0, None, None
 
     def __init__(
@@ -54,6 +60,8 @@ class CustomOp:
         makers: Sequence[Any] = (),
     ) -> None:
         self.makers, self.feeds = makers, feeds
+        self.born: Any = None
+        self.push: Any = None
         self.name, self.kind, self.materialize = name, kind, materialize
         self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
@@ -99,6 +107,8 @@ def attach(
     materialize: bool = True,
     feeds: bool = False,
     makers: Sequence[Any] = (),
+    born: Callable[[list[Tensor]], None] | None = None,
+    push: Callable[[Sequence[Any]], Any] | None = None,
 ) -> Any:
     """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
 
@@ -110,20 +120,101 @@ def attach(
     materialize  whether the cotangent of an output that nobody used is zeros, or None
     feeds        whether back takes the arrays of `reads` as its second argument
     makers       of each of `reads`, the node that made it; True: the function itself; None: somebody gave it
+    born         told of the new Tensors that are recorded, before back is called
+    push         push([tangent or None of each input]) -> those of the outputs, for forward mode; None: back is
+                 transposed
+    Inside `vmap` it is one function of all examples to what is open around, and `back` runs for all of them at once.
     """
     several = isinstance(outputs, tuple)
-    kind = (outputs[0] if several else outputs).kind
-    arrays = tuple([o.array for o in outputs]) if several else outputs.array
+    outs = list(outputs) if several else [outputs]
+    level: Any = innermost([x for x in (*outs, *inputs) if not isinstance(x, Node)])
+    if level is None:
+        found = _recorded(name, outs, several, inputs, back, reads, materialize, feeds, makers, born, push)
+        return tuple(found) if several else found[0]
+    level.check()
+    ins = [level.lifted(x) for x in inputs]
+    new = _all_examples(level, name, outs, ins, back, materialize, born)
+    now = {id(o.array): t.array for o, t in zip(outs, new)}
+    reads = None if reads is None else [now.get(id(a), a) for a in reads]
+    with resume(level.inside(active())):
+        found = _recorded(name, new, several, ins, back, reads, materialize, feeds, makers, born, push)
+    return tuple(found) if several else found[0]
+
+
+def _recorded(
+    name: str,
+    outs: list[Tensor],
+    several: bool,
+    inputs: list[Any],
+    back: Callable[..., Any],
+    reads: list[Any] | None,
+    materialize: bool,
+    feeds: bool,
+    makers: Sequence[Any],
+    born: Callable[[list[Tensor]], None] | None,
+    push: Callable[[Sequence[Any]], Any] | None,
+) -> list[Tensor]:
+    kind, arrays = outs[0].kind, [o.array for o in outs]
     heads = [x if isinstance(x, Node) else _head(x) for x in inputs]
     if not any([h is not None for h in heads]):
-        return tuple([wrap(a, None, kind) for a in arrays]) if several else wrap(arrays, None, kind)
-    op = CustomOp(name, len(inputs), arrays, kind, feeds or reads is None or bool(reads), materialize, feeds, makers)
-    t = record(op, arrays, (back, *(reads or ())), heads, kind)
-    if not several:
-        return t
+        return [wrap(a, None, kind) for a in arrays]
+    out = tuple(arrays) if several else arrays[0]
+    op = CustomOp(name, len(inputs), out, kind, feeds or reads is None or bool(reads), materialize, feeds, makers)
+    op.push, op.born = push, None if born is None else lambda head: born(_parts(arrays, several, head, kind))
+    t = record(op, out, (back, *(reads or ())), heads, kind)
+    op.born = None  # which held the outputs
     if t.node is None:
-        return tuple([wrap(a, None, kind) for a in arrays])
-    return tuple([record(PICK, a, (None, None, i, None), (t.node,), kind) for i, a in enumerate(arrays)])
+        return [wrap(a, None, kind) for a in arrays]
+    found = _parts(arrays, several, t.node, kind) if several else [t]
+    if born is not None:
+        born(found)
+    return found
+
+
+def _parts(arrays: list[Any], several: bool, head: Node, kind: type[Tensor]) -> list[Tensor]:
+    """The outputs of the function that `head` is the node of."""
+    if not several:
+        return [wrap(arrays[0], head, kind)]
+    return [record(PICK, a, (None, None, i, None), (head,), kind) for i, a in enumerate(arrays)]
+
+
+def _all_examples(
+    level: Any,
+    name: str,
+    outs: list[Tensor],
+    ins: list[Any],
+    back: Callable[..., Any],
+    materialize: bool,
+    born: Callable[[list[Tensor]], None] | None,
+) -> list[Tensor]:
+    """`outs`, values of `level`, whose values are attached to those of `ins` around it: one call for all examples."""
+    inside = lambda t: wrap(level.batched(wrap(t.array, t.node)), None, outs[0].kind)
+
+    def all_back(gs: list[Any]) -> list[Any]:
+        with level.again():
+            ds = back([None if g is None else inside(g) for g in gs])
+            return [None if d is None else _all_of(level, d, x) for d, x in zip(ds, ins, strict=True)]
+
+    with resume(level.outside(active())):
+        values = tuple([level.outward(o) for o in outs])
+        sources = [_value(x) for x in ins]
+        told = None if born is None else lambda ts: born([inside(t) for t in ts])
+        new = attach(name, values, sources, all_back, None, materialize, born=told)
+    return [inside(t) for t in new]
+
+
+def _value(x: Tensor) -> Any:
+    """What stands for x, a value of a level, around it."""
+    v = x.array.value
+    return v if isinstance(v, Tensor) else wrap(v)
+
+
+def _all_of(level: Any, d: Any, x: Tensor) -> Tensor:
+    """What back answered for x, around the level: of all examples, or their sum where x is the same for all."""
+    d, b = d if isinstance(d, Tensor) else wrap(d), x.array
+    d = unbroadcast(d, b.shape) if d.array.shape != b.shape else d
+    whole = level.outward(d)
+    return whole if b.each else total(whole, axis=0)
 
 
 def _head(x: Any) -> Node | None:

@@ -21,15 +21,16 @@ from .array import xp
 from .asking import UnconnectedGradients, zeros_asked
 from .backprop import backprop, lifted
 from .batching import called
-from .core import Node, Tape, Tensor, identity, leaf, on, wrap
+from .core import Node, Tape, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
+from .levels import Traced
 from .op import Parts
 from .ops.casting import astype
 from .ops.math import add, conj, real
 from .ops.reduce import unbroadcast
 from .ops.shape import broadcast_to
 from .paths import PICK
-from .recording import Change, Mode, active, enter, pushing, replace, resume
+from .recording import NONE, Change, Mode, active, enter, pushing, replace, resume
 from .rule import Op
 
 # Ops that are linear in each of these operands, by their places, when the others are held: the tangent is the sum of
@@ -55,6 +56,7 @@ class ForwardAccumulator:
     primals    a Tensor, or a nest of them, that `f` starts from
     tangents   for each of them its direction: the same nest, shapes and dtypes
 
+    It may be entered again later, and `watch` adds a primal.
     Memory is that of the function itself: nothing is saved for later.  Tapes and accumulators inside and around it
     differentiate both values and tangents, so a gradient inside is a product with the Hessian.
     ValueError for a tensor that is given twice, and for tangents that do not fit; TypeError for what is not floating.
@@ -65,18 +67,19 @@ class ForwardAccumulator:
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
             raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
-        self._given = [self._checked(t, v) for t, v in zip(ts, vs)]
+        given = [self._checked(t, v) for t, v in zip(ts, vs)]
+        self._tape = Tape(set(), apart=True, beside=True)
+        self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
+        self._known: tuple[Any, Any] = (None, None)
         seen: set[int] = set()
-        for t in ts:
+        for t, v in given:
             if id(t) in seen:
                 raise ValueError(
                     f"Tensor {t!r:.60} was specified as a primal multiple times. This may indicate an error. If it was "
                     "intended, please sum the corresponding tangents."
                 )
             seen.add(id(t))
-        self._tape: Tape | None = None
-        self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
-        self._known: tuple[Any, Any] = (None, None)
+            self._begin(t, v)
 
     @staticmethod
     def _checked(t: Any, v: Any) -> tuple[Tensor, Tensor]:
@@ -93,32 +96,34 @@ class ForwardAccumulator:
             raise ValueError(f"ForwardAccumulator: the tangent is {v.array.dtype}, its primal {t.array.dtype}")
         return t, v
 
+    def _begin(self, t: Tensor, v: Tensor) -> None:
+        """From here on t has the tangent v."""
+        n = leaf(t)
+        self._tape.watched.add(identity(n))
+        self._tape.arrays[id(t.array)] = t.array, n
+        self._tangents[identity(n)] = v
+
+    def watch(self, primal: Tensor, tangent: Any) -> None:
+        """Another tensor to start from, with its direction.  ValueError for one that has a tangent already."""
+        t, v = self._checked(primal, tangent)
+        if self._of(t.node) is not None:
+            raise ValueError("ForwardAccumulator.watch: the tensor has a tangent; sum the two")
+        self._begin(t, v)
+
     def __enter__(self) -> ForwardAccumulator:
-        if self._tape is not None:
-            raise ValueError("Accumulator is not reusable: make a new one with the same primals and tangents")
-        self._tape = tape = Tape(set(), apart=True, beside=True)
-        for t, v in self._given:
-            n = leaf(t)
-            tape.watched.add(identity(n))
-            tape.arrays[id(t.array)] = t.array, n
-            self._tangents[identity(n)] = v
-        self._given = []
-        pushing[tape] = self._push
-        enter(tape)
+        if self._tape in active().open:
+            raise ValueError("Accumulator is already recording. Leave its `with` block first, or make a second one.")
+        pushing[self._tape] = self._push
+        enter(self._tape)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        replace(self._tape)  # type: ignore[arg-type]
-        pushing.pop(self._tape, None)  # type: ignore[arg-type]
+        replace(self._tape)
+        pushing.pop(self._tape, None)
 
     def jvp(self, primals: Any, unconnected_gradients: str = UnconnectedGradients.NONE) -> Any:
-        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where nothing leads there.
-
-        ValueError before the accumulator has been entered.
-        """
+        """The tangent of each Tensor in `primals`, nested alike; None, or with "zero" zeros, where there is none."""
         zero = zeros_asked(unconnected_gradients)
-        if self._tape is None:
-            raise ValueError("ForwardAccumulator: enter it first; jvp answers for what was computed inside")
 
         def found(t: Any) -> Any:
             if not isinstance(t, Tensor):
@@ -132,27 +137,27 @@ class ForwardAccumulator:
 
     def _of(self, n: Node | None) -> Any:
         """The tangent of a chain; None where there is none."""
-        n = None if n is None else on(n, self._tape)  # type: ignore[arg-type]
+        n = None if n is None else on(n, self._tape)
         return None if n is None else self._tangents.get(n)
 
     def _push(self, op: Any, values: tuple, edges: Sequence[Node | None], head: Node) -> None:
         """Give what `op` has just made, the chain `head`, its tangent."""
-        n: Any = on(head, self._tape)  # type: ignore[arg-type]
+        n: Any = on(head, self._tape)
         tangents = [self._of(e) for e in edges]
         if any([t is not None for t in tangents]):
             with resume(self._mode()):
                 v = pushed(op, values, edges, head, tangents)
             if v is not None:
-                self._tangents[n] = v
+                self._tangents[n] = tuple(map(_boxed, v)) if type(v) is tuple else _boxed(v)
         n.saved, n.edges = None, ()  # nobody walks back here
 
     def _mode(self) -> Mode:
-        """What records the computing of tangents: all but this accumulator and those inside it."""
+        """What records the computing of tangents: what is around this accumulator."""
         now = active()
         if self._known[0] is not now:
-            tapes = [t for t in now.open if t in pushing or t is self._tape]
-            inner = frozenset(tapes[tapes.index(self._tape) :]) if self._tape in tapes else frozenset(tapes)
-            self._known = now, Mode(now.open, (*now.changes, Change(self, inner, frozenset(), True)))
+            at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
+            inner: Any = frozenset((*now.open[at:], self._tape))
+            self._known = now, Mode(now.open, (*now.changes, Change(None, inner, frozenset(), True)))
         return self._known[1]
 
 
@@ -168,15 +173,25 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
     k = len(edges)
     at = [i for i, t in enumerate(tangents) if t is not None]
     if not isinstance(op, Op):  # a function with a gradient of its own
+        if op.born is not None:
+            op.born(head)
+        if op.push is not None:
+            return op.push(tangents)
         saved = op.whole(values)
         return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
     out: Any = values[k]
     if not isinstance(out, tuple) and not is_inexact(out.dtype):
         return None
-    n = Node()
-    n.op, n.edges, n.saved = op, tuple(edges), values[:-1]
-    saved = lifted(n, head)
-    if op.name in LINEAR and set(at) <= set(LINEAR[op.name]):
+    saved: Any = values[:-1]
+    lift = _followed(values, edges, tangents)
+    linear = op.name in LINEAR and set(at) <= set(LINEAR[op.name])
+    if lift or not (linear or op.batch == "elementwise"):
+        n = Node()
+        n.op, n.edges, n.saved = op, tuple(edges), saved
+        saved = lifted(n, head)
+    else:  # on arrays alone
+        tangents = list(map(raw, tangents))
+    if linear:
         static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
         terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
         if isinstance(out, tuple):
@@ -184,11 +199,24 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return _fitting(reduce(add, terms), out)
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
     if op.batch == "elementwise":
-        shape: tuple[int, ...] = out.shape  # type: ignore[union-attr]
-        whole = lambda t: t if t.array.shape == shape else broadcast_to(t, shape)
+        shape = values[k].shape
+        whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
         return _fitting(reduce(add, terms), out) if terms else None
     return _transposed(pull, out, tangents, at)
+
+
+def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[Any]) -> bool:
+    """Whether somebody records what is computed of these."""
+    tapes = [t for t in active().tapes if t is not NONE]
+    if any([isinstance(v, Traced) for v in (*values, *map(raw, tangents))]):
+        return True
+    nodes = [n for n in (*edges, *[t.node for t in tangents if isinstance(t, Tensor)]) if n is not None]
+    return any([on(n, tape) is not None for n in nodes for tape in tapes])
+
+
+def _boxed(v: Any) -> Any:
+    return v if v is None or isinstance(v, Tensor) else wrap(v)
 
 
 class _Each:
@@ -232,13 +260,12 @@ def _as_tensor(d: Any, t: Tensor) -> Tensor:
     return _fitting(unbroadcast(d, t.array.shape) if d.array.shape != t.array.shape else d, t.array)
 
 
-def _fitting(t: Any, out: Any) -> Tensor:
+def _fitting(t: Any, out: Any) -> Any:
     """Tangent t in the shape and dtype of `out`: of a real output the real part."""
-    t = t if isinstance(t, Tensor) else wrap(t)
-    if t.array.shape != out.shape:
+    if t.shape != out.shape:
         t = broadcast_to(t, tuple(out.shape))
-    if t.array.dtype != out.dtype:
-        t = astype(real(t) if t.array.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
+    if t.dtype != out.dtype:
+        t = astype(real(t) if t.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
     return t
 
 

@@ -14,6 +14,7 @@ from .core import Node, Tensor, raw, trainable, wrap
 from .custom import attach
 from .dtypes import is_inexact
 from .inplace import remember
+from .levels import Traced, followed
 from .origin import CONSTANT
 from .paths import PICK
 from .recording import lost, record
@@ -49,6 +50,17 @@ class _Saved:
         return wrap(array, node if isinstance(history, int) else history, kind)
 
 
+class _Inside:
+    """Where a context finds what it saved inside a level, whose node may be freed before those around it."""
+
+    def __init__(self, kept: tuple[Any, ...]) -> None:
+        self.kept = kept
+
+    def tensors(self) -> tuple[Any, ...]:
+        """The tensors."""
+        return self.kept
+
+
 class Context:
     """What `forward` leaves for `backward`: attributes of its own, and tensors by `save_for_backward`.
 
@@ -56,12 +68,12 @@ class Context:
     """
 
     def __init__(self, args: tuple[Any, ...]) -> None:
-        self.needs_input_grad = tuple([isinstance(a, Tensor) and a.node is not None for a in args])
+        self.needs_input_grad = tuple([followed(a) for a in args])
         self._to_save: tuple[Any, ...] = ()
         self._dirty: tuple[Any, ...] = ()
         self.materialize_grads = True
         self._constant: set[int] = set()
-        self._saved: _Saved | None = None
+        self._saved: Any = None
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors, or None, for `backward`, where they are `saved_tensors`."""
@@ -185,15 +197,12 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
             some if len(live) > 1 else some[0],
             inputs,
             back,
-            [t.array for t in kept],
+            [(answers[own[id(t)]] if own.get(id(t), -1) in live else t).array for t in kept],
             ctx.materialize_grads,
             makers=makers,
+            born=_keeper(ctx, {id(t): own.get(id(t), -1) for t in kept}, live) if kept else None,
         )
         made = found if len(live) > 1 else (found,)
-        if kept and (node := made[0].node) is not None:
-            places = {i: n for n, i in enumerate(live)}
-            entries = [None if t is None else (places.get(own.get(id(t), -1), t.node), t.kind) for t in ctx._to_save]
-            ctx._saved = _Saved(entries, node.edges[0] if len(live) > 1 else node, len(live) > 1)  # type: ignore[arg-type]
     for i, o in enumerate(outs):
         if i not in live and isinstance(o, Tensor) and id(o) in own:
             lost(answers[i], cls.__name__, inputs, CONSTANT)
@@ -204,6 +213,22 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
         elif t.node is not None:
             remember(outs[i], t)
     return answers
+
+
+def _keeper(ctx: Context, own: dict[int, int], live: list[int]) -> Callable[[list[Tensor]], None]:
+    """What tells `ctx` where it finds what it is to save; `own`: of which output that is the array."""
+    places, saves = {i: n for n, i in enumerate(live)}, ctx._to_save
+
+    def born(outs: list[Tensor]) -> None:
+        at = [None if t is None else places.get(own[id(t)]) for t in saves]
+        if isinstance(outs[0].array, Traced):
+            ctx._saved = _Inside(tuple([t if i is None else outs[i] for t, i in zip(saves, at)]))
+            return
+        node: Any = outs[0].node if len(live) == 1 else outs[0].node.edges[0]  # type: ignore[union-attr]
+        entries: Any = [None if t is None else (t.node if i is None else i, t.kind) for t, i in zip(saves, at)]
+        ctx._saved = _Saved(entries, node, len(live) > 1)
+
+    return born
 
 
 def _view(o: Tensor) -> Any:

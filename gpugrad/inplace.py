@@ -17,6 +17,7 @@ from . import autograd
 from .array import xp
 from .core import Tensor, owner_of, raw, trainable, wrap, writes
 from .dtypes import category
+from .levels import Traced, unwritable
 from .ops import casting, index, shape
 
 _ALONE: tuple[Any, Any] = (None, None)
@@ -84,6 +85,9 @@ def change(t: Tensor, out: Any) -> Tensor:
     RuntimeError for a shape that does not broadcast to t's, and for a dtype of a higher category.
     """
     a, new = t.array, raw(out)
+    for x in (a, new):
+        if isinstance(x, Traced):
+            raise unwritable(x.level)
     if np.shape(new) != a.shape:
         if np.broadcast_shapes(np.shape(new), a.shape) != a.shape:
             raise RuntimeError(

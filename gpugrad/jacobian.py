@@ -11,7 +11,8 @@ from typing import Any
 from .array import device_of, library, xp
 from .backprop import alive
 from .batching import Examples
-from .core import Node, Tape, Tensor, on, raw, wrap
+from .core import Node, Tape, Tensor, on, wrap
+from .levels import concrete
 from .ops.diagonal import diag_embed
 from .ops.shape import concat, moveaxis, reshape
 from .recording import active, scope
@@ -63,7 +64,7 @@ def batch_jacobian(
     rows = []
     for lo in range(0, n, step):
         some = units(a[0], lo, min(lo + step, n))
-        rows.append(_rows(pull, xp(a).broadcast_to(some[:, None], (some.shape[0], *a.shape)), a)[0])
+        rows.append(_rows(pull, xp(some).broadcast_to(some[:, None], (some.shape[0], *a.shape)), a)[0])
     rows = [None if r is None else moveaxis(r, 0, 1) for r in rows]
     return _joined(rows, 1, a.shape + source.array.shape[1:], source, True)
 
@@ -72,7 +73,7 @@ def units(like: Any, lo: int = 0, hi: int | None = None) -> Any:
     """The arrays from lo to hi of those that are 1 in one element, shaped like `like`."""
     n = like.size
     rows = (n if hi is None else hi) - lo
-    out = xp(like).zeros((rows, n), like.dtype)
+    out = xp(concrete(like)).zeros((rows, n), like.dtype)
     out.reshape(-1)[lo :: n + 1] = 1
     return out.reshape(rows, *like.shape)
 
@@ -166,7 +167,5 @@ def _row_bytes(target: Tensor, tape: Tape | None) -> int:
 
 def free_bytes(a: Any) -> int:
     """The memory that is free where array a is, in bytes."""
-    while (inner := getattr(a, "within", None)) is not None:
-        a = raw(inner)
-    free = getattr(library(a), "free_bytes", None)
+    free = getattr(library(concrete(a)), "free_bytes", None)
     return free() if free is not None else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from itertools import count
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
 
-from .arming import Armed, arm
+from .arming import Armed, arm, armed
 from .array import NUMPY, Device, Library, by_type, device_of, library
 from .core import Tensor, on, raw, wrap
 from .op import every, made
@@ -29,6 +31,7 @@ from .recording import AMBIENT, Change, Mode, active, resume
 
 _depth = count(1)
 _arming = Lock()
+_reopening = RLock()
 
 
 # ---------------------------------------------------------------------------------------------- levels
@@ -46,7 +49,7 @@ class Level:
         arm_all()
         self.name, self.around, self.depth, self.open = name, active(), next(_depth), True
         self.device: Device | None = None
-        self._off = Change(self, frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
+        self._off = Change(object(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
         self._inside: tuple[Any, Any] = (None, None)
         self._outside: tuple[Any, Any] = (None, None)
 
@@ -79,9 +82,22 @@ class Level:
     def outside(self, now: Mode) -> Mode:
         """What records an op on what the values are: what was open around, less what has been switched off since."""
         if self._outside[0] is not now:
-            own = tuple([c for c in now.changes if c.owner is not self])
+            own = tuple([c for c in now.changes if c.owner is not self._off.owner])
             self._outside = now, Mode(self.around.open, own)
         return self._outside[1]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Open it once more, for what is computed of its values later: what is open now is around it."""
+        with _reopening:
+            state = dict(self.__dict__)
+            self.around, self.depth, self.open = active(), next(_depth), True
+            self._off = self._off._replace(off=frozenset(self.around.open) - {AMBIENT})
+            self._inside = self._outside = (None, None)
+            try:
+                yield
+            finally:
+                self.__dict__.update(state)
 
     def check(self) -> None:
         """RuntimeError, if this level is over."""
@@ -109,6 +125,13 @@ class Level:
         return a if at is None or at.kind == "cpu" or library(a) is not NUMPY else at.library.asarray(a, None, at)
 
 
+def concrete(a: Any) -> Any:
+    """The array that a Traced one is made of in the end; another array itself."""
+    while isinstance(a, Traced):
+        a = raw(a.within)
+    return a
+
+
 def innermost(xs: Iterable[Any]) -> Level | None:
     """The innermost level that one of these, Tensors, arrays or lists of them, is a value of."""
     found = None
@@ -125,9 +148,20 @@ def innermost(xs: Iterable[Any]) -> Level | None:
     return found
 
 
+def followed(t: Any) -> bool:
+    """Whether t, a Tensor, has a history, inside the level that it is of or around that."""
+    while isinstance(t, (Tensor, Traced)):
+        if isinstance(t, Tensor) and t.node is not None:
+            return True
+        t = t.array if isinstance(t, Tensor) else t.within
+    return False
+
+
 # ---------------------------------------------------------------------------------------------- arming
 def arm_all() -> None:
     """Let all ops look whether they are called on values of a level."""
+    if _arm in made and armed(next(iter(every)), "_level"):
+        return
     with _arming:
         if _arm not in made:
             made.append(_arm)
@@ -188,6 +222,9 @@ class Traced:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __repr__(self) -> str:
+        return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
+
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(_refusal(self.level))
 
@@ -202,7 +239,7 @@ class Traced:
         if f in _SEEN:
             return getattr(self, f.__name__)
         level, arrays = _of(xs)
-        return level.function(f, arrays, options)
+        return level.function(_anywhere(f), arrays, options)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "base":
@@ -214,6 +251,9 @@ class Traced:
     def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
         return _plain(lambda x, *k: x[k if isinstance(key, tuple) else k[0]], [self, *keys])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise unwritable(self.level)
 
     __hash__ = object.__hash__
 
@@ -233,6 +273,14 @@ def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:
     return level.plain(f, xs)
 
 
+def unwritable(level: Level) -> TypeError:
+    """What is raised where a value of `level` would be written to, or into an array from outside."""
+    return TypeError(
+        f"{level.name}: at {shown(find(Place()))} something is changed in place, by values of which each example has "
+        "its own: write y = x + 1 for x += 1, x.at[i].set(v) for x[i] = v, and return what is to be kept"
+    )
+
+
 def _refusal(level: Level) -> str:
     return (
         f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
@@ -244,6 +292,17 @@ def _refusal(level: Level) -> str:
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
     raise TypeError(_refusal(self.level))
+
+
+def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy's function f, as the library of the array that it is given has it."""
+
+    @wraps(f)
+    def call(*xs: Any, **options: Any) -> Any:
+        own = next((lib for x in xs if (lib := library(x)) is not None), NUMPY)
+        return getattr(own.xp, f.__name__, f)(*xs, **options) if own is not NUMPY else f(*xs, **options)
+
+    return call
 
 
 def _operator(f: Callable[..., Any], turned: bool = False) -> Callable[..., Any]:
@@ -290,7 +349,9 @@ class _Inside(Library):
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         level: Any = innermost([*xs, *static.values()])
         level.check()
-        return level.forward(op, [x if library(x) is None else raw(level.lifted(x)) for x in xs], static)
+        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
+        own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
+        return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))

@@ -31,6 +31,7 @@ from .core import Tensor
 from .paths import Parts as Parts, binary, general, ternary, unary, unary_static
 from .rule import Op, Rule, checked_forward, checked_rule, missing, signature, unwritten
 
+BATCHES = "elementwise", "broadcast", "leading", "along", "joined"  # the rules in batching.py
 every: WeakSet[Any] = WeakSet()  # the functions that users call, of all ops: one for each class of tensors
 made: list[Callable[[Any], None]] = []  # told of each such function that is new
 
@@ -88,6 +89,8 @@ def op(
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
         options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean, "exact": exact, "batch": batch}
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
+    if isinstance(batch, str) and batch not in BATCHES:
+        raise ValueError(f"op: batch is one of {BATCHES}, a function or None, not {batch!r}")
     code = getattr(forward, "__code__", None)
     if code is None:
         raise TypeError(f"op: the forward is a Python function f(xp, *arrays, **static), not {forward!r:.60}")

@@ -302,7 +302,7 @@ def general(
         if anchor is None:
             numpy = type(args[0]) is ndarray if args else False
             out = (bare if numpy else other)(*args, **static)
-            return out[0] if aux and isinstance(out, tuple) else out
+            return out[0] if aux and not shows and isinstance(out, tuple) else out
         if len(args) != len(self.args):
             raise TypeError(f"{self.name} takes the arrays {self.args}; given {len(args)}")
         for a, rule in zip(args, self.rules):

@@ -10,6 +10,7 @@ import numpy as np
 from .array import to_host
 from .core import Tensor
 from .dtypes import bfloat16
+from .levels import Traced
 
 
 def _number(values: np.ndarray) -> Callable[[Any], str]:
@@ -28,6 +29,8 @@ def _number(values: np.ndarray) -> Callable[[Any], str]:
 
 def text(t: Tensor) -> str:
     """The values of a tensor, as PyTorch prints them."""
+    if isinstance(t.array, Traced):
+        return repr(t.array)
     values = to_host(t.array)
     values = values.astype(np.float32) if values.dtype == bfloat16 else values
     if not values.ndim:

@@ -19,6 +19,7 @@ from .core import Node, Tape, Tensor, identity, tick, wrap, writes
 from .custom import attach
 from .generator import own
 from .hooks import muted
+from .levels import innermost
 from .recording import AMBIENT, Packing, active, enter, packing, replace, tracked
 from .rematerialize import within
 from .repeat import Run
@@ -51,6 +52,7 @@ def checkpoint(
     f computes the same when called again.  What it computes first keeps nothing: hooks and `backward` inside f are
     refused there.  What f assigns to variables, it assigns once.  np.random inside f draws anew, and arrays of NumPy
     that f is given or finds are read again: gg.random draws the same, and tensors are looked at.
+    Inside a vmap f runs as it is, and keeps what it keeps: write gg.checkpoint(gg.vmap(f)).
     RuntimeError where f changes an argument in place, or a variable after it has read it for its answer.
     CheckpointError from the walk, if f answers other shapes then, or if a tensor that it reads has been given another
     value since: a variable, or a constant that f names; of others' attributes and lists only variables are known.
@@ -67,7 +69,9 @@ def checkpoint(
         return within(f, max_bytes)
 
     def call(*args: Any, **kw: Any) -> Any:
-        return _once(f, preserve_rng_state, args, kw) if active().tapes else f(*args, **kw)
+        if not active().tapes or innermost(_flatten((args, kw))[0]) is not None:
+            return f(*args, **kw)
+        return _once(f, preserve_rng_state, args, kw)
 
     return update_wrapper(call, f, updated=())
 
@@ -105,6 +109,11 @@ def _once(f: Callable[..., Any], follows: bool, args: tuple, kw: dict[str, Any])
                 replace(shadow)
                 del packing[shadow]
         outs, spec = _flatten(answer)
+        if (level := innermost(outs)) is not None:
+            raise RuntimeError(
+                f"checkpoint: {getattr(f, '__name__', type(f).__name__)} reads a tensor of {level.name} that it is not "
+                "given. Give it as an argument, or write the checkpoint around the vmap."
+            )
         passed = {id(a) for a in _flatten((args, kw))[0]}
         below = {id(o): _below(o.node, shadow) for o in outs if isinstance(o, Tensor) and id(o) not in passed}
     finally:

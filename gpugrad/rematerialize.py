@@ -23,6 +23,7 @@ import optree
 from .array import library
 from .choosing import Step, Trace, choose
 from .core import Packed, Parcel, Tape, Tensor, owner_of, tick, writes
+from .levels import innermost
 from .origin import Place, find
 from .paths import PICK
 from .recipes import Again, Made, Part, Recipe, nested, outputs
@@ -351,6 +352,8 @@ def within(f: Callable[..., Any], max_bytes: float) -> Callable[..., Any]:
 
     @wraps(f, updated=())
     def call(*args: Any, **kw: Any) -> Any:
+        if innermost(optree.tree_leaves((args, kw), namespace="gpugrad")) is not None:  # type: ignore[arg-type]
+            return f(*args, **kw)
         given = [a.array for a in optree.tree_leaves((args, kw), namespace="gpugrad") if isinstance(a, Tensor)]  # type: ignore[arg-type]
         this, tape = _Call(list(plans), given), Tape(silent=True)
         packing[tape] = Packing(this.packed)

@@ -82,7 +82,8 @@ class Op:
     ) -> None:
         self.name, self.args, self.static, self.fused = name, list(args), static, False
         self.host: Callable[..., Any] | None = None
-        self.aux, self.batch = 0, None
+        self.aux = 0
+        self.batch: Any = None
         self.calls: list[Any] = []
         self.run: Callable[..., Any] | None = None
         self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)

@@ -25,8 +25,8 @@ class saved_tensors_hooks:
 
     pack    f(tensor) -> anything; the tensor shares the array's memory: do not change it
     unpack  f(what pack answered) -> a tensor of the same shape, dtype and device
-    Of contexts in one another the innermost counts.  TypeError where unpack answers no tensor, or one of another shape
-    or dtype.
+    Of contexts in one another the innermost counts.  What ops save inside a vmap stays as it is.  TypeError where
+    unpack answers no tensor, or one of another shape or dtype.
     """
 
     _lean = math.inf  # pack is given what the ops of small arrays save, too, and no bits
@@ -48,13 +48,14 @@ class saved_tensors_hooks:
 
     def _saved(self, saved: tuple, op: Any, values: tuple, heads: Any, kind: type[Tensor]) -> Packed:
         return Packed([
-            v if library(v) is None or self._stays(op, i) else self._parcel(v, kind, maker(op, heads, i, v, values))
+            v if self._stays(op, i, v) else self._parcel(v, kind, maker(op, heads, i, v, values))
             for i, v in enumerate(saved)
         ])  # fmt: skip
 
-    def _stays(self, op: Any, i: int) -> bool:
-        """Whether the i-th value that `op` saves is not packed."""
-        return False
+    def _stays(self, op: Any, i: int, v: Any) -> bool:
+        """Whether v, the i-th value that `op` saves, is not packed."""
+        lib = library(v)
+        return lib is None or lib.traced
 
     def _parcel(self, array: Any, kind: type[Tensor], maker: Any) -> Any:
         with no_grad():
@@ -207,8 +208,8 @@ class save_as(_Kept):
         if self._dtype not in (bfloat16, float16, float32):
             raise ValueError(f"save_as: dtype is bfloat16, float16 or float32, not {self._dtype}")
 
-    def _stays(self, op: Any, i: int) -> bool:
-        return i in getattr(op, "exact", ())
+    def _stays(self, op: Any, i: int, v: Any) -> bool:
+        return super()._stays(op, i, v) or i in getattr(op, "exact", ())
 
     def _store(self, array: Any) -> Any:
         dtype = array.dtype

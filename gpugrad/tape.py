@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import ref
 
@@ -29,7 +29,7 @@ from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
 from .ledger import GRADIENT, TAPE, Ledger, nbytes, of_tape
 from .origin import Log, follow, logs
-from .recording import active, enter, replace, scope
+from .recording import AMBIENT, active, enter, replace, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
 
@@ -316,7 +316,9 @@ class GradientTape:
 
     def _pull(self, targets: list[Tensor], seeds: list[Any], asked: list[Tensor], retain: bool) -> list[Any]:
         tape: Any = self._tape
-        out = backprop(targets, seeds, tape, asked, retain, len(active().tapes) > 1) or []
+        graph = tape.beside and any([t.node is not None and on(t.node, AMBIENT) is not None for t in targets])
+        with scope(True) if graph and not active().tapes else nullcontext():
+            out = backprop(targets, seeds, tape, asked, retain, graph or len(active().tapes) > 1) or []
         for t, s in zip(targets, seeds, strict=True):
             if t.node is None or on(t.node, tape) is None:  # that no tape tracks, and that is a source itself
                 for i, a in enumerate(asked):

@@ -15,6 +15,7 @@ from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
 from .habits import METHODS, Missing, unknown
 from .hooks import exhausting
+from .levels import Traced
 from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
@@ -161,6 +162,8 @@ def _bool(t: Tensor) -> bool:
 
 
 def _repr(t: Tensor) -> str:
+    if isinstance(t.array, Traced):
+        return f"tensor({t.array!r})"
     values = _array.to_host(t.array)
     if values.dtype == _dtypes.bfloat16:  # NumPy prints its whole numbers as if they were integers
         values = values.astype(np.float32)

@@ -14,11 +14,12 @@ import optree
 
 from . import autograd
 from .array import xp
-from .core import Tensor, wrap
+from .core import Tape, Tensor, wrap
 from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator
 from .jacobian import units
 from .ops.shape import reshape
+from .recording import AMBIENT, active, scope
 from .tape import GradientTape
 from .tensor import tensor
 from .vmap import vmap
@@ -93,12 +94,31 @@ def _tensors(name: str, out: Any) -> tuple[list[Tensor], Any]:
     return ts, spec
 
 
+def _left(tree: Any, tape: Any) -> None:
+    """What a function has answered, without its history on `tape`, which is over."""
+    for t in _flat(tree)[0]:
+        if isinstance(t, Tensor) and t.node is not None and t.node.tape is tape:
+            t.node = t.node.next
+
+
 def _pick(tree: Sequence[Any], places: list[int], one: bool) -> Any:
     found = tuple([tree[i] for i in places])
     return found[0] if one else found
 
 
 # ---------------------------------------------------------------------------------------------- reverse
+class _Within(GradientTape):
+    """A tape that the graph of tensors records beside, so that what is found has its history there, too."""
+
+    def __init__(self, persistent: bool = False) -> None:
+        super().__init__(persistent, watch_accessed_variables=False)
+
+    def _new(self) -> Tape:
+        tape = super()._new()
+        tape.beside = AMBIENT in active().tapes
+        return tape
+
+
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that answers (f(*args), its gradient with respect to the arguments `argnums`).
 
@@ -113,12 +133,14 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = 
     def call(*args: Any, **named: Any) -> Any:
         places, one = _chosen("grad", args, argnums)
         own, mine = _own("grad", args, places)
-        with GradientTape(watch_accessed_variables=False) as tape:
+        with _Within() as tape:
             tape.watch(mine)
+            within = tape._tape
             whole = f(*own, **named)
             out, aux = _split("grad", whole, has_aux)
             _scalar("grad", out)
         grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
+        _left(whole, within)
         found = [_like(own[i], grads) for i in places]
         value = (out, aux) if has_aux else out
         return value, (found[0] if one else tuple(found))
@@ -157,8 +179,9 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     The function takes the tree that f answered, and answers a tuple, one for each primal; it may be called again.
     """
     own, mine = _own("vjp", primals, list(range(len(primals))))
-    with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+    with _Within(True) as tape:
         tape.watch(mine)
+        within = tape._tape
         out, aux = _split("vjp", f(*own), has_aux)
         ts, spec = _tensors("vjp", out)
 
@@ -175,6 +198,8 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         found = iter(tape.gradient(ts, mine, seeds, unconnected_gradients="zero"))
         return tuple([_like(x, found) for x in own])
 
+    with scope(False, within):
+        out = optree.tree_unflatten(spec, [reshape(t, t.array.shape) for t in ts])  # apart from what pull holds
     return (out, pull, aux) if has_aux else (out, pull)
 
 
@@ -195,6 +220,7 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
         out, aux = _split("jvp", f(*own), has_aux)
         _tensors("jvp", out)
     found = acc.jvp(out, unconnected_gradients="zero")
+    _left((out, aux), acc._tape)
     return (out, found, aux) if has_aux else (out, found)
 
 
@@ -235,7 +261,7 @@ def jacrev(
     def call(*args: Any, **named: Any) -> Any:
         places, one = _chosen("jacrev", args, argnums)
         own, mine = _own("jacrev", args, places)
-        with GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        with _Within(True) as tape:
             tape.watch(mine)
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)

@@ -11,6 +11,7 @@ from . import array as _array, autograd
 from .array import Device, asarray, library
 from .core import DROP, Tensor, leaf, make_node, raw, trainable as _trainable, wrap
 from .dtypes import DTypeLike, is_inexact
+from .levels import Traced
 from .ops import casting, index, math
 from .origin import logs, stored
 from .repeat import assigned_before
@@ -119,6 +120,7 @@ class Variable(Tensor):
         nothing a second time.  ValueError for another shape.
         """
         new = raw(value) if isinstance(value, Tensor) else asarray(value, None, self.device)
+        _apart(self, new)
         if new.shape != self.array.shape:
             raise ValueError(
                 f"Cannot assign value to variable {self.name!r}: Shape mismatch. The variable shape "
@@ -148,6 +150,7 @@ class Variable(Tensor):
 
     def _delta(self, delta: Any) -> Any:
         d = raw(delta)
+        _apart(self, d)
         return d if library(d) is not None else asarray(d, self.array.dtype, self.device)
 
 
@@ -165,6 +168,15 @@ def _restore(
     return autograd.require_grad(v) if requires_grad else v  # type: ignore[return-value]
 
 
+def _apart(v: Variable, value: Any) -> None:
+    """RuntimeError for a value that each example of a vmap has its own of."""
+    if isinstance(value, Traced):
+        raise RuntimeError(
+            f"{value.level.name}: variable {v.name!r} is assigned a value that each example has its own of; return the "
+            "value from the function, and assign outside what is made of all of them"
+        )
+
+
 class _Slice(Tensor):
     """v[key]: a Tensor that can be assigned to."""
 
@@ -178,6 +190,7 @@ class _Slice(Tensor):
         if logs:
             stored(v, value)
         value = raw(value)
+        _apart(v, value)
         try:
             new[target] = value if library(value) is not None else asarray(value, v.array.dtype, v.device)
         except ValueError as e:

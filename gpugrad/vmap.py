@@ -137,7 +137,7 @@ def _out_axes(name: str, out_axes: Any, out: Any) -> list[int | None]:
 def _prefix(name: str, what: str, axes: Any, tree: Any) -> list[int | None]:
     """`axes`, a tree that begins like `tree`, for each leaf of that."""
     try:
-        whole = optree.tree_broadcast_prefix(axes, tree, **TREES)
+        whole = optree.tree_broadcast_prefix(axes, optree.tree_map(lambda _: 0, tree, **TREES), **TREES)
     except (ValueError, TypeError) as e:
         raise ValueError(f"{name}: {what} {axes!r} do not fit: {e}") from None
     found = optree.tree_leaves(whole, **TREES)

@@ -126,6 +126,18 @@ def elementwise(rng, shape):
     return [x, y, g], call, reference
 
 
+@case(FLAT)
+def weighted_sum(rng, shape):
+    xs = [rng.standard_normal(shape) for _ in range(fused.MOST)]
+    weights = rng.standard_normal(fused.MOST).tolist()
+    some = (1, 3, fused.MOST)
+    return (
+        xs,
+        lambda *xs: [fused.weighted_sum(xs[:n], weights[:n]) for n in some],
+        lambda *xs: [sum([w * x for w, x in zip(weights[:n], xs)]) for n in some],
+    )
+
+
 # ---------------------------------------------------------------------------------------------- softmax
 def reference_softmax(x):
     if not x.size:

@@ -8,6 +8,8 @@ from table import ROWS
 from table.row import inputs
 
 import gpugrad as gg
+from gpugrad.batching import RULES
+from gpugrad.op import every
 from gpugrad.vmap import vmap
 
 N = 3
@@ -70,3 +72,42 @@ def test_a_row_for_many_examples(row, flags):
         inside = vmap(lambda *v: grads(row.f, list(v))[1], in_axes=tuple(axes))(*map(gg.tensor, given))
         for j, g in enumerate(inside):
             close(g, np.stack([v[j].numpy() for _, v in wanted]), f"gradient {j} from inside")
+
+
+def second(f):
+    """The gradient of the sum of the squares of the gradients of the sum of f."""
+
+    def call(*xs):
+        xs = list(xs)
+        with gg.GradientTape() as outer:
+            outer.watch(xs)
+            found = grads(f, xs)[1]
+            total = sum(gg.sum(g * g) for g in found)
+        return outer.gradient(total, xs, unconnected_gradients="zero")
+
+    return call
+
+
+SOME = """exp tanh pow maximum where sum mean max prod var std logsumexp softmax log_softmax matmul einsum reshape
+concat getitem take_along_axis cumsum cumprod sort linear layer_norm group_norm batch_norm conv2d max_pool2d
+embedding cross_entropy scaled_dot_product_attention linalg.inv linalg.det linalg.cholesky fft.rfft pad diagonal lstm gelu silu
+cdist""".split()
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_gradients_of_gradients(name):
+    row = next(r for r in ROWS if r.name.removeprefix("nn.") == name or r.op.removeprefix("nn.") == name)
+    xs = inputs(row)
+    many = [np.stack([x * (1 + 0.01 * i) for i in range(N)]) for x in xs]
+    found = vmap(lambda *v: second(row.f)(*v))(*map(gg.tensor, many))
+    wanted = [second(row.f)(*[gg.tensor(m[i]) for m in many]) for i in range(N)]
+    outer, given = gg.GradientTape(), [*map(gg.tensor, many)]
+    with outer:
+        outer.watch(given)
+        inner = vmap(lambda *v: tuple(grads(row.f, list(v))[1]))(*given)
+        total = sum(gg.sum(g * g) for g in inner)
+    around = outer.gradient(total, given, unconnected_gradients="zero")
+    for j, (g, h) in enumerate(zip(found, around, strict=True)):
+        want = np.stack([w[j].numpy() for w in wanted])
+        np.testing.assert_allclose(g.numpy(), want, rtol=1e-6, atol=1e-7, err_msg="both inside")
+        np.testing.assert_allclose(h.numpy(), want, rtol=1e-6, atol=1e-7, err_msg="one around")

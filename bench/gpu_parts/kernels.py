@@ -245,6 +245,13 @@ ROWS = [
         for act in ("relu", "gelu", "gelu_tanh", "silu")
     ],
     Row("column_sums", X, fused.column_sums, "x", "out"),
+    Row(
+        "weighted_sum",
+        lambda m: {f"x{i}": m.matrix() for i in range(fused.MOST)},
+        lambda **arrays: fused.weighted_sum([*arrays.values()], [0.5] * fused.MOST),
+        " ".join([f"x{i}" for i in range(fused.MOST)]),
+        "out",
+    ),
     Row("relu_mask", X, fused.relu_mask, "x", "out bits", "out bits"),
     Row("positive_bits", X, fused.positive_bits, "x", "out"),
     Row("relu_mask_grad", _relu_mask_grad, fused.relu_mask_grad, "g bits", "out"),

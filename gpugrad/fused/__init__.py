@@ -52,3 +52,4 @@ from .softmax import (
     softmax_xent as softmax_xent,
     softmax_xent_grad as softmax_xent_grad,
 )
+from .weighted import MOST as MOST, weighted_sum as weighted_sum

@@ -291,6 +291,8 @@ def _plain(home: Any, x: Array, y: Array, out: Array | None) -> Array:
 
 def array_product(x: Array, y: Array) -> Array:
     """x @ y by the arrays' own operator; leading axes of x become rows where y is one matrix."""
+    if x.shape[-1] == 1 and type(x) is np.ndarray and x.dtype.kind in "fc":  # NumPy's products take three times as long
+        return x * y
     if x.ndim > 2 and y.ndim == 2:
         return (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])
     return x @ y

@@ -124,6 +124,7 @@ from .dropout import (
     dropout as dropout,
 )
 from .embedding import Embedding as Embedding, embedding as embedding
+from .functional_call import functional_call as functional_call, stack_module_state as stack_module_state
 from .layers import Linear as Linear, PReLU as PReLU, layer_of as layer_of
 from .lazy import LazyModule as LazyModule
 from .lazy_model import LazyModel as LazyModel, LazySequential as LazySequential

@@ -22,6 +22,7 @@ from ..gemm.products import product
 from ..op import Parts, op
 from .casting import astype
 from .dropout import dropped, offsets
+from .examples import own
 from .linalg import matmul
 from .logic import greater, logical_and, where
 from .math import total
@@ -273,6 +274,8 @@ def _grad_rule(h: Parts, g: Any, q: Any, k: Any, v: Any, mask: Any, how: How) ->
 
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     """Axes in front broadcast.  What is around may ask for the gradient of a mask that has none inside."""
+    if static["how"].rate:
+        return NotImplemented  # the same is dropped of all examples
     rank = max([raw(x).ndim - e for x, e in zip(xs, each) if x is not None])
     q, k, v, mask = [aligned(x, rank) if e else x for x, e in zip(xs, each)]
     bias = isinstance(mask, Tensor) and mask.node is not None and raw(mask).dtype.kind not in "biu"
@@ -286,4 +289,13 @@ attention = op(
     aux=("lse",),
     pull=lambda g, q, k, v, mask, out, lse, how, bias: attention_grad(g, q, k, v, mask, out, lse, how=how, bias=bias),
 )
-attention_grad = op(_attention_grad, name="attention_grad", several=True, pull=_grad_rule, batch="leading")
+
+
+def _grad_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    if static["how"].rate:
+        return NotImplemented
+    rank = max([raw(x).ndim - e for x, e in zip(xs, each) if x is not None])
+    return call(*[None if x is None else aligned(own(x, e, level.n), rank) for x, e in zip(xs, each)], **static)
+
+
+attention_grad = op(_attention_grad, name="attention_grad", several=True, pull=_grad_rule, batch=_grad_batch)

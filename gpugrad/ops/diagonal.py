@@ -26,7 +26,9 @@ def _diagonal(xp: Any, x: Any, *, offset: int, axes: tuple[int, int]) -> Any:
 
 
 def _embed_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    return call(xs[0], to=(level.n, *static["to"]), offset=static["offset"], axes=later(static["axes"]))
+    return call(
+        xs[0], to=(level.n, *static["to"]), offset=static["offset"], axes=later(static["axes"], len(static["to"]))
+    )
 
 
 @op(x=lambda g, offset, axes: _diagonal(g, offset=offset, axes=axes), name="diag_embed", batch=_embed_batch)

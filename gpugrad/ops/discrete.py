@@ -163,8 +163,7 @@ def dropout(
     if not rate or not training:
         return x if residual is None else x + residual
     a = raw(x)
-    elements = a.nbytes // (a.itemsize or 1)  # inside a vmap, of all examples
-    key, offset = counters(device_of(a), _dropout.offsets(elements), seed, generator)
+    key, offset = counters(device_of(a), _dropout.offsets(a.size), seed, generator)
     if residual is None:
         return _dropout.dropout(x, rate=rate, seed=key, offset=offset)
     return _dropout.dropout_add(x, residual, rate=rate, seed=key, offset=offset)

@@ -10,7 +10,15 @@ from ..op import op
 from . import conv, pool, shape
 
 
-@op(batch="broadcast")  # without a gradient, as TensorFlow's
+def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    images, factor = xs
+    rank = raw(images).ndim - each[0]
+    if rank < 3 or raw(factor).ndim - each[1]:
+        return NotImplemented
+    return call(images, shape.aligned(factor, rank) if each[1] else factor)
+
+
+@op(batch=_batch)  # without a gradient, as TensorFlow's
 def AdjustContrastv2(xp: Any, images: Any, factor: Any) -> Any:
     """(x - mean) factor + mean, the mean of each channel over height and width; images (..., height, width, channels).
 

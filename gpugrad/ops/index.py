@@ -102,19 +102,19 @@ def _without(g: Any, key: Any) -> Any:
     return put(g, wrap(xp_of(raw(g)).zeros((), g.dtype)) if isinstance(g, Tensor) else g.dtype.type(0), key=key)
 
 
-def _kept(g: Any, key: Any) -> Any:
+@op(g=lambda h, key, shape: put(wrap(xp_of(raw(h)).zeros(shape, h.dtype)), h, key=key), batch=getitem_batch)
+def _kept(xp: Any, g: Any, *, key: Any) -> Any:
     """The pullback of `put` for the values: nothing to those that a later one was written over."""
-    out = _getitem(g, key=key)
+    out = g[key]
     if not may_repeat(key):
         return out
-    xp, shape = xp_of(raw(g)), raw(g).shape
-    numbers, n = numbered(xp, key, shape)
+    numbers, n = numbered(xp, key, g.shape)
     mine = xp.arange(numbers.size).reshape(numbers.shape)
-    kept = last(xp, numbers, math.prod(shape[:n])) == mine
-    return where(kept.reshape(*kept.shape, *[1] * (len(shape) - n)), out, 0)
+    kept = last(xp, numbers, math.prod(g.shape[:n])) == mine
+    return xp.where(kept.reshape(*kept.shape, *[1] * (g.ndim - n)), out, out.dtype.type(0))
 
 
-@op(x=_without, value=_kept, name="put", args=["x", "value"], batch=put_batch)
+@op(x=_without, value=lambda g, key: _kept(g, key=key), name="put", args=["x", "value"], batch=put_batch)
 def put(xp: Any, x: Any, value: Any, *, key: Any) -> Any:
     """x with `value`, broadcast, at x[key]; of an element selected twice, the last value."""
     out = xp.array(x)

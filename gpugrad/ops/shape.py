@@ -20,11 +20,11 @@ from ..op import Parts, op
 
 # ---------------------------------------------------------------------------------------------- for `vmap`
 # How these ops run on the arrays of all examples, which are along axis 0: see gpugrad/batching.py.
-def later(axis: Any) -> Any:
-    """An axis, or several, of an example, in the array of all examples."""
+def later(axis: Any, rank: int) -> Any:
+    """An axis, or several, of an example of so many axes, in the array of all; one that is not there stays so."""
     if isinstance(axis, (tuple, list)):
-        return tuple([later(a) for a in axis])
-    return axis + 1 if axis >= 0 else axis
+        return tuple([later(a, rank) for a in axis])
+    return axis if -rank <= axis < 0 else axis - 1 if axis < 0 else axis + 1
 
 
 def aligned(x: Any, rank: int) -> Any:
@@ -43,28 +43,42 @@ def _spread_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: 
 
 def _permute_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     rank = raw(xs[0]).ndim - 1
-    return call(xs[0], axes=(0, *[1 + a % rank for a in static["axes"]]))
+    return call(xs[0], axes=(0, *later(static["axes"], rank)))
 
 
 def _swap_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    return call(xs[0], axis1=later(static["axis1"]), axis2=later(static["axis2"]))
+    axis1, axis2 = later((static["axis1"], static["axis2"]), raw(xs[0]).ndim - 1)
+    return call(xs[0], axis1=axis1, axis2=axis2)
 
 
 def _squeeze_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     axis, own = static["axis"], raw(xs[0]).shape[1:]
-    return call(xs[0], axis=tuple([i for i, m in enumerate(own, 1) if m == 1]) if axis is None else later(axis))
+    ones = tuple([i for i, m in enumerate(own, 1) if m == 1])
+    return call(xs[0], axis=ones if axis is None else later(axis, len(own)))
+
+
+def _expand_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    axis = static["axis"]
+    more = len(axis) if isinstance(axis, (tuple, list)) else 1
+    return call(xs[0], axis=later(axis, raw(xs[0]).ndim - 1 + more))
+
+
+def _transpose_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
+    return call(xs[0]) if raw(xs[0]).ndim > 2 else NotImplemented
 
 
 def _roll_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     x, axis = xs[0], static["axis"]
     if axis is not None:
-        return call(x, shift=static["shift"], axis=later(axis))
+        return call(x, shift=static["shift"], axis=later(axis, raw(x).ndim - 1))
     out, *_ = call(reshape(x, (level.n, math.prod(raw(x).shape[1:]))), shift=static["shift"], axis=1)
     return (reshape(out, raw(x).shape),)
 
 
 def _triangle_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     n, *own = raw(xs[0]).shape
+    if not own:
+        return NotImplemented
     x = broadcast_to(reshape(xs[0], (n, 1, *own)), (n, *own, *own)) if len(own) == 1 else xs[0]  # NumPy's rows
     return call(x, **static)
 
@@ -102,7 +116,7 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Any:
     return _permute(x, axes=tuple(axes))
 
 
-@op(x=lambda g: matrix_transpose(g), batch="broadcast")
+@op(x=lambda g: matrix_transpose(g), batch=_transpose_batch)
 def matrix_transpose(xp: Any, x: Any) -> Any:
     """The last two axes exchanged."""
     return x.swapaxes(-1, -2)
@@ -138,7 +152,7 @@ def squeeze(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> An
     return xp.squeeze(x, axis=axis)
 
 
-@op(x=lambda g, shape: reshape(g, shape), name="expand_dims", batch="along")
+@op(x=lambda g, shape: reshape(g, shape), name="expand_dims", batch=_expand_batch)
 def _expand_dims(xp: Any, x: Any, *, axis: int | tuple[int, ...]) -> Any:
     return xp.expand_dims(x, axis)
 

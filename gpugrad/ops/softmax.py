@@ -311,7 +311,7 @@ def _by_g(
 def _by_logits(h: Any, g: Any, logits: Any, labels: Any, count: Any, scale: float, ignore_index: int | None) -> Any:
     h = h * (expand_dims(g, -1) if g.shape else g) * scale
     if count is not None:  # which a half type may not hold
-        h = astype(h, wide(h.dtype)) / xp_of(count).maximum(count, 1)
+        h = astype(h, wide(h.dtype)) / xp_of(raw(count)).maximum(raw(count), 1)
         logits = astype(logits, h.dtype)
     if ignore_index is not None:
         h = where((kernel_integers(raw(labels)) != ignore_index)[:, None], h, 0)

@@ -94,11 +94,11 @@ def _rows_searched(xp: Any, x: Any, values: Any, *, right: bool) -> Any:
     return found
 
 
-@const
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    return NotImplemented if each[0] else call(*xs, **static)
+    return NotImplemented if each[0] or raw(xs[0]).ndim > 1 else call(*xs, **static)
 
 
+@const
 @op(differentiable=False, name="searchsorted", batch=_batch)
 def _searched(xp: Any, x: Any, values: Any, *, right: bool) -> Any:
     dtype = np.result_type(wide(x.dtype), wide(values.dtype))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import dtypes as _dtypes
+from .. import dtypes as _dtypes, func as _func
 from ..custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from ..recompute import recompute_grad as recompute_grad
 from ..tape import GradientTape as GradientTape, UnconnectedGradients as UnconnectedGradients
 from . import (
+    autodiff as autodiff,
     bitwise as bitwise,
     data as data,
     errors as errors,
@@ -46,6 +47,11 @@ bool, double, half = _dtypes.bool_, _dtypes.float64, _dtypes.float16
 def function(func: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`func` itself: it runs eagerly, op by op; nothing is compiled yet."""
     return (lambda f: f) if func is None else func
+
+
+def vectorized_map(fn: Callable[..., Any], elems: Any, fallback_to_while_loop: Any = True, warn: Any = True) -> Any:
+    """fn of elems[0], elems[1], ..., stacked, computed at once; what cannot be is computed one by one, silently."""
+    return _func.vectorized_map(fn, elems, convert_to_tensor)
 
 
 def executing_eagerly() -> Any:

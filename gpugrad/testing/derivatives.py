@@ -12,6 +12,7 @@ from ..array import xp
 from ..autograd import enable_grad, grad, require_grad, requires_grad
 from ..core import Tensor, raw, wrap
 from ..dtypes import bfloat16, float64, is_inexact
+from ..forward_mode import ForwardAccumulator
 from ..ops import math
 from ..ops.reduce import sum
 from ..random import uniform
@@ -42,18 +43,10 @@ def vjp(f: Callable[..., Any], xs: Sequence[Tensor], cotangent: Any) -> tuple[Te
 
 
 def jvp(f: Callable[..., Any], xs: Sequence[Tensor], tangents: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """(f(*xs), its change along `tangents`), from two pullbacks: a pullback is linear in its cotangent."""
-    with GradientTape() as outer:
-        with GradientTape() as inner:
-            inner.watch(list(xs))
-            y = f(*xs)
-        u = wrap(y.array * 0)
-        outer.watch(u)
-        gs = inner.gradient(y, list(xs), output_gradients=u)
-    used = [(g, t) for g, t in zip(gs, tangents, strict=True) if g is not None]
-    if not used:
-        return y, wrap(y.array * 0)
-    return y, outer.gradient([g for g, _ in used], u, [t for _, t in used], unconnected_gradients="zero")
+    """(f(*xs), its change along `tangents`), by forward mode."""
+    with ForwardAccumulator(list(xs), list(tangents)) as acc:
+        y = f(*xs)
+    return y, acc.jvp(y, unconnected_gradients="zero")
 
 
 def check_grads(
@@ -117,7 +110,7 @@ def _check(
                     f"check_grads: the gradient of {where} has shape {g.array.shape} and dtype {g.array.dtype}"
                 )
             _agree(_inner(g, t), float(np.real(np.vdot(numeric, to_numpy(u)))), rtol, atol, "reverse-mode", where)
-        if "fwd" in modes and x.array.dtype.kind != "c" and y.array.dtype.kind != "c":
+        if "fwd" in modes:
             only = [t if j == i else wrap(x2.array * 0) for j, x2 in enumerate(xs)]
             _agree(to_numpy(jvp(f, xs, only)[1]), numeric, rtol, atol, "forward-mode", where)
     if order > 1:

@@ -40,6 +40,7 @@ from ..gemm import (
 from . import (
     autograd as autograd,
     fft as fft,
+    func as func,
     linalg as linalg,
     methods as methods,
     nn as nn,
@@ -48,6 +49,7 @@ from . import (
     utils as utils,
 )
 from .creation import CREATION
+from .func import vmap as vmap
 from .functions import TABLE
 from .rows import under as _under
 from .tensor import Size as Size, Tensor as Tensor, tensor as tensor

@@ -13,7 +13,7 @@ from ..array import device_of, library, xp
 from ..core import Tensor as CoreTensor, raw, trainable, wrap
 from ..dtypes import as_dtype, bfloat16, bool_, float16, float32, int64
 from ..forward import explain, pair
-from ..graph import GradFn as CoreGradFn, backward_name
+from ..graph import GradFn as CoreGradFn
 from ..inplace import category, get_item, set_item
 from ..printing import text
 from ..recording import inferred
@@ -100,8 +100,8 @@ class Tensor(CoreTensor):
             extra += f", dtype=torch.{d}"
         if device_of(self.array).kind != "cpu":
             extra += f", device='{device_of(self.array)}'"
-        if self.node is not None and self.node.op is not None:
-            extra += f", grad_fn=<{backward_name(self.node)}>"
+        if (maker := self.grad_fn) is not None:
+            extra += f", grad_fn=<{maker.name()}>"
         elif _autograd.requires_grad(self):
             extra += ", requires_grad=True"
         return f"tensor({text(self)}{extra})"
@@ -118,7 +118,8 @@ class Tensor(CoreTensor):
     @property
     def grad_fn(self) -> GradFn | None:  # type: ignore[override]
         """The op that made it; None of a leaf."""
-        return GradFn(self.node) if self.node is not None and self.node.op is not None else None
+        n = self.node
+        return GradFn(n) if n is not None and n.op is not None and _autograd.requires_grad(self) else None
 
     def size(self, dim: int | None = None) -> Any:  # type: ignore[override]
         """The shape, or the length of one axis."""

@@ -20,7 +20,6 @@ class Row(NamedTuple):
     complex      also tried on complex128: value, gradient and its gradient
     half         how many times the usual tolerance float16 and bfloat16 get; 0: not tried (the row says why)
     order        up to which order derivatives are compared with central differences
-    forward      whether forward mode is compared, too
     kinks        ((inputs), (gradients)) for points where the formula does not say the gradient: our conventions
     empty        shapes with an axis of length 0, for which value and gradients are to be as NumPy's
     tolerance    relative, for float64; float32 gets 1e7 times as much
@@ -37,7 +36,6 @@ class Row(NamedTuple):
     complex: bool = False
     half: float = 1.0
     order: int = 2
-    forward: bool = True
     kinks: tuple = ()
     empty: tuple = ()
     tolerance: float = 1e-12

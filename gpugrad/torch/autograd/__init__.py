@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import anomaly as _anomaly, autograd as _core
+from ... import anomaly as _anomaly, autograd as _core, func as _func
 from ...adapt import adapted
 from ...anomaly import is_anomaly_enabled as is_anomaly_enabled
 from ...autograd import enable_grad as enable_grad, no_grad as no_grad, set_grad_enabled as set_grad_enabled
 from ...graph import backward_name
 from ..tensor import Tensor
-from . import function as function, functional as functional, graph as graph
+from . import forward_ad as forward_ad, function as function, functional as functional, graph as graph
 from .function import Function as Function
 from .gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 
 grad = adapted(
-    _core.grad,
+    _func.gradients,
     "outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, -only_inputs=True, allow_unused=None, "
-    "-*, materialize_grads=False",
+    "is_grads_batched=False, -*, materialize_grads=False",
 )
 
 

@@ -1,0 +1,241 @@
+"""grad, vjp, jvp, Jacobians, Hessians and products, of functions of trees; combined; within a bound of memory."""
+
+import sys
+
+import numpy as np
+import pytest
+from table import ROWS
+from table.row import inputs
+
+import gpugrad as gg
+from gpugrad.testing import assert_close
+
+pytestmark = pytest.mark.devices
+chunks = sys.modules["gpugrad.jacobian"]  # gg.jacobian is the function
+
+rng = np.random.default_rng(0)
+X, A, V = rng.normal(size=3), rng.normal(size=(3, 4)), rng.normal(size=3)
+
+
+def f(x):
+    return gg.tanh(x @ gg.tensor(A))
+
+
+def h(x):
+    return gg.sum(f(x) ** 2)
+
+
+J = (1 - np.tanh(X @ A) ** 2)[:, None] * A.T
+T = np.tanh(X @ A)
+S = 1 - T**2
+H = (A * (2 * S**2 - 4 * T**2 * S)) @ A.T  # of sum tanh²
+
+
+def test_jacobians_agree():
+    x = gg.tensor(X)
+    assert_close(gg.jacrev(f)(x), J, rtol=1e-12)
+    assert_close(gg.jacfwd(f)(x), J, rtol=1e-12)
+    assert_close(gg.jacrev(f, chunk_size=3)(x), J, rtol=1e-12)
+    assert_close(gg.jacfwd(f, chunk_size=2)(x), J, rtol=1e-12)
+
+
+@pytest.mark.parametrize("outer", [gg.jacrev, gg.jacfwd])
+@pytest.mark.parametrize("inner", [gg.jacrev, gg.jacfwd, gg.grad])
+def test_hessians_agree(outer, inner):
+    x = gg.tensor(X)
+    assert_close(outer(inner(h))(x), H, rtol=1e-10)
+    assert_close(gg.vmap(outer(inner(h)))(gg.tensor(np.stack([X, X, X])))[1], H, rtol=1e-10)
+
+
+def test_products_with_the_hessian():
+    x, v = gg.tensor(X), gg.tensor(V)
+    assert_close(gg.hessian(h)(x), H, rtol=1e-10)
+    for product in (gg.hvp, gg.vhp):
+        (found,) = product(h, (x,), (v,))
+        assert_close(found, H @ V, rtol=1e-10)
+    third = gg.grad(lambda x: gg.sum(gg.hvp(h, (x,), (v,))[0] * v))(x)
+    eps = 1e-5
+    moved = [V @ gg.hessian(h)(gg.tensor(X + s * eps * np.eye(3)[i])).numpy() @ V for i in range(3) for s in (1, -1)]
+    assert_close(third, [(moved[2 * i] - moved[2 * i + 1]) / (2 * eps) for i in range(3)], rtol=1e-6, atol=1e-8)
+
+
+def test_trees_of_arguments_and_outputs():
+    p = {"w": gg.tensor(A), "b": gg.tensor(np.zeros(4))}
+    x = gg.tensor(X)
+    loss = lambda p, x: gg.sum(gg.tanh(x @ p["w"] + p["b"]))
+    g = gg.grad(loss)(p, x)
+    assert_close(g["b"], S, rtol=1e-12)
+    assert_close(g["w"], np.outer(X, S), rtol=1e-12)
+    both = gg.grad(loss, argnums=(0, 1))(p, x)
+    assert isinstance(both, tuple) and both[1].shape == (3,)
+    value, again = gg.value_and_grad(loss, argnums=-1)(p, x)
+    assert_close(again, both[1])
+    assert_close(value, T.sum())
+    jac = gg.jacrev(lambda p, x: {"y": x @ p["w"] + p["b"], "n": (gg.sum(p["b"]),)})(p, x)
+    assert jac["y"]["w"].shape == (4, 3, 4) and jac["n"][0]["b"].shape == (4,)
+    forward = gg.jacfwd(lambda p, x: {"y": x @ p["w"] + p["b"], "n": (gg.sum(p["b"]),)})(p, x)
+    assert_close(forward["y"]["w"], jac["y"]["w"])
+    assert_close(forward["n"][0]["b"], np.ones(4))
+    hess = gg.hessian(loss)(p, x)
+    assert hess["w"]["b"].shape == (3, 4, 4)
+
+
+def test_auxiliary_data():
+    x = gg.tensor(X)
+    f2 = lambda x: (h(x), {"seen": x * 2})
+    g, aux = gg.grad(f2, has_aux=True)(x)
+    assert_close(aux["seen"], 2 * X)
+    (_value, aux), g2 = gg.value_and_grad(f2, has_aux=True)(x)
+    assert_close(g, g2)
+    jac, aux = gg.jacrev(lambda x: (f(x), 3), has_aux=True)(x)
+    assert_close(jac, J, rtol=1e-12)
+    assert aux == 3
+    _out, push, aux = gg.jvp(lambda x: (f(x), "a"), (x,), (gg.tensor(V),), has_aux=True)
+    assert aux == "a"
+    assert_close(push, J @ V, rtol=1e-12)
+
+
+def test_vjp_and_linearize_may_be_called_again():
+    x, v = gg.tensor(X), gg.tensor(V)
+    out, pull = gg.vjp(f, x)
+    for scale in (1.0, -2.0):
+        (g,) = pull(gg.tensor(np.full(4, scale)))
+        assert_close(g, scale * J.sum(0), rtol=1e-12)
+    out2, push = gg.linearize(f, x)
+    assert_close(out, out2)
+    for scale in (1.0, 3.0):
+        assert_close(push(v * scale), scale * (J @ V), rtol=1e-12)
+
+
+def test_what_is_closed_over_is_not_the_argument():
+    """Of the same tensor: an argument that f also closes over."""
+    x = gg.tensor(X)
+    assert_close(gg.grad(lambda y: gg.sum(y * x))(x), X)
+    assert_close(gg.jacfwd(lambda y: y * x)(x), np.diag(X))
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        g = gg.sum(gg.grad(lambda y: gg.sum(y * y * x))(x))
+    assert_close(tape.gradient(g, x), 4 * X)
+
+
+def test_zeros_where_nothing_leads():
+    x = gg.tensor(X)
+    one = lambda x: gg.tensor(np.float64(3))
+    assert_close(gg.grad(one)(x), np.zeros(3))
+    assert_close(gg.jacrev(lambda x: gg.tensor(A))(x), np.zeros((3, 4, 3)))
+    assert_close(gg.jacfwd(lambda x: gg.tensor(A))(x), np.zeros((3, 4, 3)))
+    _out, push = gg.jvp(one, (x,), (gg.tensor(V),))
+    assert push.shape == () and float(push) == 0
+
+
+def test_of_tensors_as_before():
+    x = gg.tensor(X, requires_grad=True)
+    (g,) = gg.grad(gg.sum(x * x), x)
+    assert_close(g, 2 * X)
+
+
+def test_per_sample_gradients():
+    w, xs = gg.tensor(A), gg.tensor(rng.normal(size=(5, 3)))
+    loss = lambda w, x: gg.sum(gg.tanh(x @ w) ** 2)
+    found = gg.vmap(gg.grad(loss), in_axes=(None, 0))(w, xs)
+    assert found.shape == (5, 3, 4)
+    for i in range(5):
+        assert_close(found[i], gg.grad(loss)(w, xs[i]), rtol=1e-12)
+
+
+# ---------------------------------------------------------------------------------------------- Jacobians of tapes
+@pytest.mark.parametrize("row", [r for r in ROWS if not r.op.startswith("dropout")], ids=lambda r: r.name)
+def test_jacobians_of_rows(row, default_device):
+    """Many cotangents at once give what they give one by one."""
+    if row.op == "random.dropout" or default_device != "cpu":
+        pytest.skip("draws anew, or has been tried on the CPU")
+    ts = [gg.tensor(x) for x in inputs(row)]
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch(ts)
+        y = row.f(*ts)
+    found = tape.jacobian(y, ts, unconnected_gradients="zero", chunk_size=max(1, y.size))
+    by_two = tape.jacobian(y, ts, unconnected_gradients="zero", chunk_size=2)
+    some = sorted({0, y.size // 2, y.size - 1}) if y.size else []
+    for i in some:
+        seed = np.zeros(y.size, y.numpy().dtype)
+        seed[i] = 1
+        one = tape.gradient(y, ts, [gg.tensor(seed.reshape(y.shape))], unconnected_gradients="zero")
+        for j, s in enumerate(ts):
+            for jac in (found[j], by_two[j]):
+                assert jac.shape == y.shape + s.shape
+                part = jac.numpy().reshape(y.size, *s.shape)[i]
+                np.testing.assert_allclose(part, one[j].numpy(), rtol=1e-9, atol=1e-10)
+
+
+def test_a_chunk_fits_its_bound(monkeypatch):
+    seen = []
+    rows = chunks._rows
+    monkeypatch.setattr(chunks, "_rows", lambda pull, seeds, like: seen.append(len(seeds)) or rows(pull, seeds, like))
+    x = gg.tensor(rng.normal(size=40))
+    m = gg.tensor(rng.normal(size=(40, 30)))
+    g = lambda x: gg.tanh(gg.tanh(x @ m) @ gg.tensor(A[0, 0] * np.eye(30)))
+    whole = gg.jacrev(g)(x)
+    assert seen == [30]
+    seen.clear()
+    assert_close(gg.jacrev(g, max_bytes=10_000)(x), whole, rtol=1e-12)
+    assert 1 < len(seen) <= 30 and sum(seen) == 30 and max(seen) - min(seen) <= 1
+
+
+def test_a_bound_smaller_than_one_row_says_what_it_takes():
+    x = gg.tensor(X)
+    with pytest.raises(ValueError, match=r"takes about [\d,]+ bytes .* max_bytes is 10: give [\d,]+ or more"):
+        gg.jacrev(f, max_bytes=10)(x)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = f(x)
+    with pytest.raises(ValueError, match="max_bytes is 1:"):
+        tape.jacobian(y, x, max_bytes=1)
+
+
+def test_element_by_element_is_one_pass(monkeypatch):
+    x = gg.tensor(X)
+    monkeypatch.setattr(chunks, "_rows", lambda *_: pytest.fail("rows were made"))
+    assert_close(gg.jacrev(lambda x: gg.exp(x) * x)(x), np.diag(np.exp(X) * (1 + X)))
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = gg.sin(x)
+    assert_close(tape.jacobian(y, x), np.diag(np.cos(X)))
+
+
+def test_jacobians_are_recorded_by_tapes_around():
+    x = gg.tensor(X)
+    with gg.GradientTape() as outer:
+        outer.watch(x)
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = f(x)
+        total = gg.sum(tape.jacobian(y, x) ** 2)
+    eps = 1e-6
+    value = lambda x: float(((1 - np.tanh(x @ A) ** 2)[:, None] ** 2 * A.T**2).sum())
+    numeric = [(value(X + eps * e) - value(X - eps * e)) / (2 * eps) for e in np.eye(3)]
+    assert_close(outer.gradient(total, x), numeric, rtol=1e-6, atol=1e-8)
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+def test_bad_input():
+    x = gg.tensor(X)
+    with pytest.raises(ValueError, match=r"answers a scalar, not shape \(4,\)"):
+        gg.grad(f)(x)
+    with pytest.raises(TypeError, match="one scalar Tensor"):
+        gg.grad(lambda x: 3.0)(x)
+    with pytest.raises(ValueError, match="argnums is 2, and 1 arguments"):
+        gg.grad(h, argnums=2)(x)
+    with pytest.raises(TypeError, match="int32, which has no derivative"):
+        gg.grad(h)(gg.tensor([1, 2, 3]))
+    with pytest.raises(TypeError, match=r"answers \(output, auxiliary data\)"):
+        gg.grad(h, has_aux=True)(x)
+    with pytest.raises(TypeError, match="primals and tangents are tuples"):
+        gg.jvp(f, x, x)
+    with pytest.raises(ValueError, match="nest them alike"):
+        gg.jvp(f, (x,), (x, x))
+    with pytest.raises(ValueError, match=r"cotangent has shape \(3,\), and its output \(4,\)"):
+        gg.vjp(f, x)[1](x)
+    with pytest.raises(ValueError, match="the cotangents are"):
+        gg.vjp(f, x)[1]([x])
+    with pytest.raises(TypeError, match="answers Tensors"):
+        gg.jacrev(lambda x: "a")(x)

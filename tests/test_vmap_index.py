@@ -1,0 +1,126 @@
+"""vmap: indices and integers of each example's own."""
+
+import numpy as np
+import pytest
+
+import gpugrad as gg
+from gpugrad import nn
+from gpugrad.vmap import vmap
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(*shape, dtype=np.float32):
+    return gg.tensor(RNG.standard_normal(shape).astype(dtype))
+
+
+def same(got, want, tol=1e-5):
+    want = np.asarray(want.numpy() if hasattr(want, "numpy") else want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got.numpy(), want, rtol=tol, atol=tol)
+
+
+def rows(f, *xs):
+    """f of each example, by a loop."""
+    return gg.stack([f(*[x[i] for x in xs]) for i in range(xs[0].shape[0])])
+
+
+def grad(f):
+    """The gradient of f by its first argument, by a tape inside."""
+
+    def call(x, *more):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = f(x, *more)
+        return tape.gradient(y, x)
+
+    return call
+
+
+# ---------------------------------------------------------------------------------------------- indices
+KEYS = {
+    "first": lambda i, j: i,
+    "second": lambda i, j: (slice(None), i),
+    "last": lambda i, j: (..., i),
+    "two": lambda i, j: (i, j),
+    "apart": lambda i, j: (i, slice(None), j),
+    "apart by dots": lambda i, j: (i, ..., j),
+    "new before": lambda i, j: (None, i),
+    "new after": lambda i, j: (slice(1, 3), i, None),
+    "with a number": lambda i, j: (slice(None), i, 1),
+    "with a number apart": lambda i, j: (0, slice(None), i),
+    "with one for all": lambda i, j: (slice(None), i, np.array([2, 0])),
+    "one for all apart": lambda i, j: (np.array([2, 0]), slice(None), np.array([1, 1])),
+    "one for all": lambda i, j: (slice(None), np.array([[1], [2]])),
+    "a mask for all": lambda i, j: (slice(None), np.array([True, False, True])),
+    "a mask for all and one": lambda i, j: (np.array([True, True, False]), i),
+    "a matrix": lambda i, j: (slice(None), gg.stack([i, j])),
+    "a number of each": lambda i, j: (i[0], slice(None), j[1]),
+}
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("name", KEYS)
+def test_an_index_of_each_example(name):
+    key = KEYS[name]
+    x, i, j = drawn(4, 3, 3, 3, dtype=np.float64), gg.tensor(RNG.integers(-3, 3, (4, 2))), gg.tensor([[0, 2]] * 4)
+    same(vmap(lambda a, i, j: a[key(i, j)])(x, i, j), rows(lambda a, i, j: a[key(i, j)], x, i, j), 1e-12)
+    f = lambda a, i, j: gg.sum(a[key(i, j)] ** 2)
+    same(vmap(grad(f))(x, i, j), rows(grad(f), x, i, j), 1e-12)
+    shared = x[0]
+    g = lambda x, i, j: gg.cos(x)[key(i, j)]
+    same(vmap(g, in_axes=(None, 0, 0))(shared, i, j), rows(lambda i, j: g(shared, i, j), i, j), 1e-12)
+    loss = lambda x: gg.sum(vmap(g, in_axes=(None, 0, 0))(x, i, j) ** 2)
+    same(grad(loss)(shared), grad(lambda x: gg.sum(rows(lambda i, j: g(x, i, j), i, j) ** 2))(shared), 1e-12)
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("change", ["set", "add", "max"])
+def test_changes_at_an_index_of_each_example(name, change):
+    key = KEYS[name]
+    x, i, j = drawn(4, 3, 3, 3, dtype=np.float64), gg.tensor([[0, 2], [1, 0], [2, 1], [1, 1]]), gg.tensor([[2, 0]] * 4)
+    v = drawn(4, dtype=np.float64)  # of elements named twice the last is set
+    f = lambda a, i, j, v: getattr(a.at[key(i, j)], change)(v * a[key(i, j)])
+    same(vmap(f)(x, i, j, v), rows(f, x, i, j, v), 1e-12)
+    loss = lambda a, *more: gg.sum(f(a, *more) ** 2)
+    same(vmap(grad(loss))(x, i, j, v), rows(grad(loss), x, i, j, v), 1e-12)
+    plain = lambda a, i, j: getattr(a.at[key(i, j)], change)(2.0)
+    same(vmap(plain)(x, i, j), rows(plain, x, i, j), 1e-12)
+
+
+def test_products_at_an_index_of_each_example_are_refused():
+    with pytest.raises(TypeError, match="at.multiply: .*a number is asked for"):
+        vmap(lambda a, i: a.at[i].multiply(2.0))(drawn(3, 4), gg.tensor([[0], [1], [2]]))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a, i: gg.take(a, i, axis=1),
+        lambda a, i: gg.take_along_axis(a, i[:, None], axis=0),
+        lambda a, i: gg.one_hot(i, 3) @ a,
+        lambda a, i: gg.masked_fill(a, a > 0, 7.0),
+        lambda a, i: gg.where(a > a[0], a, i[0]),
+        lambda a, i: nn.cross_entropy(a[:2], i),
+        lambda a, i: nn.nll_loss(nn.log_softmax(a[:2], axis=-1), i),
+        lambda a, i: nn.embedding(i, a),
+        lambda a, i: gg.roll(a, 1) + gg.roll(a, (1, 2), axis=(0, -1)),
+        lambda a, i: gg.clip(a, a[0], a[1]),
+        lambda a, i: gg.clip(a, np.array([-0.1, 0.0, 0.1]), 0.5) + gg.clip(a[0, 0], np.array([0.1, 0.2, 0.3]), 0.5),
+        lambda a, i: gg.pad(a, ((1, 0), (0, 2)), constant_values=((1, 2), (3, 4))),
+        lambda a, i: gg.tril(a) + gg.triu(a[0]),
+        lambda a, i: gg.squeeze(a[:1]) + gg.squeeze(a[:1], axis=0),
+        lambda a, i: gg.broadcast_to(a[0], (2, 3, 3)),
+        lambda a, i: gg.concat([a, gg.ones((1, 3), dtype="float64")], axis=-2),
+        lambda a, i: gg.stack([a[0], gg.zeros(3, dtype="float64")], axis=-1),
+        lambda a, i: gg.split(a, [1, 2], axis=-1)[1],
+        lambda a, i: gg.searchsorted(gg.tensor([-1.0, 0.0, 1.0]), a),
+        lambda a, i: gg.max(a, axis=(0, 1)) + gg.argmax(a) + gg.argmin(a, axis=-1, keepdims=True),
+        lambda a, i: gg.sum(a[0, 0], axis=0) + nn.softmax(a[0, 0], axis=0),
+        lambda a, i: a.T @ a[0],
+    ],
+)
+def test_functions_with_integers_and_axes(f):
+    x, i = drawn(4, 3, 3, dtype=np.float64), gg.tensor(RNG.integers(0, 3, (4, 2)))
+    same(vmap(f)(x, i), rows(f, x, i), 1e-10)
+    same(vmap(f, in_axes=(2, 1))(gg.moveaxis(x, 0, 2), gg.moveaxis(i, 0, 1)), rows(f, x, i), 1e-10)
