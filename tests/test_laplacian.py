@@ -127,7 +127,7 @@ def test_gradient_by_weights():
     for lap in (gg.laplacian, nested):
         ws, x = weights(), points()
         with gg.GradientTape() as tape:
-            loss = gg.mean(lap(lambda x: net(ws, x), x) ** 2 + net(ws, x))
+            loss = gg.mean(lap(lambda x, ws=ws: net(ws, x), x) ** 2 + net(ws, x))
         found.append((loss, tape.gradient(loss, ws)))
     close(found[0][0], found[1][0])
     for a, b in zip(found[0][1], found[1][1]):
