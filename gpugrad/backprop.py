@@ -269,7 +269,8 @@ def _seed(t: Tensor, s: Any, lift: bool) -> Any:
         g = xp(t.array).ones(t.array.shape, t.array.dtype)
     else:
         g = s if lift else s.array if isinstance(s, Tensor) else s
-        if device_of(g.array if isinstance(g, Tensor) else g) != device_of(t.array):
+        comes = isinstance(t.array, Traced) and library(raw(g)) is NUMPY  # inside a level ops bring it
+        if device_of(raw(g)) != device_of(t.array) and not comes:
             raise TypeError(
                 f"the seed is on {device_of(g.array if isinstance(g, Tensor) else g)} and its tensor on "
                 f"{device_of(t.array)}; move the seed with .to('{device_of(t.array)}')"

@@ -1,8 +1,17 @@
 """Floor 4: `Batched` arrays, of which each example of a `vmap` has one, and how ops run on all of them at once.
 
-An op says how by `batch=` in its declaration: a name of RULES, or a function like those here,
+An op says how by `batch=` in its declaration, by a name of RULES:
 
-    rule(call, xs, each, static, level) -> (output, *auxiliaries)
+    "elementwise"   at each place of the output is what the op makes of the operands' elements at that place, broadcast,
+                    and of nothing else: its Jacobian is diagonal
+    "broadcast"     axes in front broadcast
+    "leading"       so they do, once all operands have them
+    "along"         one rank; the static argument `axis` or `axes` counts from the first of an example
+    "joined"        the first axis is a batch, which the examples join
+
+or by a function like those here,
+
+    rule(call, xs, each, static, level) -> (output, *auxiliaries), or NotImplemented: example by example
 
 where call(*xs, **static) is the op on Tensors or arrays, xs its operands, of which those that are `each` have the
 level.n examples along a leading axis, as what it answers must have.  Of static arguments all are given; one of which

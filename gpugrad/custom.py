@@ -9,11 +9,10 @@ from typing import Any
 
 import optree
 
-from .array import xp
 from .autograd import no_grad
 from .core import Node, Tape, Tensor, raw, wrap
 from .dtypes import is_inexact
-from .levels import innermost
+from .levels import blank, innermost
 from .ops.math import conj
 from .ops.reduce import sum as total, unbroadcast
 from .paths import PICK
@@ -65,7 +64,7 @@ class CustomOp:
         self.name, self.kind, self.materialize = name, kind, materialize
         self.quick, self.saves, self.order = [(None, -1)] * inputs, saves, range(inputs)
         self.several = isinstance(out, tuple)
-        self.like = [(o.shape, o.dtype, xp(o)) for o in (out if self.several else (out,))]
+        self.like = [blank(o) for o in (out if self.several else (out,))]
 
     def __repr__(self) -> str:
         return f"<custom op {self.name}>"
@@ -88,14 +87,14 @@ class CustomOp:
         lift = any([isinstance(p, Tensor) for p in parts])
         back, *reads = saved[len(self.quick) + 1 :] if self.feeds else (saved[len(self.quick) + 1],)
         fed = (reads,) if self.feeds else ()
-        gs = [self._zeros(*like) if p is None else outward(p, self.kind) for p, like in zip(parts, self.like)]
+        gs = [self._zeros(like) if p is None else outward(p, self.kind) for p, like in zip(parts, self.like)]
         if lift:
             return [None if d is None else inward(d) for d in back(gs, *fed)]
         with no_grad():
             return [None if d is None else raw(inward(d)) for d in back(gs, *fed)]
 
-    def _zeros(self, shape: Any, dtype: Any, lib: Any) -> Tensor | None:
-        return wrap(lib.zeros(shape, dtype), None, self.kind) if self.materialize else None
+    def _zeros(self, like: Callable[[], Any]) -> Tensor | None:
+        return wrap(like(), None, self.kind) if self.materialize else None
 
 
 def attach(
@@ -107,7 +106,7 @@ def attach(
     materialize: bool = True,
     feeds: bool = False,
     makers: Sequence[Any] = (),
-    born: Callable[[list[Tensor]], None] | None = None,
+    born: Callable[[list[Tensor], Any], None] | None = None,
     push: Callable[[Sequence[Any]], Any] | None = None,
 ) -> Any:
     """`outputs`, a Tensor or a tuple of Tensors, as new Tensors whose gradient with respect to `inputs` is `back`.
@@ -120,7 +119,7 @@ def attach(
     materialize  whether the cotangent of an output that nobody used is zeros, or None
     feeds        whether back takes the arrays of `reads` as its second argument
     makers       of each of `reads`, the node that made it; True: the function itself; None: somebody gave it
-    born         told of the new Tensors that are recorded, before back is called
+    born         told of the new Tensors, and the node of the call, before back is called
     push         push([tangent or None of each input]) -> those of the outputs, for forward mode; None: back is
                  transposed
     Inside `vmap` it is one function of all examples to what is open around, and `back` runs for all of them at once.
@@ -151,7 +150,7 @@ def _recorded(
     materialize: bool,
     feeds: bool,
     makers: Sequence[Any],
-    born: Callable[[list[Tensor]], None] | None,
+    born: Callable[[list[Tensor], Any], None] | None,
     push: Callable[[Sequence[Any]], Any] | None,
 ) -> list[Tensor]:
     kind, arrays = outs[0].kind, [o.array for o in outs]
@@ -160,14 +159,14 @@ def _recorded(
         return [wrap(a, None, kind) for a in arrays]
     out = tuple(arrays) if several else arrays[0]
     op = CustomOp(name, len(inputs), out, kind, feeds or reads is None or bool(reads), materialize, feeds, makers)
-    op.push, op.born = push, None if born is None else lambda head: born(_parts(arrays, several, head, kind))
+    op.push, op.born = push, None if born is None else lambda head: born(_parts(arrays, several, head, kind), head)
     t = record(op, out, (back, *(reads or ())), heads, kind)
     op.born = None  # which held the outputs
     if t.node is None:
         return [wrap(a, None, kind) for a in arrays]
     found = _parts(arrays, several, t.node, kind) if several else [t]
     if born is not None:
-        born(found)
+        born(found, t.node)
     return found
 
 
@@ -185,7 +184,7 @@ def _all_examples(
     ins: list[Any],
     back: Callable[..., Any],
     materialize: bool,
-    born: Callable[[list[Tensor]], None] | None,
+    born: Callable[[list[Tensor], Any], None] | None,
 ) -> list[Tensor]:
     """`outs`, values of `level`, whose values are attached to those of `ins` around it: one call for all examples."""
     inside = lambda t: wrap(level.batched(wrap(t.array, t.node)), None, outs[0].kind)
@@ -198,7 +197,7 @@ def _all_examples(
     with resume(level.outside(active())):
         values = tuple([level.outward(o) for o in outs])
         sources = [_value(x) for x in ins]
-        told = None if born is None else lambda ts: born([inside(t) for t in ts])
+        told = None if born is None else lambda ts, head: born([inside(t) for t in ts], head)
         new = attach(name, values, sources, all_back, None, materialize, born=told)
     return [inside(t) for t in new]
 
@@ -252,7 +251,8 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             return gg.log(1 + e), lambda g: g * (1 - 1 / (1 + e))
 
     Where f reads trainable variables, grad_fn takes `variables=` and answers (gradients of the tensors, gradients of
-    the variables).  What grad_fn computes is recorded by outer tapes, so higher orders work.
+    the variables).  Other tensors that f closes over are constants to it.  What grad_fn computes is recorded by outer
+    tapes, so higher orders work; forward mode transposes grad_fn, and `vmap` runs it for all examples at once.
     ValueError for a wrong number of gradients; TypeError where f reads variables and grad_fn does not take them.
     """
 

@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial, reduce, update_wrapper
 from inspect import signature
+from threading import get_ident
 from typing import Any
 
 import optree
 
-from .array import library, xp
+from .array import library
 from .backprop import backprop
-from .core import Node, Tape, Tensor, leaf, tick, wrap
+from .core import Node, Tape, Tensor, leaf, on, tick, wrap
 from .custom import attach
 from .dtypes import is_inexact
-from .levels import Traced, followed
+from .levels import Traced, blank, followed
 from .ops.math import add
-from .recording import NONE, active, enter, replace, tracked
+from .ops.shape import reshape
+from .recording import active, enter, recorded, replace
 from .tensor import tensor
 
 _SPACE = "gpugrad"
@@ -117,6 +119,7 @@ class _Ruled:
                 f"{self.name}: an argument of nondiff_argnums {self.nondiff} is a tensor that a gradient is for; take "
                 "it out of nondiff_argnums, and answer None for it"
             )
+        args = tuple([a if i in apart else optree.tree_map(_own, a, namespace=_SPACE) for i, a in enumerate(args)])
         own = tuple([a for i, a in enumerate(args) if i not in apart])
         return self.call(args, fixed, own, [x for x in _flat(own)[0] if isinstance(x, Tensor)])
 
@@ -126,17 +129,24 @@ class _Ruled:
 
     def run(self, f: Callable[..., Any], args: tuple, tensors: list[Tensor]) -> Any:
         """f(*args).  RuntimeError if it reads another tensor that a gradient is for."""
-        probe, start = Tape(set(), silent=True, every=True), tick()
-        enter(probe)
+        probe, start, me, seen = Tape(silent=True), tick(), get_ident(), []
+
+        def tell(n: Node) -> None:
+            if get_ident() == me:
+                seen.extend([e for e in n.edges if e is not None and e.seq < start])
+
+        recorded.append(tell)
+        enter(probe)  # under which no op takes its short path
         try:
             out = f(*args)
         finally:
             replace(probe)
+            recorded.remove(tell)
         given = {n for t in tensors for n in _histories(t)}
-        tapes = active().tapes or (NONE,)
-        read = [n for n in probe.watched if n.seq < start and n not in given and tracked(tapes, [n])[0][0] is not None]
+        tapes = active().open
+        read = [n for n in seen if n not in given and any([on(n, t) is not None for t in tapes])]
         if read or _beyond([t for t in _flat(out)[0] if isinstance(t, Tensor)], given, start):
-            what = "a tensor" if not read else f"a tensor of shape {read[0].shape}"
+            what = f"a tensor of shape {read[0].shape}" if read else "a tensor"
             raise RuntimeError(
                 f"{self.name}: the function reads {what} that a gradient is for and that it is not given, and the rule "
                 "has no gradient for it. Give it as an argument, or write gg.stop_gradient(it) inside."
@@ -153,8 +163,9 @@ class _Ruled:
         if not ts:
             return out
         pull = lambda gs: back(optree.tree_unflatten(spec, gs))
-        made = attach(self.name, ts if len(ts) > 1 else ts[0], tensors, pull, push=push)
-        return optree.tree_unflatten(spec, made if len(ts) > 1 else [made])
+        if len(ts) == 1:
+            return optree.tree_unflatten(spec, [attach(self.name, *ts, tensors, pull, push=push)])
+        return optree.tree_unflatten(spec, attach(self.name, ts, tensors, pull, push=push))
 
 
 class CustomVjp(_Ruled):
@@ -336,10 +347,15 @@ def _told(tree: Any) -> str:
     return str(optree.tree_structure(tree, namespace=_SPACE))
 
 
+def _own(x: Any) -> Any:
+    """An argument with a history, as a Tensor of the call's own: it may also be one that is closed over."""
+    return reshape(x, x.array.shape) if isinstance(x, Tensor) and followed(x) else x
+
+
 def _zeros(x: Any) -> Any:
     """The tangent of what does not move."""
     if isinstance(x, Tensor):
-        return wrap(xp(x.array).zeros(x.array.shape, x.array.dtype), None, x.kind)
+        return wrap(blank(x.array)(), None, x.kind)
     return x * 0 if isinstance(x, (int, float, complex)) or library(x) is not None else None
 
 

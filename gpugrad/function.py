@@ -7,14 +7,13 @@ from functools import wraps
 from typing import Any
 from weakref import ref
 
-from .array import xp
 from .autograd import is_grad_enabled, no_grad, requires_grad
 from .backprop import FREED, _since_watched as since_watched, alive
 from .core import Node, Tensor, raw, trainable, wrap
 from .custom import attach
 from .dtypes import is_inexact
 from .inplace import remember
-from .levels import Traced, followed
+from .levels import Traced, blank, followed
 from .origin import CONSTANT
 from .paths import PICK
 from .recording import lost, record
@@ -215,16 +214,15 @@ def _connected(cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: l
     return answers
 
 
-def _keeper(ctx: Context, own: dict[int, int], live: list[int]) -> Callable[[list[Tensor]], None]:
+def _keeper(ctx: Context, own: dict[int, int], live: list[int]) -> Callable[[list[Tensor], Any], None]:
     """What tells `ctx` where it finds what it is to save; `own`: of which output that is the array."""
     places, saves = {i: n for n, i in enumerate(live)}, ctx._to_save
 
-    def born(outs: list[Tensor]) -> None:
+    def born(outs: list[Tensor], node: Any) -> None:
         at = [None if t is None else places.get(own[id(t)]) for t in saves]
         if isinstance(outs[0].array, Traced):
             ctx._saved = _Inside(tuple([t if i is None else outs[i] for t, i in zip(saves, at)]))
             return
-        node: Any = outs[0].node if len(live) == 1 else outs[0].node.edges[0]  # type: ignore[union-attr]
         entries: Any = [None if t is None else (t.node if i is None else i, t.kind) for t, i in zip(saves, at)]
         ctx._saved = _Saved(entries, node, len(live) > 1)
 
@@ -239,15 +237,14 @@ def _backward(
     cls: type[Function], ctx: Context, args: tuple[Any, ...], outs: list[Any], live: list[int], kind: type[Tensor]
 ) -> Callable[[list[Any]], list[Any]]:
     """`backward` as the engine calls it: with the cotangents of `live` outputs, checked."""
-    like = [(o.array.shape, o.array.dtype, xp(o.array)) if isinstance(o, Tensor) else None for o in outs]
+    like = [blank(o.array) if isinstance(o, Tensor) else None for o in outs]
     shapes = [raw(a).shape if isinstance(a, Tensor) else None for a in args]
     name, count = f"{cls.__name__}Backward", len(args)
 
     def zeros(i: int) -> Any:
         if like[i] is None or not ctx.materialize_grads:
             return None
-        shape, dtype, lib = like[i]  # type: ignore[misc]
-        return wrap(lib.zeros(shape, dtype), None, kind)
+        return wrap(like[i](), None, kind)  # type: ignore[misc]
 
     def back(gs: list[Any]) -> list[Any]:
         given = dict(zip(live, gs))

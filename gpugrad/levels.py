@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .arming import Armed, arm, armed
-from .array import NUMPY, Device, Library, by_type, device_of, library
+from .array import NUMPY, Device, Library, by_type, device_of, library, xp
 from .core import Tensor, on, raw, wrap
 from .op import every, made
 from .origin import Place, find, shown
@@ -155,6 +155,13 @@ def followed(t: Any) -> bool:
             return True
         t = t.array if isinstance(t, Tensor) else t.within
     return False
+
+
+def blank(a: Any) -> Callable[[], Any]:
+    """What makes zeros like array a, without holding it: on its device, in a level too."""
+    shape, dtype, lib = tuple(a.shape), a.dtype, xp(a)
+    here = a.level.here if isinstance(a, Traced) else lambda z: z
+    return lambda: here(lib.zeros(shape, dtype))
 
 
 # ---------------------------------------------------------------------------------------------- arming

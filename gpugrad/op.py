@@ -73,8 +73,9 @@ def op(
     lean      (bits(...), rule, over) of an op of one input whose pullback chooses: from LARGE elements on it is
               recorded with what `bits` makes of its input, `out` or static arguments, asked for by name
     exact     the names of what a pullback compares or takes differences of: `gg.save_as` does not round it
-    batch     how `vmap` runs it on the arrays of all examples at once: a name of `batching.py`, or a function like
-              those there; None: example by example
+    batch     how `vmap` runs it on the arrays of all examples at once: "elementwise", "broadcast" (axes in front do),
+              "leading" (so they do, once all operands have them), "along" (an `axis`), "joined" (in a batch), or a
+              function rule(call, xs, each, static, level), see `batching.py`; None: example by example
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
