@@ -32,8 +32,8 @@ class Harmonic(Expansion):
     def __init__(self, name: str, x: Tensor, lines: Any) -> None:
         self.directions = Examples(name, lines.shape[0])
         self.directions.device = device_of(x.array)
-        self.line = Expansion(name, [[None] * 3])
-        super().__init__(name, [[x, wrap(self.directions.batched(lines)), None]])
+        self.line = Expansion(name, 2)
+        super().__init__(name, 2, [[x, wrap(self.directions.batched(lines)), None]])
 
     def total(self, t: Any) -> Tensor:
         """t, of each direction, summed over them."""
@@ -45,7 +45,7 @@ class Harmonic(Expansion):
 
     def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
         """f' Δx + f'' Σ (∂x)², of one operand; f' and f'' are the same for all directions: Taylor mode along x + t."""
-        one = lambda x: wrap(xp(x.array).ones_like(x.array))
+        one = lambda x: wrap(xp(x.array).ones(x.array.shape, x.array.dtype))
         ones = [[x[0], one(x[0]), None] if i in moving else x for i, x in enumerate(xs)]
         first, second = self.line.pointwise(op, out, ones, static, moving)
         d: Any = None

@@ -34,16 +34,19 @@ from .tensor import tensor
 Terms = list[Any]  # Tensors, or None for 0: a value and its derivatives
 TERMWISE = {n for n, places in LINEAR.items() if places == (0,)} | {"conj", "real", "imag"}  # linear in the operand 0
 PRODUCTS = {n for n, places in LINEAR.items() if places == (0, 1)} | {"multiply"}  # linear in each of two
+JOINTLY = {"concat"}  # linear in all operands together
 FUSED = {"linear": None, **{f"linear_{a}": f.op for a, f in ACTIVATIONS.items()}}  # products, biases, activations
 
 
 class Expansion(ForwardAccumulator):
     """A tape on which each tensor has `order` derivatives.  `rows` are the tensors it starts from, with theirs."""
 
-    def __init__(self, name: str, rows: Sequence[Terms]) -> None:
+    def __init__(self, name: str, order: int, rows: Sequence[Terms] = ()) -> None:
         super().__init__((), ())
-        self.name, self.order = name, len(rows[0]) - 1
-        self._given = [(r[0], r[1:]) for r in rows]
+        self.name, self.order, self.starts = name, order, [r[0] for r in rows]
+        for r in rows:
+            terms: Any = r[1:]
+            self._begin(r[0], terms)
 
     def terms(self, t: Any) -> Terms:
         """A Tensor and its derivatives."""
@@ -67,7 +70,7 @@ class Expansion(ForwardAccumulator):
                 saved = lifted(n, head)
                 static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
                 xs = [[x, *t] if t is not None else [x] + [None] * self.order for x, t in zip(saved[:k], known)]
-                out = values[k] if type(values[k]) is tuple else wrap(values[k], head)
+                out: Any = values[k] if type(values[k]) is tuple else wrap(values[k], head)
                 found = self.expanded(op, out, xs, static, moving)
         n: Any = on(head, self._tape)  # type: ignore[arg-type]
         if found is not None:
@@ -77,14 +80,18 @@ class Expansion(ForwardAccumulator):
     # ------------------------------------------------------------------------------------ one op
     def expanded(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any], moving: list[int]) -> Any:
         """The derivatives of the output of `op`; of several outputs a tuple of such lists."""
-        if not any([is_inexact(raw(v).dtype) for v in (out if type(out) is tuple else (out,))]):
+        several = isinstance(out, tuple)
+        if not any([is_inexact(raw(v).dtype) for v in (out if several else (out,))]):
             return None
         if op.name in TERMWISE and moving == [0]:
             rest = [x[0] for x in xs[1:]]
             rows = [None if t is None else called(op, [t, *rest], static)[0] for t in xs[0][1:]]
-            if type(out) is tuple:
+            if several:
                 return tuple([[None if r is None else boxed(r[i]) for r in rows] for i in range(len(out))])
             return self.fitted(rows, out)
+        if op.name in JOINTLY:
+            rows = [[zeros(x[0]) if t is None else t for x, t in zip(xs, ts)] for ts in zip(*[x[1:] for x in xs])]
+            return self.fitted([called(op, r, static)[0] for r in rows], out)
         if op.name in PRODUCTS and set(moving) <= {0, 1}:
             return self.product(op, out, xs, static)
         if op.name in FUSED:
@@ -92,7 +99,7 @@ class Expansion(ForwardAccumulator):
         if op.batch == "elementwise" and not op.aux:
             return self.pointwise(op, out, xs, static, moving)
         rows = self.nested(op, xs, static, moving)
-        return tuple(map(list, zip(*rows))) if type(out) is tuple else [r[0] for r in rows]
+        return tuple(map(list, zip(*rows))) if several else [r[0] for r in rows]
 
     def fitted(self, terms: Sequence[Any], out: Tensor) -> Terms:
         return [None if t is None else _fitting(boxed(t), out.array) for t in terms]
@@ -137,7 +144,8 @@ class Expansion(ForwardAccumulator):
             saved = [rows[i][0] if i in rows else x[0] for i, x in enumerate(xs)]
             saved = (*saved, y[0], *static.values(), None)
             given = [*rows.values(), y, *[g for g in slopes.values() if g is not None]]
-            with Expansion(self.name, given) as inner:
+            inner = Expansion(self.name, m - 1, given)
+            with inner:
                 found = {i: through(op, i, g[0], saved, out) for i, g in slopes.items() if g is not None}
             terms = [None] * m
             for d in found.values():
@@ -150,7 +158,7 @@ class Expansion(ForwardAccumulator):
         if all([t is None for t in terms]):
             return None
         terms = shaped(terms, out)
-        return own([wrap(xp(out.array).zeros_like(out.array)) if terms[0] is None else terms[0], *terms[1:]])
+        return own([zeros(out) if terms[0] is None else terms[0], *terms[1:]])
 
     def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
         """For each order from 1 on, that derivative of each output: by forward mode in forward mode."""
@@ -184,7 +192,7 @@ def _derivatives(f: Callable[[Tensor], list[Tensor]], t: Tensor, order: int) -> 
     """f(t) and its derivatives."""
     if not order:
         return [f(t)]
-    one = wrap(xp(t.array).ones_like(t.array))
+    one = wrap(xp(t.array).ones(t.array.shape, t.array.dtype))
     t = positive(t)
     with ForwardAccumulator(t, one) as acc:
         found = _derivatives(f, t, order - 1)
@@ -200,6 +208,12 @@ def through(op: Any, i: int, g: Tensor, saved: tuple, out: Tensor) -> Any:
 def boxed(v: Any) -> Tensor:
     """v as a Tensor."""
     return v if isinstance(v, Tensor) else wrap(v)
+
+
+def zeros(t: Any) -> Tensor:
+    """Zeros like t, of which a level makes what it needs."""
+    a = raw(t)
+    return wrap(xp(a).zeros(a.shape, a.dtype))
 
 
 def parts(out: Any) -> list[Tensor]:
@@ -239,23 +253,21 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
             f"{[len(s) for s in series]}"
         )
     rows = [[*own([x]), *[_term(x, v) for v in s]] for x, s in zip(xs, series)]
-    found, spec = run(Expansion(f"taylor({getattr(f, '__name__', type(f).__name__)})", rows), f)
+    found, spec = run(Expansion(f"taylor({getattr(f, '__name__', type(f).__name__)})", len(series[0]), rows), f)
     first, *rest = [optree.tree_unflatten(spec, list(terms)) for terms in zip(*found)]
     return first, rest
 
 
 def run(tape: Expansion, f: Callable[..., Any]) -> tuple[list[Terms], Any]:
     """(the terms of each Tensor that f answers of the arguments that the tape starts from, the tree of them)."""
-    starts = tape._given
     with tape:
-        out = f(*[t for t, _ in starts])
+        out = f(*tape.starts)
     ts, spec = optree.tree_flatten(out, namespace="gpugrad")
     for t in ts:
         if not isinstance(t, Tensor):
             raise TypeError(f"{tape.name}: the function answers Tensors, or a tree of them, not {t!r:.60}")
     found = [tape.terms(t) for t in ts]
-    zero = lambda t: wrap(xp(t.array).zeros_like(t.array))
-    whole = [[zero(t) if v is None else v for v in terms] for t, terms in zip(ts, found)]
+    whole = [[zeros(t) if v is None else v for v in terms] for t, terms in zip(ts, found)]
     return [[wrap(v.array, v.node, t.kind) for v in terms] for t, terms in zip(ts, whole)], spec
 
 

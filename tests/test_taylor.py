@@ -13,7 +13,7 @@ pytestmark = pytest.mark.devices
 
 ORDER = 4
 POINTWISE = [r for r in ROWS if r.elementwise]
-OTHERS = [r for r in ROWS if not r.elementwise and r.forward]
+OTHERS = [r for r in ROWS if not r.elementwise]
 
 
 def line(xs, vs, t):
