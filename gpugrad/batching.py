@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import library, xp
+from .array import library
 from .core import Tensor, raw, wrap
 from .levels import Level, Traced
 from .ops.examples import for_each, join, part
