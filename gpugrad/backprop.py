@@ -17,7 +17,7 @@ from .array import NUMPY, device_of, library, xp
 from .core import DROP, Node, Tape, Tensor, on, raw, wrap, writes
 from .hooks import arriving, deposited, gathering, leaving, suspecting, walking
 from .inspection import hooked, inspected, unchanged
-from .levels import Traced
+from .levels import Traced, concrete
 from .ops.blocks import PART
 from .ops.casting import astype, view
 from .ops.math import conj, positive
@@ -266,11 +266,10 @@ def _leading_to(sources: set[Node], order: list[Node], alias: dict[Node, Node | 
 def _seed(t: Tensor, s: Any, lift: bool) -> Any:
     """The cotangent that the walk starts from, conjugated: inside, cotangents are plain linear maps."""
     if s is None:
-        g = xp(t.array).ones(t.array.shape, t.array.dtype)
+        g = xp(concrete(t.array)).ones(t.array.shape, t.array.dtype)
     else:
         g = s if lift else s.array if isinstance(s, Tensor) else s
-        comes = isinstance(t.array, Traced) and library(raw(g)) is NUMPY  # inside a level ops bring it
-        if device_of(raw(g)) != device_of(t.array) and not comes:
+        if device_of(raw(g)) != device_of(t.array):
             raise TypeError(
                 f"the seed is on {device_of(g.array if isinstance(g, Tensor) else g)} and its tensor on "
                 f"{device_of(t.array)}; move the seed with .to('{device_of(t.array)}')"

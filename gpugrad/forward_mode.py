@@ -23,7 +23,7 @@ from .backprop import backprop, lifted
 from .batching import called
 from .core import Node, Tape, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
-from .levels import Traced, concrete
+from .levels import Traced, blank
 from .op import Parts
 from .ops.casting import astype
 from .ops.math import add, conj, real
@@ -235,7 +235,7 @@ def _transposed(pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], a
     several = isinstance(out, tuple)
     outs = [o if is_inexact(o.dtype) else None for o in (out if several else (out,))]
     tape = Tape(set(), beside=True)
-    gs = [None if o is None else wrap(xp(concrete(o)).zeros(o.shape, o.dtype)) for o in outs]
+    gs = [None if o is None else wrap(blank(o)()) for o in outs]
     for g in gs:
         if g is not None:
             tape.watched.add(leaf(g))

@@ -159,9 +159,8 @@ def followed(t: Any) -> bool:
 
 def blank(a: Any) -> Callable[[], Any]:
     """What makes zeros like array a, without holding it: on its device, in a level too."""
-    shape, dtype, lib = tuple(a.shape), a.dtype, xp(a)
-    here = a.level.here if isinstance(a, Traced) else lambda z: z
-    return lambda: here(lib.zeros(shape, dtype))
+    shape, dtype, lib = tuple(a.shape), a.dtype, xp(concrete(a))
+    return lambda: lib.zeros(shape, dtype)
 
 
 # ---------------------------------------------------------------------------------------------- arming
