@@ -145,13 +145,11 @@ def main() -> None:
     found = measured(*((1, 0.0) if args.quick else (10, 0.3)))
     rows = [[way, *[times.get(by) for by in MAKERS]] for way, times in found.items()]
     ratios = {way: times["gpugrad"] / times["gpugrad, nested tapes"] for way, times in found.items()}
-    print("\n".join([
-        f"# The Laplacian of an MLP, {THREADS} threads", "",
-        f"{date.today()}; {described(machine('numpy', 'torch', 'jax'))}", "", "Milliseconds; the least of many.", "", *table(["", *MAKERS], rows), "",
-        *table(["figure", "reached", "allowed", ""], [
-            [f"{way}: over nested tapes", r, LIMIT, verdict(r, LIMIT, False)] for way, r in ratios.items()
-        ]), "",
-    ]))  # fmt: skip
+    figures = [[f"{way}: over nested tapes", r, LIMIT, verdict(r, LIMIT, False)] for way, r in ratios.items()]
+    about = described(machine("numpy", "torch", "jax"))
+    lines = [f"# The Laplacian of an MLP, {THREADS} threads", "", f"{date.today()}; {about}", ""]
+    lines += ["Milliseconds; the least of many.", "", *table(["", *MAKERS], rows), ""]
+    print("\n".join([*lines, *table(["figure", "reached", "allowed", ""], figures), ""]))
 
 
 if __name__ == "__main__":
