@@ -7,9 +7,9 @@ from functools import wraps
 from typing import Any
 from weakref import ref
 
+from .array import xp
 from .autograd import is_grad_enabled, no_grad, requires_grad
 from .backprop import FREED, _since_watched as since_watched, alive
-from .array import xp
 from .core import Node, Tensor, raw, trainable, wrap
 from .custom import attach
 from .dtypes import is_inexact
