@@ -141,6 +141,7 @@ def main() -> None:
         return serve(partial(Session, sys.argv[1]))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round: to see that everything runs")
+    parser.add_argument("--output", type=Path, help="a folder for the report")
     args = parser.parse_args()
     found = measured(*((1, 0.0) if args.quick else (10, 0.3)))
     rows = [[way, *[times.get(by) for by in MAKERS]] for way, times in found.items()]
@@ -149,7 +150,11 @@ def main() -> None:
     about = described(machine("numpy", "torch", "jax"))
     lines = [f"# The Laplacian of an MLP, {THREADS} threads", "", f"{date.today()}; {about}", ""]
     lines += ["Milliseconds; the least of many.", "", *table(["", *MAKERS], rows), ""]
-    print("\n".join([*lines, *table(["figure", "reached", "allowed", ""], figures), ""]))
+    text = "\n".join([*lines, *table(["figure", "reached", "allowed", ""], figures), ""])
+    print(text)
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / f"laplacian-{date.today()}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def replace(tape: Tape, *new: Tape) -> None:
     """Put `new` in the place of `tape` among the open ones; without it, close it."""
     now = active()
     swap = lambda tapes: [u for t in tapes for u in (new if t is tape else (t,))]
-    changes = tuple([c._replace(off=frozenset(swap(c.off)), on=frozenset(swap(c.on))) for c in now.changes])
+    changes = tuple([Change(c.owner, frozenset(swap(c.off)), frozenset(swap(c.on)), c.last) for c in now.changes])
     _active.set(Mode(tuple(swap(now.open)), changes))
 
 
