@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing
 from datetime import date
 from functools import partial, reduce
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
