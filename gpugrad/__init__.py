@@ -316,8 +316,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-_LATER = ("checkpoints", "data", "implicit", "interop", "nn", "optim", "profile", "sparse", "testing", "train")
-_LATER = ("checkpoints", "data", "interop", "nn", "ode", "optim", "profile", "sparse", "testing", "train")
+_LATER = (
+    "checkpoints", "data", "implicit", "interop", "nn", "ode", "optim", "profile", "sparse", "testing", "train",
+)  # fmt: skip
 _FROM = {
     "CheckpointError": "tensor_files", "GradScaler": "optim", "NonFiniteGradients": "optim", "functional_call": "nn",
     "load": "state_files", "save": "state_files",

@@ -61,6 +61,11 @@ def test_the_page_on_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run((README.parent / "docs" / "training.md").read_text(encoding="utf-8"), "docs/training.md") >= 6
 
 
+def test_the_page_beyond_the_gradient_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert run((README.parent / "docs" / "beyond.md").read_text(encoding="utf-8"), "docs/beyond.md") >= 8
+
+
 def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert run(README.read_text(encoding="utf-8")) >= 1
