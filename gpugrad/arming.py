@@ -65,7 +65,7 @@ def arm(f: Any, slot: str, looks: Looks, enter: Callable[..., Any], about: Any =
     if armed(f, slot):
         return
     was: Any = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
-    was.__kwdefaults__ = f.__kwdefaults__
+    was.__kwdefaults__, was.__qualname__ = f.__kwdefaults__, f.__qualname__
     f.__signature__ = inspect.signature(f)
     f.__kwdefaults__ = {**(f.__kwdefaults__ or {}), slot: Armed(was, looks, enter, about)}
     f.__code__ = _stand_in(slot, f.__code__.co_freevars)

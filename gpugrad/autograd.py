@@ -99,7 +99,7 @@ def requires_grad(t: Tensor) -> bool:
     """Whether `backward()` reaches t: a leaf made so, or computed from one, on the graph or on a tape."""
     n = t.node
     while n is not None:
-        if n.tape is AMBIENT or n.edges:  # those of forward mode have no edges
+        if n.tape is AMBIENT or (n.op is not None and not n.tape.forward):  # type: ignore[union-attr]
             return True
         n = n.next
     return False

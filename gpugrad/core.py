@@ -352,11 +352,14 @@ class Tape:
     silent      it learns which leaves are read, and records nothing
     every       silent, it learns of all tensors that are read
     beside      the graph of tensors records what it records, too
+    forward     of forward mode: nobody walks back on it
     apart       no op takes its short path to it: `record` does more than that
     arrays      the arrays that were watched, by id, so that a value saved before anyone watched it is recognised
     """
 
-    __slots__ = ("apart", "arrays", "auto", "beside", "every", "limit", "nodes", "persistent", "silent", "watched")
+    __slots__ = (
+        "apart", "arrays", "auto", "beside", "every", "forward", "limit", "nodes", "persistent", "silent", "watched",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -368,10 +371,12 @@ class Tape:
         apart: bool = False,
         every: bool = False,
         beside: bool = False,
+        forward: bool = False,
     ) -> None:
         self.watched: Any = watched
         self.auto, self.nodes, self.persistent = auto, nodes, persistent
         self.silent, self.apart, self.every, self.beside = silent, apart, every, beside
+        self.forward = forward
         self.limit = 1024
         self.arrays: dict[int, tuple[Any, Node]] = {}
 

@@ -68,7 +68,7 @@ class ForwardAccumulator:
         if spec != other:
             raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
         given = [self._checked(t, v) for t, v in zip(ts, vs)]
-        self._tape = Tape(set(), apart=True, beside=True)
+        self._tape = Tape(set(), apart=True, beside=True, forward=True)
         self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
         self._known: tuple[Any, Any] = (None, None)
         seen: set[int] = set()

@@ -9,8 +9,12 @@ import numpy as np
 
 from ..array import Array, xp
 from ..krylov import beside, norm
+from ..levels import concrete
 from ..ops.decompositions import eigvalsh
+from ..ops.index import getitem
+from ..ops.linalg import matmul
 from ..ops.matrices import LinAlgError
+from ..ops.shape import expand_dims, reshape
 from ..ops.solve import inv
 
 Product = Callable[[Array], Array]
@@ -43,12 +47,10 @@ class Blocks(NamedTuple):
     def solve(self, b: Array) -> Array:
         """s with A s = b, refined once."""
         places = _there(self.places, b)
-        v = b[places][..., None]
-        s = self.inverse @ v
-        s = s + self.inverse @ (v - self.matrix @ s)
-        out = xp(b).empty_like(b)
-        out[places] = s[..., 0]
-        return out
+        v = expand_dims(getitem(b, places), -1)  # ops, as b may be that of all examples of a vmap
+        s = matmul(self.inverse, v)
+        s = s + matmul(self.inverse, v - matmul(self.matrix, s))
+        return getitem(reshape(s, -1), _there(np.argsort(self.places, axis=None), b))
 
 
 def written(name: str, across: Product, like: Array, groups: Sequence[np.ndarray], symmetric: bool) -> Blocks | None:
@@ -67,7 +69,7 @@ def written(name: str, across: Product, like: Array, groups: Sequence[np.ndarray
 
 
 def _there(places: np.ndarray, like: Array) -> Array:
-    return xp(like).asarray(places)
+    return xp(concrete(like)).asarray(places)
 
 
 def _rows(across: Product, like: Array, places: np.ndarray) -> Array:

@@ -26,7 +26,7 @@ def _weighted(n: int) -> Any:
     def pull(g: Any, weights: tuple[float, ...]) -> Any:
         return tuple([g if w == 1.0 else g * w for w in weights])
 
-    return op(forward, gpu=gpu, name="weighted_sum", args=[f"x{i}" for i in range(n)], pull=pull)
+    return op(forward, gpu=gpu, name="weighted_sum", batch="leading", args=[f"x{i}" for i in range(n)], pull=pull)
 
 
 def weighted_sum(xs: Sequence[Any], weights: Sequence[float]) -> Any:
