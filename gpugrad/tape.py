@@ -29,7 +29,7 @@ from .hooks import opening
 from .jacobian import batch_jacobian, jacobian
 from .ledger import GRADIENT, TAPE, Ledger, nbytes, of_tape
 from .origin import Log, follow, logs
-from .recording import AMBIENT, active, enter, replace, scope
+from .recording import AMBIENT, Mode, active, enter, replace, resume, scope
 
 _SPENT = "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians)"
 
@@ -279,6 +279,37 @@ class GradientTape:
         try:
             pull = lambda seed: self._pull([t], [seed], [s], True)
             return batch_jacobian(pull, t, s, self._tape, chunk_size, max_bytes)
+        finally:
+            self._end()
+
+    def hessian(
+        self,
+        target: Any,
+        sources: Any,
+        unconnected_gradients: str = UnconnectedGradients.ZERO,
+        chunk_size: int | None = None,
+        max_bytes: int | None = None,
+    ) -> Any:
+        """The second derivatives of one number, `target`: for each source by each source, nested like sources twice.
+
+        Each answer has the shape of the first source, then of the second.  One tape does: the gradient's own ops are
+        recorded on it.  chunk_size and max_bytes as `jacobian` has them.
+        ValueError if target has several elements; RuntimeError on a tape that is used up.
+        """
+        self._usable()
+        zero = zeros_asked(unconnected_gradients)
+        t = one_tensor(target, "target")
+        if t.array.size != 1:
+            raise ValueError(f"hessian: target is one number, not of shape {tuple(t.array.shape)}; sum it first")
+        asked, restore = flat_sources(sources)
+        self._begin()
+        tape: Any = self._tape
+        try:
+            with resume(Mode((*active().open, tape), active().changes)):
+                gs = self._pull([t], [None], asked, True)
+            gs = [wrap(xp(s.array).zeros_like(s.array)) if zero and g is None else g for g, s in zip(gs, asked)]
+            rows = [g if g is None else self._jacobian(g, asked, zero, chunk_size, max_bytes) for g in gs]
+            return restore([restore(r or [None] * len(asked)) for r in rows])
         finally:
             self._end()
 

@@ -204,6 +204,49 @@ def test_element_by_element_is_one_pass(monkeypatch):
     assert_close(tape.jacobian(y, x), np.diag(np.cos(X)))
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_hessians_of_tapes(persistent):
+    x, w = gg.tensor(X), gg.tensor(A)
+    with gg.GradientTape(persistent=persistent) as tape:
+        tape.watch([x, w])
+        y = gg.sum(gg.tanh(x @ w) ** 2)
+        linear = gg.sum(x)
+    found = tape.hessian(y, {"x": x, "w": w})
+    assert_close(found["x"]["x"], H, rtol=1e-10)
+    assert found["w"]["x"].shape == (3, 4, 3) and found["w"]["w"].shape == (3, 4, 3, 4)
+    assert_close(found["w"]["x"], np.moveaxis(found["x"]["w"].numpy(), 0, -1), rtol=1e-10)
+    if persistent:
+        assert_close(tape.hessian(y, x, chunk_size=1), H, rtol=1e-10)
+        assert_close(tape.gradient(y, x), gg.grad(h)(x), rtol=1e-12)
+        assert_close(tape.hessian(linear, x), np.zeros((3, 3)))
+        assert tape.hessian(linear, [w, x], unconnected_gradients="none")[0] == [None, None]
+    else:
+        assert tape.nbytes() == 0
+        with pytest.raises(RuntimeError, match="can only be used"):
+            tape.hessian(y, x)
+
+
+def test_a_hessian_inside_the_tape_and_of_several_numbers():
+    x = gg.tensor(X)
+    with gg.GradientTape(persistent=True) as tape, gg.GradientTape() as inner:
+        tape.watch(x)
+        inner.watch(x)
+        y = h(x)
+        third = gg.sum(inner.hessian(y, x) * gg.tensor(np.outer(V, V)))
+    expected = gg.grad(lambda x: gg.sum(gg.hvp(h, (x,), (gg.tensor(V),))[0] * gg.tensor(V)))(x)
+    assert_close(tape.gradient(third, x), expected, rtol=1e-9)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = f(x)
+    with pytest.raises(ValueError, match=r"one number, not of shape \(4,\); sum it"):
+        tape.hessian(y, x)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = h(x)
+    with pytest.raises(ValueError, match="max_bytes is 1:"):
+        tape.hessian(y, x, max_bytes=1)
+
+
 def test_jacobians_are_recorded_by_tapes_around():
     x = gg.tensor(X)
     with gg.GradientTape() as outer:
