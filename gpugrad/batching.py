@@ -130,8 +130,8 @@ class Examples(Level):
         out, *more = [self._boxed(v, some) for v in found]
         return (out, *more) if op.aux else out
 
-    def outward(self, t: Tensor) -> Tensor:
-        """A Tensor from inside, as one of all examples, along axis 0."""
+    def outward(self, t: Tensor, spread: bool = True) -> Tensor:
+        """A Tensor from inside, of all examples along axis 0; without `spread`, what is one for all stays so."""
         a = t.array
         if self.has(a):
             v = a.value
@@ -140,7 +140,7 @@ class Examples(Level):
                 return v
         else:
             v = wrap(self.here(a), t.node, t.kind)
-        return broadcast_to(v, (self.n, *v.array.shape))
+        return broadcast_to(v, (self.n, *v.array.shape)) if spread else v
 
     def has(self, x: Any) -> bool:
         """Whether x is a value of this level."""

@@ -37,11 +37,11 @@ def jacobian(
     chunk_size, max_bytes   how many elements at once, or how much memory they may take
     """
     a = target.array
+    step = _chunk(target, a.size, tape, chunk_size, max_bytes)
     if target.node is not None and a.size > 1 and all([_diagonal(target, s, tape) for s in sources]):
         found = pull(wrap(xp(a).ones(a.shape, a.dtype)))
         shapes = [a.shape + s.array.shape for s in sources]
         return [None if g is None else reshape(diag_embed(reshape(g, -1)), s) for g, s in zip(found, shapes)]
-    step = chunk_size or _chunk(target, a.size, tape, max_bytes)
     rows = [_rows(pull, units(a, lo, min(lo + step, a.size)), a) for lo in range(0, a.size, step)]
     return [_joined([r[j] for r in rows], 0, a.shape + s.array.shape, s, zero) for j, s in enumerate(sources)]
 
@@ -60,7 +60,7 @@ def batch_jacobian(
     """
     a = target.array
     n = prod(a.shape[1:]) if a.shape[0] else 0
-    step = chunk_size or _chunk(target, n, tape, max_bytes)
+    step = _chunk(target, n, tape, chunk_size, max_bytes)
     rows = []
     for lo in range(0, n, step):
         some = units(a[0], lo, min(lo + step, n))
@@ -130,8 +130,16 @@ def _diagonal(target: Tensor, source: Tensor, tape: Tape | None) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------- memory
-def _chunk(target: Tensor, n: int, tape: Tape | None, max_bytes: int | None) -> int:
-    """How many elements of target a walk back may have at once.  ValueError where there is no memory for one."""
+def _chunk(target: Tensor, n: int, tape: Tape | None, chunk_size: Any, max_bytes: Any) -> int:
+    """How many elements of target a walk back may have at once.
+
+    ValueError for numbers below 1 and what is no number, and where there is no memory for one element.
+    """
+    for name, given in (("chunk_size", chunk_size), ("max_bytes", max_bytes)):
+        if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float)) or not given >= 1):
+            raise ValueError(f"jacobian: {name} is a number from 1 on, or None for what fits, not {given!r:.40}")
+    if chunk_size is not None:
+        return int(chunk_size)
     row = _row_bytes(target, tape) if target.node is not None else 1
     bound = min(free_bytes(target.array) // SHARE, MOST) if max_bytes is None else max_bytes
     if max_bytes is not None and row > max_bytes:
@@ -139,7 +147,7 @@ def _chunk(target: Tensor, n: int, tape: Tape | None, max_bytes: int | None) -> 
             f"jacobian: one element of the target takes about {row:,} bytes on the way back, and max_bytes is "
             f"{max_bytes:,}: give {row:,} or more"
         )
-    most = max(1, min(n, bound // max(row, 1)))
+    most = max(1, min(n, int(bound // max(row, 1))))
     return ceil(n / ceil(n / most)) if n else 1
 
 

@@ -101,11 +101,6 @@ def _left(tree: Any, tape: Any) -> None:
             t.node = t.node.next
 
 
-def _pick(tree: Sequence[Any], places: list[int], one: bool) -> Any:
-    found = tuple([tree[i] for i in places])
-    return found[0] if one else found
-
-
 # ---------------------------------------------------------------------------------------------- reverse
 class _Within(GradientTape):
     """A tape that the graph of tensors records beside, so that what is found has its history there, too."""
@@ -263,6 +258,7 @@ def jacrev(
         own, mine = _own("jacrev", args, places)
         with _Within(True) as tape:
             tape.watch(mine)
+            within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
         rows = []
@@ -270,6 +266,7 @@ def jacrev(
             found = iter(tape._jacobian(t, mine, True, chunk_size, max_bytes))
             trees = [_like(own[i], found) for i in places]
             rows.append(trees[0] if one else tuple(trees))
+        _left(aux, within)
         result = optree.tree_unflatten(spec, rows)
         return (result, aux) if has_aux else result
 

@@ -9,9 +9,9 @@ from typing import Any
 import optree
 
 from .array import device_of, library
-from .batching import Batched, Examples
+from .batching import Examples
 from .core import Tensor, raw, wrap
-from .ops.shape import broadcast_to, concat, moveaxis
+from .ops.shape import concat, moveaxis
 from .tensor import tensor
 
 TREES = {"none_is_leaf": True, "namespace": "gpugrad"}
@@ -56,7 +56,7 @@ def vmap(
             some = [x if a is None else x[(slice(None),) * a + (part,)] for x, a in zip(leaves, axes)]
             rows.append(_run(name, f, some, tree, axes, out_axes, part.stop - begin, named))
         flat = [optree.tree_flatten(r, **TREES) for r in rows]
-        places = _out_axes(name, out_axes, rows[0])
+        places = _prefix(name, "out_axes", out_axes, rows[0])
         joined = [p[0] if a is None else concat(list(p), a) for p, a in zip(zip(*[v for v, _ in flat]), places)]
         return optree.tree_unflatten(flat[0][1], joined)
 
@@ -73,7 +73,7 @@ def _run(name: str, f: Any, leaves: Any, tree: Any, axes: Any, out_axes: Any, n:
     finally:
         level.open = False
     found, shape = optree.tree_flatten(out, **TREES)
-    places = _out_axes(name, out_axes, out)
+    places = _prefix(name, "out_axes", out_axes, out)
     return optree.tree_unflatten(shape, [_outward(level, t, a) for t, a in zip(found, places)])
 
 
@@ -88,19 +88,11 @@ def _outward(level: Examples, t: Any, axis: int | None) -> Tensor:
         if library(t) is None:
             raise TypeError(f"{level.name}: the function answers tensors, or trees of them, not {t!r:.60}")
         t = wrap(t)
-    a, kind = t.array, t.kind
-    mine = isinstance(a, Batched) and a.level is level
-    if axis is None and mine and a.each:
+    if axis is None and level.own(t.array):
         raise ValueError(f"{level.name}: out_axes is None for an answer that each example has one of; write its axis")
-    if mine:
-        v = a.value
-        v = wrap(v.array, v.node, kind) if isinstance(v, Tensor) else wrap(v, None, kind)
-    else:
-        v = wrap(level.here(a), t.node, kind)
+    v = level.outward(t, spread=axis is not None)
     if axis is None:
         return v
-    if not (mine and a.each):
-        v = broadcast_to(v, (level.n, *v.array.shape))
     rank = len(v.array.shape)
     if not -rank <= axis < rank:
         raise ValueError(f"{level.name}: out_axes has {axis}, and the answer has {rank} axes")
@@ -128,10 +120,6 @@ def _axes(name: str, in_axes: Any, args: tuple, leaves: list[Any]) -> list[int |
             raise ValueError(f"{name}: in_axes has {a}, and the argument has shape {tuple(x.array.shape)}")
         axes[i] = a % rank
     return axes
-
-
-def _out_axes(name: str, out_axes: Any, out: Any) -> list[int | None]:
-    return _prefix(name, "out_axes", out_axes, out)
 
 
 def _prefix(name: str, what: str, axes: Any, tree: Any) -> list[int | None]:

@@ -194,6 +194,26 @@ def test_a_bound_smaller_than_one_row_says_what_it_takes():
         tape.jacobian(y, x, max_bytes=1)
 
 
+@pytest.mark.parametrize("bad", [0, -1, "2", True])
+@pytest.mark.parametrize("option", ["chunk_size", "max_bytes"])
+def test_a_chunk_is_a_number_from_one_on(option, bad):
+    x = gg.tensor(X)
+    for g in (f, gg.exp):  # by rows, and in one pass
+        with pytest.raises(ValueError, match=f"{option} is a number from 1 on"):
+            gg.jacrev(g, **{option: bad})(x)
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = f(x)
+    with pytest.raises(ValueError, match=f"{option} is a number from 1 on"):
+        tape.jacobian(y, x, **{option: bad})
+
+
+def test_auxiliary_data_leave_the_tape():
+    x = gg.tensor(X)
+    _, aux = gg.jacrev(lambda x: (f(x), x * 2), has_aux=True)(x)
+    assert not aux.requires_grad
+
+
 def test_element_by_element_is_one_pass(monkeypatch):
     x = gg.tensor(X)
     monkeypatch.setattr(chunks, "_rows", lambda *_: pytest.fail("rows were made"))
