@@ -78,13 +78,9 @@ def sgd(rng, shape):
     return [*xs, *gs, *map(Wide, vs)], call, reference
 
 
-@case([(1,)])
-def adam(rng, shape):
-    xs, gs, ms = parameters(rng), parameters(rng), parameters(rng)
-    vs, n = [m * m for m in parameters(rng)], len(xs)
-    variants = [
-        {}, {"decay": 0.1}, {"decay": 0.1, "decoupled": True}, {"raw_eps": True, "eps": 1e-3}, {"maximize": True},
-    ]  # fmt: skip
+def with_moments(kernel, step, variants, xs, gs, ms, vs):
+    """The case of a kernel that keeps two moments: each variant, and a step that is skipped."""
+    n = len(xs)
 
     def call(*arrays):
         xs, gs, ms, vs = (arrays[i * n : (i + 1) * n] for i in range(4))
@@ -92,23 +88,34 @@ def adam(rng, shape):
         for options in variants:
             m2, v2, schedule[STEP] = [m.copy() for m in ms], [v.copy() for v in vs], 2
             one, new = table(xs, gs, m2, v2)
-            fused.adam(one, schedule, **options)
+            kernel(one, schedule, **options)
             out += [*new, *m2, *v2]
             assert schedule.tolist() == [0.01, 3, 0, 1]
         scaling[SKIP], m2 = 1, [m.copy() for m in ms]
         one, skipped = table(xs, gs, m2, m2)
-        fused.adam(one, schedule, scaling)
+        kernel(one, schedule, scaling)
         assert schedule.tolist() == [0.01, 3, 0, 1]
         return [*out, *skipped, *m2]
 
     def reference(*arrays):
         out, all_of = [], list(zip(*(arrays[i * n : (i + 1) * n] for i in range(4))))
         for options in variants:
-            new = [adam_step(*four, **options) for four in all_of]
+            new = [step(*four, **options) for four in all_of]
             out += [a for column in zip(*new) for a in column]
         return [*out, *arrays[:n], *arrays[2 * n : 3 * n]]
 
     return [*xs, *gs, *map(Wide, ms), *map(Wide, vs)], call, reference
+
+
+@case([(1,)])
+def adam(rng, shape):
+    xs, gs, ms = parameters(rng), parameters(rng), parameters(rng)
+    vs = [m * m for m in parameters(rng)]
+    variants = [
+        {}, {"decay": 0.1}, {"decay": 0.1, "decoupled": True}, {"raw_eps": True, "eps": 1e-3}, {"maximize": True},
+    ]  # fmt: skip
+
+    return with_moments(fused.adam, adam_step, variants, xs, gs, ms, vs)
 
 
 def adam_step(x, g, m, v, eps=1e-8, decay=0.0, decoupled=False, raw_eps=False, maximize=False, rate=0.01, step=3):
@@ -229,33 +236,11 @@ def lamb_step(x, g, m, v, eps=1e-6, decay=0.0, maximize=False, rate=0.01, step=3
 @case([(1,)])
 def lamb(rng, shape):
     xs, gs, ms = parameters(rng), parameters(rng), parameters(rng)
-    vs, n = [m * m for m in parameters(rng)], len(xs)
+    vs = [m * m for m in parameters(rng)]
     xs[4] = xs[4] * 0  # a length of 0
     variants = [{}, {"decay": 0.1, "eps": 1e-3}, {"maximize": True}]
 
-    def call(*arrays):
-        xs, gs, ms, vs = (arrays[i * n : (i + 1) * n] for i in range(4))
-        schedule, scaling, out = fused.schedule(xs[0], 0.01, 2), fused.scaling(xs[0]), []
-        for options in variants:
-            m2, v2, schedule[STEP] = [m.copy() for m in ms], [v.copy() for v in vs], 2
-            one, new = table(xs, gs, m2, v2)
-            fused.lamb(one, schedule, **options)
-            out += [*new, *m2, *v2]
-            assert schedule.tolist() == [0.01, 3, 0, 1]
-        scaling[SKIP], m2 = 1, [m.copy() for m in ms]
-        one, skipped = table(xs, gs, m2, m2)
-        fused.lamb(one, schedule, scaling)
-        assert schedule.tolist() == [0.01, 3, 0, 1]
-        return [*out, *skipped, *m2]
-
-    def reference(*arrays):
-        out, all_of = [], list(zip(*(arrays[i * n : (i + 1) * n] for i in range(4))))
-        for options in variants:
-            new = [lamb_step(*four, **options) for four in all_of]
-            out += [a for column in zip(*new) for a in column]
-        return [*out, *arrays[:n], *arrays[2 * n : 3 * n]]
-
-    return [*xs, *gs, *map(Wide, ms), *map(Wide, vs)], call, reference
+    return with_moments(fused.lamb, lamb_step, variants, xs, gs, ms, vs)
 
 
 @case([(1,)])
