@@ -68,6 +68,11 @@ def _own(name: str, args: tuple, places: list[int]) -> tuple[list[Any], list[Ten
     return own, mine
 
 
+def _tuples(name: str, *given: Any) -> None:
+    if not all([isinstance(v, (tuple, list)) for v in given]):
+        raise TypeError(f"{name}: primals and their directions are tuples: gg.{name}(f, (x,), (v,))")
+
+
 def _split(name: str, out: Any, has_aux: bool) -> tuple[Any, Any]:
     if not has_aux:
         return out, None
@@ -205,8 +210,7 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
     primals, tangents   tuples of the same trees, shapes and dtypes
     The derivative has the tree that f answered, and zeros where that does not depend on the primals.
     """
-    if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise TypeError("jvp: primals and tangents are tuples: gg.jvp(f, (x,), (v,))")
+    _tuples("jvp", primals, tangents)
     own, mine = _own("jvp", tuple(primals), list(range(len(primals))))
     given, spec = _flat(tuple(tangents))
     if spec != _flat(tuple(primals))[1]:
@@ -332,12 +336,14 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
 
     primals, tangents   tuples of the same trees; the answer is such a tuple
     """
+    _tuples("hvp", primals, tangents)
     every = tuple(range(len(primals)))
     return jvp(lambda *xs: _grad(f, every)(*xs), primals, tangents)[1]
 
 
 def vhp(f: Callable[..., Any], primals: Any, cotangents: Any) -> Any:
     """`cotangents` times the Hessian of a scalar function, reverse over reverse; the same as `hvp`, by a tape."""
+    _tuples("vhp", primals, cotangents)
     every = tuple(range(len(primals)))
     _, pull = vjp(lambda *xs: _grad(f, every)(*xs), *primals)
     return pull(tuple(cotangents))

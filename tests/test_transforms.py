@@ -294,8 +294,9 @@ def test_bad_input():
         gg.grad(h)(gg.tensor([1, 2, 3]))
     with pytest.raises(TypeError, match=r"answers \(output, auxiliary data\)"):
         gg.grad(h, has_aux=True)(x)
-    with pytest.raises(TypeError, match="primals and tangents are tuples"):
-        gg.jvp(f, x, x)
+    for product in (gg.jvp, gg.hvp, gg.vhp):
+        with pytest.raises(TypeError, match=rf"are tuples: gg.{product.__name__}\(f, \(x,\), \(v,\)\)"):
+            product(h, x, x)
     with pytest.raises(ValueError, match="nest them alike"):
         gg.jvp(f, (x,), (x, x))
     with pytest.raises(ValueError, match=r"cotangent has shape \(3,\), and its output \(4,\)"):
