@@ -185,7 +185,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return None
     saved: Any = values[:-1]
     lift = _followed(values, edges, tangents)
-    linear = op.name in LINEAR and set(at) <= set(LINEAR[op.name])
+    linear = (own := op.own) in LINEAR and set(at) <= set(LINEAR[own])
     if lift or not (linear or op.batch == "elementwise"):
         n = Node()
         n.op, n.edges, n.saved = op, tuple(edges), saved

@@ -139,6 +139,12 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.args)})>"
 
+    @property
+    def own(self) -> str | None:
+        """The name of an op of the package; None for those of users, which may be called the same."""
+        f = self.calls[0]() if self.calls else None
+        return self.name if f is not None and f.__module__.startswith("gpugrad.ops.") else None
+
     def _at(self, name: str) -> int:
         return -1 if name == "shape" else self.names.index(name)
 

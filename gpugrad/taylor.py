@@ -83,19 +83,19 @@ class Expansion(ForwardAccumulator):
         several = isinstance(out, tuple)
         if not any([is_inexact(raw(v).dtype) for v in (out if several else (out,))]):
             return None
-        if op.name in TERMWISE and moving == [0]:
+        if op.own in TERMWISE and moving == [0]:
             rest = [x[0] for x in xs[1:]]
             rows = [None if t is None else called(op, [t, *rest], static)[0] for t in xs[0][1:]]
             if several:
                 return tuple([[None if r is None else boxed(r[i]) for r in rows] for i in range(len(out))])
             return self.fitted(rows, out)
-        if op.name in JOINTLY:
+        if op.own in JOINTLY:
             rows = [[zeros(x[0]) if t is None else t for x, t in zip(xs, ts)] for ts in zip(*[x[1:] for x in xs])]
             return self.fitted([called(op, r, static)[0] for r in rows], out)
-        if op.name in PRODUCTS and set(moving) <= {0, 1}:
+        if op.own in PRODUCTS and set(moving) <= {0, 1}:
             return self.product(op, out, xs, static)
-        if op.name in FUSED:
-            return self.fused(FUSED[op.name], out, xs)
+        if op.own in FUSED:
+            return self.fused(FUSED[op.own], out, xs)
         if op.batch == "elementwise" and not op.aux:
             return self.pointwise(op, out, xs, static, moving)
         rows = self.nested(op, xs, static, moving)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad.forward_mode import LINEAR
+from gpugrad.op import every
 from gpugrad.recording import pushing
 from gpugrad.testing import assert_close
 
@@ -140,6 +142,20 @@ def test_ops_with_several_outputs_and_half_of_them_used():
     assert_close(acc.jvp(w), np.diag(vectors.T @ da @ vectors), rtol=1e-10)
     assert acc.jvp(v).shape == (2, 2)
     assert_close(acc.jvp(parts[1]), da[1:])
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "flip", "matmul"])
+def test_a_users_op_may_have_the_name_of_one_that_is_linear(name):
+    square = gg.op(lambda xp, x: x * x, name=name, x=lambda g, x: g * x * 2)
+    x, v = gg.tensor(X), gg.tensor(V)
+    assert_close(gg.jvp(square, (x,), (v,))[1], 2 * X * V)
+    if name != "matmul":
+        assert_close(gg.taylor(square, (x,), ([v, gg.zeros(3, dtype="float64")],))[1][1], 2 * V * V)
+
+
+def test_the_linear_ops_are_ours():
+    own = {f.op.own for f in every}
+    assert own >= {*LINEAR}
 
 
 def test_models():
