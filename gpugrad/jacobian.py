@@ -19,6 +19,7 @@ from .recording import active, scope
 
 Pull = Callable[[Tensor], Sequence[Any]]  # the gradients of all sources from one cotangent of the target, or None
 SHARE, MOST = 4, 1 << 28  # of what is free a fourth, but no more than is worth while at once
+CACHED, ENOUGH = 1 << 24, 64  # what a CPU's cache keeps from one op to the next, worth while for so many elements
 
 
 def jacobian(
@@ -140,14 +141,16 @@ def _chunk(target: Tensor, n: int, tape: Tape | None, chunk_size: Any, max_bytes
             raise ValueError(f"jacobian: {name} is a number from 1 on, or None for what fits, not {given!r:.40}")
     if chunk_size is not None:
         return int(chunk_size)
-    row = _row_bytes(target, tape) if target.node is not None else 1
+    row = max(1, _row_bytes(target, tape)) if target.node is not None else 1
     bound = min(free_bytes(target.array) // SHARE, MOST) if max_bytes is None else max_bytes
     if max_bytes is not None and row > max_bytes:
         raise ValueError(
             f"jacobian: one element of the target takes about {row:,} bytes on the way back, and max_bytes is "
             f"{max_bytes:,}: give {row:,} or more"
         )
-    most = max(1, min(n, int(bound // max(row, 1))))
+    most = max(1, min(n, int(bound // row)))
+    if CACHED // row >= ENOUGH and device_of(target.array).kind == "cpu":
+        most = min(most, CACHED // row)
     return ceil(n / ceil(n / most)) if n else 1
 
 

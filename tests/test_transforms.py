@@ -181,6 +181,12 @@ def test_a_chunk_fits_its_bound(monkeypatch):
     seen.clear()
     assert_close(gg.jacrev(g, max_bytes=10_000)(x), whole, rtol=1e-12)
     assert 1 < len(seen) <= 30 and sum(seen) == 30 and max(seen) - min(seen) <= 1
+    seen.clear()
+    many = gg.tensor(rng.normal(size=1500))  # on the CPU a chunk stays in the cache
+    jac = gg.jacrev(lambda x: gg.flip(x) * x)(many).numpy()
+    assert sum(seen) == 1500
+    assert (64 <= max(seen) <= chunks.CACHED // many.nbytes) == (many.device.kind == "cpu")
+    np.testing.assert_allclose(jac, np.diag(many.numpy()[::-1]) + np.diag(many.numpy())[:, ::-1], rtol=1e-12)
 
 
 def test_a_bound_smaller_than_one_row_says_what_it_takes():
