@@ -17,7 +17,7 @@ from .array import xp
 from .core import Tape, Tensor, wrap
 from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator
-from .jacobian import units
+from .jacobian import chunk, units
 from .ops.shape import reshape
 from .recording import AMBIENT, active, scope
 from .tape import GradientTape
@@ -267,7 +267,7 @@ def jacrev(
             ts, spec = _tensors("jacrev", out)
         rows = []
         for t in ts:
-            found = iter(tape._jacobian(t, mine, True, chunk_size, max_bytes))
+            found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
             trees = [_like(own[i], found) for i in places]
             rows.append(trees[0] if one else tuple(trees))
         _left(aux, within)

@@ -1,6 +1,7 @@
 """grad, vjp, jvp, Jacobians, Hessians and products, of functions of trees; combined; within a bound of memory."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from table import ROWS
 from table.row import inputs
 
 import gpugrad as gg
+from gpugrad import nn
 from gpugrad.testing import assert_close
 
 pytestmark = pytest.mark.devices
@@ -200,7 +202,28 @@ def test_a_bound_smaller_than_one_row_says_what_it_takes():
         tape.jacobian(y, x, max_bytes=1)
 
 
-@pytest.mark.parametrize("bad", [0, -1, "2", True])
+@pytest.mark.numpy
+@pytest.mark.parametrize("share", [6, 2])
+def test_a_bound_holds_what_is_taken_beside_the_result(share):
+    m = [gg.tensor(rng.normal(size=(64, 64))) for _ in range(3)]
+    x, layers = (
+        gg.tensor(rng.normal(size=(8, 64))),
+        (lambda x: gg.tanh(x @ m[0]), lambda x: gg.cumprod(x @ m[1], axis=1)),
+    )
+    for f in (*layers, lambda x: nn.softmax(layers[0](x) @ m[2], axis=-1)):
+        with gg.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = f(x)
+        bound = y.size * x.array.nbytes // share
+        tape.jacobian(y, x, max_bytes=bound)
+        tracemalloc.start()
+        found = tape.jacobian(y, x, max_bytes=bound)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= found.array.nbytes + bound
+
+
+@pytest.mark.parametrize("bad", [0, -1, "2", True, np.nan])
 @pytest.mark.parametrize("option", ["chunk_size", "max_bytes"])
 def test_a_chunk_is_a_number_from_one_on(option, bad):
     x = gg.tensor(X)
@@ -218,6 +241,43 @@ def test_auxiliary_data_leave_the_tape():
     x = gg.tensor(X)
     _, aux = gg.jacrev(lambda x: (f(x), x * 2), has_aux=True)(x)
     assert not aux.requires_grad
+
+
+@pytest.mark.parametrize("ask", [{"max_bytes": 1}, {"chunk_size": 0}])
+def test_a_call_that_refuses_its_arguments_does_not_use_the_tape_up(ask):
+    x = gg.tensor(A)
+    for name in ("jacobian", "batch_jacobian", "hessian"):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = gg.tanh(x @ gg.tensor(A.T))
+            y = gg.sum(y) if name == "hessian" else y
+        with pytest.raises(ValueError, match="jacobian: "):
+            getattr(tape, name)(y, x, **ask)
+        assert getattr(tape, name)(y, x, max_bytes=float("inf"), chunk_size=np.int64(5)).shape[-2:] == A.shape
+
+
+@pytest.mark.parametrize("f", [gg.exp, gg.flip])
+def test_zeros_for_an_argument_that_is_not_used(f):
+    x, w = gg.tensor(X), gg.tensor(V)
+    by_x, by_w = gg.jacrev(lambda x, w: f(x), argnums=(0, 1))(x, w)
+    assert_close(by_w, np.zeros((3, 3)))
+    assert np.count_nonzero(by_x.numpy()) == 3
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch([x, w])
+        y, z = f(x), gg.sum(f(x) ** 3) + gg.sum(w**3)
+    assert_close(tape.jacobian(y, [x, w], unconnected_gradients="zero")[1], np.zeros((3, 3)))
+    assert tape.jacobian(y, [x, w])[1] is None
+    assert_close(tape.hessian(z, [x, w])[0][1], np.zeros((3, 3)))
+
+
+def test_hooks_see_a_row_at_a_time():
+    def f(x, more):
+        y = x * 1.0
+        y.register_hook(lambda g: g * gg.sum(g * gg.tensor(V)))
+        return gg.exp(y) + more(x)
+
+    x = gg.tensor(X)
+    assert_close(gg.jacrev(lambda x: f(x, lambda x: 0 * x))(x), gg.jacrev(lambda x: f(x, lambda x: 0 * gg.flip(x)))(x))
 
 
 def test_element_by_element_is_one_pass(monkeypatch):
