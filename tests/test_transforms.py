@@ -130,6 +130,22 @@ def test_zeros_where_nothing_leads():
     assert push.shape == () and float(push) == 0
 
 
+@pytest.mark.parametrize("outer", [gg.jacrev, gg.jacfwd])
+def test_nothing_to_differentiate_by(outer):
+    none = gg.tensor(np.zeros((0, 2)))
+    assert outer(lambda x: gg.sum(x) * gg.tensor(X))(none).shape == (3, 0, 2)
+    assert outer(lambda x, p: f(x), argnums=1)(gg.tensor(X), {}) == {}
+    assert outer(lambda x: (f(x), 3), argnums=(), has_aux=True)(gg.tensor(X)) == ((), 3)
+
+
+def test_a_jacobian_is_of_one_draw():
+    x = gg.ones(16)
+    for chunk in (None, 5):
+        by_x, by_w = gg.jacfwd(lambda x, w: nn.dropout(x * w, 0.5), argnums=(0, 1), chunk_size=chunk)(x, x)
+        assert_close(by_x, by_w)
+        assert set(np.diag(by_x.numpy())) == {0.0, 2.0}
+
+
 def test_of_tensors_as_before():
     x = gg.tensor(X, requires_grad=True)
     (g,) = gg.grad(gg.sum(x * x), x)
@@ -367,7 +383,36 @@ def test_bad_input():
         gg.jvp(f, (x,), (x, x))
     with pytest.raises(ValueError, match=r"cotangent has shape \(3,\), and its output \(4,\)"):
         gg.vjp(f, x)[1](x)
-    with pytest.raises(ValueError, match="the cotangents are"):
+    with pytest.raises(ValueError, match="vjp: the cotangents are"):
         gg.vjp(f, x)[1]([x])
+    with pytest.raises(ValueError, match=r"linearize: a tangent has shape \(1,\), and its primal \(3,\)"):
+        gg.linearize(f, x)[1](x[:1])
+    with pytest.raises(ValueError, match="hvp: the tangents are"):
+        gg.hvp(h, (x,), (x, x))
+    for argnums in ((0, 0), (0, -1), [0, 0]):
+        for ask in (gg.grad(h, argnums=argnums), gg.jacrev(f, argnums), gg.jacfwd(f, argnums)):
+            with pytest.raises(ValueError, match="has an argument twice"):
+                ask(x)
+    for argnums in (None, "0", 0.0, True):
+        with pytest.raises(ValueError, match="argnums is .*, and 1 arguments are given"):
+            gg.grad(h, argnums=argnums)(x)
+    assert_close(gg.grad(h, argnums=np.int64(0))(x), gg.grad(h)(x))
     with pytest.raises(TypeError, match="answers Tensors"):
         gg.jacrev(lambda x: "a")(x)
+
+
+def test_no_imaginary_part_is_left_out_in_silence():
+    x, c = gg.tensor(X), gg.tensor(X * 1j)
+    for ask in (lambda: gg.vjp(gg.exp, x)[1](c), lambda: gg.vhp(h, (x,), (c,)), lambda: gg.linearize(f, x)[1](c)):
+        with pytest.raises(ValueError, match="tangent is complex128, and its (output|primal) float64"):
+            ask()
+    turned = lambda x: x * (1 + 2j)
+    for ask in (gg.jacrev(turned), gg.grad(lambda x: gg.sum(turned(x))), gg.hessian(lambda x: gg.sum(turned(x)))):
+        with pytest.raises(TypeError, match="an argument is real and what the function answers complex"):
+            ask(x)
+    assert_close(gg.jacfwd(turned)(x), np.eye(3) * (1 + 2j))
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = gg.exp(x)
+    with pytest.raises(ValueError, match="output gradient is complex128 and its target float64"):
+        tape.gradient(y, x, output_gradients=c)
