@@ -25,7 +25,7 @@ from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
-from .vmap import vmap
+from .vmap import is_integer, vmap
 
 Argnums = int | Sequence[int]
 _SPACE = "gpugrad"
@@ -46,7 +46,7 @@ def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
     one = not isinstance(argnums, Sequence)
     places: list[Any] = [argnums] if one else [*argnums]
     for i in places:
-        if not isinstance(i, (int, np.integer)) or isinstance(i, bool) or not -len(args) <= i < len(args):
+        if not is_integer(i) or not -len(args) <= i < len(args):
             raise ValueError(f"{name}: argnums is {argnums!r}, and {len(args)} arguments are given, from 0 on")
     places = [int(i) % len(args) for i in places]
     if len({*places}) < len(places):
