@@ -353,11 +353,12 @@ class _Inside(Library):
     name, traced = "traced", True
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
-        level: Any = innermost([*xs, *static.values()])
+        level: Any = innermost([*xs, *static.values()] if static else xs)
         level.check()
-        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
-        own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
-        return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
+        if static:
+            static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
+        own = [x.level is level if isinstance(x, Traced) else library(x) is None for x in xs]
+        return level.forward(op, [x if o else raw(level.lifted(x)) for x, o in zip(xs, own)], static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))
