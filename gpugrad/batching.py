@@ -28,7 +28,7 @@ import numpy as np
 
 from .array import library
 from .core import Tensor, raw, wrap
-from .levels import Level, Traced
+from .levels import INSIDE, Level, Traced, innermost
 from .ops.examples import for_each, join, part
 from .ops.index import getitem
 from .ops.shape import aligned, broadcast_to, later, permute_dims, reshape, stack, swapaxes
@@ -84,7 +84,8 @@ class Batched(Traced):
     def _along(self, name: str, axis: Any = "default", **more: Any) -> Batched:
         a, axis = raw(self.value), _ALONG[name] if axis == "default" else axis
         if axis is None and name.startswith("arg"):
-            a, axis = a.reshape(self.level.n, -1), 0
+            found = getattr(a.reshape(self.level.n, -1), name)(axis=1, **more)
+            return self.like(found.reshape(self.level.n, *[1] * self.ndim) if more.get("keepdims") else found)
         axis = tuple(range(1, a.ndim)) if axis is None else later(axis, a.ndim - 1)
         return self.like(getattr(a, name)(axis=axis, **more))
 
@@ -203,7 +204,8 @@ def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
         if isinstance(v, (Tensor, Traced)):
             break
     else:
-        out = op.run(*values, **static)
+        further = static and innermost(static.values()) is not None  # an index of a level further out
+        out = INSIDE.forward(op, values, static) if further else op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
     xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
     if op.aux:
