@@ -28,7 +28,7 @@ import numpy as np
 
 from .array import library
 from .core import Tensor, raw, wrap
-from .levels import Level, Traced
+from .levels import Level, Traced, innermost
 from .ops.examples import for_each, join, part
 from .ops.index import getitem
 from .ops.shape import aligned, broadcast_to, later, permute_dims, reshape, stack, swapaxes
@@ -198,7 +198,7 @@ class Examples(Level):
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
-    if not any([isinstance(v, (Tensor, Traced)) for v in values]):
+    if not any([isinstance(v, (Tensor, Traced)) for v in values]) and innermost(static.values()) is None:
         out = op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
     xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]

@@ -152,9 +152,10 @@ def test_backward_and_the_second_order():
         close(got, (a - b) / (2 * step), 1e-5)
 
 
-def test_gradient_by_the_points():
+@pytest.mark.parametrize("name", ["mlp tanh", "quotient", "power"])
+def test_gradient_by_the_points(name):
     x = points()
-    f = FUNCTIONS["mlp tanh"]
+    f = FUNCTIONS[name]
     third = gg.grad(lambda x: gg.sum(gg.laplacian(f, x)))(x)
     step = 1e-5
     for i in range(3):
