@@ -146,8 +146,10 @@ class ForwardAccumulator:
         n: Any = on(head, self._tape)
         tangents = [self._of(e) for e in edges]
         if any([t is not None for t in tangents]):
+            if not isinstance(op, Op) and op is not PICK:
+                n.saved = op.whole(values)  # which hooks may have packed
             with resume(self._mode()):
-                v = pushed(op, values, edges, head, tangents)
+                v = pushed(op, values, edges, n, tangents)
             if v is not None:
                 self._tangents[n] = tuple(map(_boxed, v)) if type(v) is tuple else _boxed(v)
         n.saved, n.edges = None, ()  # nobody walks back here

@@ -127,6 +127,7 @@ CASES = {
     "op": (own_op, RULED),
     "register_gradient": (unruled, RULED),
     "recompute_grad": (again, RULED),
+    "recompute_grad of a Function": (gg.recompute_grad(Exp.apply), RULED),
     "grad_pass_through": (straight, (np.round, np.ones_like, np.zeros_like, np.zeros_like)),
 }
 X = np.linspace(-1.3, 1.2, 6).reshape(3, 2)
