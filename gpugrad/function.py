@@ -17,7 +17,7 @@ from .inplace import remember
 from .levels import Traced, blank, followed
 from .origin import CONSTANT
 from .paths import PICK
-from .recording import lost, record
+from .recording import active, lost, record, scope
 
 
 def _chain(n: Node | None) -> Iterator[Node]:
@@ -164,7 +164,7 @@ class Function:
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """The values of forward, with the gradient of backward."""
         ctx = Context(args)
-        with no_grad():
+        with scope(False, *active().open):  # forward mode, too
             setup = getattr(cls, "setup_context", None)
             if setup is None:
                 out = cls.forward(ctx, *args, **kwargs)
