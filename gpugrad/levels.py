@@ -35,6 +35,10 @@ _reopening = RLock()
 
 
 # ---------------------------------------------------------------------------------------------- levels
+class Values:
+    """Whose change of the mode an op on values of a level runs under: what is open around the level is off."""
+
+
 class Level:
     """One transformation that runs.
 
@@ -49,7 +53,7 @@ class Level:
         arm_all()
         self.name, self.around, self.depth, self.open = name, active(), next(_depth), True
         self.device: Device | None = None
-        self._off = Change(object(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
+        self._off = Change(Values(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
         self._inside: tuple[Any, Any] = (None, None)
         self._outside: tuple[Any, Any] = (None, None)
 
