@@ -14,7 +14,7 @@ from ..backprop import backprop
 from ..core import Node, Tape, Tensor, identity, leaf, on, wrap
 from ..custom import attach
 from ..hooks import muted
-from ..krylov import cg, gmres
+from ..krylov import cg, gmres, norm
 from ..ops.casting import view
 from ..ops.matrices import LinAlgError
 from ..recording import active, enter, replace
@@ -138,12 +138,13 @@ class Equation:
             found = solver(product, b, eps**0.75 if rtol is None else rtol, most)
             if found.falls:
                 raise LinAlgError(FLAT.format(self.name))
-            if found.residual <= (eps**0.5 if rtol is None else rtol):
+            left = norm(b - product(found.x)) / (norm(b) or 1.0) if self.symmetric else found.residual
+            if left <= (eps**0.5 if rtol is None else rtol):
                 return found.x
             if n > WRITTEN:
                 raise NoConvergence(
                     f"{self.name}: products with the Jacobian of f, in {n} unknowns, solve its linear system to a "
-                    f"relative residual of {found.residual:.1e} only: it is singular, or nearly, or needs scaling"
+                    f"relative residual of {left:.1e} only: it is singular, or nearly, or needs scaling"
                 )
             self.blocks = written(self.name, self._across, self.x.array, [np.arange(n)[None]], self.symmetric)
         blocks: Any = self.blocks
