@@ -15,6 +15,7 @@ from ..core import Node, Tape, Tensor, identity, leaf, on, wrap
 from ..custom import attach
 from ..hooks import muted
 from ..krylov import cg, gmres, norm
+from ..levels import Traced
 from ..ops.casting import view
 from ..ops.matrices import LinAlgError
 from ..recording import active, enter, replace
@@ -131,6 +132,8 @@ class Equation:
         rtol   how exactly, where it is solved by products; None: as well as the dtype allows
         LinAlgError where J is singular, NoConvergence where products do not solve it.
         """
+        if self.blocks is None and isinstance(b, Traced):  # of a vmap: example by example
+            return b.level.plain(lambda v: self.solve(v, transposed, rtol), [b])
         if self.blocks is None:
             eps, n = float(np.finfo(b.dtype).eps), b.size
             product = self._across if transposed or self.symmetric else self._along()
