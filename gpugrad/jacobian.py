@@ -40,7 +40,7 @@ def jacobian(
     a = target.array
     step = _chunk(target, a.size, tape, chunk_size, max_bytes)
     if target.node is not None and a.size > 1 and all([_diagonal(target, s, tape) for s in sources]):
-        found = pull(wrap(xp(a).ones(a.shape, a.dtype)))
+        found = pull(wrap(xp(concrete(a)).ones(a.shape, a.dtype)))
         shapes = [a.shape + s.array.shape for s in sources]
         return [None if g is None else reshape(diag_embed(reshape(g, -1)), s) for g, s in zip(found, shapes)]
     rows = [_rows(pull, units(a, lo, min(lo + step, a.size)), a) for lo in range(0, a.size, step)]
