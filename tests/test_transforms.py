@@ -49,6 +49,19 @@ def test_hessians_agree(outer, inner):
     assert_close(gg.vmap(outer(inner(h)))(gg.tensor(np.stack([X, X, X])))[1], H, rtol=1e-10)
 
 
+def test_hessians_of_functions_with_several_outputs():
+    def some(x):
+        y = f(x)
+        return {"sum": gg.sum(y**2), "several": y}
+
+    found = gg.hessian(some)(gg.tensor(X))
+    assert_close(found["sum"], H, rtol=1e-10)
+    expected = gg.jacfwd(gg.jacrev(f))(gg.tensor(X))
+    assert_close(found["several"], expected, rtol=1e-12)
+    assert_close(gg.vmap(gg.hessian(f))(gg.tensor(np.stack([X, X])))[1], expected, rtol=1e-12)
+    assert gg.hessian(lambda x: h(x)[None])(gg.tensor(X)).shape == (1, 3, 3)
+
+
 def test_products_with_the_hessian():
     x, v = gg.tensor(X), gg.tensor(V)
     assert_close(gg.hessian(h)(x), H, rtol=1e-10)
@@ -416,3 +429,24 @@ def test_no_imaginary_part_is_left_out_in_silence():
         y = gg.exp(x)
     with pytest.raises(ValueError, match="output gradient is complex128 and its target float64"):
         tape.gradient(y, x, output_gradients=c)
+
+
+@pytest.mark.parametrize("make", [gg.grad, gg.value_and_grad, gg.jacrev, gg.jacfwd, gg.hessian])
+def test_arguments_beside_the_function_are_refused_at_once(make):
+    name = make.__name__
+    with pytest.raises(TypeError, match=rf"{name}: argnums is the place .* gg.{name}\(f\)\(x\)"):
+        make(h, gg.tensor(X))
+    if make is not gg.grad:  # which takes Tensors, too
+        with pytest.raises(TypeError, match=f"{name} takes a function, not array"):
+            make(X)
+
+
+def test_diagonal_jacobians_of_many_examples():
+    x = np.stack([X, 2 * X])
+    assert_close(gg.vmap(gg.jacrev(gg.square))(gg.tensor(x)), 2 * x[:, None] * np.eye(3))
+
+
+@pytest.mark.parametrize("product", [gg.hvp, gg.vhp])
+def test_products_with_a_hessian_say_who_wants_a_scalar(product):
+    with pytest.raises(ValueError, match=rf"{product.__name__}: the function answers a scalar, not shape \(4,\)"):
+        product(f, (gg.tensor(X),), (gg.tensor(V),))
