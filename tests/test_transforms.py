@@ -407,7 +407,7 @@ def test_bad_input():
             with pytest.raises(ValueError, match="has an argument twice"):
                 ask(x)
     for argnums in (None, "0", 0.0, True):
-        with pytest.raises(ValueError, match="argnums is .*, and 1 arguments are given"):
+        with pytest.raises(TypeError, match="argnums is the place of an argument"):
             gg.grad(h, argnums=argnums)(x)
     assert_close(gg.grad(h, argnums=np.int64(0))(x), gg.grad(h)(x))
     with pytest.raises(TypeError, match="answers Tensors"):
