@@ -136,6 +136,12 @@ def concrete(a: Any) -> Any:
     return a
 
 
+def looked_at(a: Any) -> Any:
+    """The array of NumPy's that a is, or inside levels is made of: numbers that checks may look at.  None elsewhere."""
+    a = concrete(a)
+    return a if library(a) is NUMPY else None
+
+
 def innermost(xs: Iterable[Any]) -> Level | None:
     """The innermost level that one of these, Tensors, arrays or lists of them, is a value of."""
     found = None
