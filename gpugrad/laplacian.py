@@ -56,7 +56,9 @@ class Harmonic(Expansion):
                 dx, lx = shaped(xs[i][1:], out)
                 d = d if dx is None else plus(d, through(op, i, dx, saved, out))
                 l = l if lx is None else plus(l, through(op, i, lx, saved, out))
-        elif len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c":  # complex: abs has another slope in each direction
+        elif (
+            len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c"
+        ):  # complex: abs has another slope in each direction
             _, dx, lx = xs[moving[0]]
             d = times(first, dx)
             l = plus(times(first, lx), None if dx is None else multiply(second, self.total(square(dx))))
