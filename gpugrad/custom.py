@@ -27,7 +27,7 @@ def outward(g: Any, kind: type[Tensor]) -> Tensor:
 
 
 def answered(name: str, i: int, d: Any, x: Any) -> Any:
-    """Gradient d, which a user's function has answered for its input i, x.  TypeError and ValueError for what is none."""
+    """Gradient d, which a user's function has answered for its input i, x.  TypeError, ValueError for what is none."""
     if d is None:
         return None
     if not hasattr(d, "dtype"):

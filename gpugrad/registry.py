@@ -33,9 +33,7 @@ def register_gradient(
     if not isinstance(name, str):
         raise TypeError(f"op_type must be a string, the name of an op, not {name!r:.40}")
     if f is not None and not callable(f):
-        raise TypeError(
-            f"the gradient of {name} is a function of the operation and a cotangent, or None, not {f!r:.40}"
-        )
+        raise TypeError(f"the gradient of {name} is a function of an operation and a cotangent, or None, not {f!r:.40}")
     found = next((q[0] for q in ops[name].quick if q), None) if ops and name in ops else None
     rule = found[0] if isinstance(found, tuple) else found
     if rule is not None or name in registered:
