@@ -47,6 +47,20 @@ def test_hessians_agree(outer, inner):
     assert_close(gg.vmap(outer(inner(h)))(gg.tensor(np.stack([X, X, X])))[1], H, rtol=1e-10)
 
 
+def test_jacobians_of_complex_functions():
+    n = np.arange(3)
+    waves = np.exp(-2j * np.pi * np.outer(n, n) / 3)
+    x = gg.tensor(X)
+    assert_close(gg.jacfwd(gg.fft.fft)(x), waves, rtol=1e-12, atol=1e-12)
+    assert_close(gg.jacrev(lambda x: gg.imag(gg.fft.fft(x)))(x), waves.imag, rtol=1e-12, atol=1e-12)
+    z = X + 1j * V
+    assert_close(gg.jacfwd(gg.square)(gg.tensor(z)), np.diag(2 * z))
+    assert_close(gg.jacrev(gg.abs)(gg.tensor(z)), np.diag(z / abs(z)))
+    for refused in (gg.jacrev(gg.fft.fft), gg.hessian(gg.fft.fft)):
+        with pytest.raises(TypeError, match="jacrev: the function answers complex128.*gg.jacfwd"):
+            refused(x)
+
+
 def test_hessians_of_functions_with_several_outputs():
     def some(x):
         y = f(x)
