@@ -304,7 +304,8 @@ def jacrev(
     the argument.
     chunk_size   so many elements of the output at once
     max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
-    ValueError where not even one element fits, with the bytes that it takes.
+    Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
+    ValueError where not even one element fits, with the bytes that it takes; TypeError for complex outputs.
     """
     _makes("jacrev", f, argnums)
 
@@ -317,7 +318,12 @@ def jacrev(
             within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
-            _kept("jacrev", ts, mine)
+            for t in ts:
+                if t.array.dtype.kind == "c":
+                    raise TypeError(
+                        f"jacrev: the function answers {t.array.dtype}, of whose derivative a walk back has one half: "
+                        "write gg.jacfwd, or answer gg.real and gg.imag"
+                    )
         rows = []
         for t in ts:
             if t.array.size == 1 and chunk_size is None and max_bytes is None:  # one walk, of which there is no chunk
@@ -340,7 +346,8 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
-    Nested and shaped as by `jacrev`.
+    Nested and shaped as by `jacrev`.  Of a complex argument it is the derivative along the real part: that of a
+    holomorphic function.
     """
     _makes("jacfwd", f, argnums)
 

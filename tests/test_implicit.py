@@ -485,7 +485,7 @@ def test_nothing_is_left_behind(solve, order, systems):
 
 # ---------------------------------------------------------------------------------------------- what is refused
 def test_other_shapes_name_both():
-    with pytest.raises(ValueError, match=r"root: f answers the shape \(2,\); it is that of x, \(3,\)"):
+    with pytest.raises(ValueError, match=r"root: f answers the shape \(2,\), and not that of x, \(3,\)"):
         implicit.root(lambda x: x[:2], gg.zeros(3))
     with pytest.raises(ValueError, match=r"fixed_point: g answers .* in the nest .* where x is"):
         implicit.fixed_point(lambda x: [x["a"]], {"a": gg.zeros(3)})
@@ -504,6 +504,14 @@ def test_what_is_no_tensor_is_refused():
         implicit.root(lambda x: x, [])
     with pytest.raises(ValueError, match="does not depend on x"):
         implicit.argmin(lambda x: gg.sum(gg.stop_gradient(x) ** 2), gg.ones(3))
+
+
+@pytest.mark.parametrize("name", ["root", "argmin"])
+def test_inside_a_vmap_nothing_is_solved(name):
+    f = {"root": lambda x, a: x * x - a, "argmin": lambda x, a: (x - a) ** 2}[name]
+    told = rf"vmap\(.*at test_implicit.py:\d+ {name} asks for a number.* with an axis for the examples"
+    with pytest.raises(TypeError, match=told):
+        gg.vmap(lambda a: getattr(implicit, name)(f, gg.tensor(1.0), a))(gg.tensor([1.0, 2.0]))
 
 
 def test_changes_in_place_are_refused():
