@@ -80,7 +80,7 @@ class Harmonic(Expansion):
             terms = [xs[i][1] if op.own in AFFINE else shaped(xs[i][1:], out)[0] for i in moving]
             found = [boxed(d) for i, t in zip(moving, terms) if (d := through(op, i, t, saved, out)) is not None]
             t = reduce(add, found) if found else None
-        elif len(moving) == 1:
+        elif len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c":  # whose abs has another slope in each direction
             t = self.batched(chained(slope, bend, aligned(self.rows.outward(xs[moving[0]][1]), len(out.shape))))
         else:
             d, l = self.line.pointwise(op, out, self.spread(xs, moving), static, moving)
@@ -153,7 +153,7 @@ def value_and_laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> 
     axes = checked_axes("laplacian", axis, rank)
     coordinates = [s if i in axes else 1 for i, s in enumerate(a.shape)]
     n = prod(coordinates)
-    if not n:
+    if not n or not axes:
         raise ValueError(f"laplacian: x has shape {tuple(a.shape)}, and no coordinates along axis {axis}")
     name = f"laplacian({getattr(f, '__name__', type(f).__name__)})"
     lines = asarray(np.eye(n + 1, n), a.dtype, device_of(a)).reshape(n + 1, *coordinates)
