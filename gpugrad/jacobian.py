@@ -39,7 +39,7 @@ def jacobian(
     a = target.array
     step = chunk(target, tape) if step is None else step
     if target.node is not None and a.size > 1 and all([_diagonal(target, s, tape) for s in sources]):
-        ones = pull(wrap(xp(a).ones(a.shape, a.dtype)))
+        ones = pull(wrap(xp(concrete(a)).ones(a.shape, a.dtype)))
         found = [None if g is None else diag_embed(reshape(g, -1)) for g in ones]
     else:
         found = _whole(lambda lo, hi: _rows(pull, units(a, lo, hi), a), a.size, step, 0)

@@ -41,12 +41,24 @@ def _like(tree: Any, leaves: Iterator[Any]) -> Any:
     return optree.tree_map(lambda _: next(leaves), tree, namespace=_SPACE)
 
 
+def _makes(name: str, f: Any, argnums: Any) -> None:
+    """TypeError for what is no function, and for argnums that are none: x, in `gg.hessian(f, x)`."""
+    if not callable(f):
+        raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
+    places = argnums if isinstance(argnums, Sequence) else [argnums]
+    if not all(map(is_integer, places)):
+        raise TypeError(
+            f"{name}: argnums is the place of an argument, or several, not {argnums!r:.60}; the arguments go to the "
+            f"function that {name} answers: gg.{name}(f)(x)"
+        )
+
+
 def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
     """(the places of the arguments that derivatives are for, whether one was asked for).  ValueError for others."""
     one = not isinstance(argnums, Sequence)
     places: list[Any] = [argnums] if one else [*argnums]
     for i in places:
-        if not is_integer(i) or not -len(args) <= i < len(args):
+        if not -len(args) <= i < len(args):
             raise ValueError(f"{name}: argnums is {argnums!r}, and {len(args)} arguments are given, from 0 on")
     places = [int(i) % len(args) for i in places]
     if len({*places}) < len(places):
@@ -153,23 +165,31 @@ class _Within(GradientTape):
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that answers (f(*args), its gradient with respect to the arguments `argnums`).
 
+        loss = lambda weights, x, y: gg.nn.mse_loss(gg.functional_call(model, weights, x), y)
+        value, slopes = gg.value_and_grad(loss)(dict(model.named_parameters()), x, y)
+
     f         answers a scalar; with `has_aux` (scalar, anything)
     argnums   the place of an argument, or several: the gradient is a tuple then.  An argument may be a tree of Tensors
-    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it.
+    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it: a variable
+    that f reads by itself, as a model does, is no argument.
     With `has_aux` the function answers ((scalar, anything), gradient).
     ValueError for what is no scalar; TypeError for arguments that are integers.
     """
+    _makes("value_and_grad", f, argnums)
+    return _both("value_and_grad", f, argnums, has_aux)
 
+
+def _both(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
-        places, one = _chosen("grad", args, argnums)
-        own, mine = _own("grad", args, places)
+        places, one = _chosen(name, args, argnums)
+        own, mine = _own(name, args, places)
         with _Within() as tape:
             tape.watch(mine)
             within = tape._tape
             whole = f(*own, **named)
-            out, aux = _split("grad", whole, has_aux)
-            _kept("grad", [_scalar("grad", out)], mine)
+            out, aux = _split(name, whole, has_aux)
+            _kept(name, [_scalar(name, out)], mine)
         grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
         _left(whole, within)
         found = [_like(own[i], grads) for i in places]
@@ -194,7 +214,12 @@ def grad(f: Any, *args: Any, **options: Any) -> Any:
 
 
 def _grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    both = value_and_grad(f, argnums, has_aux)
+    _makes("grad", f, argnums)
+    return _slope("grad", f, argnums, has_aux)
+
+
+def _slope(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
+    both = _both(name, f, argnums, has_aux)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -212,7 +237,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     own, mine = _own("vjp", primals, list(range(len(primals))))
     with _Within(True) as tape:
         tape.watch(mine)
-        within = tape._tape
+        within: Any = tape._tape
         out, aux = _split("vjp", f(*own), has_aux)
         ts, spec = _tensors("vjp", out)
 
@@ -279,8 +304,10 @@ def jacrev(
     the argument.
     chunk_size   so many elements of the output at once
     max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
-    ValueError where not even one element fits, with the bytes that it takes.
+    Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
+    ValueError where not even one element fits, with the bytes that it takes; TypeError for complex outputs.
     """
+    _makes("jacrev", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -291,10 +318,20 @@ def jacrev(
             within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
-            _kept("jacrev", ts, mine)
+            for t in ts:
+                if t.array.dtype.kind == "c":
+                    raise TypeError(
+                        f"jacrev: the function answers {t.array.dtype}, of whose derivative a walk back has one half: "
+                        "write gg.jacfwd, or answer gg.real and gg.imag"
+                    )
         rows = []
         for t in ts:
-            found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
+            if t.array.size == 1 and chunk_size is None and max_bytes is None:  # one walk, of which there is no chunk
+                shape = t.array.shape
+                slopes = tape.gradient(t, mine, unconnected_gradients="zero")
+                found = iter([reshape(g, shape + g.array.shape) for g in slopes] if shape else slopes)
+            else:
+                found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
             trees = [_like(own[i], found) for i in places]
             rows.append(trees[0] if one else tuple(trees))
         _left(aux, within)
@@ -309,8 +346,10 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
-    Nested and shaped as by `jacrev`.
+    Nested and shaped as by `jacrev`.  Of a complex argument it is the derivative along the real part: that of a
+    holomorphic function.
     """
+    _makes("jacfwd", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -361,8 +400,11 @@ def _columns(along: Callable[[Tensor], Any], x: Tensor, chunk_size: int | None) 
 def hessian(
     f: Callable[..., Any], argnums: Argnums = 0, *, chunk_size: int | None = None, max_bytes: int | None = None
 ) -> Callable[..., Any]:
-    """The second derivatives of a scalar function: the Jacobian of its gradient, nested by the argument twice."""
-    return jacrev(_grad(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
+    """The second derivatives, nested by the argument twice: the Jacobian of the gradient; of a function of several
+    outputs, of its Jacobian, nested and shaped like the output first.
+    """
+    _makes("hessian", f, argnums)
+    return jacrev(jacrev(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -371,12 +413,12 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     primals, tangents   tuples of the same trees; the answer is such a tuple
     """
     _tuples("hvp", primals, tangents)
-    return _jvp("hvp", _grad(f, range(len(primals))), primals, tangents)[1]
+    return _jvp("hvp", _slope("hvp", f, range(len(primals))), primals, tangents)[1]
 
 
 def vhp(f: Callable[..., Any], primals: Any, cotangents: Any) -> Any:
     """`cotangents` times the Hessian of a scalar function, reverse over reverse; the same as `hvp`, by a tape."""
     _tuples("vhp", primals, cotangents)
     _alike("vhp", "cotangent", tuple(cotangents), "primal", tuple(primals))
-    _, pull = vjp(_grad(f, range(len(primals))), *primals)
+    _, pull = vjp(_slope("vhp", f, range(len(primals))), *primals)
     return pull(tuple(cotangents))

@@ -98,6 +98,25 @@ def test_places_that_two_vmaps_find(f):
         same(vmap(vmap(g))(x), gg.stack([rows(g, x[i]) for i in range(2)]), 1e-12)
 
 
+WITHIN = {
+    "vmap": lambda f: lambda a: vmap(f)(gg.stack([a, a * 2])),
+    "jacfwd": gg.jacfwd,
+    "hessian": lambda f: gg.hessian(lambda a: gg.sum(f(a))),
+    "laplacian": lambda f: lambda a: gg.laplacian(f, a),
+}
+
+
+@pytest.mark.parametrize("within", WITHIN)
+@pytest.mark.parametrize("f", [lambda a, i: a[i] ** 3, lambda a, i: gg.sort(a) ** 3, lambda a, i: a.at[i].set(2.0) * a])
+def test_an_index_of_each_example_inside_another_transformation(within, f):
+    """An index of the outer level, into what only the inner one has examples of."""
+    x, i = drawn(3, 4, dtype=np.float64), gg.tensor([2, 0, 2])
+    g = lambda a, i: WITHIN[within](lambda a: f(a, i))(a)
+    same(vmap(g)(x, i), rows(g, x, i), 1e-12)
+    shared = x[0]
+    same(vmap(g, in_axes=(None, 0))(shared, i), rows(lambda i: g(shared, i), i), 1e-12)
+
+
 OUT_OF_RANGE = {
     "take": lambda a, i: gg.take(a, i, axis=1),
     "index": lambda a, i: a[:, i],
