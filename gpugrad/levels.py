@@ -242,7 +242,7 @@ class Traced:
         return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise NoNumber(self.level)
+        raise _no_number(self.level)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
@@ -298,15 +298,19 @@ def unwritable(level: Level) -> TypeError:
 
 
 class NoNumber(TypeError):
-    """What is raised where a number is asked for, of a value that each example has one of."""
+    """What is raised where a number is asked for, of a value that each example has one of; `at`: where."""
 
-    def __init__(self, level: Level) -> None:
-        self.at = f"{level.name}: at {shown(find(Place()))}"
-        super().__init__(
-            f"{self.at} a number is asked for, and inside each example has one of its own: instead of `if` write "
-            "gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what has to look at "
-            "numbers"
-        )
+    at = ""
+
+
+def _no_number(level: Level) -> NoNumber:
+    at = f"{level.name}: at {shown(find(Place()))}"
+    e = NoNumber(
+        f"{at} a number is asked for, and inside each example has one of its own: instead of `if` write gg.where("
+        "condition, x, y), instead of NumPy's functions gpugrad's, and do outside what has to look at numbers"
+    )
+    e.at = at
+    return e
 
 
 @contextmanager
@@ -320,7 +324,7 @@ def looking(who: str, instead: str) -> Iterator[None]:
 
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
-    raise NoNumber(self.level)
+    raise _no_number(self.level)
 
 
 def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:
