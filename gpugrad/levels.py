@@ -281,7 +281,7 @@ def _of(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
     """(the level that these are values of, all of them as arrays)."""
     level: Any = innermost(xs)
     level.check()
-    return level, [x.array if isinstance(x, Tensor) else x for x in xs]
+    return level, [level.here(x.array if isinstance(x, Tensor) else x) for x in xs]
 
 
 def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:
