@@ -25,7 +25,7 @@ from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
-from .vmap import vmap
+from .vmap import is_integer, vmap
 
 Argnums = int | Sequence[int]
 _SPACE = "gpugrad"
@@ -46,7 +46,7 @@ def _makes(name: str, f: Any, argnums: Any) -> None:
     if not callable(f):
         raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
     places = argnums if isinstance(argnums, Sequence) else [argnums]
-    if not all([isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in places]):
+    if not all(map(is_integer, places)):
         raise TypeError(
             f"{name}: argnums is the place of an argument, or several, not {argnums!r:.60}; the arguments go to the "
             f"function that {name} answers: gg.{name}(f)(x)"
