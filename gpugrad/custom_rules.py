@@ -132,7 +132,7 @@ class _Ruled:
         probe, start, me, seen = Tape(silent=True), tick(), get_ident(), []
 
         def tell(n: Node) -> None:
-            if get_ident() == me:
+            if get_ident() == me and not any([probe in c.off for c in active().changes if c.last]):  # f, no tangent
                 seen.extend([e for e in n.edges if e is not None and e.seq < start])
 
         recorded.append(tell)

@@ -23,7 +23,7 @@ from .backprop import backprop, lifted
 from .batching import called
 from .core import Node, Tape, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
-from .levels import Traced, blank
+from .levels import Traced, Values, blank
 from .op import Parts
 from .ops.casting import astype
 from .ops.math import add, conj, real
@@ -146,19 +146,25 @@ class ForwardAccumulator:
         n: Any = on(head, self._tape)
         tangents = [self._of(e) for e in edges]
         if any([t is not None for t in tangents]):
+            if not isinstance(op, Op) and op is not PICK:
+                n.saved = op.whole(values)  # which hooks may have packed
             with resume(self._mode()):
-                v = pushed(op, values, edges, head, tangents)
+                v = pushed(op, values, edges, n, tangents)
             if v is not None:
                 self._tangents[n] = tuple(map(_boxed, v)) if type(v) is tuple else _boxed(v)
         n.saved, n.edges = None, ()  # nobody walks back here
 
     def _mode(self) -> Mode:
-        """What records the computing of tangents: what is around this accumulator."""
+        """What records the computing of tangents: what is around this accumulator.
+
+        An op on values of a level has a mode of its own; of the tangents some may be what is around the level.
+        """
         now = active()
         if self._known[0] is not now:
             at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
             inner: Any = frozenset((*now.open[at:], self._tape))
-            self._known = now, Mode(now.open, (*now.changes, Change(None, inner, frozenset(), True)))
+            changes = [c for c in now.changes if type(c.owner) is not Values]
+            self._known = now, Mode(now.open, (*changes, Change(None, inner, frozenset(), True)))
         return self._known[1]
 
 

@@ -56,7 +56,9 @@ class Harmonic(Expansion):
                 dx, lx = shaped(xs[i][1:], out)
                 d = d if dx is None else plus(d, through(op, i, dx, saved, out))
                 l = l if lx is None else plus(l, through(op, i, lx, saved, out))
-        elif len(moving) == 1:
+        elif (
+            len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c"
+        ):  # complex: abs has another slope in each direction
             _, dx, lx = xs[moving[0]]
             d = times(first, dx)
             l = plus(times(first, lx), None if dx is None else multiply(second, self.total(square(dx))))
@@ -90,7 +92,7 @@ def value_and_laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> 
     axes = checked_axes("laplacian", axis, rank)
     coordinates = [s if i in axes else 1 for i, s in enumerate(a.shape)]
     n = prod(coordinates)
-    if not n:
+    if not n or not axes:
         raise ValueError(f"laplacian: x has shape {tuple(a.shape)}, and no coordinates along axis {axis}")
     name = f"laplacian({getattr(f, '__name__', type(f).__name__)})"
     eye = asarray(np.eye(n), a.dtype, device_of(a)).reshape(n, *coordinates)

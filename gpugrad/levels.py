@@ -35,6 +35,10 @@ _reopening = RLock()
 
 
 # ---------------------------------------------------------------------------------------------- levels
+class Values:
+    """Whose change of the mode an op on values of a level runs under: what is open around the level is off."""
+
+
 class Level:
     """One transformation that runs.
 
@@ -49,7 +53,7 @@ class Level:
         arm_all()
         self.name, self.around, self.depth, self.open = name, active(), next(_depth), True
         self.device: Device | None = None
-        self._off = Change(object(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
+        self._off = Change(Values(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
         self._inside: tuple[Any, Any] = (None, None)
         self._outside: tuple[Any, Any] = (None, None)
 
@@ -366,11 +370,12 @@ class _Inside(Library):
     name, traced = "traced", True
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
-        level: Any = innermost([*xs, *static.values()])
+        level: Any = innermost([*xs, *static.values()] if static else xs)
         level.check()
-        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
-        own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
-        return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
+        if static:
+            static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
+        own = [x.level is level if isinstance(x, Traced) else library(x) is None for x in xs]
+        return level.forward(op, [x if o else raw(level.lifted(x)) for x, o in zip(xs, own)], static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))

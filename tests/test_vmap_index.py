@@ -66,6 +66,56 @@ def test_changes_at_an_index_of_each_example(name, change):
     same(vmap(plain)(x, i, j), rows(plain, x, i, j), 1e-12)
 
 
+@pytest.mark.parametrize("name", KEYS)
+def test_an_index_of_a_vmap_around(name):
+    """Of arrays that are the same for all there."""
+    key = KEYS[name]
+    x, i, j = drawn(2, 3, 3, 3, dtype=np.float64), gg.tensor(RNG.integers(-3, 3, (4, 2))), gg.tensor([[0, 2]] * 4)
+    for f in (lambda a, i, j: a[key(i, j)] ** 2, lambda a, i, j: a.at[key(i, j)].add(1.0)):
+        whole = lambda i, j, f=f: gg.stack([f(x[k], i, j) for k in range(2)])
+        same(vmap(lambda i, j, f=f: vmap(lambda a: f(a, i, j))(x))(i, j), rows(whole, i, j), 1e-12)
+        g = grad(lambda a, i, j, f=f: gg.sum(f(a, i, j)))
+        whole = lambda i, j, g=g: gg.stack([g(x[k], i, j) for k in range(2)])
+        same(vmap(lambda i, j, g=g: vmap(lambda a: g(a, i, j))(x))(i, j), rows(whole, i, j), 1e-12)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: gg.sort(a),
+        lambda a: gg.topk(a, 2)[0],
+        lambda a: gg.cummax(a, axis=0)[0],
+        lambda a: nn.adaptive_max_pool1d(a[None], 2),
+        lambda a: nn.max_pool1d(a[None], 2, return_indices=True)[1] * a[0],
+        lambda a: gg.median(a),
+        lambda a: gg.argmax(a, keepdims=True) * a,
+    ],
+)
+def test_places_that_two_vmaps_find(f):
+    x, loss = drawn(2, 3, 6, dtype=np.float64), lambda a: gg.sum(f(a) ** 2)
+    for g in (f, grad(loss)):
+        same(vmap(vmap(g))(x), gg.stack([rows(g, x[i]) for i in range(2)]), 1e-12)
+
+
+WITHIN = {
+    "vmap": lambda f: lambda a: vmap(f)(gg.stack([a, a * 2])),
+    "jacfwd": gg.jacfwd,
+    "hessian": lambda f: gg.hessian(lambda a: gg.sum(f(a))),
+    "laplacian": lambda f: lambda a: gg.laplacian(f, a),
+}
+
+
+@pytest.mark.parametrize("within", WITHIN)
+@pytest.mark.parametrize("f", [lambda a, i: a[i] ** 3, lambda a, i: gg.sort(a) ** 3, lambda a, i: a.at[i].set(2.0) * a])
+def test_an_index_of_each_example_inside_another_transformation(within, f):
+    """An index of the outer level, into what only the inner one has examples of."""
+    x, i = drawn(3, 4, dtype=np.float64), gg.tensor([2, 0, 2])
+    g = lambda a, i: WITHIN[within](lambda a: f(a, i))(a)
+    same(vmap(g)(x, i), rows(g, x, i), 1e-12)
+    shared = x[0]
+    same(vmap(g, in_axes=(None, 0))(shared, i), rows(lambda i: g(shared, i), i), 1e-12)
+
+
 def test_products_at_an_index_of_each_example_are_refused():
     with pytest.raises(TypeError, match="at.multiply: .*a number is asked for"):
         vmap(lambda a, i: a.at[i].multiply(2.0))(drawn(3, 4), gg.tensor([[0], [1], [2]]))
