@@ -294,7 +294,7 @@ def jacrev(
     chunk_size   so many elements of the output at once
     max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
     Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
-    ValueError where not even one element fits, with what it takes; TypeError for complex outputs of real arguments.
+    ValueError where not even one element fits, with what it takes; TypeError for complex outputs.
     """
     _makes("jacrev", f, argnums)
 
@@ -307,7 +307,9 @@ def jacrev(
             within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
-            _kept("jacrev", ts, mine)
+            if any([t.array.dtype.kind == "c" for t in ts]):
+                told = "jacrev: the function answers complex numbers, of whose derivative a walk back has one half"
+                raise TypeError(f"{told}: write gg.jacfwd, or answer gg.real and gg.imag")
         rows = []
         for t in ts:
             found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
@@ -384,10 +386,7 @@ def hessian(
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
-    """The Hessian of a scalar function times `tangents`, forward over reverse: a gradient's tangent.
-
-    primals, tangents   tuples of the same trees; the answer is such a tuple
-    """
+    """The Hessian of a scalar function times `tangents`, as tuples; forward over reverse: a gradient's tangent."""
     _tuples("hvp", primals, tangents)
     return _jvp("hvp", _slope("hvp", f, range(len(primals))), primals, tangents)[1]
 

@@ -59,7 +59,7 @@ def test_jacobians_of_complex_functions():
     assert_close(gg.jacfwd(gg.square)(gg.tensor(z)), np.diag(2 * z))
     assert_close(gg.jacrev(gg.abs)(gg.tensor(z)), np.diag(z / abs(z)))
     for refused in (gg.jacrev(gg.fft.fft), gg.hessian(gg.fft.fft)):
-        with pytest.raises(TypeError, match="jacrev: an argument is real and what the function answers complex"):
+        with pytest.raises(TypeError, match="jacrev: the function answers complex.*gg.jacfwd"):
             refused(x)
 
 
@@ -434,8 +434,10 @@ def test_no_imaginary_part_is_left_out_in_silence():
         with pytest.raises(ValueError, match="tangent is complex128, and its (output|primal) float64"):
             ask()
     turned = lambda x: x * (1 + 2j)
-    for ask in (gg.jacrev(turned), gg.grad(lambda x: gg.sum(turned(x))), gg.hessian(lambda x: gg.sum(turned(x)))):
-        with pytest.raises(TypeError, match="an argument is real and what the function answers complex"):
+    with pytest.raises(TypeError, match="an argument is real and what the function answers complex"):
+        gg.grad(lambda x: gg.sum(turned(x)))(x)
+    for ask in (gg.jacrev(turned), gg.hessian(lambda x: gg.sum(turned(x)))):
+        with pytest.raises(TypeError, match="of whose derivative a walk back has one half"):
             ask(x)
     assert_close(gg.jacfwd(turned)(x), np.eye(3) * (1 + 2j))
     with gg.GradientTape() as tape:

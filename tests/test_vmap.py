@@ -254,6 +254,22 @@ def test_cross_entropy_with_labels_of_each(no_loops, reduction, ignored):
     same(vmap(twice)(x, y), rows(twice, x, y), 1e-9)
 
 
+@pytest.mark.parametrize("loss", [nn.cross_entropy, nn.nll_loss])
+def test_weights_of_classes_of_each(loss):
+    x, y, w = drawn(4, 5, 3), gg.tensor(RNG.integers(0, 3, (4, 5))), gg.exp(drawn(4, 3))
+    f = lambda x, y, w: loss(x, y, weight=w)
+    same(vmap(f)(x, y, w), rows(f, x, y, w))
+    same(vmap(grad(f))(x, y, w), rows(grad(f), x, y, w))
+
+
+def test_ctc_loss_of_targets_of_each():
+    x, y = drawn(4, 6, 2, 5), gg.tensor(RNG.integers(1, 5, (4, 2, 3)))
+    f = lambda x, y: nn.ctc_loss(nn.log_softmax(x, axis=-1), y, [6, 5], [3, 1])
+    same(vmap(f)(x, y), rows(f, x, y))
+    same(vmap(grad(f))(x, y), rows(grad(f), x, y))
+    same(vmap(f, in_axes=(None, 0))(x[0], y), rows(lambda y: f(x[0], y), y))
+
+
 def test_batch_norm_moves_no_statistics_inside():
     layer, x = nn.BatchNorm1d(3), drawn(4, 5, 3)
     with pytest.raises(ValueError, match="batch_norm: inside vmap.*layer.eval"):
