@@ -242,7 +242,7 @@ class Traced:
         return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise _no_number(self.level)
+        raise TypeError(_refusal(self.level))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
@@ -297,34 +297,17 @@ def unwritable(level: Level) -> TypeError:
     )
 
 
-class NoNumber(TypeError):
-    """What is raised where a number is asked for, of a value that each example has one of; `at`: where."""
-
-    at = ""
-
-
-def _no_number(level: Level) -> NoNumber:
-    at = f"{level.name}: at {shown(find(Place()))}"
-    e = NoNumber(
-        f"{at} a number is asked for, and inside each example has one of its own: instead of `if` write gg.where("
-        "condition, x, y), instead of NumPy's functions gpugrad's, and do outside what has to look at numbers"
+def _refusal(level: Level) -> str:
+    return (
+        f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
+        "instead of `if` write gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what "
+        "has to look at numbers"
     )
-    e.at = at
-    return e
-
-
-@contextmanager
-def looking(who: str, instead: str) -> Iterator[None]:
-    """What is in it looks at numbers, and cannot be inside a vmap: the TypeError says who does, and `instead`."""
-    try:
-        yield
-    except NoNumber as e:
-        raise TypeError(f"{e.at} {who} asks for a number, and each example has one of its own: {instead}") from e
 
 
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
-    raise _no_number(self.level)
+    raise TypeError(_refusal(self.level))
 
 
 def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -506,14 +506,6 @@ def test_what_is_no_tensor_is_refused():
         implicit.argmin(lambda x: gg.sum(gg.stop_gradient(x) ** 2), gg.ones(3))
 
 
-@pytest.mark.parametrize("name", ["root", "argmin"])
-def test_inside_a_vmap_nothing_is_solved(name):
-    f = {"root": lambda x, a: x * x - a, "argmin": lambda x, a: (x - a) ** 2}[name]
-    told = rf"vmap\(.*at test_implicit.py:\d+ {name} asks for a number.* with an axis for the examples"
-    with pytest.raises(TypeError, match=told):
-        gg.vmap(lambda a: getattr(implicit, name)(f, gg.tensor(1.0), a))(gg.tensor([1.0, 2.0]))
-
-
 def test_changes_in_place_are_refused():
     x0 = torch.tensor([1.0, 2.0])
     for solve in (implicit.root, implicit.fixed_point):

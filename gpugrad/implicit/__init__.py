@@ -29,7 +29,6 @@ from ..autograd import no_grad
 from ..backprop import backprop
 from ..core import Tape, Tensor, leaf, wrap
 from ..krylov import largest
-from ..levels import looking
 from ..recording import active, enter, replace
 from ..tensor import tensor
 from .equation import Equation, NoConvergence as NoConvergence
@@ -54,8 +53,6 @@ def root(
         x = gg.implicit.root(lambda x, a: x * x - a, gg.tensor(1.0), a)      # sqrt(a)
 
     f           answers a nest like x0, smooth near x
-    x0          a Tensor, or a nest of them.  Examples have an axis of their own in it, and are solved each for itself:
-                inside a vmap nothing is solved
     rtol, atol  it ends where a Newton step moves no element by more than atol + rtol |x|; by default both are
                 eps**0.75 of the dtype: 2e-12, 6e-6 for float32
     max_iter    the steps, each with a line search (100)
@@ -216,9 +213,7 @@ def _solved(
         x = form.flat(form.leaves)
         x = wrap(x.array.copy(), None, x.kind)
         if solver is None:
-            instead = "outside of it, solve for all of them at once, x0 with an axis for the examples"
-            instead += ", f the sum of their losses" if symmetric else ""
-            with np.errstate(all="ignore"), looking(form.name, instead):  # a step may overflow
+            with np.errstate(all="ignore"):  # a step that is tried may overflow
                 found = solve(x.array, allowed, most)
             if not isfinite(found.residual):
                 raise ValueError(f"{form.name}: {found.why}; begin elsewhere")
