@@ -31,7 +31,7 @@ Tie = tuple[Node, Any]  # a leaf of an equation's own tape, and the Tensor or no
 class NoConvergence(RuntimeError):
     """A solver has not reached its tolerance.
 
-    x          where it was, like x0; None where the linear system of a gradient failed
+    x          where it was, like x0; None where the linear system of a gradient failed, and inside a vmap
     residual   the largest absolute value of what should be zero there
     """
 
