@@ -759,6 +759,13 @@ def test_examples_of_a_vmap_are_solved_together(name):
     assert_close(inner[2], gg.grad(one(rows[0][0] * rows[2], w) + one(rows[0][1] * rows[2], w), w)[0], rtol=1e-8)
 
 
+def test_each_example_has_steps_of_its_own():
+    """Newton's method for arctan needs a line search from 1.4 on; scales must not matter."""
+    scale, x0 = gg.tensor([1.0, 1e6, 1.0, 1e-6]), gg.tensor([20.0, 0.5, -100.0, 2.0])
+    root = gg.vmap(lambda s, x: implicit.root(lambda x: s * gg.atan(x), x))
+    assert abs(root(scale, x0).numpy()).max() < 1e-5
+
+
 def test_derivatives_inside_a_vmap_are_right_to_the_third_order():
     cube = lambda a: implicit.root(lambda x: x**3 - a, gg.tensor(1.0, dtype="float64"))
     third = gg.vmap(gg.grad(gg.grad(gg.grad(cube))))(gg.tensor([1.0, 8.0], dtype="float64"))

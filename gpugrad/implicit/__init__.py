@@ -73,7 +73,11 @@ def root(
     form = Form("root", x0)
     residual = lambda x: form.vector(form.call(f, x, args), "f")
     options = _options(form, rtol, atol, max_iter, 100, solver, on_failure)
-    solve = lambda f, groups, *given: newton(lambda x: Equation("root", f, wrap(x), groups=groups), *given)
+
+    def solve(f: Any, x: Array, apart: Any, allowed: Tolerance, most: int) -> Reached:
+        at = lambda x: Equation("root", f, wrap(x), groups=form.groups, apart=apart)
+        return newton(at, x, allowed, most, apart)
+
     return _solved(form, f, args, residual, residual, solve, False, *options)
 
 
@@ -103,7 +107,7 @@ def fixed_point(
     form = Form("fixed_point", x0)
     values = lambda x: form.vector(form.call(g, x, args), "g")
     options = _options(form, rtol, atol, max_iter, 1000, solver, on_failure)
-    solve = lambda g, groups, *given: anderson(lambda x: g(wrap(x)).array, *given)
+    solve = lambda g, x, apart, *given: anderson(lambda x: g(wrap(x)).array, x, *given)
     return _solved(form, g, args, values, lambda x: values(x) - x, solve, False, *options)
 
 
@@ -134,7 +138,7 @@ def argmin(
     loss = lambda x: _scalar(form.call(f, x, args))
     slope = lambda x: _slope(loss, x)[1]
     options = _options(form, rtol, atol, max_iter, 5000, solver, on_failure)
-    solve = lambda loss, groups, *given: newton_cg(partial(_sloping, loss), *given)
+    solve = lambda loss, x, apart, *given: newton_cg(partial(_sloping, loss), x, *given)
     return _solved(form, f, args, loss, slope, solve, True, *options)
 
 
@@ -220,7 +224,7 @@ def _solved(
         x = wrap(x.array.copy(), None, x.kind)
         if solver is None:
             with np.errstate(all="ignore"):  # a step that is tried may overflow
-                found = together(given, x, form.groups, lambda f, groups, x: solve(f, groups, x, allowed, most))
+                found = together(given, x, lambda f, x, apart: solve(f, x, apart, allowed, most))
             if not isfinite(found.residual):
                 raise ValueError(f"{form.name}: {found.why}; begin elsewhere")
             x = wrap(found.x, None, x.kind)

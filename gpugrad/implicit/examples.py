@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -34,32 +33,30 @@ class _Met(Exception):
         self.level = level
 
 
-def together(
-    f: Map, x: Tensor, groups: Callable[[], Any], run: Callable[[Map, Callable[[], Any], Array], Reached]
-) -> Reached:
-    """What `run(f, groups, x)` reaches; of the vmaps that f or x are inside of, for all examples as one vector.
+def together(f: Map, x: Tensor, run: Callable[[Map, Array, np.ndarray | None], Reached]) -> Reached:
+    """What `run(f, x, apart)` reaches; of the vmaps that f or x are inside of, for all examples as one vector.
 
-    f       answers a vector, or a number, which is summed over the examples
-    groups  which unknowns may have nothing to do with each other: those of an example and those of another
+    f      answers a vector, or a number, which is summed over the examples
+    apart  the places of each example's unknowns in x; None outside of a vmap
     """
     levels: list[Examples] = []
+    apart = None
     with ExitStack() as around:
         while True:
             level = innermost([x])
             try:
                 if isinstance(level, Examples):
                     raise _Met(level)
-                found = run(_watched(f), groups, x.array)
+                found = run(_watched(f), x.array, apart)
                 break
             except _Met as met:
                 level = met.level
-            width, levels = x.array.size, [*levels, level]
+            width = x.array.size if apart is None else apart.shape[1]
+            levels.append(level)
             around.enter_context(resume(level.outside(active())))
             f, x = _of_all(level, f), reshape(level.outward(x), (-1,))
             x = wrap(x.array, None, x.kind)
-            if len(levels) == 1:
-                own = width
-            groups = lambda own=own, size=x.array.size: [np.arange(size).reshape(-1, own)]
+            apart = np.arange(x.array.size).reshape(-1, width)
     answer = wrap(found.x)
     for level in reversed(levels):
         answer = wrap(level.batched(reshape(answer, (level.n, -1))))
