@@ -19,6 +19,7 @@ from .backprop import backprop
 from .core import Node, Tape, Tensor, leaf, on, tick, wrap
 from .custom import attach
 from .dtypes import is_inexact
+from .forward_mode import follows, unfollowed
 from .levels import Traced, blank, followed
 from .ops.math import add
 from .ops.shape import reshape
@@ -132,7 +133,7 @@ class _Ruled:
         probe, start, me, seen = Tape(silent=True), tick(), get_ident(), []
 
         def tell(n: Node) -> None:
-            if get_ident() == me:
+            if get_ident() == me and not any([probe in c.off for c in active().changes if c.last]):  # f, no tangent
                 seen.extend([e for e in n.edges if e is not None and e.seq < start])
 
         recorded.append(tell)
@@ -296,6 +297,9 @@ class CustomJvp(_Ruled):
             finally:
                 replace(tape)
             ts = list(found) if isinstance(found, tuple) else [found]
+            if loose := [i for i, t in enumerate(ts) if not follows(tape, t) and is_inexact(t.array.dtype)]:
+                ones = push([None if z is None else wrap(z.array + 1, None, z.kind) for z in zeros])
+                unfollowed(self.name, "a walk back", [(ones if len(ts) > 1 else (ones,))[i] for i in loose])
             answers = iter(backprop(ts, _flat(g)[0], tape, sources, False, True) or [])
             return [None if z is None else next(answers) for z in zeros]
 

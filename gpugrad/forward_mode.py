@@ -23,7 +23,7 @@ from .backprop import backprop, lifted
 from .batching import called
 from .core import Node, Tape, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
-from .levels import Traced, blank
+from .levels import Traced, Values, blank, concrete
 from .op import Parts
 from .ops.casting import astype
 from .ops.math import add, conj, real
@@ -146,19 +146,25 @@ class ForwardAccumulator:
         n: Any = on(head, self._tape)
         tangents = [self._of(e) for e in edges]
         if any([t is not None for t in tangents]):
+            if not isinstance(op, Op) and op is not PICK:
+                n.saved = op.whole(values)  # which hooks may have packed
             with resume(self._mode()):
-                v = pushed(op, values, edges, head, tangents)
+                v = pushed(op, values, edges, n, tangents)
             if v is not None:
                 self._tangents[n] = tuple(map(_boxed, v)) if type(v) is tuple else _boxed(v)
         n.saved, n.edges = None, ()  # nobody walks back here
 
     def _mode(self) -> Mode:
-        """What records the computing of tangents: what is around this accumulator."""
+        """What records the computing of tangents: what is around this accumulator.
+
+        An op on values of a level has a mode of its own; of the tangents some may be what is around the level.
+        """
         now = active()
         if self._known[0] is not now:
             at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
             inner: Any = frozenset((*now.open[at:], self._tape))
-            self._known = now, Mode(now.open, (*now.changes, Change(None, inner, frozenset(), True)))
+            changes = [c for c in now.changes if type(c.owner) is not Values]
+            self._known = now, Mode(now.open, (*changes, Change(None, inner, frozenset(), True)))
         return self._known[1]
 
 
@@ -179,7 +185,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         if op.push is not None:
             return op.push(tangents)
         saved = op.whole(values)
-        return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
+        return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at, op.name)
     out: Any = values[k]
     if not isinstance(out, tuple) and not is_inexact(out.dtype):
         return None
@@ -204,7 +210,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
         return _fitting(reduce(add, terms), out) if terms else None
-    return _transposed(pull, out, tangents, at)
+    return _transposed(pull, out, tangents, at, None if op.own else op.name)
 
 
 def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[Any]) -> bool:
@@ -230,21 +236,31 @@ class _Each:
         return self.op.rules[i](self.g, self.saved, self.values[i].shape)  # type: ignore[misc]
 
 
-def _transposed(pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], at: Sequence[int]) -> Any:
-    """The tangent of `out`, an array or a tuple of them, by a walk back through `pull`, which is linear."""
+def _transposed(
+    pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], at: Sequence[int], user: str | None
+) -> Any:
+    """The tangent of `out`, an array or a tuple of them, by a walk back through `pull`, which is linear.
+
+    user   the name of a rule that a user wrote: what it answers may not follow from what it is given by ops
+    """
     several = isinstance(out, tuple)
     outs = [o if is_inexact(o.dtype) else None for o in (out if several else (out,))]
     tape = Tape(set(), beside=True)
     gs = [None if o is None else wrap(blank(o)()) for o in outs]
+    given = lambda gs: Parts({i: g for i, g in enumerate(gs) if g is not None}) if several else gs[0]
     for g in gs:
         if g is not None:
             tape.watched.add(leaf(g))
     enter(tape)
     try:
-        found = pull(Parts({i: g for i, g in enumerate(gs) if g is not None}) if several else gs[0])
-        ds = [(_as_tensor(d, tangents[i]), tangents[i]) for i in at if (d := found[i]) is not None]
+        found = pull(given(gs))
+        rows = {i: _as_tensor(d, tangents[i]) for i in at if (d := found[i]) is not None}
     finally:
         replace(tape)
+    if user is not None and (loose := [i for i, d in rows.items() if not follows(tape, d)]):
+        found = pull(given([None if g is None else g.array + 1 for g in gs]))
+        unfollowed(user, "forward mode", [found[i] for i in loose])
+    ds = [(d, tangents[i]) for i, d in rows.items()]
     asked = [g for g in gs if g is not None]
     seeds = [conj(t) if t.array.dtype.kind == "c" else t for _, t in ds]
     answers = iter(backprop([d for d, _ in ds], seeds, tape, asked, False, True) or [])
@@ -255,6 +271,20 @@ def _transposed(pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], a
     return vs[0]
 
 
+def follows(tape: Tape, t: Tensor) -> bool:
+    """Whether the tape has what made t."""
+    return t.node is not None and on(t.node, tape) is not None
+
+
+def unfollowed(name: str, who: str, found: Sequence[Any]) -> None:
+    """RuntimeError if not all of these are zero: what a linear rule has made of ones, and no tape follows."""
+    if any([d is not None and bool((concrete(raw(d)) != 0).any()) for d in found]):
+        raise RuntimeError(
+            f"{name}: what its rule answers does not follow by ops from what it is given (NumPy? stop_gradient?), and "
+            f"{who} transposes it. Write it with gpugrad's functions, or give a rule for this direction, too"
+        )
+
+
 def _as_tensor(d: Any, t: Tensor) -> Tensor:
     """A cotangent, as a Tensor of the shape and dtype of the tangent it is paired with."""
     d = d if isinstance(d, Tensor) else wrap(d)
@@ -262,12 +292,15 @@ def _as_tensor(d: Any, t: Tensor) -> Tensor:
 
 
 def _fitting(t: Any, out: Any) -> Any:
-    """Tangent t in the shape and dtype of `out`: of a real output the real part."""
-    if t.shape != out.shape:
-        t = broadcast_to(t, tuple(out.shape))
-    if t.dtype != out.dtype:
-        t = astype(real(t) if t.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
-    return t
+    """Tangent t in the shape and dtype of `out`."""
+    return cast(t if t.shape == out.shape else broadcast_to(t, tuple(out.shape)), out)
+
+
+def cast(t: Any, out: Any) -> Any:
+    """Tangent t in the dtype of `out`: of a real output the real part."""
+    if t.dtype == out.dtype:
+        return t
+    return astype(real(t) if t.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
 
 
 def _outputs(op: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any
 from weakref import ref
@@ -17,7 +17,14 @@ from .inplace import remember
 from .levels import Traced, blank, followed
 from .origin import CONSTANT
 from .paths import PICK
-from .recording import lost, record
+from .recording import active, lost, record, scope
+
+
+def _chain(n: Node | None) -> Iterator[Node]:
+    """The same op on each of the tapes that record it."""
+    while n is not None:
+        yield n
+        n = n.next
 
 
 class _Saved:
@@ -26,15 +33,15 @@ class _Saved:
     For each tensor (its history, its class); for an output of the call itself its number in the place of the history.
     """
 
-    __slots__ = ("entries", "node", "several")
+    __slots__ = ("entries", "nodes", "several")
 
     def __init__(self, entries: list[tuple[Node | int | None, type[Tensor]] | None], node: Node, several: bool) -> None:
         self.entries, self.several = entries, several
-        self.node = ref(node)  # weak: the node holds the context
+        self.nodes = [ref(n) for n in _chain(node)]  # weak: they hold the context; an inner tape's may die first
 
     def tensors(self) -> tuple[Any, ...]:
         """The tensors with the history they had.  RuntimeError once they are freed."""
-        node = self.node()
+        node = next((n for r in self.nodes if (n := r()) is not None), None)
         n = None if node is None else alive(node)
         if n is None or n.saved is None:
             raise RuntimeError(FREED)
@@ -157,7 +164,7 @@ class Function:
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """The values of forward, with the gradient of backward."""
         ctx = Context(args)
-        with no_grad():
+        with scope(False, *active().open):  # forward mode, too
             setup = getattr(cls, "setup_context", None)
             if setup is None:
                 out = cls.forward(ctx, *args, **kwargs)

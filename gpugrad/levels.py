@@ -35,6 +35,10 @@ _reopening = RLock()
 
 
 # ---------------------------------------------------------------------------------------------- levels
+class Values:
+    """Whose change of the mode an op on values of a level runs under: what is open around the level is off."""
+
+
 class Level:
     """One transformation that runs.
 
@@ -49,7 +53,7 @@ class Level:
         arm_all()
         self.name, self.around, self.depth, self.open = name, active(), next(_depth), True
         self.device: Device | None = None
-        self._off = Change(object(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
+        self._off = Change(Values(), frozenset(self.around.open) - {AMBIENT}, frozenset(), True)
         self._inside: tuple[Any, Any] = (None, None)
         self._outside: tuple[Any, Any] = (None, None)
 
@@ -130,6 +134,12 @@ def concrete(a: Any) -> Any:
     while isinstance(a, Traced):
         a = raw(a.within)
     return a
+
+
+def looked_at(a: Any) -> Any:
+    """The array of NumPy's that a is, or inside levels is made of: numbers that checks may look at.  None elsewhere."""
+    a = concrete(a)
+    return a if library(a) is NUMPY else None
 
 
 def innermost(xs: Iterable[Any]) -> Level | None:
@@ -232,7 +242,7 @@ class Traced:
         return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(_refusal(self.level))
+        raise _no_number(self.level)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
@@ -287,8 +297,8 @@ def unwritable(level: Level) -> TypeError:
     )
 
 
-def _refusal(level: Level) -> str:
-    return (
+def _no_number(level: Level) -> TypeError:
+    return TypeError(
         f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
         "instead of `if` write gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what "
         "has to look at numbers"
@@ -297,7 +307,7 @@ def _refusal(level: Level) -> str:
 
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
-    raise TypeError(_refusal(self.level))
+    raise _no_number(self.level)
 
 
 def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -353,11 +363,12 @@ class _Inside(Library):
     name, traced = "traced", True
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
-        level: Any = innermost([*xs, *static.values()])
+        level: Any = innermost([*xs, *static.values()] if static else xs)
         level.check()
-        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
-        own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
-        return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
+        if static:
+            static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
+        own = [x.level is level if isinstance(x, Traced) else library(x) is None for x in xs]
+        return level.forward(op, [x if o else raw(level.lifted(x)) for x, o in zip(xs, own)], static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))

@@ -147,16 +147,16 @@ class scope:
     """Switches open tapes off, or on again: a context manager and a decorator, re-entrant, for several threads.
 
     `on`      True: the tapes that are open when it is entered record inside; False: they do not
-    `tape`    this one alone, where it is given
+    `tapes`   these alone, where they are given; else all but those of forward mode
     A generator or coroutine function that it decorates runs inside; its caller, between the steps, does not.
     """
 
-    def __init__(self, on: bool, tape: Tape | None = None) -> None:
-        self.on, self.tape = on, tape
+    def __init__(self, on: bool, *tapes: Tape) -> None:
+        self.on, self.tapes = on, tapes
 
     def __enter__(self) -> None:
         now = active()
-        tapes, none = reverse(now.open) if self.tape is None else frozenset((self.tape,)), frozenset()
+        tapes, none = frozenset(self.tapes) or reverse(now.open), frozenset()
         change = Change(self, none, tapes) if self.on else Change(self, tapes, none)
         _active.set(Mode(now.open, (*now.changes, change)))
 

@@ -127,6 +127,7 @@ CASES = {
     "op": (own_op, RULED),
     "register_gradient": (unruled, RULED),
     "recompute_grad": (again, RULED),
+    "recompute_grad of a Function": (gg.recompute_grad(Exp.apply), RULED),
     "grad_pass_through": (straight, (np.round, np.ones_like, np.zeros_like, np.zeros_like)),
 }
 X = np.linspace(-1.3, 1.2, 6).reshape(3, 2)
@@ -209,6 +210,21 @@ def test_every_transformation_follows_the_rule(case, transform):
     f, F = CASES[case]
     t, order = TRANSFORMS[transform]
     assert_close(t(lambda r: gg.sum(f(r) * r))(gg.tensor(X)), expected(F, order))
+
+
+@pytest.mark.parametrize("around", ["not", "vmap"])
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_tangents_that_go_on(case, around):
+    """A tangent may have a history of its own; the value outlives the accumulator that it was computed under."""
+    f, F = CASES[case]
+    both = lambda x, v: gg.sum(gg.multiply(*gg.jvp(f, (x,), (v,))))
+    total = both if around == "not" else lambda x, v: gg.sum(gg.vmap(both, in_axes=(0, None))(x, v))
+    v = np.broadcast_to(V, X.shape) if around == "not" else V
+    by_x, by_v = gg.grad(total, (0, 1))(gg.tensor(X), gg.tensor(v))
+    assert_close(by_x, (F[1](X) ** 2 + F[0](X) * F[2](X)) * V)
+    assert_close(by_v, (F[0](X) * F[1](X)).sum(0) if around == "vmap" else F[0](X) * F[1](X))
+    _, found = gg.jvp(total, (gg.tensor(X), gg.tensor(v)), (gg.ones((3, 2), dtype="float64"), gg.tensor(v)))
+    assert_close(found, by_x.numpy().sum() + (by_v.numpy() * v).sum())
 
 
 # ---------------------------------------------------------------------------------------------- what is given, answered

@@ -91,6 +91,26 @@ def test_the_mode_of_tapes_does_not_matter():
     assert_close(acc.jvp(y), V.sum())
 
 
+OF_ONE_AND_ALL = {
+    "sum": lambda z, x: z + x,
+    "quotient": lambda z, x: x / z,
+    "concat": lambda z, x: gg.concat([z * z, x]),
+    "at": lambda z, x: x.at[0].set(z[0] ** 2),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE_AND_ALL)
+def test_primals_that_all_examples_of_a_vmap_share(name):
+    """What is around the vmap goes on following them, and their tangents."""
+    g, xs = OF_ONE_AND_ALL[name], gg.tensor([X, W])
+    at = np.array([0.7]), np.array([1.3])
+
+    def total(w, v):
+        return gg.sum(gg.vmap(lambda x: gg.jvp(lambda z: g(z, x), (w,), (v,))[1] ** 2)(xs))
+
+    gg.testing.check_grads(total, at, order=1, modes=("rev", "fwd"))
+
+
 def test_nothing_is_kept():
     x = gg.tensor(np.ones(1000))
     gc.disable()

@@ -56,6 +56,8 @@ FUNCTIONS = {
     "einsum": lambda x: gg.einsum("...i,...j->...", x, gg.tanh(x)),
     "concat": lambda x: gg.concat([gg.sin(x), x * x], -1),
     "sort": lambda x: gg.sort(gg.sin(5 * x), -1) ** 2,
+    "abs of complex": lambda x: gg.abs(gg.exp(1j * gg.sum(x, -1)) * x[..., 0]),
+    "spectrum": lambda x: gg.abs(gg.fft.rfft(x * x)) ** 3,
     "det": lambda x: gg.linalg.det(x[..., None] * gg.exp(x[..., None, :]) + gg.eye(3, dtype=gg.float64)),
 }
 
@@ -152,9 +154,10 @@ def test_backward_and_the_second_order():
         close(got, (a - b) / (2 * step), 1e-5)
 
 
-def test_gradient_by_the_points():
+@pytest.mark.parametrize("name", ["mlp tanh", "quotient", "power"])
+def test_gradient_by_the_points(name):
     x = points()
-    f = FUNCTIONS["mlp tanh"]
+    f = FUNCTIONS[name]
     third = gg.grad(lambda x: gg.sum(gg.laplacian(f, x)))(x)
     step = 1e-5
     for i in range(3):
@@ -192,6 +195,8 @@ def test_errors():
         gg.laplacian(gg.sin, points(), axis=2)
     with pytest.raises(ValueError, match="no coordinates"):
         gg.laplacian(gg.sin, gg.zeros((3, 0)))
+    with pytest.raises(ValueError, match="no coordinates along axis"):
+        gg.laplacian(gg.sin, points(), axis=())
     with pytest.raises(TypeError, match="the function answers Tensors"):
         gg.laplacian(lambda x: 1.0, points())
 

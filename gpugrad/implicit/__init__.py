@@ -58,6 +58,7 @@ def root(
         x = gg.implicit.root(lambda x, a: x * x - a, gg.tensor(1.0), a)      # sqrt(a)
 
     f           answers a nest like x0, smooth near x
+    x0          a Tensor, or a nest of them
     rtol, atol  it ends where a Newton step moves no element by more than atol + rtol |x|; by default both are
                 eps**0.75 of the dtype: 2e-12, 6e-6 for float32
     max_iter    the steps, each with a line search (100)

@@ -144,7 +144,11 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
         if writes.ages and any([age > start for v in y for age in writes.of(v.array)]):
             raise RuntimeError("ode: f changes y in place, which steps go on from: write y = y + 1 for y += 1")
         if len(leaves) != n or found != spec:
-            raise TypeError(f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}")
+            one = "; y is one Tensor: write gg.stack([...])" if spec.num_nodes == 1 and len(leaves) > 1 else ""
+            raise TypeError(
+                f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}, where * is a "
+                f"Tensor{one}"
+            )
         for i, (v, (shape, dtype)) in enumerate(zip(leaves, like)):
             if not isinstance(v, Tensor):
                 raise TypeError(
@@ -156,7 +160,7 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
                     f"ode: leaf {i} of what f answers is {v.array.dtype}{list(v.array.shape)}, where y is "
                     f"{dtype}{list(shape)}. dy/dt has y's shape and dtype: "
                     + (
-                        "look which shapes f broadcasts"
+                        "look which shapes f broadcasts, and whether it is f(t, y), t first"
                         if v.array.shape != shape
                         else f"give y0 as y0.astype('{v.array.dtype}'), or f constants and arguments in y's dtype"
                     )
