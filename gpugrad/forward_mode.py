@@ -4,8 +4,8 @@ An accumulator is a tape that does not wait to be walked: when an op is recorded
 computed from those of its inputs, and what the op saved is let go.  So it nests with tapes and with itself as tapes do.
 
 A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own
-transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that
-are linear in each operand (LINEAR) need neither.
+transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  An op that
+is declared as `linear` needs neither.
 """
 
 from __future__ import annotations
@@ -32,18 +32,6 @@ from .ops.shape import broadcast_to
 from .paths import PICK
 from .recording import NONE, Change, Mode, active, enter, pushing, replace, resume
 from .rule import Op
-
-# Ops that are linear in each of these operands, by their places, when the others are held: the tangent is the sum of
-# what the op makes of each tangent in its operand's place.
-LINEAR: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(
-        "reshape permute_dims matrix_transpose swapaxes squeeze expand_dims broadcast_to flip roll tril triu split sum "
-        "mean cumsum diff getitem put_add diagonal diag_embed fft ifft rfft irfft astype to_device crop mean_pool "
-        "mean_spread unfold fold rows_at rows_added".split(),
-        (0,),
-    ),
-    **dict.fromkeys("matmul pool_take pool_put conv_input conv_weight".split(), (0, 1)),
-}
 
 
 class ForwardAccumulator:
@@ -191,16 +179,19 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return None
     saved: Any = values[:-1]
     lift = _followed(values, edges, tangents)
-    linear = (own := op.own) in LINEAR and set(at) <= set(LINEAR[own])
-    if lift or not (linear or op.batch == "elementwise"):
+    if lift or not (op.linear or op.batch == "elementwise"):
         n = Node()
         n.op, n.edges, n.saved = op, tuple(edges), saved
         saved = lifted(n, head)
     else:  # on arrays alone
         tangents = list(map(raw, tangents))
-    if linear:
+    if op.linear:
         static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
-        terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
+        if op.linear == "each":
+            rows = [[*saved[:i], tangents[i], *saved[i + 1 : k]] for i in at]
+        else:
+            rows = [[blank(x)() if t is None else t for x, t in zip(values, tangents)]]
+        terms = [called(op, row, static)[0] for row in rows]
         if isinstance(out, tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)

@@ -20,7 +20,7 @@ from .backprop import lifted
 from .batching import called
 from .core import Node, Tensor, on, raw, wrap
 from .dtypes import is_inexact
-from .forward_mode import LINEAR, ForwardAccumulator, _fitting
+from .forward_mode import ForwardAccumulator, _fitting
 from .ops.casting import astype
 from .ops.linalg import matmul, product_op
 from .ops.linear import ACTIVATIONS
@@ -32,9 +32,6 @@ from .rule import Op
 from .tensor import tensor
 
 Terms = list[Any]  # Tensors, or None for 0: a value and its derivatives
-TERMWISE = {n for n, places in LINEAR.items() if places == (0,)} | {"conj", "real", "imag"}  # linear in the operand 0
-PRODUCTS = {n for n, places in LINEAR.items() if places == (0, 1)} | {"multiply"}  # linear in each of two
-JOINTLY = {"concat"}  # linear in all operands together
 FUSED = {"linear": None, **{f"linear_{a}": f.op for a, f in ACTIVATIONS.items()}}  # products, biases, activations
 
 
@@ -83,16 +80,12 @@ class Expansion(ForwardAccumulator):
         several = isinstance(out, tuple)
         if not any([is_inexact(raw(v).dtype) for v in (out if several else (out,))]):
             return None
-        if op.own in TERMWISE and moving == [0]:
-            rest = [x[0] for x in xs[1:]]
-            rows = [None if t is None else called(op, [t, *rest], static)[0] for t in xs[0][1:]]
+        if op.linear is True:
+            found = [self.image(op, xs, static, k) for k in range(1, self.order + 1)]
             if several:
-                return tuple([[None if r is None else boxed(r[i]) for r in rows] for i in range(len(out))])
-            return self.fitted(rows, out)
-        if op.own in JOINTLY:
-            rows = [[zeros(x[0]) if t is None else t for x, t in zip(xs, ts)] for ts in zip(*[x[1:] for x in xs])]
-            return self.fitted([called(op, r, static)[0] for r in rows], out)
-        if op.own in PRODUCTS and set(moving) <= {0, 1}:
+                return tuple([[None if v is None else boxed(v[i]) for v in found] for i in range(len(out))])
+            return self.fitted(found, out)
+        if op.linear:
             return self.product(op, out, xs, static)
         if op.own in FUSED:
             return self.fused(FUSED[op.own], out, xs)
@@ -100,6 +93,12 @@ class Expansion(ForwardAccumulator):
             return self.pointwise(op, out, xs, static, moving)
         rows = self.nested(op, xs, static, moving)
         return tuple(map(list, zip(*rows))) if several else [r[0] for r in rows]
+
+    def image(self, op: Any, xs: list[Terms], static: dict[str, Any], k: int) -> Any:
+        """What an op that is linear in its operands together makes of their k-th derivatives."""
+        if all([x[k] is None for x in xs]):
+            return None
+        return called(op, [zeros(x[0]) if x[k] is None else x[k] for x in xs], static)[0]
 
     def fitted(self, terms: Sequence[Any], out: Tensor) -> Terms:
         return [None if t is None else _fitting(boxed(t), out.array) for t in terms]

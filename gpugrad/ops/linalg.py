@@ -76,6 +76,7 @@ product_op = op(
     adds={"y": add_product},
     last="x",
     batch=product_batch,
+    linear="each",
     x=lambda g, y: product_op(g, matrix_transpose(y)),
     y=weight_grad,
 )
