@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,25 @@ def shown(value: Any) -> str:
 def verdict(reached: float, limit: float, at_least: bool) -> str:
     """Whether a figure is met.  NaN is not."""
     return "met" if (reached >= limit if at_least else reached <= limit) else "missed"
+
+
+def publish(
+    name: str, title: str, about: dict[str, Any], lines: Iterable[str], folder: Path | None, **data: Any
+) -> None:
+    """Print a report, and write it into `folder`, if there is one: NAME-DATE.md, and `data` with `about` as .json.
+
+    about   what `machine` answers
+    lines   the report, in Markdown, after the title and the machine
+    """
+    text = "\n".join([f"# {title}", "", f"{date.today()}; {described(about)}", "", *lines])
+    print(text)
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"{name}-{date.today()}"
+    stem.with_suffix(".md").write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    if data:
+        stem.with_suffix(".json").write_text(json.dumps({"about": about, **data}, indent=1) + "\n", encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------------------- workers

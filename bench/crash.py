@@ -18,11 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from common import described, environment, machine, table
+from common import environment, machine, publish, table
 
 ROWS, SIZE = 640, 16
 
@@ -156,14 +155,8 @@ def main() -> None:
         found = crash(args.kills, args.seed, Path(scratch) / "run", epochs)
     fine = found["same bits"] and not found["left at the end"] and not found["rows of the log that are there twice"]
     resumed = found["kills"] if fine else 0
-    lines = [
-        f"# SIGKILL while checkpoints are written, {date.today()}", "", described(machine("numpy")), "",
-        *table(["", ""], found.items()), "", f"{found['kills']} SIGKILLs, {resumed} clean resumes.",
-    ]  # fmt: skip
-    print("\n".join(lines))
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / f"crash-{date.today()}.md").write_text("\n".join(lines) + "\n")
+    lines = [*table(["", ""], found.items()), "", f"{found['kills']} SIGKILLs, {resumed} clean resumes."]
+    publish("crash", "SIGKILL while checkpoints are written", machine("numpy"), lines, args.output)
     sys.exit(not fine or found["kills"] < args.kills)
 
 

@@ -10,16 +10,14 @@ set beside the result, with `max_bytes` given.  Libraries that are not installed
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import Worker, described, least, machine, rise, serve, table, verdict
+from common import Worker, least, machine, publish, rise, serve, table, verdict
 
 WIDTH, BATCH, MANY, VARIABLES = 256, 32, 512, 1000
 BOUND = 64 << 20
@@ -149,18 +147,13 @@ def main() -> None:
             figures.append([f"{case}: gpugrad over PyTorch", times[case]["gpugrad"] / times[case]["PyTorch"], limit])
     for case in ("hvp", "vhp"):
         figures.append([f"{case} over gradient", times[case]["gpugrad"] / times["gradient"]["gpugrad"], 3.5])
-    text = "\n".join([
-        f"# Jacobians and Hessians on the CPU, {THREADS} threads", "", f"{date.today()}; {described(about)}", "",
+    lines = [
         "Milliseconds of one call; the least of many.", "",
         *table(["case", *MAKERS], [[CASES[c], *[times[c].get(by) for by in MAKERS]] for c in CASES]), "",
-        *table(["figure", "reached", "allowed", ""], [[*f, verdict(f[1], f[2], False)] for f in figures]), "",
-    ])  # fmt: skip
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = args.output / f"jacobians-{date.today()}"
-        stem.with_suffix(".md").write_text(text, encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps({"about": about, "times": times}, indent=1) + "\n", "utf-8")
+        *table(["figure", "reached", "allowed", ""], [[*f, verdict(f[1], f[2], False)] for f in figures]),
+    ]  # fmt: skip
+    title = f"Jacobians and Hessians on the CPU, {THREADS} threads"
+    publish("jacobians", title, about, lines, args.output, times=times)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from datetime import date
 from functools import partial, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Worker, described, least, machine, serve, table, verdict
+from common import Worker, least, machine, publish, serve, table, verdict
 
 SIZES, POINTS, THREADS = (3, 64, 64, 64, 1), 10_000, "2"
 WAYS = ("the Laplacian", "its gradient by the weights")
@@ -148,14 +147,10 @@ def main() -> None:
     rows = [[way, *[times.get(by) for by in MAKERS]] for way, times in found.items()]
     ratios = {way: times["gpugrad"] / times["gpugrad, nested tapes"] for way, times in found.items()}
     figures = [[f"{way}: over nested tapes", r, LIMIT, verdict(r, LIMIT, False)] for way, r in ratios.items()]
-    about = described(machine("numpy", "torch", "jax"))
-    lines = [f"# The Laplacian of an MLP, {THREADS} threads", "", f"{date.today()}; {about}", ""]
-    lines += ["Milliseconds; the least of many.", "", *table(["", *MAKERS], rows), ""]
-    text = "\n".join([*lines, *table(["figure", "reached", "allowed", ""], figures), ""])
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / f"laplacian-{date.today()}.md").write_text(text, encoding="utf-8")
+    lines = ["Milliseconds; the least of many.", "", *table(["", *MAKERS], rows), ""]
+    lines += table(["figure", "reached", "allowed", ""], figures)
+    about = machine("numpy", "torch", "jax")
+    publish("laplacian", f"The Laplacian of an MLP, {THREADS} threads", about, lines, args.output, times=found)
 
 
 if __name__ == "__main__":

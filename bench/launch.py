@@ -11,17 +11,15 @@ allocation and launch come on top.  Ops that CuPy's own kernels do (add, sums) c
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import timeit
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ROOT, described, machine, table
+from common import ROOT, machine, publish, table
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -138,17 +136,11 @@ def main() -> None:
     with cupyhost.taking_part(Stubbed()) as lib:
         results = measure(lib, 0.02 if args.quick else 1.0)
     about = machine("numpy", "cupy-cuda13x", "cupy-cuda12x", "ml_dtypes")
-    text = (
-        f"{described(about)}.\nNo GPU: CuPy's array objects in host memory, allocation and launch stubbed.\n"
-        "Minima of processor time.\n\n"
-        f"{report(results)}\n"
-    )
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = f"launch-{date.today().isoformat()}"
-        (args.output / f"{stem}.md").write_text(f"# bench/launch.py, {date.today().isoformat()}\n\n{text}")
-        (args.output / f"{stem}.json").write_text(json.dumps({"machine": about, "results": results}, indent=1) + "\n")
+    lines = [
+        "No GPU: CuPy's array objects in host memory, allocation and launch stubbed.", "Minima of processor time.", "",
+        report(results),
+    ]  # fmt: skip
+    publish("launch", "What a launch costs the host", about, lines, args.output, results=results)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import math
 import os
 import subprocess
@@ -23,13 +22,12 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import date
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, Worker, described, least, machine, resident, rise, serve, table, verdict
+from common import ROOT, Worker, least, machine, publish, resident, rise, serve, table, verdict
 from memory_parts.cases import CASES, LIMITS, RATIOS, arrays
 
 # Parts run again; single ops run again, within BOUNDS; saved in bfloat16: where there is something to spare.
@@ -202,22 +200,16 @@ def main() -> None:
     figures = [[what, value, limit, verdict(value, limit, False)] for what, value, limit in asked]
     where = "a GPU" if args.gpu else "the CPU"
     columns = ("case", "by", "way", "MB", "ms")
-    text = "\n".join([
-        f"# Peak memory of one forward and its gradients, on {where}", "", f"{date.today()}; {described(about)}", "",
+    lines = [
         *[f"- ({case}) {what}" for case, what in CASES.items()], "",
         *table(columns, [[r[k] for k in columns] for r in rows]),
         "", *([f"Training, {steps:,} steps, the collector off: the resident set grew by at most "
                f"{max(growth):.2f} MB after the first {FIRST:,}, and by {growth[-1]:.2f} MB in the end.", ""]
               if growth else []),
-        *table(["figure", "reached", "allowed", ""], figures), "",
-    ])  # fmt: skip
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = args.output / f"memory-{'gpu-' if args.gpu else ''}{date.today()}"
-        stem.with_suffix(".md").write_text(text, encoding="utf-8")
-        data = {"about": about, "before": args.before, "rows": rows, "growth": growth}
-        stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        *table(["figure", "reached", "allowed", ""], figures),
+    ]  # fmt: skip
+    name, title = "memory-gpu" if args.gpu else "memory", f"Peak memory of one forward and its gradients, on {where}"
+    publish(name, title, about, lines, args.output, before=args.before, rows=rows, growth=growth)
 
 
 if __name__ == "__main__":

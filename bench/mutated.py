@@ -20,12 +20,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import date
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import machine, publish
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -236,15 +236,12 @@ def main() -> None:
         forgeries = count(args.files // 5, args.seed, [forged], folder, 20)
     fine = mutated["error"] + mutated["as written"]
     lines = [
-        f"# Mutated checkpoint files, {date.today()}", "", f"seed {args.seed}; nobody crashed, and none took 20 s", "",
+        f"seed {args.seed}; nobody crashed, and none took 20 s", "",
         "| files | mutated | forged |", "|---|---|---|", f"| all | {mutated.total()} | {forgeries.total()} |",
         *[f"| {o} | {mutated[o]} | {forgeries[o]} |" for o in sorted(mutated.keys() | forgeries.keys())], "",
         f"{fine} of {mutated.total()} mutated files gave a clear error or loaded what was written.",
     ]  # fmt: skip
-    print("\n".join(lines))
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / f"mutated-{date.today()}.md").write_text("\n".join(lines) + "\n")
+    publish("mutated", "Mutated checkpoint files", machine("numpy", "safetensors"), lines, args.output)
     bad = forgeries.total() - forgeries["error"] - forgeries["as written"] - forgeries["data"]
     sys.exit(fine < mutated.total() or bad > 0)
 

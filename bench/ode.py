@@ -1,6 +1,6 @@
 """A small neural ODE, a spiral in the plane learnt by an MLP of 64: solution and gradient, beside peers.
 
-    python bench/ode.py [--quick]
+    python bench/ode.py [--quick] [--output FOLDER]
 
 Every library solves the same equation from the same weights at the same times and tolerances, in float32, in a process
 of its own; the minimum of several runs is shown, and how often f was called.  JAX compiles the whole program, and its
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, described, machine, table
+from common import ROOT, machine, publish, table
 
 TOLERANCES = {"rtol": 1e-5, "atol": 1e-6}
 BATCH, WIDTH, POINTS, SPAN = 64, 64, 20, 3.0
@@ -167,6 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one run each")
     parser.add_argument("--only", choices=SIDES, help="this library alone, its rows as JSON")
+    parser.add_argument("--output", type=Path, help="a folder for the report")
     options = parser.parse_args()
     if options.only:
         print(json.dumps(list(SIDES[options.only](1 if options.quick else 10))))
@@ -183,10 +184,12 @@ def main() -> int:
             print(f"{name} failed:\n{done.stderr}", file=sys.stderr)
             return 1
         rows += json.loads(done.stdout)
-    print(described(machine("numpy", *SIDES)), "\n")
     head = ["by", "way", "forward, ms", "with gradient, ms", "f forward", "f with gradient", "norm of the gradient"]
     keys = ("by", "way", "forward", "both", "calls forward", "calls both", "norm")
-    print("\n".join(table(head, [[row[k] for k in keys] for row in rows])))
+    lines = table(head, [[row[k] for k in keys] for row in rows])
+    publish(
+        "ode", "A neural differential equation on the CPU", machine("numpy", *SIDES), lines, options.output, rows=rows
+    )
     return 0
 
 

@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import json
 import pkgutil
 import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import date
 from functools import partial
 from pathlib import Path
 
 import ops_parts
-from common import Worker, described, least, machine, rise, serve, table, verdict
+from common import Worker, least, machine, publish, rise, serve, table, verdict
 from ops_parts.case import Case
 
 ONE = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
@@ -108,19 +106,11 @@ def main() -> None:
             [case.name, way, *[found[m].get(way) for m in MODES], found.get("MB", {}).get(way)] for way in case.makers
         ]
         figures += [[what, ratio, limit, verdict(ratio, limit, False)] for what, ratio, limit in verdicts(case, found)]
-    text = "\n".join([
-        "# Ops on the CPU, forward and backward", "", f"{date.today()}; {described(about)}", "",
+    lines = [
         *table(["op", "by", *[f"ms, {m}" for m in MODES], "peak, MB"], rows), "",
-        *table(["figure", "reached", "allowed", ""], figures), "",
-    ])  # fmt: skip
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = args.output / f"ops-{date.today()}"
-        stem.with_suffix(".md").write_text(text, encoding="utf-8")
-        stem.with_suffix(".json").write_text(
-            json.dumps({"about": about, "ops": data}, indent=1) + "\n", encoding="utf-8"
-        )
+        *table(["figure", "reached", "allowed", ""], figures),
+    ]  # fmt: skip
+    publish("ops", "Ops on the CPU, forward and backward", about, lines, args.output, ops=data)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ left out.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Worker, described, least, machine, serve, table, verdict
+from common import Worker, least, machine, publish, serve, table, verdict
 
 SHAPES = {
     "100 of 10,000": [(10_000,)] * 100,
@@ -183,20 +181,12 @@ def main() -> None:
         if {"gpugrad", "PyTorch, fused"} <= (times := found.get(name, {}).get(shapes, {})).keys()
         for ratio in [times["gpugrad"] / times["PyTorch, fused"]]
     ]
-    text = "\n".join([
-        f"# Optimizers' steps on the CPU, {THREADS} threads", "", f"{date.today()}; {described(about)}", "",
+    lines = [
         "Microseconds of one step, gradients given; the least of many.", "",
         *table(["optimizer", "variables", *MAKERS], rows), "",
-        *table(["figure", "reached", "allowed", ""], figures), "",
-    ])  # fmt: skip
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = args.output / f"optim-{date.today()}"
-        stem.with_suffix(".md").write_text(text, encoding="utf-8")
-        stem.with_suffix(".json").write_text(
-            json.dumps({"about": about, "optimizers": found}, indent=1) + "\n", encoding="utf-8"
-        )
+        *table(["figure", "reached", "allowed", ""], figures),
+    ]  # fmt: skip
+    publish("optim", f"Optimizers' steps on the CPU, {THREADS} threads", about, lines, args.output, optimizers=found)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ import sys
 import time
 import timeit
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, described, machine, table, verdict
+from common import ROOT, machine, publish, table, verdict
 
 PEERS = {"torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX", "autograd": "HIPS autograd"}
 DEPTHS = (10_000, 100_000, 200_000)
@@ -483,13 +482,8 @@ def main() -> None:
         print(json.dumps(WORKERS[args.worker](args.seconds)))
         return
     results, about = measure(args.quick), machine("numpy", "tensorflow-cpu", *PEERS, "ml_dtypes", "optree")
-    text = f"{described(about)}.\nMinima; every library in a process of its own.\n\n{report(results)}\n"
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = f"overhead-{date.today().isoformat()}"
-        (args.output / f"{stem}.md").write_text(f"# bench/overhead.py, {date.today().isoformat()}\n\n{text}")
-        (args.output / f"{stem}.json").write_text(json.dumps({"machine": about, "results": results}, indent=1) + "\n")
+    lines = ["Minima; every library in a process of its own.", "", report(results)]
+    publish("overhead", "What gpugrad itself costs", about, lines, args.output, results=results)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,18 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import math
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import date
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from common import Worker, described, machine, rise, serve, table, verdict
+from common import Worker, machine, publish, rise, serve, table, verdict
 from train_parts import CASES, LIMITS
 
 # library: (its module in train_parts, its ways)
@@ -111,17 +109,11 @@ def main() -> None:
     figures = [[what, value, limit, "" if limit is None else verdict(value, limit, False)]
                for what, value, limit in verdicts(rows)]  # fmt: skip
     shown = [[CASES[r["case"]], r["by"], 1e3 / r["least"], r["least"], r["median"], r["MB"]] for r in rows]
-    text = "\n".join([
-        "# Training steps on the CPU", "", f"{date.today()}; {described(about)}", "",
+    lines = [
         *table(("case", "by", "steps/s", "least ms", "median ms", "peak MB"), shown), "",
-        *table(("figure", "reached", "allowed", ""), figures), "",
-    ])  # fmt: skip
-    print(text)
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        stem = args.output / f"train-{date.today()}"
-        stem.with_suffix(".md").write_text(text, encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", "utf-8")
+        *table(("figure", "reached", "allowed", ""), figures),
+    ]  # fmt: skip
+    publish("train", "Training steps on the CPU", about, lines, args.output, rows=rows)
 
 
 if __name__ == "__main__":

@@ -118,4 +118,9 @@ def _seed_for(t: Tensor, s: Any) -> Any:
                 f"Mismatch in shape: the output gradient has shape {s.array.shape} and its target {t.array.shape}"
             )
         s = broadcast_to(s, t.array.shape)
+    if s.array.dtype.kind == "c" != t.array.dtype.kind:
+        raise ValueError(
+            f"Mismatch in dtype: the output gradient is {s.array.dtype} and its target {t.array.dtype}; a real number "
+            "has real gradients"
+        )
     return s

@@ -28,7 +28,7 @@ import numpy as np
 
 from .array import library
 from .core import Tensor, raw, wrap
-from .levels import Level, Traced, innermost
+from .levels import INSIDE, Level, Traced, innermost
 from .ops.examples import for_each, join, part
 from .ops.index import getitem
 from .ops.shape import aligned, broadcast_to, later, permute_dims, reshape, stack, swapaxes
@@ -84,7 +84,8 @@ class Batched(Traced):
     def _along(self, name: str, axis: Any = "default", **more: Any) -> Batched:
         a, axis = raw(self.value), _ALONG[name] if axis == "default" else axis
         if axis is None and name.startswith("arg"):
-            a, axis = a.reshape(self.level.n, -1), 0
+            found = getattr(a.reshape(self.level.n, -1), name)(axis=1, **more)
+            return self.like(found.reshape(self.level.n, *[1] * self.ndim) if more.get("keepdims") else found)
         axis = tuple(range(1, a.ndim)) if axis is None else later(axis, a.ndim - 1)
         return self.like(getattr(a, name)(axis=axis, **more))
 
@@ -111,14 +112,14 @@ class Examples(Level):
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         call = lambda *v, **s: called(op, v, s)
-        mine = [isinstance(x, Batched) and x.level is self for x in xs]
+        mine = [type(x) is Batched and x.level is self for x in xs]
         each = [m and x.each for m, x in zip(mine, xs)]
         values = [x.value if m else x for m, x in zip(mine, xs)]
         own = False  # whether there is an index of each example's own
         if op.static:
             static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
             own = any(map(self.own, static.values()))
-        some = own or any(each)
+        some = own or True in each
         with resume(self.outside(active())):
             if some:
                 rule: Any = one_by_one if own and op.batch in RULES else RULES.get(op.batch, op.batch) or one_by_one
@@ -167,9 +168,10 @@ class Examples(Level):
         return v
 
     def _boxed(self, v: Any, each: bool) -> Any:
-        if isinstance(v, (tuple, list)):
-            return tuple([self._boxed(u, each) for u in v])
-        return v if v is None or library(raw(v)) is None else self.batched(v, each)
+        a = v.array if isinstance(v, Tensor) else v
+        if library(a) is not None:
+            return Batched(self, a if a is v or v.node is None else v, each)
+        return tuple([self._boxed(u, each) for u in v]) if isinstance(v, (tuple, list)) else v
 
     def plain(self, f: Callable[..., Any], xs: Sequence[Any]) -> Any:
         if not self.own(xs):
@@ -198,8 +200,12 @@ class Examples(Level):
 
 def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
     """(what `op` answers, its auxiliaries) of Tensors or arrays; None among them is an operand left out."""
-    if not any([isinstance(v, (Tensor, Traced)) for v in values]) and innermost(static.values()) is None:
-        out = op.run(*values, **static)
+    for v in values:
+        if isinstance(v, (Tensor, Traced)):
+            break
+    else:
+        further = static and innermost(static.values()) is not None  # an index of a level further out
+        out = INSIDE.forward(op, values, static) if further else op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
     xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
     if op.aux:
@@ -248,9 +254,9 @@ def broadcast(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[
 def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) -> list[Any]:
     if len(xs) == 1 and not static:
         return list(xs)
-    ranks = [len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")]
+    ranks = [len(getattr(raw(x), "shape", ())) - b for x, b in zip(xs, each)]
     rank = max(ranks + [v.ndim for v in static.values() if hasattr(v, "dtype")])  # bounds, that may be arrays
-    return [aligned(x, rank) if b else x for x, b in zip(xs, each)]
+    return [aligned(x, rank) if b and r < rank else x for x, b, r in zip(xs, each, ranks)]
 
 
 def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:

@@ -214,15 +214,20 @@ def _all_examples(
     return [inside(t) for t in new]
 
 
-def _value(x: Tensor) -> Any:
-    """What stands for x, a value of a level, around it."""
+def _value(x: Any) -> Any:
+    """What stands for x, a value of a level, around it; a node is that of one for all examples."""
+    if isinstance(x, Node):
+        return x
     v = x.array.value
     return v if isinstance(v, Tensor) else wrap(v)
 
 
-def _all_of(level: Any, d: Any, x: Tensor) -> Tensor:
+def _all_of(level: Any, d: Any, x: Any) -> Tensor:
     """What back answered for x, around the level: of all examples, or their sum where x is the same for all."""
-    d, b = d if isinstance(d, Tensor) else wrap(d), x.array
+    d = d if isinstance(d, Tensor) else wrap(d)
+    if isinstance(x, Node):
+        return total(level.outward(d), axis=0)
+    b = x.array
     d = unbroadcast(d, b.shape) if d.array.shape != b.shape else d
     whole = level.outward(d)
     return whole if b.each else total(whole, axis=0)

@@ -283,12 +283,15 @@ def _as_tensor(d: Any, t: Tensor) -> Tensor:
 
 
 def _fitting(t: Any, out: Any) -> Any:
-    """Tangent t in the shape and dtype of `out`: of a real output the real part."""
-    if t.shape != out.shape:
-        t = broadcast_to(t, tuple(out.shape))
-    if t.dtype != out.dtype:
-        t = astype(real(t) if t.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
-    return t
+    """Tangent t in the shape and dtype of `out`."""
+    return cast(t if t.shape == out.shape else broadcast_to(t, tuple(out.shape)), out)
+
+
+def cast(t: Any, out: Any) -> Any:
+    """Tangent t in the dtype of `out`: of a real output the real part."""
+    if t.dtype == out.dtype:
+        return t
+    return astype(real(t) if t.dtype.kind == "c" and out.dtype.kind != "c" else t, out.dtype)
 
 
 def _outputs(op: Any) -> Any:

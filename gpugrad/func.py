@@ -13,6 +13,7 @@ from . import autograd, generator, transforms
 from .core import Tensor
 from .ops.shape import squeeze
 from .recording import scope
+from .repeat import drawing_on
 from .tensor import tensor
 from .vmap import TREES, vmap as _vmap
 
@@ -34,7 +35,7 @@ def vmap(
     """`gg.vmap` by PyTorch's names.
 
     randomness   what func's random numbers are: "error"; "same" for all examples; "different"
-    Where func draws some, "same" and "different" run one example after the other, after a first run that found it out.
+    Where func draws some, "different" runs one example after the other, after a first run that found it out.
     RuntimeError for another word, and for random numbers with "error".
     """
     return _drawing(func, randomness, lambda f, size: _vmap(f, in_dims, out_dims, size or chunk_size))
@@ -65,17 +66,12 @@ def _drawing(func: Callable[..., Any], randomness: str, made: Callable[[Any, int
     def call(*args: Any, **named: Any) -> Any:
         start = generator.get_state()
         out = many(*args, **named)
-        if generator.get_state() == start:
+        if randomness == "same" or generator.get_state() == start:
             return out
         if randomness == "error":
             raise RuntimeError(_RANDOM)
         generator.set_state(start)
-
-        def from_start(*own: Any, **more: Any) -> Any:
-            generator.set_state(start)
-            return func(*own, **more)
-
-        return made(from_start if randomness == "same" else func, 1)(*args, **named)
+        return made(drawing_on(func), 1)(*args, **named)
 
     return call
 

@@ -8,65 +8,67 @@ from contextlib import nullcontext
 from math import ceil, prod
 from typing import Any
 
+import numpy as np
+
 from .array import device_of, library, xp
 from .backprop import alive
 from .batching import Examples
 from .core import Node, Tape, Tensor, on, wrap
-from .levels import concrete
+from .hooks import arriving, leaving
+from .levels import Traced, concrete
 from .ops.diagonal import diag_embed
 from .ops.shape import concat, moveaxis, reshape
 from .recording import active, scope
 
 Pull = Callable[[Tensor], Sequence[Any]]  # the gradients of all sources from one cotangent of the target, or None
 SHARE, MOST = 4, 1 << 28  # of what is free a fourth, but no more than is worth while at once
+NUMBERS = int, float, np.integer, np.floating
+SPARE = 2  # of what is to be kept to: an op may take as much again for itself as its cotangents
+CACHED, ENOUGH = 1 << 24, 64  # what a CPU's cache keeps from one op to the next, worth while for so many elements
 
 
 def jacobian(
-    pull: Pull,
-    target: Tensor,
-    sources: Sequence[Tensor],
-    zero: bool,
-    tape: Tape | None = None,
-    chunk_size: int | None = None,
-    max_bytes: int | None = None,
+    pull: Pull, target: Tensor, sources: Sequence[Tensor], zero: bool, tape: Tape | None = None, step: int | None = None
 ) -> list[Any]:
     """The derivative of each element of target by each element of each source: target's shape, then the source's.
 
-    zero         zeros, not None, for a source that target does not depend on
-    tape         where it was recorded; None: on the graph of tensors
-    chunk_size, max_bytes   how many elements at once, or how much memory they may take
+    zero   zeros, not None, for a source that target does not depend on
+    tape   where it was recorded; None: on the graph of tensors
+    step   how many elements at once, of `chunk`; None: what fits
     """
     a = target.array
-    step = _chunk(target, a.size, tape, chunk_size, max_bytes)
+    step = chunk(target, tape) if step is None else step
     if target.node is not None and a.size > 1 and all([_diagonal(target, s, tape) for s in sources]):
-        found = pull(wrap(xp(a).ones(a.shape, a.dtype)))
-        shapes = [a.shape + s.array.shape for s in sources]
-        return [None if g is None else reshape(diag_embed(reshape(g, -1)), s) for g, s in zip(found, shapes)]
-    rows = [_rows(pull, units(a, lo, min(lo + step, a.size)), a) for lo in range(0, a.size, step)]
-    return [_joined([r[j] for r in rows], 0, a.shape + s.array.shape, s, zero) for j, s in enumerate(sources)]
+        ones = pull(wrap(xp(concrete(a)).ones(a.shape, a.dtype)))
+        found = [None if g is None else diag_embed(reshape(g, -1)) for g in ones]
+    else:
+        found = _whole(lambda lo, hi: _rows(pull, units(a, lo, hi), a), a.size, step, 0)
+    found = found or [None] * len(sources)
+    return [_shaped(f, a.shape + s.array.shape, s, zero or not a.size) for f, s in zip(found, sources)]
 
 
 def batch_jacobian(
-    pull: Pull,
-    target: Tensor,
-    source: Tensor,
-    tape: Tape | None = None,
-    chunk_size: int | None = None,
-    max_bytes: int | None = None,
+    pull: Pull, target: Tensor, source: Tensor, tape: Tape | None = None, step: int | None = None
 ) -> Any:
     """The Jacobian of each example, target[i] by source[i]; zeros where target does not depend on source.
 
     A walk back has an element of all examples at once: what depends on other examples is added up.
     """
     a = target.array
-    n = prod(a.shape[1:]) if a.shape[0] else 0
-    step = _chunk(target, n, tape, chunk_size, max_bytes)
-    rows = []
-    for lo in range(0, n, step):
-        some = units(a[0], lo, min(lo + step, n))
-        rows.append(_rows(pull, xp(some).broadcast_to(some[:, None], (some.shape[0], *a.shape)), a)[0])
-    rows = [None if r is None else moveaxis(r, 0, 1) for r in rows]
-    return _joined(rows, 1, a.shape + source.array.shape[1:], source, True)
+    n = elements(a)
+
+    def rows(lo: int, hi: int) -> list[Any]:
+        some = units(a[0], lo, hi)
+        found = _rows(pull, xp(some).broadcast_to(some[:, None], (hi - lo, *a.shape)), a)
+        return [None if r is None else moveaxis(r, 0, 1) for r in found]
+
+    found = _whole(rows, n, chunk(target, tape, n=n) if step is None else step, 1)
+    return _shaped(found[0] if found else None, a.shape + source.array.shape[1:], source, True)
+
+
+def elements(a: Any) -> int:
+    """How many elements an example of array a has; 0 without examples."""
+    return prod(a.shape[1:]) if a.shape[0] else 0
 
 
 def units(like: Any, lo: int = 0, hi: int | None = None) -> Any:
@@ -91,12 +93,38 @@ def _rows(pull: Pull, seeds: Any, like: Any) -> list[Any]:
     return [None if g is None else level.outward(g) for g in found]
 
 
-def _joined(rows: list[Any], axis: int, shape: tuple[int, ...], source: Tensor, zero: bool) -> Any:
-    if rows and rows[0] is not None:  # one row has the connections of all
-        whole = rows[0] if len(rows) == 1 else concat(rows, axis)
-        whole = reshape(whole, shape)
-        return wrap(whole.array, whole.node, source.kind)
-    return wrap(xp(source.array).zeros(shape, source.array.dtype), None, source.kind) if zero or not rows else None
+def _whole(rows: Callable[[int, int], list[Any]], n: int, step: int, axis: int) -> list[Any]:
+    """rows(0, n), a step at a time, side by side along `axis`; [] for an n of 0.
+
+    What a step answers is written to its place at once, so that memory holds it once.  What is recorded around, or is
+    of a level, is joined in the end.
+    """
+    if not n or step >= n:
+        return rows(0, n) if n else []
+    first = rows(0, step)
+    if any([r is not None and (r.node is not None or isinstance(r.array, Traced)) for r in first]):
+        parts = [first, *[rows(lo, min(lo + step, n)) for lo in range(step, n, step)]]
+        return [None if p[0] is None else concat(list(p), axis) for p in zip(*parts)]
+    shapes = [None if r is None else (*r.array.shape[:axis], n, *r.array.shape[axis + 1 :]) for r in first]
+    found = [None if r is None else xp(r.array).empty(s, r.array.dtype) for r, s in zip(first, shapes)]
+
+    def put(lo: int, part: list[Any]) -> None:
+        for f, r in zip(found, part):
+            if f is not None:
+                f[(slice(None),) * axis + (slice(lo, lo + step),)] = r.array
+
+    put(0, first)
+    del first
+    for lo in range(step, n, step):
+        put(lo, rows(lo, min(lo + step, n)))
+    return [None if f is None else wrap(f) for f in found]
+
+
+def _shaped(found: Any, shape: tuple[int, ...], source: Tensor, zero: bool) -> Any:
+    if found is not None:
+        found = reshape(found, shape)
+        return wrap(found.array, found.node, source.kind)
+    return wrap(xp(source.array).zeros(shape, source.array.dtype), None, source.kind) if zero else None
 
 
 # ---------------------------------------------------------------------------------------------- what is upstream
@@ -117,37 +145,50 @@ def _upstream(target: Tensor, tape: Tape | None) -> list[Node]:
 
 
 def _diagonal(target: Tensor, source: Tensor, tape: Tape | None) -> bool:
-    """Whether each element of target depends on that of source in its place alone: all ops are element by element."""
+    """Whether each element of target depends on that of source in its place alone: all ops are element by element.
+
+    Hooks may be anything.
+    """
     shape = target.array.shape
     if source.array.shape != shape or source.node is None:
         return False
     return all(
         [
-            n.op is None or (getattr(n.op, "batch", None) == "elementwise" and n.shape == shape)
+            (n.op is None or (getattr(n.op, "batch", None) == "elementwise" and n.shape == shape))
+            and not (arriving.of(n) or leaving.of(n))
             for n in _upstream(target, tape)
         ]
     )
 
 
 # ---------------------------------------------------------------------------------------------- memory
-def _chunk(target: Tensor, n: int, tape: Tape | None, chunk_size: Any, max_bytes: Any) -> int:
-    """How many elements of target a walk back may have at once.
+def chunk(
+    target: Tensor, tape: Tape | None, chunk_size: Any = None, max_bytes: Any = None, n: int | None = None
+) -> int:
+    """How many elements of target a walk back may have at once, of n; None: of all.
 
+    chunk_size, max_bytes   so many, or what fits into so much memory beside the result; None: a share of what is free
     ValueError for numbers below 1 and what is no number, and where there is no memory for one element.
     """
     for name, given in (("chunk_size", chunk_size), ("max_bytes", max_bytes)):
-        if given is not None and (isinstance(given, bool) or not isinstance(given, (int, float)) or not given >= 1):
+        if given is not None and (
+            isinstance(given, bool) or not isinstance(given, (int, float, np.number)) or not given >= 1
+        ):
             raise ValueError(f"jacobian: {name} is a number from 1 on, or None for what fits, not {given!r:.40}")
     if chunk_size is not None:
-        return int(chunk_size)
-    row = _row_bytes(target, tape) if target.node is not None else 1
-    bound = min(free_bytes(target.array) // SHARE, MOST) if max_bytes is None else max_bytes
-    if max_bytes is not None and row > max_bytes:
+        return int(min(chunk_size, target.array.size or 1))
+    row = max(1, _row_bytes(target, tape)) if target.node is not None else 1
+    n = target.array.size if n is None else n
+    if max_bytes is None:
+        bound = min(free_bytes(target.array) // SHARE, MOST)
+    elif (bound := max_bytes / SPARE) < row:
         raise ValueError(
-            f"jacobian: one element of the target takes about {row:,} bytes on the way back, and max_bytes is "
-            f"{max_bytes:,}: give {row:,} or more"
+            f"jacobian: one element of the target takes about {SPARE * row:,} bytes on the way back, and max_bytes is "
+            f"{max_bytes:,}: give {SPARE * row:,} or more"
         )
-    most = max(1, min(n, int(bound // max(row, 1))))
+    most = max(1, int(min(n, bound // row)))
+    if CACHED // row >= ENOUGH and device_of(target.array).kind == "cpu":
+        most = min(most, CACHED // row)
     return ceil(n / ceil(n / most)) if n else 1
 
 

@@ -19,7 +19,7 @@ Product = Callable[[Array], Array]
 class Solved(NamedTuple):
     """What a linear solver reached.
 
-    residual   |b - A x| / |b|
+    residual   |b - A x| / |b|; of `cg` without the rounding errors that its steps have added up
     falls      whether a direction was met along which x·A x is not positive; x is of the steps before it
     """
 

@@ -8,6 +8,7 @@ memory is that of the gradient, which goes forward.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -15,66 +16,126 @@ import numpy as np
 import optree
 
 from .array import asarray, device_of, xp
-from .batching import Examples
-from .core import Tensor, wrap
+from .batching import Examples, called
+from .core import Tensor, raw, wrap
 from .dtypes import is_inexact
 from .forward import checked_axes
-from .ops.math import multiply, square
+from .forward_mode import _followed, cast
+from .ops.harmonic import chained, chained_product
+from .ops.math import add
 from .ops.reduce import sum
-from .ops.shape import reshape
-from .taylor import Expansion, Terms, boxed, plus, run, shaped, through, times
+from .ops.shape import aligned, broadcast_to, concat, expand_dims, reshape
+from .taylor import FUSED, Expansion, Terms, boxed, run, shaped, through
 from .tensor import tensor
+
+AFFINE = {"add", "subtract", "positive", "negative"}  # of whose pullbacks the shape is that of what they are given
 
 
 class Harmonic(Expansion):
-    """A `laplacian` that runs.  A tensor has two terms: its derivatives by the coordinates, Batched; its Laplacian."""
+    """A `laplacian` that runs.  A tensor has one term, Batched: its derivatives by n coordinates, then its Laplacian.
+
+    That may be smaller than the tensor, and broadcasts to it: for x it is one matrix for all points.
+    """
 
     def __init__(self, name: str, x: Tensor, lines: Any) -> None:
-        self.directions = Examples(name, lines.shape[0])
-        self.directions.device = device_of(x.array)
+        n = lines.shape[0]
+        self.rows, self.directions = Examples(name, n), Examples(name, n - 1)
+        self.rows.device = self.directions.device = device_of(x.array)
         self.line = Expansion(name, 2)
-        super().__init__(name, 2, [[x, wrap(self.directions.batched(lines)), None]])
+        super().__init__(name, 1, [[x, wrap(self.rows.batched(lines))]])
+
+    def close(self) -> None:
+        self.rows.open = self.directions.open = False
+
+    def terms(self, t: Any) -> Terms:
+        """A Tensor and its Laplacian."""
+        known = self._of(t.node)
+        return [t, None if known is None else self.rows.outward(shaped(known, t)[0])[-1]]
+
+    def expanded(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any], moving: list[int]) -> Any:
+        if op.batch != "elementwise" and op.own != "matmul" and op.own not in FUSED:
+            xs = [[x[0], *shaped(x[1:], x[0])] if i in moving else x for i, x in enumerate(xs)]
+        return super().expanded(op, out, xs, static, moving)
+
+    def fitted(self, terms: Sequence[Any], out: Tensor) -> Terms:
+        return [None if t is None else cast(boxed(t), out.array) for t in terms]
+
+    def product(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any]) -> Terms:
+        """x Δy + y Δx + 2 Σ ∂x ∂y."""
+        if op.own == "matmul":
+            xs = [[x[0], *[t if t is None else _whole(t, x[0], axis) for t in x[1:]]] for x, axis in zip(xs, (-1, -2))]
+        (t,) = super().product(op, out, xs, static)
+        if xs[0][1] is None or xs[1][1] is None:
+            return [t]
+        (_, dx, _), (_, dy, _), *rest = self.spread(xs, [0, 1])
+        both = self.total(called(op, [dx, dy, *[r[0] for r in rest]], static)[0])
+        rows = self.rows.outward(boxed(t))
+        return self.fitted([self.joined(rows[:-1], rows[-1] + both * 2)], rows[-1])
+
+    def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
+        """f' Δx + f'' Σ (∂x)², of one operand."""
+        slope, bend = self.slopes(op, out, xs, static, moving)
+        if bend is None:  # linear in all of them
+            saved = (*[x[0] for x in xs], out, *static.values(), None)
+            terms = [xs[i][1] if op.own in AFFINE else shaped(xs[i][1:], out)[0] for i in moving]
+            found = [boxed(d) for i, t in zip(moving, terms) if (d := through(op, i, t, saved, out)) is not None]
+            t = reduce(add, found) if found else None
+        elif len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c":  # whose abs has another slope in each direction
+            t = self.batched(chained(slope, bend, aligned(self.rows.outward(xs[moving[0]][1]), len(out.shape))))
+        else:
+            d, l = self.line.pointwise(op, out, self.spread(xs, moving), static, moving)
+            t = self.joined(self.directions.outward(d), self.total(l))
+        return self.fitted([t], out)
+
+    def slopes(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
+        """f' and f'', the same for all directions: Taylor mode along x + t, None for 0."""
+        one = lambda x: wrap(xp(x.array).ones(x.array.shape, x.array.dtype))
+        ones = [[x[0], one(x[0]), None] if i in moving else [x[0], None, None] for i, x in enumerate(xs)]
+        return self.line.pointwise(op, out, ones, static, moving)
+
+    def fused(self, activation: Any, out: Tensor, xs: list[Terms]) -> Terms:
+        (x, t), (weight, dweight), (_, dbias) = xs
+        if activation is None or dweight is not None or dbias is not None:
+            return super().fused(activation, out, xs)
+        given = self.given(activation, out, xs)
+        slope, bend = self.slopes(activation, out, [[given, None]], activation.static, [0])
+        if bend is None:
+            return super().fused(activation, out, xs)
+        t = aligned(self.rows.outward(_whole(t, x, -1)), len(out.shape))
+        values = slope, bend, t, weight
+        if not _followed(tuple(map(raw, values)), [v.node for v in values if isinstance(v, Tensor)], ()):
+            values = map(raw, values)
+        return self.fitted([self.batched(chained_product(*values))], out)
+
+    def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
+        found = self.line.nested(op, self.spread(xs, moving), static, moving)
+        return [[self.joined(self.directions.outward(d), self.total(l)) for d, l in zip(*found)]]
+
+    def spread(self, xs: list[Terms], moving: list[int]) -> list[Terms]:
+        """Value, first and second derivative along each direction by itself: the Laplacian is shared equally."""
+        n, rows = self.directions.n, {i: self.rows.outward(xs[i][1]) for i in moving}
+        part = lambda t: [wrap(self.directions.batched(t[:-1])), t[-1] / n]
+        return [[x[0], *(part(rows[i]) if i in rows else (None, None))] for i, x in enumerate(xs)]
 
     def total(self, t: Any) -> Tensor:
         """t, of each direction, summed over them."""
         a = boxed(t)
         return sum(self.directions.outward(a), axis=0) if self.directions.has(a.array) else a * self.directions.n
 
-    def gathered(self, both: Any, j: int, k: int) -> Any:
-        return self.total(both) if k == 2 and j == 1 else both
+    def joined(self, d: Tensor, l: Tensor) -> Tensor:
+        """The term of these derivatives and that Laplacian."""
+        return self.batched(concat([d, expand_dims(l, 0)]))
 
-    def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
-        """f' Δx + f'' Σ (∂x)², of one operand; f' and f'' are the same for all directions: Taylor mode along x + t."""
-        one = lambda x: wrap(xp(x.array).ones(x.array.shape, x.array.dtype))
-        ones = [[x[0], one(x[0]), None] if i in moving else x for i, x in enumerate(xs)]
-        first, second = self.line.pointwise(op, out, ones, static, moving)
-        d: Any = None
-        l: Any = None
-        if second is None:  # linear in all of them
-            saved = (*[x[0] for x in xs], out, *static.values(), None)
-            for i in moving:
-                dx, lx = shaped(xs[i][1:], out)
-                d = d if dx is None else plus(d, through(op, i, dx, saved, out))
-                l = l if lx is None else plus(l, through(op, i, lx, saved, out))
-        elif (
-            len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c"
-        ):  # complex: abs has another slope in each direction
-            _, dx, lx = xs[moving[0]]
-            d = times(first, dx)
-            l = plus(times(first, lx), None if dx is None else multiply(second, self.total(square(dx))))
-        else:
-            d, l = self.line.pointwise(op, out, self.spread(xs, moving), static, moving)
-            l = None if l is None else self.total(l)
-        return self.fitted([d, l], out)
+    def batched(self, rows: Any) -> Tensor:
+        """A term of these rows."""
+        return wrap(self.rows.batched(rows))
 
-    def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
-        first, second = self.line.nested(op, self.spread(xs, moving), static, moving)
-        return [first, [self.total(v) for v in second]]
 
-    def spread(self, xs: list[Terms], moving: list[int]) -> list[Terms]:
-        """Terms for each direction by itself: the Laplacian is shared equally."""
-        n = self.directions.n
-        return [[x[0], x[1], times(x[2], 1 / n)] if i in moving else x for i, x in enumerate(xs)]
+def _whole(t: Tensor, x: Tensor, axis: int) -> Tensor:
+    """t with the length of x along an axis counted from the end, and no fewer axes than that."""
+    shape = [*[1] * (-axis - len(t.shape)), *t.shape]
+    shape[axis] = x.shape[axis]
+    return broadcast_to(t, tuple(shape))
 
 
 Axis = int | Sequence[int] | None
@@ -95,13 +156,13 @@ def value_and_laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> 
     if not n or not axes:
         raise ValueError(f"laplacian: x has shape {tuple(a.shape)}, and no coordinates along axis {axis}")
     name = f"laplacian({getattr(f, '__name__', type(f).__name__)})"
-    eye = asarray(np.eye(n), a.dtype, device_of(a)).reshape(n, *coordinates)
-    tape = Harmonic(name, reshape(x, a.shape), xp(eye).broadcast_to(eye, (n, *a.shape)))
+    lines = asarray(np.eye(n + 1, n), a.dtype, device_of(a)).reshape(n + 1, *coordinates)
+    tape = Harmonic(name, reshape(x, a.shape), lines)
     try:
         rows, spec = run(tape, f)
     finally:
-        tape.directions.open = False
-    return tuple([optree.tree_unflatten(spec, [r[k] for r in rows]) for k in (0, 2)])  # type: ignore[return-value]
+        tape.close()
+    return tuple([optree.tree_unflatten(spec, list(part)) for part in zip(*rows)])  # type: ignore[return-value]
 
 
 def laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> Any:

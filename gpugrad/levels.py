@@ -136,6 +136,12 @@ def concrete(a: Any) -> Any:
     return a
 
 
+def looked_at(a: Any) -> Any:
+    """The array of NumPy's that a is, or inside levels is made of: numbers that checks may look at.  None elsewhere."""
+    a = concrete(a)
+    return a if library(a) is NUMPY else None
+
+
 def innermost(xs: Iterable[Any]) -> Level | None:
     """The innermost level that one of these, Tensors, arrays or lists of them, is a value of."""
     found = None
@@ -236,7 +242,7 @@ class Traced:
         return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(_refusal(self.level))
+        raise _no_number(self.level)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
@@ -291,17 +297,34 @@ def unwritable(level: Level) -> TypeError:
     )
 
 
-def _refusal(level: Level) -> str:
-    return (
-        f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
-        "instead of `if` write gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what "
-        "has to look at numbers"
+class NoNumber(TypeError):
+    """What is raised where a number is asked for, of a value that each example has one of; `at`: where."""
+
+    at = ""
+
+
+def _no_number(level: Level) -> NoNumber:
+    at = f"{level.name}: at {shown(find(Place()))}"
+    e = NoNumber(
+        f"{at} a number is asked for, and inside each example has one of its own: instead of `if` write gg.where("
+        "condition, x, y), instead of NumPy's functions gpugrad's, and do outside what has to look at numbers"
     )
+    e.at = at
+    return e
+
+
+@contextmanager
+def looking(who: str, instead: str) -> Iterator[None]:
+    """What is in it looks at numbers, and cannot be inside a vmap: the TypeError says who does, and `instead`."""
+    try:
+        yield
+    except NoNumber as e:
+        raise TypeError(f"{e.at} {who} asks for a number, and each example has one of its own: {instead}") from e
 
 
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
-    raise TypeError(_refusal(self.level))
+    raise _no_number(self.level)
 
 
 def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -357,11 +380,12 @@ class _Inside(Library):
     name, traced = "traced", True
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
-        level: Any = innermost([*xs, *static.values()])
+        level: Any = innermost([*xs, *static.values()] if static else xs)
         level.check()
-        static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
-        own = lambda x: (isinstance(x, Traced) and x.level is level) or library(x) is None
-        return level.forward(op, [x if own(x) else raw(level.lifted(x)) for x in xs], static)
+        if static:
+            static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
+        own = [x.level is level if isinstance(x, Traced) else library(x) is None for x in xs]
+        return level.forward(op, [x if o else raw(level.lifted(x)) for x, o in zip(xs, own)], static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))

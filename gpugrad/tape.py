@@ -26,7 +26,7 @@ from .dtypes import is_inexact
 from .exhausted import let_go, reserve, set_aside
 from .explain import explain
 from .hooks import opening
-from .jacobian import batch_jacobian, jacobian
+from .jacobian import batch_jacobian, chunk, elements, jacobian
 from .ledger import GRADIENT, TAPE, Ledger, nbytes, of_tape
 from .origin import Log, follow, logs
 from .recording import AMBIENT, Mode, active, enter, replace, resume, scope
@@ -231,8 +231,7 @@ class GradientTape:
         target   one tensor.  Each answer has the target's shape, then its source's, and its source's dtype
         chunk_size   a pass back is made for so many elements of target at once
         max_bytes    the memory that a pass may take beside the result; default: a share of what is free
-        `parallel_iterations` changes nothing; without `experimental_use_pfor` the tape must be persistent, as in
-        TensorFlow.
+        `parallel_iterations` changes nothing; without `experimental_use_pfor` the tape must be persistent.
         TypeError if target is no tensor; RuntimeError on a tape that is used up; ValueError where one element takes
         more than `max_bytes`, with what it takes.
         """
@@ -240,15 +239,15 @@ class GradientTape:
         zero = zeros_asked(unconnected_gradients)
         t = one_tensor(target, "target")
         asked, restore = flat_sources(sources)
+        step = chunk(t, self._tape, chunk_size, max_bytes)
         self._begin()
         try:
-            return restore(self._jacobian(t, asked, zero, chunk_size, max_bytes))
+            return restore(self._jacobian(t, asked, zero, step))
         finally:
             self._end()
 
-    def _jacobian(self, t: Tensor, asked: list[Tensor], zero: bool, chunk: int | None, bound: int | None) -> list[Any]:
-        pull = lambda seed: self._pull([t], [seed], asked, True)
-        return jacobian(pull, t, asked, zero, self._tape, chunk, bound)
+    def _jacobian(self, t: Tensor, asked: list[Tensor], zero: bool, step: int) -> list[Any]:
+        return jacobian(lambda seed: self._pull([t], [seed], asked, True), t, asked, zero, self._tape, step)
 
     def batch_jacobian(
         self,
@@ -271,14 +270,12 @@ class GradientTape:
         t, s = one_tensor(target, "target"), one_tensor(source, "source")
         a, b = t.array.shape, s.array.shape
         if a[:1] != b[:1] or not a:
-            raise ValueError(
-                f"Need first dimension of target shape ({a}) and source shape ({b}) to match. The first axis is the "
-                "batch; for one example write tape.jacobian."
-            )
+            said = f"Need first dimension of target shape ({a}) and source shape ({b}) to match. The first axis is the "
+            raise ValueError(f"{said}batch; for one example write tape.jacobian.")
+        step = chunk(t, self._tape, chunk_size, max_bytes, elements(t.array))
         self._begin()
         try:
-            pull = lambda seed: self._pull([t], [seed], [s], True)
-            return batch_jacobian(pull, t, s, self._tape, chunk_size, max_bytes)
+            return batch_jacobian(lambda seed: self._pull([t], [seed], [s], True), t, s, self._tape, step)
         finally:
             self._end()
 
@@ -302,13 +299,15 @@ class GradientTape:
         if t.array.size != 1:
             raise ValueError(f"hessian: target is one number, not of shape {tuple(t.array.shape)}; sum it first")
         asked, restore = flat_sources(sources)
+        chunk(t, self._tape, chunk_size, max_bytes)  # refuses
         self._begin()
         tape: Any = self._tape
         try:
             with resume(Mode((*active().open, tape), active().changes)):
                 gs = self._pull([t], [None], asked, True)
             gs = [wrap(xp(s.array).zeros_like(s.array)) if zero and g is None else g for g, s in zip(gs, asked)]
-            rows = [g if g is None else self._jacobian(g, asked, zero, chunk_size, max_bytes) for g in gs]
+            step = lambda g: chunk(g, tape, chunk_size, max_bytes)
+            rows = [g if g is None else self._jacobian(g, asked, zero, step(g)) for g in gs]
             return restore([restore(r or [None] * len(asked)) for r in rows])
         finally:
             self._end()

@@ -128,8 +128,12 @@ class Expansion(ForwardAccumulator):
         z = self.fitted(z, out)
         if activation is None:
             return z
-        given = out if 0 not in activation.needs[0] else add(matmul(x[0], weight[0]), bias[0])
-        return self.pointwise(activation, out, [[given, *z]], activation.static, [0])
+        return self.pointwise(activation, out, [[self.given(activation, out, xs), *z]], activation.static, [0])
+
+    def given(self, activation: Any, out: Tensor, xs: list[Terms]) -> Any:
+        """What the activation was given, where its rule asks for that; else `out` stands for it."""
+        x, weight, bias = xs
+        return add(matmul(x[0], weight[0]), bias[0]) if 0 in activation.needs[0] else out
 
     def pointwise(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
         """y' = what the pullback makes of x': run on the terms of x and y that are known, it gives one more of y."""
@@ -137,15 +141,15 @@ class Expansion(ForwardAccumulator):
         by_out = any([len(xs) in op.needs[i] for i in moving])
         terms: Terms = []
         for m in range(1, self.order + 1) if by_out else [self.order]:
-            rows: dict[int, Terms] = {i: own(xs[i][:m]) for i in moving}
-            y = own([out, *terms][:m] if by_out else [out] + [None] * (m - 1))
-            slopes = {i: self.slope(xs[i][1 : m + 1], out) for i in moving}
-            saved = [rows[i][0] if i in rows else x[0] for i, x in enumerate(xs)]
-            saved = (*saved, y[0], *static.values(), None)
-            given = [*rows.values(), y, *[g for g in slopes.values() if g is not None]]
-            inner = Expansion(self.name, m - 1, given)
+            rows: dict[int, Terms] = {i: xs[i][:m] for i in moving}
+            y = [out, *terms][:m] if by_out else [out] + [None] * (m - 1)
+            slopes = {i: g for i in moving if (g := self.slope(xs[i][1 : m + 1], out)) is not None}
+            if m > 1:  # a tensor may be there twice, with other terms
+                y, rows, slopes = own(y), {i: own(r) for i, r in rows.items()}, {i: own(g) for i, g in slopes.items()}
+            inner = Expansion(self.name, m - 1, [*rows.values(), y, *slopes.values()] if m > 1 else ())
+            saved = (*[rows[i][0] if i in rows else x[0] for i, x in enumerate(xs)], y[0], *static.values(), None)
             with inner:
-                found = {i: through(op, i, g[0], saved, out) for i, g in slopes.items() if g is not None}
+                found = {i: through(op, i, g[0], saved, out) for i, g in slopes.items()}
             terms = [None] * m
             for d in found.values():
                 terms = [plus(a, b) for a, b in zip(terms, inner.terms(boxed(d)))]
@@ -157,7 +161,7 @@ class Expansion(ForwardAccumulator):
         if all([t is None for t in terms]):
             return None
         terms = shaped(terms, out)
-        return own([zeros(out) if terms[0] is None else terms[0], *terms[1:]])
+        return [zeros(out) if terms[0] is None else terms[0], *terms[1:]]
 
     def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
         """For each order from 1 on, that derivative of each output: by forward mode in forward mode."""

@@ -7,9 +7,10 @@ other, with tapes, accumulators and `vmap`: nothing is hidden from what is aroun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
+import numpy as np
 import optree
 
 from . import autograd
@@ -17,9 +18,11 @@ from .array import xp
 from .core import Tape, Tensor, wrap
 from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator
-from .jacobian import units
+from .generator import own as generator
+from .jacobian import chunk, units
 from .ops.shape import reshape
 from .recording import AMBIENT, active, scope
+from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
 from .vmap import vmap
@@ -38,14 +41,29 @@ def _like(tree: Any, leaves: Iterator[Any]) -> Any:
     return optree.tree_map(lambda _: next(leaves), tree, namespace=_SPACE)
 
 
+def _makes(name: str, f: Any, argnums: Any) -> None:
+    """TypeError for what is no function, and for argnums that are none: x, in `gg.hessian(f, x)`."""
+    if not callable(f):
+        raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
+    places = argnums if isinstance(argnums, Sequence) else [argnums]
+    if not all([isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in places]):
+        raise TypeError(
+            f"{name}: argnums is the place of an argument, or several, not {argnums!r:.60}; the arguments go to the "
+            f"function that {name} answers: gg.{name}(f)(x)"
+        )
+
+
 def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
     """(the places of the arguments that derivatives are for, whether one was asked for).  ValueError for others."""
-    one = isinstance(argnums, int)
-    places = [argnums] if isinstance(argnums, int) else list(argnums)
+    one = not isinstance(argnums, Sequence)
+    places: list[Any] = [argnums] if one else [*argnums]
     for i in places:
-        if not isinstance(i, int) or not -len(args) <= i < len(args):
+        if not -len(args) <= i < len(args):
             raise ValueError(f"{name}: argnums is {argnums!r}, and {len(args)} arguments are given, from 0 on")
-    return [i % len(args) for i in places], one
+    places = [int(i) % len(args) for i in places]
+    if len({*places}) < len(places):
+        raise ValueError(f"{name}: argnums is {argnums!r}, which has an argument twice")
+    return places, one
 
 
 def _own(name: str, args: tuple, places: list[int]) -> tuple[list[Any], list[Tensor]]:
@@ -71,6 +89,31 @@ def _own(name: str, args: tuple, places: list[int]) -> tuple[list[Any], list[Ten
 def _tuples(name: str, *given: Any) -> None:
     if not all([isinstance(v, (tuple, list)) for v in given]):
         raise TypeError(f"{name}: primals and their directions are tuples: gg.{name}(f, (x,), (v,))")
+
+
+def _alike(name: str, what: str, given: Any, whose: str, of: Any) -> list[Tensor]:
+    """The leaves of `given` as Tensors.  ValueError, if they are not nested and shaped as those of `of`."""
+    vs, spec = _flat(given)
+    ts, wanted = _flat(of)
+    if spec != wanted:
+        raise ValueError(f"{name}: the {what}s are {spec}, the {whose}s {wanted}; nest them alike")
+    vs = [v if isinstance(v, Tensor) else tensor(v) for v in vs]
+    for v, t in zip(vs, ts):
+        a, b = v.array, t.array if isinstance(t, Tensor) else np.asarray(t)
+        if a.shape != b.shape:
+            raise ValueError(f"{name}: a {what} has shape {tuple(a.shape)}, and its {whose} {tuple(b.shape)}")
+        if a.dtype.kind == "c" != b.dtype.kind:
+            raise ValueError(f"{name}: a {what} is {a.dtype}, and its {whose} {b.dtype}")
+    return vs
+
+
+def _kept(name: str, outs: Sequence[Tensor], mine: Sequence[Tensor]) -> None:
+    """TypeError for complex outputs of real arguments: a walk back would leave the imaginary part out."""
+    if any([t.array.dtype.kind == "c" for t in outs]) and any([x.array.dtype.kind != "c" for x in mine]):
+        raise TypeError(
+            f"{name}: an argument is real and what the function answers complex, of whose derivative it would have the "
+            "real part alone; take gg.real and gg.imag of the answer, or write gg.jacfwd"
+        )
 
 
 def _split(name: str, out: Any, has_aux: bool) -> tuple[Any, Any]:
@@ -122,23 +165,31 @@ class _Within(GradientTape):
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that answers (f(*args), its gradient with respect to the arguments `argnums`).
 
+        loss = lambda weights, x, y: gg.nn.mse_loss(gg.functional_call(model, weights, x), y)
+        value, slopes = gg.value_and_grad(loss)(dict(model.named_parameters()), x, y)
+
     f         answers a scalar; with `has_aux` (scalar, anything)
     argnums   the place of an argument, or several: the gradient is a tuple then.  An argument may be a tree of Tensors
-    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it.
+    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it: a variable
+    that f reads by itself, as a model does, is no argument.
     With `has_aux` the function answers ((scalar, anything), gradient).
     ValueError for what is no scalar; TypeError for arguments that are integers.
     """
+    _makes("value_and_grad", f, argnums)
+    return _both("value_and_grad", f, argnums, has_aux)
 
+
+def _both(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
-        places, one = _chosen("grad", args, argnums)
-        own, mine = _own("grad", args, places)
+        places, one = _chosen(name, args, argnums)
+        own, mine = _own(name, args, places)
         with _Within() as tape:
             tape.watch(mine)
             within = tape._tape
             whole = f(*own, **named)
-            out, aux = _split("grad", whole, has_aux)
-            _scalar("grad", out)
+            out, aux = _split(name, whole, has_aux)
+            _kept(name, [_scalar(name, out)], mine)
         grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
         _left(whole, within)
         found = [_like(own[i], grads) for i in places]
@@ -163,7 +214,12 @@ def grad(f: Any, *args: Any, **options: Any) -> Any:
 
 
 def _grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    both = value_and_grad(f, argnums, has_aux)
+    _makes("grad", f, argnums)
+    return _slope("grad", f, argnums, has_aux)
+
+
+def _slope(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
+    both = _both(name, f, argnums, has_aux)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -181,20 +237,12 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     own, mine = _own("vjp", primals, list(range(len(primals))))
     with _Within(True) as tape:
         tape.watch(mine)
-        within = tape._tape
+        within: Any = tape._tape
         out, aux = _split("vjp", f(*own), has_aux)
         ts, spec = _tensors("vjp", out)
 
     def pull(cotangents: Any) -> tuple[Any, ...]:
-        seeds, other = _flat(cotangents)
-        if other != spec:
-            raise ValueError(f"vjp: the cotangents are {other}, and the function answered {spec}")
-        seeds = [s if isinstance(s, Tensor) else tensor(s) for s in seeds]
-        for s, t in zip(seeds, ts):
-            if s.array.shape != t.array.shape:
-                raise ValueError(
-                    f"vjp: a cotangent has shape {tuple(s.array.shape)}, and its output {tuple(t.array.shape)}"
-                )
+        seeds = _alike("vjp", "cotangent", cotangents, "output", optree.tree_unflatten(spec, ts))
         found = iter(tape.gradient(ts, mine, seeds, unconnected_gradients="zero"))
         return tuple([_like(x, found) for x in own])
 
@@ -210,14 +258,16 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
     primals, tangents   tuples of the same trees, shapes and dtypes
     The derivative has the tree that f answered, and zeros where that does not depend on the primals.
     """
-    _tuples("jvp", primals, tangents)
-    own, mine = _own("jvp", tuple(primals), list(range(len(primals))))
-    given, spec = _flat(tuple(tangents))
-    if spec != _flat(tuple(primals))[1]:
-        raise ValueError(f"jvp: the tangents are {spec}, the primals {_flat(tuple(primals))[1]}; nest them alike")
+    return _jvp("jvp", f, primals, tangents, has_aux)
+
+
+def _jvp(name: str, f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
+    _tuples(name, primals, tangents)
+    own, mine = _own(name, tuple(primals), list(range(len(primals))))
+    given = _alike(name, "tangent", tuple(tangents), "primal", tuple(primals))
     with ForwardAccumulator(mine, given) as acc:
-        out, aux = _split("jvp", f(*own), has_aux)
-        _tensors("jvp", out)
+        out, aux = _split(name, f(*own), has_aux)
+        _tensors(name, out)
     found = acc.jvp(out, unconnected_gradients="zero")
     _left((out, aux), acc._tape)
     return (out, found, aux) if has_aux else (out, found)
@@ -230,10 +280,11 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     """
     out, pull = vjp(f, *primals)
     zeros = optree.tree_map(lambda t: wrap(xp(t.array).zeros_like(t.array), None, t.kind), out, namespace=_SPACE)
-    _, push = vjp(lambda c: pull(c), zeros)
+    _, push = vjp(pull, zeros)
 
     def call(*tangents: Any) -> Any:
-        return push(tuple(tangents))[0]
+        _alike("linearize", "tangent", tangents, "primal", primals)
+        return push(tangents)[0]
 
     return out, call
 
@@ -253,8 +304,10 @@ def jacrev(
     the argument.
     chunk_size   so many elements of the output at once
     max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
-    ValueError where not even one element fits, with the bytes that it takes.
+    Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
+    ValueError where not even one element fits, with the bytes that it takes; TypeError for complex outputs.
     """
+    _makes("jacrev", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -265,9 +318,20 @@ def jacrev(
             within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
+            for t in ts:
+                if t.array.dtype.kind == "c":
+                    raise TypeError(
+                        f"jacrev: the function answers {t.array.dtype}, of whose derivative a walk back has one half: "
+                        "write gg.jacfwd, or answer gg.real and gg.imag"
+                    )
         rows = []
         for t in ts:
-            found = iter(tape._jacobian(t, mine, True, chunk_size, max_bytes))
+            if t.array.size == 1 and chunk_size is None and max_bytes is None:  # one walk, of which there is no chunk
+                shape = t.array.shape
+                slopes = tape.gradient(t, mine, unconnected_gradients="zero")
+                found = iter([reshape(g, shape + g.array.shape) for g in slopes] if shape else slopes)
+            else:
+                found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
             trees = [_like(own[i], found) for i in places]
             rows.append(trees[0] if one else tuple(trees))
         _left(aux, within)
@@ -282,35 +346,36 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
-    Nested and shaped as by `jacrev`.
+    Nested and shaped as by `jacrev`.  Of a complex argument it is the derivative along the real part: that of a
+    holomorphic function.
     """
+    _makes("jacfwd", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
         places, one = _chosen("jacfwd", args, argnums)
         leaves, spec = _flat([args[i] for i in places])
+        if not leaves:
+            return jacrev(f, argnums, has_aux)(*args, **named)
         leaves = [x if isinstance(x, Tensor) else tensor(x) for x in leaves]
+        zeros = [wrap(xp(x.array).zeros_like(x.array), None, x.kind) for x in leaves]
         kept: list[Any] = []
 
-        def along(x: Any, v: Tensor, at: int) -> Any:
-            some = [*leaves]
-            zeros = [wrap(xp(y.array).zeros_like(y.array), None, y.kind) for y in leaves]
-            zeros[at] = v
+        def of(*given: Any) -> Any:
+            own = list(args)
+            for i, tree in zip(places, optree.tree_unflatten(spec, list(given))):
+                own[i] = tree
+            return f(*own, **named)
 
-            def of(*given: Any) -> Any:
-                own = list(args)
-                for i, tree in zip(places, optree.tree_unflatten(spec, list(given))):
-                    own[i] = tree
-                return f(*own, **named)
-
-            _, found, *aux = jvp(of, tuple(some), tuple(zeros), has_aux)
-            kept[:] = aux
+        def along(at: int, v: Tensor) -> Any:
+            _, found, *kept[:] = _jvp("jacfwd", of, tuple(leaves), (*zeros[:at], v, *zeros[at + 1 :]), has_aux)
             return found
 
         columns = []
+        run = Run()  # of one f: each leaf draws the same random numbers
         for at, x in enumerate(leaves):
-            seeds = wrap(units(x.array), None, x.kind)
-            columns.append(vmap(lambda v, x=x, at=at: along(x, v, at), out_axes=-1, chunk_size=chunk_size)(seeds))
+            with run.again() if at else run.follow(generator()):
+                columns.append(_columns(partial(along, at), x, chunk_size))
         shapes = [tuple(x.array.shape) for x in leaves]
         flats = [_flat(c) for c in columns]
         rows = []
@@ -324,11 +389,22 @@ def jacfwd(
     return call
 
 
+def _columns(along: Callable[[Tensor], Any], x: Tensor, chunk_size: int | None) -> Any:
+    """What `along` makes of each direction of x, along a last axis."""
+    if x.array.size:
+        return vmap(along, out_axes=-1, chunk_size=chunk_size)(wrap(units(x.array), None, x.kind))
+    none = lambda t: wrap(xp(t.array).zeros((*t.array.shape, 0), t.array.dtype), None, t.kind)
+    return optree.tree_map(none, along(x), namespace=_SPACE)
+
+
 def hessian(
     f: Callable[..., Any], argnums: Argnums = 0, *, chunk_size: int | None = None, max_bytes: int | None = None
 ) -> Callable[..., Any]:
-    """The second derivatives of a scalar function: the Jacobian of its gradient, nested by the argument twice."""
-    return jacrev(_grad(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
+    """The second derivatives, nested by the argument twice: the Jacobian of the gradient; of a function of several
+    outputs, of its Jacobian, nested and shaped like the output first.
+    """
+    _makes("hessian", f, argnums)
+    return jacrev(jacrev(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -337,13 +413,12 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     primals, tangents   tuples of the same trees; the answer is such a tuple
     """
     _tuples("hvp", primals, tangents)
-    every = tuple(range(len(primals)))
-    return jvp(lambda *xs: _grad(f, every)(*xs), primals, tangents)[1]
+    return _jvp("hvp", _slope("hvp", f, range(len(primals))), primals, tangents)[1]
 
 
 def vhp(f: Callable[..., Any], primals: Any, cotangents: Any) -> Any:
     """`cotangents` times the Hessian of a scalar function, reverse over reverse; the same as `hvp`, by a tape."""
     _tuples("vhp", primals, cotangents)
-    every = tuple(range(len(primals)))
-    _, pull = vjp(lambda *xs: _grad(f, every)(*xs), *primals)
+    _alike("vhp", "cotangent", tuple(cotangents), "primal", tuple(primals))
+    _, pull = vjp(_slope("vhp", f, range(len(primals))), *primals)
     return pull(tuple(cotangents))

@@ -11,7 +11,9 @@ import optree
 from .array import device_of, library
 from .batching import Examples
 from .core import Tensor, raw, wrap
+from .generator import own as generator
 from .ops.shape import concat, moveaxis
+from .repeat import Run
 from .tensor import tensor
 
 TREES = {"none_is_leaf": True, "namespace": "gpugrad"}
@@ -29,7 +31,7 @@ def vmap(
     out_axes     where the answers have that axis: one, or a tree that begins like what f answers; None: one for all
     chunk_size   at most so many examples at once, for less memory
 
-    Named arguments are the same for all.  Random numbers that f draws are the same for all examples; dropout's are not.
+    Named arguments are the same for all, and so are random numbers that f draws, those of dropout too.
     Tapes inside and around, `gg.grad` and `vmap` itself may be combined.  f sees tensors of one example: what asks for
     a number, such as `if`, is a TypeError that names the line; write `gg.where`.
 
@@ -50,11 +52,13 @@ def vmap(
         step = n if chunk_size is None else chunk_size
         if n <= step:
             return _run(name, f, leaves, tree, axes, out_axes, n, named)
-        rows = []
+        rows: list[Any] = []
+        run = Run()
         for begin in range(0, n, step):
             part = slice(begin, min(begin + step, n))
             some = [x if a is None else x[(slice(None),) * a + (part,)] for x, a in zip(leaves, axes)]
-            rows.append(_run(name, f, some, tree, axes, out_axes, part.stop - begin, named))
+            with run.again() if rows else run.follow(generator()):
+                rows.append(_run(name, f, some, tree, axes, out_axes, part.stop - begin, named))
         flat = [optree.tree_flatten(r, **TREES) for r in rows]
         places = _prefix(name, "out_axes", out_axes, rows[0])
         joined = [p[0] if a is None else concat(list(p), a) for p, a in zip(zip(*[v for v, _ in flat]), places)]

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 import gpugrad as gg
-from gpugrad import amp
-from gpugrad.arming import Armed
+from gpugrad import amp, backprop
+from gpugrad.arming import Armed, armed
 from gpugrad.array import register, unregister
 from gpugrad.op import every
 
@@ -58,6 +58,8 @@ def default_device(request):
 def unarmed():
     """A test that enters an autocast or a vmap leaves no function armed: tests count calls."""
     yield
+    if not armed(backprop.backprop, amp._SLOT) and not armed(next(iter(every)), "_level"):
+        return
     for f in [*every, *[f for f, _ in amp.listed()]]:
         while what := next((v for v in (f.__kwdefaults__ or {}).values() if isinstance(v, Armed)), None):
             was = what.run

@@ -485,7 +485,7 @@ def test_nothing_is_left_behind(solve, order, systems):
 
 # ---------------------------------------------------------------------------------------------- what is refused
 def test_other_shapes_name_both():
-    with pytest.raises(ValueError, match=r"root: f answers the shape \(2,\); it is that of x, \(3,\)"):
+    with pytest.raises(ValueError, match=r"root: f answers the shape \(2,\), and not that of x, \(3,\)"):
         implicit.root(lambda x: x[:2], gg.zeros(3))
     with pytest.raises(ValueError, match=r"fixed_point: g answers .* in the nest .* where x is"):
         implicit.fixed_point(lambda x: [x["a"]], {"a": gg.zeros(3)})
@@ -504,6 +504,14 @@ def test_what_is_no_tensor_is_refused():
         implicit.root(lambda x: x, [])
     with pytest.raises(ValueError, match="does not depend on x"):
         implicit.argmin(lambda x: gg.sum(gg.stop_gradient(x) ** 2), gg.ones(3))
+
+
+@pytest.mark.parametrize("name", ["root", "argmin"])
+def test_inside_a_vmap_nothing_is_solved(name):
+    f = {"root": lambda x, a: x * x - a, "argmin": lambda x, a: (x - a) ** 2}[name]
+    told = rf"vmap\(.*at test_implicit.py:\d+ {name} asks for a number.* with an axis for the examples"
+    with pytest.raises(TypeError, match=told):
+        gg.vmap(lambda a: getattr(implicit, name)(f, gg.tensor(1.0), a))(gg.tensor([1.0, 2.0]))
 
 
 def test_changes_in_place_are_refused():
@@ -541,11 +549,13 @@ def test_options_are_checked():
         ({"on_failure": "ignore"}, "'raise' or 'warn', not 'ignore'"),
         ({"rtol": -1.0}, "rtol is a number from 0"),
         ({"atol": "small"}, "atol is a number from 0"),
+        ({"rtol": True}, "rtol is a number from 0"),
         ({"max_iter": 0}, "max_iter is a whole number from 1"),
         ({"rtol": 1e-3, "solver": lambda f, x: x}, "give them to yours"),
     ]:
         with pytest.raises(ValueError, match=words):
             implicit.root(f, x, **options)
+    assert implicit.root(f, x, max_iter=np.int64(5)).shape == (3,)
     with pytest.raises(TypeError, match="solver is a function"):
         implicit.root(f, x, solver="newton")
 
@@ -695,6 +705,29 @@ def test_an_optimizer_as_the_solver():
     assert_close(theirs, ours, rtol=1e-7)
     assert_close(*[gg.grad(gg.sum(x), a)[0] for x in (theirs, ours)], rtol=1e-5)
     assert a.grad is None
+
+
+@pytest.mark.parametrize(("slope", "weight"), [(1.0, 1e-3), (100.0, 1.0)])
+def test_a_line_search_comes_back_from_where_f_is_not_finite(slope, weight):
+    """A barrier, with the minimum at weight / slope; Newton's step goes beyond it."""
+    with np.errstate(all="ignore"):
+        x = implicit.argmin(lambda x: gg.sum(slope * x - weight * gg.log(x)), gg.tensor(np.ones(2)))
+    assert_close(x, np.full(2, weight / slope), rtol=1e-8)
+
+
+def test_what_runs_away_has_not_converged():
+    one = gg.tensor(np.array(1.0))
+    with np.errstate(all="ignore"), pytest.raises(implicit.NoConvergence, match="argmin .* x grows without bound"):
+        implicit.argmin(lambda x: gg.exp(-x), one)
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="g is not finite after .* steps"):
+        x = implicit.fixed_point(gg.exp, one, on_failure="warn")
+    assert np.isfinite(x.numpy())
+
+
+def test_a_solver_may_answer_arrays():
+    a = gg.tensor(np.array([4.0, 9.0]), requires_grad=True)
+    x = implicit.root(lambda x, a: x * x - a, np.ones(2), a, solver=lambda f, x, a: np.sqrt(a.numpy()))
+    assert_close(gg.grad(gg.sum(x), a)[0], [0.25, 1 / 6])
 
 
 def test_newton_where_the_jacobian_vanishes():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+import gpugrad.torch as torch
 from gpugrad import functional, nn
 from gpugrad.ode.dopri5 import BEND, ERROR, NODES, ROWS
 from gpugrad.ops.weighted import weighted_sum
@@ -427,6 +428,37 @@ def test_nothing_is_kept_when_nothing_records():
         assert gg.ode.solve(calls, leaf([1.0]), [0, 1], gradient="adjoint").node is None
 
 
+@pytest.mark.parametrize("library", ["own", "torch"])
+def test_what_f_answers_may_be_written_to_when_it_is_called_again(library):
+    v = gg.Variable(np.zeros(1)) if library == "own" else torch.zeros(1, dtype=torch.float64)
+    write = v.assign if library == "own" else v.copy_
+
+    def f(t, y):
+        write(-y)
+        return v
+
+    y0 = gg.Variable(np.ones(1))
+    close(gg.ode.solve(f, y0, [0.0, 1.0], **FAIR)[-1], np.exp([-1]), 1e-6)
+    solution = gg.ode.dense(f, y0, [0.0, 1.0])
+    y0.assign([5.0])
+    close(solution(0.0), [1.0])
+
+
+@ways
+def test_f_leaves_y_as_it_is(way):
+    y0 = torch.ones(2, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="f changes y in place"):
+        gg.ode.solve(lambda t, y: -y.add_(1), y0, [0.0, 1.0], **WAYS[way])
+    close(y0, [1.0, 1.0])
+
+
+def test_numbers_whose_squares_are_out_of_range():
+    """float32, of which a square ends at 1e19: slopes, and y beside what is allowed."""
+    y = gg.ode.solve(lambda t, y: 0 * y + 1e25, gg.tensor([0.0]), [0.0, 1.0], atol=1e-7)
+    close(y[-1], [1e25], 1e-6)
+    close(gg.ode.solve(lambda t, y: -y, gg.tensor([1.0]), [0.0, 1.0], rtol=1e-5, atol=1e-30)[-1], np.exp([-1]), 1e-4)
+
+
 # ---------------------------------------------------------------------------------------------- refusals
 def good(t, y):
     return -y
@@ -447,7 +479,9 @@ def good(t, y):
         ({"y0": lambda: gg.tensor([1.0], dtype="float16")}, TypeError, "is float16"),
         ({"f": 3}, TypeError, "f is a function"),
         ({"f": lambda t, y: (y,)}, TypeError, r"nested as y is, \*, but has answered \('\*',\)"),
+        ({"f": lambda t, y: [y[1], -y[0]]}, TypeError, r"y is one Tensor: write gg.stack\(\[\.\.\.\]\)"),
         ({"f": lambda t, y: y[:1]}, TypeError, r"float64\[1\], where y is float64\[2\]"),
+        ({"f": lambda y, t: -y}, TypeError, r"whether it is f\(t, y\), t first"),
         ({"f": lambda t, y: y.astype("float32")}, TypeError, r"y0.astype\('float32'\)"),
         ({"f": lambda t, y: 1j * y}, TypeError, "complex128"),
         ({"f": lambda t, y: y.detach().numpy()}, TypeError, "is a ndarray, not a Tensor"),

@@ -1,6 +1,7 @@
 """grad, vjp, jvp, Jacobians, Hessians and products, of functions of trees; combined; within a bound of memory."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from table import ROWS
 from table.row import inputs
 
 import gpugrad as gg
+from gpugrad import nn
 from gpugrad.testing import assert_close
 
 pytestmark = pytest.mark.devices
@@ -45,6 +47,33 @@ def test_hessians_agree(outer, inner):
     x = gg.tensor(X)
     assert_close(outer(inner(h))(x), H, rtol=1e-10)
     assert_close(gg.vmap(outer(inner(h)))(gg.tensor(np.stack([X, X, X])))[1], H, rtol=1e-10)
+
+
+def test_jacobians_of_complex_functions():
+    n = np.arange(3)
+    waves = np.exp(-2j * np.pi * np.outer(n, n) / 3)
+    x = gg.tensor(X)
+    assert_close(gg.jacfwd(gg.fft.fft)(x), waves, rtol=1e-12, atol=1e-12)
+    assert_close(gg.jacrev(lambda x: gg.imag(gg.fft.fft(x)))(x), waves.imag, rtol=1e-12, atol=1e-12)
+    z = X + 1j * V
+    assert_close(gg.jacfwd(gg.square)(gg.tensor(z)), np.diag(2 * z))
+    assert_close(gg.jacrev(gg.abs)(gg.tensor(z)), np.diag(z / abs(z)))
+    for refused in (gg.jacrev(gg.fft.fft), gg.hessian(gg.fft.fft)):
+        with pytest.raises(TypeError, match="jacrev: the function answers complex128.*gg.jacfwd"):
+            refused(x)
+
+
+def test_hessians_of_functions_with_several_outputs():
+    def some(x):
+        y = f(x)
+        return {"sum": gg.sum(y**2), "several": y}
+
+    found = gg.hessian(some)(gg.tensor(X))
+    assert_close(found["sum"], H, rtol=1e-10)
+    expected = gg.jacfwd(gg.jacrev(f))(gg.tensor(X))
+    assert_close(found["several"], expected, rtol=1e-12)
+    assert_close(gg.vmap(gg.hessian(f))(gg.tensor(np.stack([X, X])))[1], expected, rtol=1e-12)
+    assert gg.hessian(lambda x: h(x)[None])(gg.tensor(X)).shape == (1, 3, 3)
 
 
 def test_products_with_the_hessian():
@@ -128,6 +157,22 @@ def test_zeros_where_nothing_leads():
     assert push.shape == () and float(push) == 0
 
 
+@pytest.mark.parametrize("outer", [gg.jacrev, gg.jacfwd])
+def test_nothing_to_differentiate_by(outer):
+    none = gg.tensor(np.zeros((0, 2)))
+    assert outer(lambda x: gg.sum(x) * gg.tensor(X))(none).shape == (3, 0, 2)
+    assert outer(lambda x, p: f(x), argnums=1)(gg.tensor(X), {}) == {}
+    assert outer(lambda x: (f(x), 3), argnums=(), has_aux=True)(gg.tensor(X)) == ((), 3)
+
+
+def test_a_jacobian_is_of_one_draw():
+    x = gg.ones(16)
+    for chunk in (None, 5):
+        by_x, by_w = gg.jacfwd(lambda x, w: nn.dropout(x * w, 0.5), argnums=(0, 1), chunk_size=chunk)(x, x)
+        assert_close(by_x, by_w)
+        assert set(np.diag(by_x.numpy())) == {0.0, 2.0}
+
+
 def test_of_tensors_as_before():
     x = gg.tensor(X, requires_grad=True)
     (g,) = gg.grad(gg.sum(x * x), x)
@@ -181,6 +226,12 @@ def test_a_chunk_fits_its_bound(monkeypatch):
     seen.clear()
     assert_close(gg.jacrev(g, max_bytes=10_000)(x), whole, rtol=1e-12)
     assert 1 < len(seen) <= 30 and sum(seen) == 30 and max(seen) - min(seen) <= 1
+    seen.clear()
+    many = gg.tensor(rng.normal(size=1500))  # on the CPU a chunk stays in the cache
+    jac = gg.jacrev(lambda x: gg.flip(x) * x)(many).numpy()
+    assert sum(seen) == 1500
+    assert (64 <= max(seen) <= chunks.CACHED // many.nbytes) == (many.device.kind == "cpu")
+    np.testing.assert_allclose(jac, np.diag(many.numpy()[::-1]) + np.diag(many.numpy())[:, ::-1], rtol=1e-12)
 
 
 def test_a_bound_smaller_than_one_row_says_what_it_takes():
@@ -194,7 +245,28 @@ def test_a_bound_smaller_than_one_row_says_what_it_takes():
         tape.jacobian(y, x, max_bytes=1)
 
 
-@pytest.mark.parametrize("bad", [0, -1, "2", True])
+@pytest.mark.numpy
+@pytest.mark.parametrize("share", [6, 2])
+def test_a_bound_holds_what_is_taken_beside_the_result(share):
+    m = [gg.tensor(rng.normal(size=(64, 64))) for _ in range(3)]
+    x, layers = (
+        gg.tensor(rng.normal(size=(8, 64))),
+        (lambda x: gg.tanh(x @ m[0]), lambda x: gg.cumprod(x @ m[1], axis=1)),
+    )
+    for f in (*layers, lambda x: nn.softmax(layers[0](x) @ m[2], axis=-1)):
+        with gg.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = f(x)
+        bound = y.size * x.array.nbytes // share
+        tape.jacobian(y, x, max_bytes=bound)
+        tracemalloc.start()
+        found = tape.jacobian(y, x, max_bytes=bound)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= found.array.nbytes + bound
+
+
+@pytest.mark.parametrize("bad", [0, -1, "2", True, np.nan])
 @pytest.mark.parametrize("option", ["chunk_size", "max_bytes"])
 def test_a_chunk_is_a_number_from_one_on(option, bad):
     x = gg.tensor(X)
@@ -212,6 +284,43 @@ def test_auxiliary_data_leave_the_tape():
     x = gg.tensor(X)
     _, aux = gg.jacrev(lambda x: (f(x), x * 2), has_aux=True)(x)
     assert not aux.requires_grad
+
+
+@pytest.mark.parametrize("ask", [{"max_bytes": 1}, {"chunk_size": 0}])
+def test_a_call_that_refuses_its_arguments_does_not_use_the_tape_up(ask):
+    x = gg.tensor(A)
+    for name in ("jacobian", "batch_jacobian", "hessian"):
+        with gg.GradientTape() as tape:
+            tape.watch(x)
+            y = gg.tanh(x @ gg.tensor(A.T))
+            y = gg.sum(y) if name == "hessian" else y
+        with pytest.raises(ValueError, match="jacobian: "):
+            getattr(tape, name)(y, x, **ask)
+        assert getattr(tape, name)(y, x, max_bytes=float("inf"), chunk_size=np.int64(5)).shape[-2:] == A.shape
+
+
+@pytest.mark.parametrize("f", [gg.exp, gg.flip])
+def test_zeros_for_an_argument_that_is_not_used(f):
+    x, w = gg.tensor(X), gg.tensor(V)
+    by_x, by_w = gg.jacrev(lambda x, w: f(x), argnums=(0, 1))(x, w)
+    assert_close(by_w, np.zeros((3, 3)))
+    assert np.count_nonzero(by_x.numpy()) == 3
+    with gg.GradientTape(persistent=True) as tape:
+        tape.watch([x, w])
+        y, z = f(x), gg.sum(f(x) ** 3) + gg.sum(w**3)
+    assert_close(tape.jacobian(y, [x, w], unconnected_gradients="zero")[1], np.zeros((3, 3)))
+    assert tape.jacobian(y, [x, w])[1] is None
+    assert_close(tape.hessian(z, [x, w])[0][1], np.zeros((3, 3)))
+
+
+def test_hooks_see_a_row_at_a_time():
+    def f(x, more):
+        y = x * 1.0
+        y.register_hook(lambda g: g * gg.sum(g * gg.tensor(V)))
+        return gg.exp(y) + more(x)
+
+    x = gg.tensor(X)
+    assert_close(gg.jacrev(lambda x: f(x, lambda x: 0 * x))(x), gg.jacrev(lambda x: f(x, lambda x: 0 * gg.flip(x)))(x))
 
 
 def test_element_by_element_is_one_pass(monkeypatch):
@@ -301,7 +410,59 @@ def test_bad_input():
         gg.jvp(f, (x,), (x, x))
     with pytest.raises(ValueError, match=r"cotangent has shape \(3,\), and its output \(4,\)"):
         gg.vjp(f, x)[1](x)
-    with pytest.raises(ValueError, match="the cotangents are"):
+    with pytest.raises(ValueError, match="vjp: the cotangents are"):
         gg.vjp(f, x)[1]([x])
+    with pytest.raises(ValueError, match=r"linearize: a tangent has shape \(1,\), and its primal \(3,\)"):
+        gg.linearize(f, x)[1](x[:1])
+    with pytest.raises(ValueError, match="hvp: the tangents are"):
+        gg.hvp(h, (x,), (x, x))
+    for argnums in ((0, 0), (0, -1), [0, 0]):
+        for ask in (gg.grad(h, argnums=argnums), gg.jacrev(f, argnums), gg.jacfwd(f, argnums)):
+            with pytest.raises(ValueError, match="has an argument twice"):
+                ask(x)
+    for argnums in (None, "0", 0.0, True):
+        with pytest.raises(TypeError, match="argnums is the place of an argument"):
+            gg.grad(h, argnums=argnums)(x)
+    assert_close(gg.grad(h, argnums=np.int64(0))(x), gg.grad(h)(x))
     with pytest.raises(TypeError, match="answers Tensors"):
         gg.jacrev(lambda x: "a")(x)
+
+
+def test_no_imaginary_part_is_left_out_in_silence():
+    x, c = gg.tensor(X), gg.tensor(X * 1j)
+    for ask in (lambda: gg.vjp(gg.exp, x)[1](c), lambda: gg.vhp(h, (x,), (c,)), lambda: gg.linearize(f, x)[1](c)):
+        with pytest.raises(ValueError, match="tangent is complex128, and its (output|primal) float64"):
+            ask()
+    turned = lambda x: x * (1 + 2j)
+    with pytest.raises(TypeError, match="an argument is real and what the function answers complex"):
+        gg.grad(lambda x: gg.sum(turned(x)))(x)
+    for ask in (gg.jacrev(turned), gg.hessian(lambda x: gg.sum(turned(x)))):
+        with pytest.raises(TypeError, match="of whose derivative a walk back has one half"):
+            ask(x)
+    assert_close(gg.jacfwd(turned)(x), np.eye(3) * (1 + 2j))
+    with gg.GradientTape() as tape:
+        tape.watch(x)
+        y = gg.exp(x)
+    with pytest.raises(ValueError, match="output gradient is complex128 and its target float64"):
+        tape.gradient(y, x, output_gradients=c)
+
+
+@pytest.mark.parametrize("make", [gg.grad, gg.value_and_grad, gg.jacrev, gg.jacfwd, gg.hessian])
+def test_arguments_beside_the_function_are_refused_at_once(make):
+    name = make.__name__
+    with pytest.raises(TypeError, match=rf"{name}: argnums is the place .* gg.{name}\(f\)\(x\)"):
+        make(h, gg.tensor(X))
+    if make is not gg.grad:  # which takes Tensors, too
+        with pytest.raises(TypeError, match=f"{name} takes a function, not array"):
+            make(X)
+
+
+def test_diagonal_jacobians_of_many_examples():
+    x = np.stack([X, 2 * X])
+    assert_close(gg.vmap(gg.jacrev(gg.square))(gg.tensor(x)), 2 * x[:, None] * np.eye(3))
+
+
+@pytest.mark.parametrize("product", [gg.hvp, gg.vhp])
+def test_products_with_a_hessian_say_who_wants_a_scalar(product):
+    with pytest.raises(ValueError, match=rf"{product.__name__}: the function answers a scalar, not shape \(4,\)"):
+        product(f, (gg.tensor(X),), (gg.tensor(V),))

@@ -254,6 +254,22 @@ def test_cross_entropy_with_labels_of_each(no_loops, reduction, ignored):
     same(vmap(twice)(x, y), rows(twice, x, y), 1e-9)
 
 
+@pytest.mark.parametrize("loss", [nn.cross_entropy, nn.nll_loss])
+def test_weights_of_classes_of_each(loss):
+    x, y, w = drawn(4, 5, 3), gg.tensor(RNG.integers(0, 3, (4, 5))), gg.exp(drawn(4, 3))
+    f = lambda x, y, w: loss(x, y, weight=w)
+    same(vmap(f)(x, y, w), rows(f, x, y, w))
+    same(vmap(grad(f))(x, y, w), rows(grad(f), x, y, w))
+
+
+def test_ctc_loss_of_targets_of_each():
+    x, y = drawn(4, 6, 2, 5), gg.tensor(RNG.integers(1, 5, (4, 2, 3)))
+    f = lambda x, y: nn.ctc_loss(nn.log_softmax(x, axis=-1), y, [6, 5], [3, 1])
+    same(vmap(f)(x, y), rows(f, x, y))
+    same(vmap(grad(f))(x, y), rows(grad(f), x, y))
+    same(vmap(f, in_axes=(None, 0))(x[0], y), rows(lambda y: f(x[0], y), y))
+
+
 def test_batch_norm_moves_no_statistics_inside():
     layer, x = nn.BatchNorm1d(3), drawn(4, 5, 3)
     with pytest.raises(ValueError, match="batch_norm: inside vmap.*layer.eval"):
@@ -264,6 +280,14 @@ def test_batch_norm_moves_no_statistics_inside():
     same(vmap(layer)(x), rows(layer, x), 1e-4)
 
 
+def test_batch_norm_by_statistics_of_each():
+    x, mean, var = drawn(4, 5, 3), drawn(4, 3), gg.exp(drawn(4, 3))
+    f = lambda x, mean, var: nn.batch_norm(x, mean, var)
+    same(vmap(f)(x, mean, var), rows(f, x, mean, var))
+    same(vmap(f, in_axes=(0, 0, None))(x, mean, var[0]), rows(lambda x, m: f(x, m, var[0]), x, mean))
+    same(vmap(f, in_axes=(None, None, 0))(x[0], mean[0], var), rows(lambda v: f(x[0], mean[0], v), var))
+
+
 def test_embedding_tables_of_each_refuse_what_is_out_of_range():
     tables, index = drawn(3, 4, 2), gg.tensor([[0, 3], [1, 1], [2, 0]])
     same(vmap(nn.embedding)(index, tables), rows(nn.embedding, index, tables))
@@ -272,10 +296,11 @@ def test_embedding_tables_of_each_refuse_what_is_out_of_range():
             vmap(nn.embedding)(gg.tensor([[0, 3], [1, wrong], [2, 0]]), tables)
 
 
-def test_random_numbers_are_the_same_for_all():
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_random_numbers_are_the_same_for_all(chunk):
     x = gg.ones((4, 64))
     f = lambda a: (nn.dropout(a, 0.5), nn.dropout(a, 0.5), a[:3] * gg.random.normal((3,)))
-    first, second, normal = [v.numpy() for v in vmap(f)(x)]
+    first, second, normal = [v.numpy() for v in vmap(f, chunk_size=chunk)(x)]
     for drawn in (first, second, normal):
         assert (drawn == drawn[0]).all()
     assert (first != second).any()
@@ -360,7 +385,8 @@ def test_functions_that_are_no_ops():
     for f in (
         lambda a: gg.argsort(a), lambda a: gg.sort(a), lambda a: gg.argmax(a), lambda a: gg.topk(a, 2)[0],
         lambda a: gg.quantile(a, 0.3), lambda a: gg.median(a), lambda a: gg.any(a > 0), lambda a: gg.cummax(a)[0],
-        lambda a: gg.one_hot(gg.argmax(a), 6), lambda a: gg.searchsorted(gg.sort(a), a), lambda a: gg.count_nonzero(a),
+        lambda a: gg.argmin(a, keepdims=True), lambda a: gg.one_hot(gg.argmax(a), 6),
+        lambda a: gg.searchsorted(gg.sort(a), a), lambda a: gg.count_nonzero(a),
     ):  # fmt: skip
         same(vmap(f)(x), rows(f, x))
 

@@ -147,3 +147,17 @@ def test_backward_inside_is_refused():
 
     with pytest.raises(RuntimeError, match="inside, ask gg.grad or a tape for gradients, not backward"):
         gg.vmap(f)(gg.tensor(X))
+
+
+def test_detect_anomaly_looks_at_all_examples():
+    x = gg.tensor(X)
+    root = lambda x: gg.sum(gg.sqrt(x))
+    with gg.detect_anomaly(), np.errstate(all="ignore"):
+        assert_close(gg.vmap(gg.grad(summed(gg.square)))(x), 2 * X)
+        assert_close(gg.jvp(gg.vmap(gg.sin), (x,), (x,))[1], X * np.cos(X))
+        with (
+            pytest.warns(RuntimeWarning, match="'sqrt' made nan values of inputs that have none, called at test_vmap"),
+            pytest.warns(UserWarning, match="Error detected in sqrt"),
+            pytest.raises(RuntimeError, match="Function 'sqrt' returned nan values"),
+        ):
+            gg.vmap(gg.grad(root))(x)

@@ -291,8 +291,11 @@ def _plain(home: Any, x: Array, y: Array, out: Array | None) -> Array:
 
 def array_product(x: Array, y: Array) -> Array:
     """x @ y by the arrays' own operator; leading axes of x become rows where y is one matrix."""
-    if x.shape[-1] == 1 and type(x) is np.ndarray and x.dtype.kind in "fc":  # NumPy's products take three times as long
-        return x * y
+    if x.shape[-1] == 1 and type(x) is np.ndarray:  # a column times a row: NumPy's product takes 2 to 4 times as long
+        if x.dtype.kind == "f":
+            return np.einsum("...ij,...jk->...ik", x, y, order="C")
+        if x.dtype.kind == "c":
+            return x * y
     if x.ndim > 2 and y.ndim == 2:
         return (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ y).reshape(*x.shape[:-1], y.shape[-1])
     return x @ y

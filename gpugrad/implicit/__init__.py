@@ -22,13 +22,16 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import optree
 
-from ..array import Array
+from ..array import Array, library
 from ..autograd import no_grad
 from ..backprop import backprop
 from ..core import Tape, Tensor, leaf, wrap
 from ..krylov import largest
+from ..levels import looking
 from ..recording import active, enter, replace
+from ..tensor import tensor
 from .equation import Equation, NoConvergence as NoConvergence
 from .form import Form
 from .solvers import Reached, Tolerance, anderson, newton, newton_cg
@@ -51,11 +54,14 @@ def root(
         x = gg.implicit.root(lambda x, a: x * x - a, gg.tensor(1.0), a)      # sqrt(a)
 
     f           answers a nest like x0, smooth near x
+    x0          a Tensor, or a nest of them.  Examples have an axis of their own in it, and are solved each for itself:
+                inside a vmap nothing is solved
     rtol, atol  it ends where a Newton step moves no element by more than atol + rtol |x|; by default both are
                 eps**0.75 of the dtype: 2e-12, 6e-6 for float32
     max_iter    the steps, each with a line search (100)
     solver      one of your own, solver(f, x0, *args) -> x, in the place of Newton's; how exactly is its choice
-                It runs without recording; a tape that it opens records, and so does gg.enable_grad()
+                It answers Tensors or arrays, and runs without recording; a tape that it opens records, and so does
+                gg.enable_grad()
     on_failure  "raise", or "warn" and answer the x that was reached
 
     NoConvergence where it does not get there.  LinAlgError from a gradient, where the Jacobian of f is singular at x.
@@ -178,9 +184,10 @@ def _options(
     if on_failure not in ("raise", "warn"):
         raise ValueError(f"{name}: on_failure is 'raise' or 'warn', not {on_failure!r}")
     for what, value in (("rtol", rtol), ("atol", atol)):
-        if value is not None and not (isinstance(value, Real) and 0 <= float(value) < float("inf")):
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (real and 0 <= float(value) < float("inf")):
             raise ValueError(f"{name}: {what} is a number from 0, not {value!r}")
-    if most is not None and not (type(most) is int and most > 0):
+    if most is not None and not (isinstance(most, (int, np.integer)) and not isinstance(most, bool) and most > 0):
         raise ValueError(f"{name}: max_iter is a whole number from 1, not {most!r}")
     if solver is not None:
         if not callable(solver):
@@ -189,7 +196,7 @@ def _options(
             raise ValueError(f"{name}: rtol, atol and max_iter are of {name}'s own solver; give them to yours")
     small = form.eps**0.75
     allowed = Tolerance(small if rtol is None else float(rtol), small if atol is None else float(atol), form.eps)
-    return allowed, default if most is None else most, solver, on_failure
+    return allowed, default if most is None else int(most), solver, on_failure
 
 
 def _solved(
@@ -209,21 +216,30 @@ def _solved(
         x = form.flat(form.leaves)
         x = wrap(x.array.copy(), None, x.kind)
         if solver is None:
-            with np.errstate(all="ignore"):  # a step that is tried may overflow
+            instead = "outside of it, solve for all of them at once, x0 with an axis for the examples"
+            instead += ", f the sum of their losses" if symmetric else ""
+            with np.errstate(all="ignore"), looking(form.name, instead):  # a step may overflow
                 found = solve(x.array, allowed, most)
             if not isfinite(found.residual):
                 raise ValueError(f"{form.name}: {found.why}; begin elsewhere")
             x = wrap(found.x, None, x.kind)
+            if not isfinite(largest(x.array)):
+                found = found._replace(why="x grows without bound")
             if found.why is not None:
                 _fail(form, x, found, on_failure)
         else:
-            x = form.vector(solver(f, form.tree(x), *args), "solver")
+            answer = solver(f, form.tree(x), *args)  # arrays, too: nothing of it is differentiated
+            x = form.vector(optree.tree_map(_tensor, answer, namespace="gpugrad"), "solver")
             if not isfinite(largest(x.array)):
                 raise ValueError(f"{form.name}: the solver answers an x that is not finite")
             x = wrap(x.array.copy(), None, x.kind)  # it may be a variable of the solver's
     if not active().tapes:
         return form.tree(x)
     return form.tree(Equation(form.name, residual, x, symmetric, form.groups).solution())
+
+
+def _tensor(x: Any) -> Any:
+    return tensor(x) if library(x) is not None and not isinstance(x, Tensor) else x
 
 
 def _fail(form: Form, x: Tensor, found: Reached, on_failure: str) -> None:

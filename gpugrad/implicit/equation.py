@@ -14,7 +14,8 @@ from ..backprop import backprop
 from ..core import Node, Tape, Tensor, identity, leaf, on, wrap
 from ..custom import attach
 from ..hooks import muted
-from ..krylov import cg, gmres
+from ..krylov import cg, gmres, norm
+from ..levels import Traced
 from ..ops.casting import view
 from ..ops.matrices import LinAlgError
 from ..recording import active, enter, replace
@@ -131,6 +132,8 @@ class Equation:
         rtol   how exactly, where it is solved by products; None: as well as the dtype allows
         LinAlgError where J is singular, NoConvergence where products do not solve it.
         """
+        if self.blocks is None and isinstance(b, Traced):  # of a vmap: example by example
+            return b.level.plain(lambda v: self.solve(v, transposed, rtol), [b])
         if self.blocks is None:
             eps, n = float(np.finfo(b.dtype).eps), b.size
             product = self._across if transposed or self.symmetric else self._along()
@@ -138,12 +141,13 @@ class Equation:
             found = solver(product, b, eps**0.75 if rtol is None else rtol, most)
             if found.falls:
                 raise LinAlgError(FLAT.format(self.name))
-            if found.residual <= (eps**0.5 if rtol is None else rtol):
+            left = norm(b - product(found.x)) / (norm(b) or 1.0) if self.symmetric else found.residual
+            if left <= (eps**0.5 if rtol is None else rtol):
                 return found.x
             if n > WRITTEN:
                 raise NoConvergence(
                     f"{self.name}: products with the Jacobian of f, in {n} unknowns, solve its linear system to a "
-                    f"relative residual of {found.residual:.1e} only: it is singular, or nearly, or needs scaling"
+                    f"relative residual of {left:.1e} only: it is singular, or nearly, or needs scaling"
                 )
             self.blocks = written(self.name, self._across, self.x.array, [np.arange(n)[None]], self.symmetric)
         blocks: Any = self.blocks

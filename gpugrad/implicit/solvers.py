@@ -69,7 +69,7 @@ def newton(at: Callable[[Array], Equation], x: Array, allowed: Tolerance, most: 
         try:
             step = now.solve(-now.value.array, rtol=1e-4)
         except (LinAlgError, NoConvergence) as e:
-            return reached._replace(why=f"after {n} steps, {e}")
+            return reached._replace(why=f"after {n} steps, " + str(e).removeprefix(f"{now.name}: ").rstrip("."))
         t, done = 1.0, allowed.within(step, x)
         new = at(x + step)
         least = norm(new.value.array)
@@ -92,7 +92,7 @@ def anderson(g: Callable[[Array], Array], x: Array, allowed: Tolerance, most: in
     """A fixed point of g, by steps that mix the last ones so that the linear model of g - x is least (Anderson 1965,
     Walker & Ni 2011).  Where that takes it away from the fixed point, it begins anew with a step of g itself.
     """
-    xs, fs, best = [], [], inf
+    xs, fs, best, reached = [], [], inf, Reached(x, inf)
     for n in range(most):
         y = g(x)
         f = y - x
@@ -101,15 +101,16 @@ def anderson(g: Callable[[Array], Array], x: Array, allowed: Tolerance, most: in
         size = norm(f)
         if not isfinite(size):
             if not fs:
-                return Reached(x, size, f"g is not finite after {n} steps")
+                return reached._replace(why=f"g is not finite after {n} steps")
             x, xs, fs = xs[-1] + fs[-1], [], []  # as g has it, without a mixture
             continue
+        reached = Reached(x, largest(f))
         if size > 10 * best:
             xs, fs = [], []
         best = min(best, size)
         xs, fs = [*xs, x][-HISTORY - 1 :], [*fs, f][-HISTORY - 1 :]
         x = y if len(xs) == 1 else _mixed(xs, fs)
-    return Reached(x, size, f"{most} steps were not enough")
+    return reached._replace(why=f"{most} steps were not enough")
 
 
 def _mixed(xs: list[Array], fs: list[Array]) -> Array:
@@ -132,14 +133,15 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
     at   (f(x), the equation f'(x) = 0) at x
     """
     loss, now = at(x)
-    first = norm(now.value.array)
+    first, reached = norm(now.value.array), Reached(x, inf)
     for n in range(most):
         g = now.value.array
         size = norm(g)
         if size == 0:
             break
         if not isfinite(size):
-            return Reached(x, size, f"the gradient of f is not finite after {n} steps")
+            return reached._replace(why=f"the gradient of f is not finite after {n} steps")
+        reached = Reached(x, largest(g))
         found = cg(now._across, -g, min(0.1, (size / first) ** 0.5), min(PRODUCTS, max(20, 2 * x.size)))
         step = found.x if largest(found.x) > 0 else -g
         length = largest(step)
@@ -159,7 +161,7 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
             full = strong_wolfe(along, start, 1.0, length, allowed.eps * length, TRIES)[0]
             if not full.loss < loss:
                 stuck = "f falls without bound" if found.falls else "no step along Newton's direction makes f smaller"
-                return Reached(x, largest(g), None if allowed.noise(step, x) and not found.falls else stuck)
+                return reached._replace(why=None if allowed.noise(step, x) and not found.falls else stuck)
             new = made[full.t]
         loss, now, x = full.loss, new, new.x.array
         if done:

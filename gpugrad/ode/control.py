@@ -25,17 +25,26 @@ def norm(p: Problem, errors: list[Any], *ys: list[Tensor]) -> float:
     pairs = [(raw(e), [raw(y) for y in some]) for e, *some in zip(errors, *ys) if raw(e).size]
     n = len([e for e in errors[: p.moving] if raw(e).size])
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and inf are answers here
-        integrals = [(_rms(e), [_rms(y) for y in some]) for e, some in pairs[n:]]
-        means = [_mean_square(p, some) for some in (pairs[:n], integrals) if some]
-        largest = means[0] if len(means) == 1 else xp(means[0]).maximum(*means) if means else 0.0
+        found = _measured(p, pairs, n, 1.0)
+        if found == inf:  # perhaps of the squares alone
+            unit = float(np.finfo(pairs[0][0].dtype).max) ** 0.5
+            found = unit * _measured(p, pairs, n, unit)
+    return found
+
+
+def _measured(p: Problem, pairs: list[tuple[Any, list[Any]]], n: int, unit: float) -> float:
+    integrals = [(_rms(e), [_rms(y) for y in some]) for e, some in pairs[n:]]
+    means = [_mean_square(p, some, unit) for some in (pairs[:n], integrals) if some]
+    largest = means[0] if len(means) == 1 else xp(means[0]).maximum(*means) if means else 0.0
     return sqrt(float(to_host(largest)))
 
 
-def _mean_square(p: Problem, pairs: list[tuple[Any, list[Any]]]) -> Any:
+def _mean_square(p: Problem, pairs: list[tuple[Any, list[Any]]], unit: float) -> Any:
+    """Of the errors in `unit`s of what is allowed."""
     total, count = 0.0, 0
     for error, ys in pairs:
         lib, sizes = xp(error), [abs(y) for y in ys]
-        ratio = abs(error) / (p.atol + p.rtol * (sizes[0] if len(sizes) == 1 else lib.maximum(*sizes)))
+        ratio = abs(error) / (p.atol + p.rtol * (sizes[0] if len(sizes) == 1 else lib.maximum(*sizes))) / unit
         total, count = total + lib.sum(ratio * ratio), count + ratio.size
     return total / count
 

@@ -10,9 +10,10 @@ import numpy as np
 import optree
 
 from ..array import device_of, library, to_host
-from ..core import Tensor, raw
+from ..core import Tensor, raw, tick, wrap, writes
 from ..dtypes import bfloat16, float32, float64
 from ..ops.casting import astype, to_device
+from ..ops.math import positive
 from ..ops.shape import stack
 from .dopri5 import Problem, Times
 
@@ -92,7 +93,7 @@ def _initial(y0: Any) -> tuple[list[Tensor], Any]:
             )
     if not y:
         raise ValueError("ode: y0 holds no Tensor")
-    return y, spec
+    return [positive(v) for v in y], spec  # what the caller does with its own later is no matter
 
 
 def numbers(t: Any, like: Tensor) -> tuple[np.ndarray, Tensor | None]:
@@ -132,9 +133,16 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
     n = len(y)
 
     def slopes(t: Tensor, y: list[Tensor], args: list[Any]) -> list[Tensor]:
+        start = tick()
         leaves, found = _flat(f(t, spec.unflatten(y), *args_spec.unflatten(args)))
+        if writes.ages and any([age > start for v in y for age in writes.of(v.array)]):
+            raise RuntimeError("ode: f changes y in place, which steps go on from: write y = y + 1 for y += 1")
         if len(leaves) != n or found != spec:
-            raise TypeError(f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}")
+            one = "; y is one Tensor: write gg.stack([...])" if spec.num_nodes == 1 and len(leaves) > 1 else ""
+            raise TypeError(
+                f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}, where * is a "
+                f"Tensor{one}"
+            )
         for i, (v, (shape, dtype)) in enumerate(zip(leaves, like)):
             if not isinstance(v, Tensor):
                 raise TypeError(
@@ -146,15 +154,23 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
                     f"ode: leaf {i} of what f answers is {v.array.dtype}{list(v.array.shape)}, where y is "
                     f"{dtype}{list(shape)}. dy/dt has y's shape and dtype: "
                     + (
-                        "look which shapes f broadcasts"
+                        "look which shapes f broadcasts, and whether it is f(t, y), t first"
                         if v.array.shape != shape
                         else f"give y0 as y0.astype('{v.array.dtype}'), or f constants and arguments in y's dtype"
                     )
                     + "."
                 )
-        return leaves
+        return [_kept(v) for v in leaves]
 
     return slopes
+
+
+def _kept(v: Tensor) -> Tensor:
+    """v, which f may write to, or give another array, when it is called again: a copy unless nobody else has it."""
+    lib: Any = library(v.array)
+    if type(v) is not v.kind or writes.of(v.array) or not lib.alone(v.array):
+        return positive(v)
+    return wrap(v.array, v.node, v.kind)
 
 
 def _shown(spec: Any) -> Any:

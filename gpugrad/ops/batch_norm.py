@@ -196,6 +196,8 @@ def _inference_pull(g: Any, x: Any, weight: Any, mean: Any, rstd: Any) -> tuple[
 
 def _inference_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     """Images of all examples are one batch; with weights of each example's own, its channels are further ones."""
+    if level.own(list(static.values())):
+        return NotImplemented
     if not any(each[1:]):
         out, mean, rstd = call(join(xs[0]), *xs[1:], **static)
         return part(out, level.n), for_each(mean, level.n), for_each(rstd, level.n)

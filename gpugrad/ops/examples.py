@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..array import library, xp as xp_of
-from ..core import Tensor, raw
-from .math import multiply
+from ..core import raw
 from .places import parts
 from .shape import aligned, broadcast_to, inverse, matrix_transpose, moveaxis, permute_dims, reshape
 
@@ -36,14 +35,9 @@ def own(x: Any, each: bool, n: int) -> Any:
 
 
 def product_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    """Products of matrices.  One matrix for all, times a column of each example, is one product of many rows.
-
-    A column times a row, the gradient of a weight by one row, is no product for BLAS.
-    """
+    """Products of matrices.  One matrix for all, times a column of each example, is one product of many rows."""
     x, y = xs
     a, b = raw(x), raw(y)
-    if all(each) and a.ndim == b.ndim and a.shape[-1] == 1 and not (isinstance(x, Tensor) or isinstance(y, Tensor)):
-        return (multiply(x, y),)
     if each == [False, True] and a.ndim == 2 and b.ndim == 3 and b.shape[-1] == 1:
         out, *_ = call(reshape(y, b.shape[:2]), matrix_transpose(x))
         return (reshape(out, (*out.shape, 1)),)

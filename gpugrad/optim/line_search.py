@@ -70,7 +70,7 @@ def cubic(a: Point, b: Point, least: float, most: float) -> float:
     """Where the cubic through two points with their slopes is lowest, within bounds; without a minimum, the middle."""
     d = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)
     square = d * d - a.slope * b.slope
-    if not square >= 0:
+    if not 0 <= square < math.inf:
         return (least + most) / 2
     a, b = (a, b) if a.t <= b.t else (b, a)
     root = math.sqrt(square)

@@ -117,6 +117,7 @@ def test_jacobians_and_hessians(torch, F, x, v):
     assert values(F.jacrev(lambda a: m @ a, chunk_size=1)(x)) == values(m)
     cubes = lambda a: (a**3).sum() + a[0] * a[1]
     assert values(F.hessian(cubes)(x)) == [[6, 1], [1, 12]]
+    assert values(F.hessian(lambda a: a**3)(x)) == [[[6, 0], [0, 0]], [[0, 0], [0, 12]]]
     assert values(F.jacfwd(F.jacrev(cubes))(x)) == values(F.jacrev(F.jacfwd(cubes))(x)) == [[6, 1], [1, 12]]
     (aa, ab), (ba, bb) = F.hessian(lambda a, b: (a * a * b).sum(), argnums=(0, 1))(x, v)
     assert (
