@@ -179,7 +179,8 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return None
     saved: Any = values[:-1]
     lift = _followed(values, edges, tangents)
-    if lift or not (op.linear or op.batch == "elementwise"):
+    pointwise = op.batch == "elementwise" and not isinstance(out, tuple)
+    if lift or not (op.linear or pointwise):
         n = Node()
         n.op, n.edges, n.saved = op, tuple(edges), saved
         saved = lifted(n, head)
@@ -195,12 +196,13 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         if isinstance(out, tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
+    if pointwise:
+        whole = lambda t: t if t.shape == out.shape else broadcast_to(t, out.shape)
+        terms = [d for i in at if (d := through(op, i, whole(tangents[i]), saved, out)) is not None]
+        if op.own or all([d.shape == out.shape for d in terms]):  # a user's rule may sum to the shape of its operand
+            return _fitting(reduce(add, terms), out) if terms else None
+        tangents = [None if t is None else _boxed(t) for t in tangents]
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
-    if op.batch == "elementwise":
-        shape = values[k].shape
-        whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
-        terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
-        return _fitting(reduce(add, terms), out) if terms else None
     return _transposed(pull, out, tangents, at, None if op.own else op.name)
 
 
@@ -215,6 +217,11 @@ def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[An
 
 def _boxed(v: Any) -> Any:
     return v if v is None or isinstance(v, Tensor) else wrap(v)
+
+
+def through(op: Any, i: int, g: Any, saved: tuple, out: Any) -> Any:
+    """What the pullback of operand i, of the shape of the output, makes of g."""
+    return op.rules[i](g, saved, tuple(out.shape)) if op.joint is None else op.joint(g, saved, None)[i]
 
 
 class _Each:

@@ -20,7 +20,7 @@ from .backprop import lifted
 from .batching import called
 from .core import Node, Tensor, on, raw, wrap
 from .dtypes import is_inexact
-from .forward_mode import ForwardAccumulator, _fitting
+from .forward_mode import ForwardAccumulator, _fitting, through
 from .ops.casting import astype
 from .ops.linalg import matmul, product_op
 from .ops.linear import ACTIVATIONS
@@ -89,7 +89,8 @@ class Expansion(ForwardAccumulator):
             return self.product(op, out, xs, static)
         if op.own in FUSED:
             return self.fused(FUSED[op.own], out, xs)
-        if op.batch == "elementwise" and not op.aux:
+        pointwise = op.batch == "elementwise" and not op.aux and not several
+        if pointwise and (op.own or all([xs[i][0].shape == out.shape for i in moving])):  # as in forward mode
             return self.pointwise(op, out, xs, static, moving)
         rows = self.nested(op, xs, static, moving)
         return tuple(map(list, zip(*rows))) if several else [r[0] for r in rows]
@@ -200,12 +201,6 @@ def _derivatives(f: Callable[[Tensor], list[Tensor]], t: Tensor, order: int) -> 
     with ForwardAccumulator(t, one) as acc:
         found = _derivatives(f, t, order - 1)
     return [*found, acc.jvp(found[-1], "zero")]
-
-
-def through(op: Any, i: int, g: Tensor, saved: tuple, out: Tensor) -> Any:
-    """What the pullback of operand i makes of g."""
-    joint = op.joint(g, saved, None) if op.joint is not None else None
-    return op.rules[i](g, saved, tuple(out.array.shape)) if joint is None else joint[i]
 
 
 def boxed(v: Any) -> Tensor:

@@ -228,6 +228,39 @@ def test_a_users_op_says_that_it_is_linear():
         gg.op(lambda xp, x: x, x=lambda g: g, linear="each")
 
 
+def test_a_users_op_element_by_element():
+    """Its rule may sum to the operand's shape, and it may have several outputs."""
+
+    def summed(g, x):
+        return gg.sum(g, axis=0) if g.ndim > x.ndim else g
+
+    scaled = gg.op(
+        lambda xp, x, y: xp.sin(x) * y,
+        name="scaled",
+        x=lambda g, x, y: summed(g * y * gg.cos(x), x),
+        y=lambda g, x, y: summed(g * gg.sin(x), y),
+        batch="elementwise",
+    )
+    turned = gg.op(
+        lambda xp, x: (xp.sin(x), xp.cos(x)),
+        name="turned",
+        several=True,
+        x=lambda g, x: g.get(0, 0.0) * gg.cos(x) - g.get(1, 0.0) * gg.sin(x),
+        batch="elementwise",
+    )
+    own = lambda x, y: gg.multiply(*turned(x)) + scaled(x, y)
+    same = lambda x, y: gg.sin(x) * gg.cos(x) + gg.sin(x) * y
+    args, vs = (gg.tensor(X), gg.tensor([V, W])), (gg.tensor(W), gg.tensor([X, V]))
+    assert_close(gg.jvp(own, args, vs)[1], gg.jvp(same, args, vs)[1])
+    along = lambda f: gg.jvp(f, args, vs)[1]
+    assert_close(along(lambda x, y: gg.jvp(own, (x, y), vs)[1]), along(lambda x, y: gg.jvp(same, (x, y), vs)[1]))
+    series = tuple([v, None, None] for v in vs)
+    for got, want in zip(gg.taylor(own, args, series)[1], gg.taylor(same, args, series)[1]):
+        assert_close(got, want)
+    x, y = args
+    assert_close(gg.laplacian(lambda x: own(x, y), x), gg.laplacian(lambda x: same(x, y), x))
+
+
 def test_models():
     gg.random.seed(0)
     net = gg.nn.Sequential(gg.nn.Linear(3, 4), gg.nn.LayerNorm(4), gg.nn.GELU(), gg.nn.Linear(4, 2))
