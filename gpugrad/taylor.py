@@ -21,6 +21,7 @@ from .batching import called
 from .core import Node, Tensor, on, raw, wrap
 from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator, _fitting, through
+from .levels import blank
 from .ops.casting import astype
 from .ops.linalg import matmul, product_op
 from .ops.linear import ACTIVATIONS
@@ -209,9 +210,8 @@ def boxed(v: Any) -> Tensor:
 
 
 def zeros(t: Any) -> Tensor:
-    """Zeros like t, of which a level makes what it needs."""
-    a = raw(t)
-    return wrap(xp(a).zeros(a.shape, a.dtype))
+    """Zeros like t."""
+    return wrap(blank(raw(t))())
 
 
 def parts(out: Any) -> list[Tensor]:
@@ -245,6 +245,8 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
     ValueError for series of other lengths and shapes; TypeError for arguments that are no floats.
     """
     xs = _primals("taylor", primals)
+    if not isinstance(series, (tuple, list)) or not all([isinstance(s, (tuple, list)) for s in series]):
+        raise TypeError(f"taylor: series are a list of derivatives for each argument, ([v, None],), not {series!r:.60}")
     if len(series) != len(xs) or len({len(s) for s in series}) != 1 or not len(series[0]):
         raise ValueError(
             f"taylor: {len(xs)} primals need as many series, all of one length from 1 on, given lengths "
@@ -285,4 +287,6 @@ def _term(x: Tensor, v: Any) -> Any:
     v = v if isinstance(v, Tensor) else tensor(v, dtype=x.array.dtype)
     if v.array.shape != x.array.shape:
         raise ValueError(f"taylor: a coefficient has shape {tuple(v.array.shape)}, its primal {tuple(x.array.shape)}")
+    if v.array.dtype.kind == "c" != x.array.dtype.kind:
+        raise TypeError(f"taylor: a coefficient is {v.array.dtype}, its primal {x.array.dtype}; make both complex")
     return wrap(v.array, v.node) if v.array.dtype == x.array.dtype else astype(wrap(v.array, v.node), x.array.dtype)
