@@ -29,7 +29,7 @@ def _edged(g: Any, axis: int) -> Any:
     return _pad(g, width=tuple([(1, 1) if i == axis % len(g.shape) else (0, 0) for i in range(len(g.shape))]))
 
 
-@op(x=lambda g, axis: -_diff(_edged(g, axis), axis=axis), name="diff", batch="along")
+@op(x=lambda g, axis: -_diff(_edged(g, axis), axis=axis), name="diff", batch="along", linear=True)
 def _diff(xp: Any, x: Any, *, axis: int) -> Any:
     return x[along(axis, x.ndim, slice(1, None))] - x[along(axis, x.ndim, slice(None, -1))]
 

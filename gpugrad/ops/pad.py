@@ -42,7 +42,7 @@ def _pad(xp: Any, x: Any, *, width: Width, value: Any = 0) -> Any:
     return out
 
 
-@op(x=lambda g, width: _pad(g, width=width), name="crop", batch=_crop_batch)
+@op(x=lambda g, width: _pad(g, width=width), name="crop", batch=_crop_batch, linear=True)
 def _crop(xp: Any, x: Any, *, width: Width) -> Any:
     return x[tuple([slice(a, n - b) for (a, b), n in zip(width, x.shape)])]
 
