@@ -8,23 +8,18 @@ A term t (n + 1, ...) of a value has its derivatives by n coordinates, and in th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import float32, float64
 from ..op import op
-from .blocks import MANY, PART
 from .examples import own
 from .linalg import matmul
 from .math import square
 from .reduce import sum
 from .shape import concat, expand_dims, moveaxis
-from .threads import shared
-
-SINGLE = 10**6  # multiplications: OpenBLAS gives larger products threads of its own, and copies what they multiply
-LEAST = 32  # rows of a product, below which it is slow
+from .tall import by_rows, multiply, piece
 
 
 def _chained(xp: Any, slope: Any, bend: Any, t: Any) -> Any:
@@ -41,7 +36,7 @@ def _chained_host(slope: Any, bend: Any, t: Any) -> Any:
     if not _matching(slope, bend, t):
         return _chained(np, slope, bend, t)
     out = np.empty((len(t), *slope.shape), t.dtype)
-    _by_rows(_chain, (slope, bend), (t, out))
+    by_rows(_chain, (slope, bend), (t, out))
     return out
 
 
@@ -65,7 +60,7 @@ def _back(g: Any, slope: Any, bend: Any, t: Any) -> tuple[Any, Any, Any]:
     """The cotangents of slope, bend and t."""
     if type(g) is np.ndarray and g.dtype is t.dtype and _matching(slope, bend, t):
         ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(g.shape, t.dtype)
-        _by_rows(_chain_back, (slope, bend, ds, db), (t, g, dt))
+        by_rows(_chain_back, (slope, bend, ds, db), (t, g, dt))
         return ds, db, dt
     d, last = t[:-1], g[-1]
     along = concat([d * (last * bend * 2), expand_dims(last * 0, 0)])
@@ -97,26 +92,6 @@ def _matching(slope: Any, bend: Any, t: Any) -> bool:
     )
 
 
-def _by_rows(work: Callable[..., None], values: Any, terms: Any, step: int = 1) -> None:
-    """work(rows of values and of terms): of all of them, a multiple of `step` that fits the cache at a time."""
-    values, terms = [a.reshape(-1, a.shape[-1]) for a in values], [a.reshape(len(a), -1, a.shape[-1]) for a in terms]
-    rows, width = values[0].shape
-    n = -(-max(PART // width, 1) // step) * step
-    terms = [a if a.shape[1] == rows else np.repeat(a, min(n, rows), 1) for a in terms]  # one row for all
-
-    def run(parts: Iterable[int]) -> None:
-        for i in parts:
-            k = min(n, rows - i)
-            part = slice(i, i + k)
-            work(*[a[part] for a in values], *[a[:, part] if a.shape[1] == rows else a[:, :k] for a in terms])
-
-    parts = range(0, rows, n)
-    if terms[-1].size >= MANY:
-        shared(run, parts)
-    else:
-        run(parts)
-
-
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     slope, bend, t = [own(x, e, level.n) for x, e in zip(xs, each)]
     return (moveaxis(call(slope, bend, moveaxis(t, 0, 1))[0], 0, 1),)
@@ -135,28 +110,15 @@ chained = op(
 
 
 def chained_product(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
-    """chained(slope, bend, t @ weight).  Of NumPy's arrays, and a small weight, the product of a block of rows stays in
-    the cache.
-    """
-    fits = all([type(a) is np.ndarray for a in (slope, bend, t, weight)]) and weight.ndim == 2
-    piece = SINGLE // max(weight.size, 1) if fits else 0
-    if not fits or piece < LEAST or t.shape[1:-1] != slope.shape[:-1] or weight.dtype is not t.dtype:
-        return chained(slope, bend, matmul(t, weight))
-    out = np.empty((len(t), *slope.shape), t.dtype)
-    if not _matching(slope, bend, out):
+    """chained(slope, bend, t @ weight); on the CPU, with a small weight, in one pass over memory."""
+    n = piece(t, weight)
+    out = np.empty((len(t), *slope.shape), t.dtype) if n and t.shape[1:-1] == slope.shape[:-1] else None
+    if out is None or not _matching(slope, bend, out):
         return chained(slope, bend, matmul(t, weight))
 
     def work(s: Any, b: Any, x: Any, out: Any) -> None:
-        _multiply(x, weight, out, piece)
+        multiply(x, weight, out, n)
         _chain(s, b, out, out)
 
-    _by_rows(work, (slope, bend), (t, out), piece)
+    by_rows(work, (slope, bend), (t, out), n)
     return out
-
-
-def _multiply(x: Any, w: Any, out: Any, piece: int) -> None:
-    """Writes x @ w into out (n, rows, columns), by products of so many rows."""
-    whole = x.shape[1] // piece * piece
-    cut = lambda a: a[:, :whole].reshape(len(a), -1, piece, a.shape[-1])
-    np.matmul(cut(x), w, out=cut(out))
-    np.matmul(x[:, whole:], w, out=out[:, whole:])
