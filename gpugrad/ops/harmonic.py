@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from ..core import Tensor, raw
 from ..dtypes import float32, float64
 from ..op import op
 from .examples import own
-from .linalg import matmul
+from .linalg import array_matmul, matmul, weight_grad
 from .math import square
 from .reduce import sum
-from .shape import concat, expand_dims, moveaxis
-from .tall import by_rows, multiply, piece
+from .shape import aligned, concat, expand_dims, matrix_transpose, moveaxis
+from .tall import by_rows, inner, multiply, piece
 
 
 def _chained(xp: Any, slope: Any, bend: Any, t: Any) -> Any:
@@ -82,7 +83,7 @@ def _matching(slope: Any, bend: Any, t: Any) -> bool:
     """Whether these are NumPy's arrays for loops over rows: t is shaped like the others, or has one row for all."""
     shape, own = slope.shape, t.shape[1:]
     return (
-        type(t) is np.ndarray
+        type(slope) is type(bend) is type(t) is np.ndarray
         and t.dtype in (float32, float64)
         and slope.dtype is bend.dtype is t.dtype
         and len(shape) > 0 < slope.size
@@ -93,8 +94,11 @@ def _matching(slope: Any, bend: Any, t: Any) -> bool:
 
 
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    slope, bend, t = [own(x, e, level.n) for x, e in zip(xs, each)]
-    return (moveaxis(call(slope, bend, moveaxis(t, 0, 1))[0], 0, 1),)
+    slope, bend, t, *weight = [own(x, e, level.n) for x, e in zip(xs, each)]
+    t = moveaxis(t, 0, 1)
+    if weight:
+        t = matmul(t, aligned(weight[0], raw(slope).ndim - 1))
+    return moveaxis(chained(slope, bend, t), 0, 1), *[None for _ in weight]
 
 
 _chained.host = _chained_host
@@ -109,16 +113,85 @@ chained = op(
 )
 
 
+# ---------------------------------------------------------------------------------------------- after a product
+def _product(xp: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any]:
+    """(chained(slope, bend, t @ weight), t @ weight)."""
+    z = array_matmul(xp, t, weight)
+    return _chained(xp, slope, bend, z), z
+
+
+def _suits(slope: Any, bend: Any, t: Any, weight: Any) -> bool:
+    """Whether these are NumPy's arrays, and the weight small: the product of some rows stays in the cache."""
+    return (
+        piece(t, weight) > 0
+        and type(slope) is type(bend) is np.ndarray
+        and slope.dtype is bend.dtype is t.dtype
+        and slope.shape == bend.shape == (*t.shape[1:-1], weight.shape[1])
+    )
+
+
+def _product_host(slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any]:
+    if not _suits(slope, bend, t, weight):
+        return _product(np, slope, bend, t, weight)
+    out, z = [np.empty((len(t), *slope.shape), t.dtype) for _ in range(2)]
+    _multiplied(slope, bend, t, weight, out, z)
+    return out, z
+
+
+def _multiplied(slope: Any, bend: Any, t: Any, weight: Any, out: Any, z: Any) -> None:
+    """Writes t @ weight into z, and what `chained` makes of it into out, which may be the same."""
+    n = piece(t, weight)
+
+    def work(s: Any, b: Any, t: Any, out: Any, z: Any) -> None:
+        multiply(t, weight, z, n)
+        _chain(s, b, z, out)
+
+    by_rows(work, (slope, bend), (t, out, z), n)
+
+
+def _product_back(g: Any, slope: Any, bend: Any, t: Any, weight: Any, z: Any) -> tuple[Any, Any, Any, Any]:
+    """The cotangents of slope, bend, t and weight."""
+    if type(g) is np.ndarray and g.dtype is t.dtype and _suits(slope, bend, t, weight):
+        return _product_back_host(g, slope, bend, t, weight, z)
+    ds, db, dz = _back(g, slope, bend, matmul(t, weight) if isinstance(g, Tensor) else z)
+    return ds, db, matmul(dz, matrix_transpose(weight)), weight_grad(dz, t, (0, 0))
+
+
+def _product_back_host(g: Any, slope: Any, bend: Any, t: Any, weight: Any, z: Any) -> tuple[Any, Any, Any, Any]:
+    ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(t.shape, t.dtype)
+    n, turned = piece(t, weight), np.ascontiguousarray(weight.T)
+
+    def work(s: Any, b: Any, ds: Any, db: Any, t: Any, g: Any, z: Any, dt: Any) -> Any:
+        dz = np.empty(z.shape, z.dtype)
+        _chain_back(s, b, ds, db, z, g, dz)
+        multiply(dz, turned, dt, n)
+        return inner(t, dz, n)
+
+    parts = by_rows(work, (slope, bend, ds, db), (t, g, z, dt), n)
+    return ds, db, dt, np.add.reduce(parts, axis=0)
+
+
+_product.host = _product_host
+_chained_linear = op(
+    _product,
+    name="chained_linear",
+    aux=("z",),
+    batch=_batch,
+    via=_product_back,
+    slope=lambda p: p[0],
+    bend=lambda p: p[1],
+    t=lambda p: p[2],
+    weight=lambda p: p[3],
+)
+
+
 def chained_product(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
     """chained(slope, bend, t @ weight); on the CPU, with a small weight, in one pass over memory."""
-    n = piece(t, weight)
-    out = np.empty((len(t), *slope.shape), t.dtype) if n and t.shape[1:-1] == slope.shape[:-1] else None
-    if out is None or not _matching(slope, bend, out):
+    arrays = [*map(raw, (slope, bend, t, weight))]
+    if not _suits(*arrays):
         return chained(slope, bend, matmul(t, weight))
-
-    def work(s: Any, b: Any, x: Any, out: Any) -> None:
-        multiply(x, weight, out, n)
-        _chain(s, b, out, out)
-
-    by_rows(work, (slope, bend), (t, out), n)
+    if any([isinstance(v, Tensor) for v in (slope, bend, t, weight)]):
+        return _chained_linear(slope, bend, t, weight)
+    out = np.empty((len(t), *slope.shape), t.dtype)
+    _multiplied(slope, bend, t, weight, out, out)
     return out

@@ -26,16 +26,26 @@ def piece(x: Any, weight: Any) -> int:
     return n if n >= LEAST and x.size >= 4 * n * len(weight) else 0
 
 
+def _cut(a: Any, n: int) -> tuple[Any, Any]:
+    """(as many pieces of n rows as there are, the rows that are left), views of a."""
+    whole = a.shape[-2] // n * n
+    return a[..., :whole, :].reshape(*a.shape[:-2], -1, n, a.shape[-1]), a[..., whole:, :]
+
+
 def multiply(x: Any, weight: Any, out: Any, n: int) -> None:
     """Writes x @ weight into out, n rows at a time."""
-    whole = x.shape[-2] // n * n
-    cut = lambda a: a[..., :whole, :].reshape(*a.shape[:-2], -1, n, a.shape[-1])
-    np.matmul(cut(x), weight, out=cut(out))
-    np.matmul(x[..., whole:, :], weight, out=out[..., whole:, :])
+    for part, made in zip(_cut(x, n), _cut(out, n)):
+        np.matmul(part, weight, out=made)
 
 
-def by_rows(work: Callable[..., None], values: Sequence[Any], terms: Sequence[Any] = (), step: int = 1) -> None:
-    """work(rows of each array), for all of them: a multiple of `step` that fits the cache at a time.
+def inner(x: Any, y: Any, n: int) -> Any:
+    """x^T @ y, summed over all rows, n at a time."""
+    made = [np.matmul(a.swapaxes(-1, -2), b) for a, b in zip(_cut(x, n), _cut(y, n))]
+    return np.concatenate([m.reshape(-1, *m.shape[-2:]) for m in made]).sum(0)
+
+
+def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any] = (), step: int = 1) -> list[Any]:
+    """work(rows of each array), for all of them: a multiple of `step` that fits the cache at a time.  What it answers.
 
     values   arrays (..., columns) of as many rows
     terms    (n, ..., columns), whose rows are along axis 1; to read, there may be one row for all
@@ -45,15 +55,16 @@ def by_rows(work: Callable[..., None], values: Sequence[Any], terms: Sequence[An
     rows, width = values[-1].shape
     n = -(-max(PART // width, 1) // step) * step
     terms = [a if a.shape[1] == rows else np.repeat(a, min(n, rows), 1) for a in terms]
+    found: list[Any] = [None] * -(-rows // n)
 
     def run(parts: Iterable[int]) -> None:
         for i in parts:
-            k = min(n, rows - i)
-            part = slice(i, i + k)
-            work(*[a[part] for a in values], *[a[:, part] if a.shape[1] == rows else a[:, :k] for a in terms])
+            at, k = slice(i * n, (i + 1) * n), min(n, rows - i * n)
+            here = [a[at] for a in values], [a[:, at] if a.shape[1] == rows else a[:, :k] for a in terms]
+            found[i] = work(*here[0], *here[1])
 
-    parts = range(0, rows, n)
     if max([a.size for a in (*values, *terms)]) >= MANY:
-        shared(run, parts)
+        shared(run, range(len(found)))
     else:
-        run(parts)
+        run(range(len(found)))
+    return found
