@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, raw
+from ..core import raw
 from ..dtypes import float32, float64
 from ..op import op
 from .examples import own
@@ -98,7 +98,7 @@ def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) ->
     t = moveaxis(t, 0, 1)
     if weight:
         t = matmul(t, aligned(weight[0], raw(slope).ndim - 1))
-    return moveaxis(chained(slope, bend, t), 0, 1), *[None for _ in weight]
+    return (moveaxis(chained(slope, bend, t), 0, 1),)
 
 
 _chained.host = _chained_host
@@ -114,10 +114,45 @@ chained = op(
 
 
 # ---------------------------------------------------------------------------------------------- after a product
-def _product(xp: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any]:
-    """(chained(slope, bend, t @ weight), t @ weight)."""
-    z = array_matmul(xp, t, weight)
-    return _chained(xp, slope, bend, z), z
+def _product(xp: Any, slope: Any, bend: Any, t: Any, weight: Any) -> Any:
+    """chained(slope, bend, t @ weight)."""
+    return _chained(xp, slope, bend, array_matmul(xp, t, weight))
+
+
+def _product_host(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
+    if not _suits(slope, bend, t, weight):
+        return chained(slope, bend, array_matmul(np, t, weight))
+    out, n = np.empty((len(t), *slope.shape), t.dtype), piece(t, weight)
+
+    def work(s: Any, b: Any, t: Any, out: Any) -> None:
+        multiply(t, weight, out, n)
+        _chain(s, b, out, out)
+
+    by_rows(work, (slope, bend), (t, out), n)
+    return out
+
+
+def _product_back(g: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+    """The cotangents of slope, bend, t and weight.  The product is made again: that is cheaper than memory for it."""
+    if type(g) is np.ndarray and g.dtype is t.dtype and _suits(slope, bend, t, weight):
+        return _product_back_host(g, slope, bend, t, weight)
+    ds, db, dz = _back(g, slope, bend, matmul(t, weight))
+    return ds, db, matmul(dz, matrix_transpose(weight)), weight_grad(dz, t, (0, 0))
+
+
+def _product_back_host(g: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+    ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(t.shape, t.dtype)
+    n, turned = piece(t, weight), np.ascontiguousarray(weight.T)
+
+    def work(s: Any, b: Any, ds: Any, db: Any, t: Any, g: Any, dt: Any) -> Any:
+        z, dz = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
+        multiply(t, weight, z, n)
+        _chain_back(s, b, ds, db, z, g, dz)
+        multiply(dz, turned, dt, n)
+        return inner(t, dz, n)
+
+    parts = by_rows(work, (slope, bend, ds, db), (t, g, dt), n)
+    return ds, db, dt, np.add.reduce(parts, axis=0)
 
 
 def _suits(slope: Any, bend: Any, t: Any, weight: Any) -> bool:
@@ -130,52 +165,10 @@ def _suits(slope: Any, bend: Any, t: Any, weight: Any) -> bool:
     )
 
 
-def _product_host(slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any]:
-    if not _suits(slope, bend, t, weight):
-        return _product(np, slope, bend, t, weight)
-    out, z = [np.empty((len(t), *slope.shape), t.dtype) for _ in range(2)]
-    _multiplied(slope, bend, t, weight, out, z)
-    return out, z
-
-
-def _multiplied(slope: Any, bend: Any, t: Any, weight: Any, out: Any, z: Any) -> None:
-    """Writes t @ weight into z, and what `chained` makes of it into out, which may be the same."""
-    n = piece(t, weight)
-
-    def work(s: Any, b: Any, t: Any, out: Any, z: Any) -> None:
-        multiply(t, weight, z, n)
-        _chain(s, b, z, out)
-
-    by_rows(work, (slope, bend), (t, out, z), n)
-
-
-def _product_back(g: Any, slope: Any, bend: Any, t: Any, weight: Any, z: Any) -> tuple[Any, Any, Any, Any]:
-    """The cotangents of slope, bend, t and weight."""
-    if type(g) is np.ndarray and g.dtype is t.dtype and _suits(slope, bend, t, weight):
-        return _product_back_host(g, slope, bend, t, weight, z)
-    ds, db, dz = _back(g, slope, bend, matmul(t, weight) if isinstance(g, Tensor) else z)
-    return ds, db, matmul(dz, matrix_transpose(weight)), weight_grad(dz, t, (0, 0))
-
-
-def _product_back_host(g: Any, slope: Any, bend: Any, t: Any, weight: Any, z: Any) -> tuple[Any, Any, Any, Any]:
-    ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(t.shape, t.dtype)
-    n, turned = piece(t, weight), np.ascontiguousarray(weight.T)
-
-    def work(s: Any, b: Any, ds: Any, db: Any, t: Any, g: Any, z: Any, dt: Any) -> Any:
-        dz = np.empty(z.shape, z.dtype)
-        _chain_back(s, b, ds, db, z, g, dz)
-        multiply(dz, turned, dt, n)
-        return inner(t, dz, n)
-
-    parts = by_rows(work, (slope, bend, ds, db), (t, g, z, dt), n)
-    return ds, db, dt, np.add.reduce(parts, axis=0)
-
-
 _product.host = _product_host
-_chained_linear = op(
+chained_linear = op(
     _product,
     name="chained_linear",
-    aux=("z",),
     batch=_batch,
     via=_product_back,
     slope=lambda p: p[0],
@@ -186,12 +179,7 @@ _chained_linear = op(
 
 
 def chained_product(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
-    """chained(slope, bend, t @ weight); on the CPU, with a small weight, in one pass over memory."""
-    arrays = [*map(raw, (slope, bend, t, weight))]
-    if not _suits(*arrays):
-        return chained(slope, bend, matmul(t, weight))
-    if any([isinstance(v, Tensor) for v in (slope, bend, t, weight)]):
-        return _chained_linear(slope, bend, t, weight)
-    out = np.empty((len(t), *slope.shape), t.dtype)
-    _multiplied(slope, bend, t, weight, out, out)
-    return out
+    """chained(slope, bend, t @ weight); on the CPU, with a small weight, in one pass over memory each way."""
+    if _suits(*map(raw, (slope, bend, t, weight))):
+        return chained_linear(slope, bend, t, weight)
+    return chained(slope, bend, matmul(t, weight))
