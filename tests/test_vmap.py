@@ -277,6 +277,8 @@ def test_batch_norm_moves_no_statistics_inside():
     layer, x = nn.BatchNorm1d(3), drawn(4, 5, 3)
     with pytest.raises(ValueError, match="batch_norm: inside vmap.*layer.eval"):
         vmap(layer)(x)
+    with pytest.raises(ValueError, match="instance_norm: inside vmap.*layer.eval"):
+        vmap(nn.InstanceNorm2d(3, track_running_stats=True))(drawn(4, 2, 3, 2, 2))
     layer = nn.BatchNorm1d(3, track_running_stats=False)
     same(vmap(layer)(x), rows(layer, x), 1e-4)
     layer.eval()
