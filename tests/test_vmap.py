@@ -255,6 +255,7 @@ def test_cross_entropy_with_labels_of_each(no_loops, reduction, ignored):
     same(vmap(twice)(x, y), rows(twice, x, y), 1e-9)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("loss", [nn.cross_entropy, nn.nll_loss])
 def test_weights_of_classes_of_each(loss):
     x, y, w = drawn(4, 5, 3), gg.tensor(RNG.integers(0, 3, (4, 5))), gg.exp(drawn(4, 3))
@@ -263,6 +264,7 @@ def test_weights_of_classes_of_each(loss):
     same(vmap(grad(f))(x, y, w), rows(grad(f), x, y, w))
 
 
+@pytest.mark.devices
 def test_ctc_loss_of_targets_of_each():
     x, y = drawn(4, 6, 2, 5), gg.tensor(RNG.integers(1, 5, (4, 2, 3)))
     f = lambda x, y: nn.ctc_loss(nn.log_softmax(x, axis=-1), y, [6, 5], [3, 1])
@@ -275,12 +277,15 @@ def test_batch_norm_moves_no_statistics_inside():
     layer, x = nn.BatchNorm1d(3), drawn(4, 5, 3)
     with pytest.raises(ValueError, match="batch_norm: inside vmap.*layer.eval"):
         vmap(layer)(x)
+    with pytest.raises(ValueError, match="instance_norm: inside vmap.*layer.eval"):
+        vmap(nn.InstanceNorm2d(3, track_running_stats=True))(drawn(4, 2, 3, 2, 2))
     layer = nn.BatchNorm1d(3, track_running_stats=False)
     same(vmap(layer)(x), rows(layer, x), 1e-4)
     layer.eval()
     same(vmap(layer)(x), rows(layer, x), 1e-4)
 
 
+@pytest.mark.devices
 def test_batch_norm_by_statistics_of_each():
     x, mean, var = drawn(4, 5, 3), drawn(4, 3), gg.exp(drawn(4, 3))
     f = lambda x, mean, var: nn.batch_norm(x, mean, var)
