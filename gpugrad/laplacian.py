@@ -93,6 +93,12 @@ class Harmonic(Expansion):
         ones = [[x[0], one(x[0]), None] if i in moving else [x[0], None, None] for i, x in enumerate(xs)]
         return self.line.pointwise(op, out, ones, static, moving)
 
+    def ruled(self, op: Any, values: tuple, n: Any, known: list[Any]) -> Any:
+        raise NotImplementedError(
+            f"{self.name}: {op.name} has a gradient of its own, which says nothing of Laplacians. Sum over the "
+            "coordinates e what gg.taylor(f, (x,), ([e, None],)) answers last"
+        )
+
     def fused(self, activation: Any, out: Tensor, xs: list[Terms]) -> Terms:
         (x, t), (weight, dweight), (_, dbias) = xs
         if activation is None or dweight is not None or dbias is not None:
