@@ -192,7 +192,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         else:
             rows = [[blank(x)() if t is None else t for x, t in zip(values, tangents)]]
         terms = [called(op, row, static)[0] for row in rows]
-        if isinstance(out, tuple):
+        if isinstance(terms[0], tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
     if pointwise:

@@ -297,29 +297,12 @@ def unwritable(level: Level) -> TypeError:
     )
 
 
-class NoNumber(TypeError):
-    """What is raised where a number is asked for, of a value that each example has one of; `at`: where."""
-
-    at = ""
-
-
-def _no_number(level: Level) -> NoNumber:
-    at = f"{level.name}: at {shown(find(Place()))}"
-    e = NoNumber(
-        f"{at} a number is asked for, and inside each example has one of its own: instead of `if` write gg.where("
-        "condition, x, y), instead of NumPy's functions gpugrad's, and do outside what has to look at numbers"
+def _no_number(level: Level) -> TypeError:
+    return TypeError(
+        f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
+        "instead of `if` write gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what "
+        "has to look at numbers"
     )
-    e.at = at
-    return e
-
-
-@contextmanager
-def looking(who: str, instead: str) -> Iterator[None]:
-    """What is in it looks at numbers, and cannot be inside a vmap: the TypeError says who does, and `instead`."""
-    try:
-        yield
-    except NoNumber as e:
-        raise TypeError(f"{e.at} {who} asks for a number, and each example has one of its own: {instead}") from e
 
 
 def _refuse(self: Traced, *_: Any) -> Any:

@@ -338,7 +338,12 @@ def _tanh_grad(xp: Any, g: Any, y: Any) -> Any:
 @pointwise
 def _tanh_curve(xp: Any, h: Any, g: Any, y: Any) -> Any:
     """-2 h g y, the pullback of that by y."""
-    return h * g * y * -2
+    out = h * g
+    if out.ndim and out.dtype == y.dtype and out.shape == y.shape:
+        out *= y
+        out *= -2
+        return out
+    return out * y * -2
 
 
 tanh_grad = elementwise(

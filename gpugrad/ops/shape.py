@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -345,8 +346,8 @@ def _uncut(g: Parts, shape: tuple[int, ...], axis: int, sizes: tuple[int, ...]) 
 
 @op(x=_uncut, several=True, name="split", batch="along", linear=True)
 def _cut(xp: Any, x: Any, *, axis: int, sizes: tuple[int, ...]) -> Any:
-    places = np.cumsum(sizes)[:-1].tolist()
-    return tuple(xp.split(x, places, axis))
+    rest, ends = (slice(None),) * (axis % x.ndim), [*accumulate(sizes)]
+    return tuple([x[(*rest, slice(end - n, end))] for n, end in zip(sizes, ends)])
 
 
 def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
