@@ -25,7 +25,7 @@ from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
-from .vmap import vmap
+from .vmap import is_integer, vmap
 
 Argnums = int | Sequence[int]
 _SPACE = "gpugrad"
@@ -42,15 +42,12 @@ def _like(tree: Any, leaves: Iterator[Any]) -> Any:
 
 
 def _makes(name: str, f: Any, argnums: Any) -> None:
-    """TypeError for what is no function, and for argnums that are none: x, in `gg.hessian(f, x)`."""
+    """TypeError for what is no function, and for an argument of it in the place of `argnums`."""
     if not callable(f):
         raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
     places = argnums if isinstance(argnums, Sequence) else [argnums]
-    if not all([isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in places]):
-        raise TypeError(
-            f"{name}: argnums is the place of an argument, or several, not {argnums!r:.60}; the arguments go to the "
-            f"function that {name} answers: gg.{name}(f)(x)"
-        )
+    if not all(map(is_integer, places)):
+        raise TypeError(f"{name}: argnums is {argnums!r:.40}, no place of an argument; write gg.{name}(f)(x)")
 
 
 def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
@@ -165,21 +162,19 @@ class _Within(GradientTape):
 def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that answers (f(*args), its gradient with respect to the arguments `argnums`).
 
-        loss = lambda weights, x, y: gg.nn.mse_loss(gg.functional_call(model, weights, x), y)
-        value, slopes = gg.value_and_grad(loss)(dict(model.named_parameters()), x, y)
-
     f         answers a scalar; with `has_aux` (scalar, anything)
     argnums   the place of an argument, or several: the gradient is a tuple then.  An argument may be a tree of Tensors
-    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it: a variable
-    that f reads by itself, as a model does, is no argument.
+    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it: variables
+    that f reads itself, as a model does, are no arguments.
     With `has_aux` the function answers ((scalar, anything), gradient).
     ValueError for what is no scalar; TypeError for arguments that are integers.
     """
-    _makes("value_and_grad", f, argnums)
     return _both("value_and_grad", f, argnums, has_aux)
 
 
 def _both(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
+    _makes(name, f, argnums)
+
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
         places, one = _chosen(name, args, argnums)
@@ -210,15 +205,10 @@ def grad(f: Any, *args: Any, **options: Any) -> Any:
     """
     if isinstance(f, Tensor) or not callable(f):
         return autograd.grad(f, *args, **options)
-    return _grad(f, *args, **options)
+    return _slope("grad", f, *args, **options)
 
 
-def _grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    _makes("grad", f, argnums)
-    return _slope("grad", f, argnums, has_aux)
-
-
-def _slope(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
+def _slope(name: str, f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     both = _both(name, f, argnums, has_aux)
 
     @wraps(f)
@@ -300,12 +290,11 @@ def jacrev(
 ) -> Callable[..., Any]:
     """The Jacobian of f by walks back, for many elements of the output at once.
 
-    For each Tensor of the output, and each of the argument, an array of both shapes; nested like the output, then like
-    the argument.
+    For each Tensor of the output, and each of the argument, an array of both shapes; nested in this order.
     chunk_size   so many elements of the output at once
     max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
     Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
-    ValueError where not even one element fits, with the bytes that it takes; TypeError for complex outputs.
+    ValueError where not even one element fits, with what it takes; TypeError for complex outputs.
     """
     _makes("jacrev", f, argnums)
 
@@ -318,20 +307,12 @@ def jacrev(
             within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
-            for t in ts:
-                if t.array.dtype.kind == "c":
-                    raise TypeError(
-                        f"jacrev: the function answers {t.array.dtype}, of whose derivative a walk back has one half: "
-                        "write gg.jacfwd, or answer gg.real and gg.imag"
-                    )
+            if any([t.array.dtype.kind == "c" for t in ts]):
+                told = "jacrev: the function answers complex numbers, of whose derivative a walk back has one half"
+                raise TypeError(f"{told}: write gg.jacfwd, or answer gg.real and gg.imag")
         rows = []
         for t in ts:
-            if t.array.size == 1 and chunk_size is None and max_bytes is None:  # one walk, of which there is no chunk
-                shape = t.array.shape
-                slopes = tape.gradient(t, mine, unconnected_gradients="zero")
-                found = iter([reshape(g, shape + g.array.shape) for g in slopes] if shape else slopes)
-            else:
-                found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
+            found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
             trees = [_like(own[i], found) for i in places]
             rows.append(trees[0] if one else tuple(trees))
         _left(aux, within)
@@ -346,8 +327,7 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
-    Nested and shaped as by `jacrev`.  Of a complex argument it is the derivative along the real part: that of a
-    holomorphic function.
+    Nested and shaped as by `jacrev`.  Of a complex argument it is that along the real part: f' of a holomorphic f.
     """
     _makes("jacfwd", f, argnums)
 
@@ -400,18 +380,13 @@ def _columns(along: Callable[[Tensor], Any], x: Tensor, chunk_size: int | None) 
 def hessian(
     f: Callable[..., Any], argnums: Argnums = 0, *, chunk_size: int | None = None, max_bytes: int | None = None
 ) -> Callable[..., Any]:
-    """The second derivatives, nested by the argument twice: the Jacobian of the gradient; of a function of several
-    outputs, of its Jacobian, nested and shaped like the output first.
-    """
+    """The second derivatives, the Jacobian of the Jacobian: nested like the output, then like the argument twice."""
     _makes("hessian", f, argnums)
     return jacrev(jacrev(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
-    """The Hessian of a scalar function times `tangents`, forward over reverse: a gradient's tangent.
-
-    primals, tangents   tuples of the same trees; the answer is such a tuple
-    """
+    """The Hessian of a scalar function times `tangents`, as tuples; forward over reverse: a gradient's tangent."""
     _tuples("hvp", primals, tangents)
     return _jvp("hvp", _slope("hvp", f, range(len(primals))), primals, tangents)[1]
 

@@ -59,7 +59,7 @@ def test_jacobians_of_complex_functions():
     assert_close(gg.jacfwd(gg.square)(gg.tensor(z)), np.diag(2 * z))
     assert_close(gg.jacrev(gg.abs)(gg.tensor(z)), np.diag(z / abs(z)))
     for refused in (gg.jacrev(gg.fft.fft), gg.hessian(gg.fft.fft)):
-        with pytest.raises(TypeError, match="jacrev: the function answers complex128.*gg.jacfwd"):
+        with pytest.raises(TypeError, match="jacrev: the function answers complex.*gg.jacfwd"):
             refused(x)
 
 
@@ -421,8 +421,8 @@ def test_bad_input():
             with pytest.raises(ValueError, match="has an argument twice"):
                 ask(x)
     for argnums in (None, "0", 0.0, True):
-        with pytest.raises(TypeError, match="argnums is the place of an argument"):
-            gg.grad(h, argnums=argnums)(x)
+        with pytest.raises(TypeError, match="argnums is .*, no place of an argument"):
+            gg.grad(h, argnums=argnums)
     assert_close(gg.grad(h, argnums=np.int64(0))(x), gg.grad(h)(x))
     with pytest.raises(TypeError, match="answers Tensors"):
         gg.jacrev(lambda x: "a")(x)
@@ -450,7 +450,7 @@ def test_no_imaginary_part_is_left_out_in_silence():
 @pytest.mark.parametrize("make", [gg.grad, gg.value_and_grad, gg.jacrev, gg.jacfwd, gg.hessian])
 def test_arguments_beside_the_function_are_refused_at_once(make):
     name = make.__name__
-    with pytest.raises(TypeError, match=rf"{name}: argnums is the place .* gg.{name}\(f\)\(x\)"):
+    with pytest.raises(TypeError, match=rf"{name}: argnums is .*, no place .* gg.{name}\(f\)\(x\)"):
         make(h, gg.tensor(X))
     if make is not gg.grad:  # which takes Tensors, too
         with pytest.raises(TypeError, match=f"{name} takes a function, not array"):
