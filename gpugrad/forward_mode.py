@@ -4,8 +4,8 @@ An accumulator is a tape that does not wait to be walked: when an op is recorded
 computed from those of its inputs, and what the op saved is let go.  So it nests with tapes and with itself as tapes do.
 
 A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own
-transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that
-are linear in each operand (LINEAR) need neither.
+transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  An op that
+is declared as `linear` needs neither.
 """
 
 from __future__ import annotations
@@ -33,18 +33,6 @@ from .paths import PICK
 from .recording import NONE, Change, Mode, active, enter, pushing, replace, resume
 from .rule import Op
 
-# Ops that are linear in each of these operands, by their places, when the others are held: the tangent is the sum of
-# what the op makes of each tangent in its operand's place.
-LINEAR: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(
-        "reshape permute_dims matrix_transpose swapaxes squeeze expand_dims broadcast_to flip roll tril triu split sum "
-        "mean cumsum diff getitem put_add diagonal diag_embed fft ifft rfft irfft astype to_device crop mean_pool "
-        "mean_spread unfold fold rows_at rows_added".split(),
-        (0,),
-    ),
-    **dict.fromkeys("matmul pool_take pool_put conv_input conv_weight".split(), (0, 1)),
-}
-
 
 class ForwardAccumulator:
     """Computes Jacobian-vector products as the function runs: its `jvp` is a lookup.
@@ -66,7 +54,8 @@ class ForwardAccumulator:
         ts, spec = optree.tree_flatten(primals, namespace="gpugrad")
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
-            raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
+            words = f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike"
+            raise ValueError(words + ("; of one Tensor: gg.tensor(tangents)" if isinstance(primals, Tensor) else ""))
         given = [self._checked(t, v) for t, v in zip(ts, vs)]
         self._tape = Tape(set(), apart=True, beside=True, forward=True)
         self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
@@ -191,25 +180,30 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return None
     saved: Any = values[:-1]
     lift = _followed(values, edges, tangents)
-    linear = (own := op.own) in LINEAR and set(at) <= set(LINEAR[own])
-    if lift or not (linear or op.batch == "elementwise"):
+    pointwise = op.batch == "elementwise" and not isinstance(out, tuple)
+    if lift or not (op.linear or pointwise):
         n = Node()
         n.op, n.edges, n.saved = op, tuple(edges), saved
         saved = lifted(n, head)
     else:  # on arrays alone
         tangents = list(map(raw, tangents))
-    if linear:
+    if op.linear:
         static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
-        terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
+        if op.linear == "each":
+            rows = [[*saved[:i], tangents[i], *saved[i + 1 : k]] for i in at]
+        else:
+            rows = [[blank(x)() if t is None else t for x, t in zip(values, tangents)]]
+        terms = [called(op, row, static)[0] for row in rows]
         if isinstance(out, tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
+    if pointwise:
+        whole = lambda t: t if t.shape == out.shape else broadcast_to(t, out.shape)
+        terms = [d for i in at if (d := through(op, i, whole(tangents[i]), saved, out)) is not None]
+        if op.own or all([d.shape == out.shape for d in terms]):  # a user's rule may sum to the shape of its operand
+            return _fitting(reduce(add, terms), out) if terms else None
+        tangents = [None if t is None else _boxed(t) for t in tangents]
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
-    if op.batch == "elementwise":
-        shape = values[k].shape
-        whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
-        terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
-        return _fitting(reduce(add, terms), out) if terms else None
     return _transposed(pull, out, tangents, at, None if op.own else op.name)
 
 
@@ -224,6 +218,11 @@ def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[An
 
 def _boxed(v: Any) -> Any:
     return v if v is None or isinstance(v, Tensor) else wrap(v)
+
+
+def through(op: Any, i: int, g: Any, saved: tuple, out: Any) -> Any:
+    """What the pullback of operand i, of the shape of the output, makes of g."""
+    return op.rules[i](g, saved, tuple(out.shape)) if op.joint is None else op.joint(g, saved, None)[i]
 
 
 class _Each:

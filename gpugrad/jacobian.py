@@ -219,6 +219,10 @@ def _row_bytes(target: Tensor, tape: Tape | None) -> int:
 
 
 def free_bytes(a: Any) -> int:
-    """The memory that is free where array a is, in bytes."""
+    """The memory that is free where array a is, in bytes; enough, where the system does not say."""
     free = getattr(library(concrete(a)), "free_bytes", None)
-    return free() if free is not None else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if free is not None:
+        return free()
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return SHARE * MOST
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -16,16 +16,18 @@ import numpy as np
 import optree
 
 from .array import asarray, device_of, xp
+from .backprop import backprop
 from .batching import Examples, called
-from .core import Tensor, raw, wrap
+from .core import Tape, Tensor, identity, leaf, wrap
 from .dtypes import is_inexact
 from .forward import checked_axes
-from .forward_mode import _followed, cast
+from .forward_mode import _fitting, cast
 from .ops.harmonic import chained, chained_product
 from .ops.math import add
 from .ops.reduce import sum
 from .ops.shape import aligned, broadcast_to, concat, expand_dims, reshape
-from .taylor import FUSED, Expansion, Terms, boxed, run, shaped, through
+from .recording import enter, replace
+from .taylor import FUSED, Expansion, Terms, boxed, own, plus, run, shaped, through, times
 from .tensor import tensor
 
 AFFINE = {"add", "subtract", "positive", "negative"}  # of whose pullbacks the shape is that of what they are given
@@ -88,10 +90,25 @@ class Harmonic(Expansion):
         return self.fitted([t], out)
 
     def slopes(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
-        """f' and f'', the same for all directions: Taylor mode along x + t, None for 0."""
+        """f' and f'', the same for all directions; None for 0."""
         one = lambda x: wrap(xp(x.array).ones(x.array.shape, x.array.dtype))
-        ones = [[x[0], one(x[0]), None] if i in moving else [x[0], None, None] for i, x in enumerate(xs)]
-        return self.line.pointwise(op, out, ones, static, moving)
+        if len(moving) > 1 or "c" in (out.dtype.kind, xs[moving[0]][0].dtype.kind):
+            ones = [[x[0], one(x[0]), None] if i in moving else [x[0], None, None] for i, x in enumerate(xs)]
+            return self.line.pointwise(op, out, ones, static, moving)
+        (i,), tape = moving, Tape(set(), beside=True)
+        x, y = own([xs[i][0]])[0], own([out])[0]
+        tape.watched |= {identity(leaf(x)), identity(leaf(y))}
+        enter(tape)
+        try:
+            slope = through(op, i, one(out), (*[x if v is xs[i] else v[0] for v in xs], y, *static.values(), None), out)
+            slope = None if slope is None else _fitting(boxed(slope), out.array)
+        finally:
+            replace(tape)
+        if slope is None:
+            return [None, None]
+        by_out = i not in op.needs[i]  # then y' = f' is all that f' depends on
+        found: Any = backprop([slope], [slope if by_out else None], tape, [x, y], False, True)
+        return [slope, found[1] if by_out else plus(found[0], times(found[1], slope))]
 
     def fused(self, activation: Any, out: Tensor, xs: list[Terms]) -> Terms:
         (x, t), (weight, dweight), (_, dbias) = xs
@@ -102,10 +119,7 @@ class Harmonic(Expansion):
         if bend is None:
             return super().fused(activation, out, xs)
         t = aligned(self.rows.outward(_whole(t, x, -1)), len(out.shape))
-        values = slope, bend, t, weight
-        if not _followed(tuple(map(raw, values)), [v.node for v in values if isinstance(v, Tensor)], ()):
-            values = map(raw, values)
-        return self.fitted([self.batched(chained_product(*values))], out)
+        return self.fitted([self.batched(chained_product(slope, bend, t, weight))], out)
 
     def nested(self, op: Any, xs: list[Terms], static: dict, moving: list[int]) -> list[list[Any]]:
         found = self.line.nested(op, self.spread(xs, moving), static, moving)

@@ -242,7 +242,7 @@ class Traced:
         return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(_refusal(self.level))
+        raise _no_number(self.level)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
@@ -297,8 +297,8 @@ def unwritable(level: Level) -> TypeError:
     )
 
 
-def _refusal(level: Level) -> str:
-    return (
+def _no_number(level: Level) -> TypeError:
+    return TypeError(
         f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
         "instead of `if` write gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what "
         "has to look at numbers"
@@ -307,7 +307,7 @@ def _refusal(level: Level) -> str:
 
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
-    raise TypeError(_refusal(self.level))
+    raise _no_number(self.level)
 
 
 def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,8 @@ from .backprop import lifted
 from .batching import called
 from .core import Node, Tensor, on, raw, wrap
 from .dtypes import is_inexact
-from .forward_mode import LINEAR, ForwardAccumulator, _fitting
+from .forward_mode import ForwardAccumulator, _fitting, through
+from .levels import blank
 from .ops.casting import astype
 from .ops.linalg import matmul, product_op
 from .ops.linear import ACTIVATIONS
@@ -32,9 +33,6 @@ from .rule import Op
 from .tensor import tensor
 
 Terms = list[Any]  # Tensors, or None for 0: a value and its derivatives
-TERMWISE = {n for n, places in LINEAR.items() if places == (0,)} | {"conj", "real", "imag"}  # linear in the operand 0
-PRODUCTS = {n for n, places in LINEAR.items() if places == (0, 1)} | {"multiply"}  # linear in each of two
-JOINTLY = {"concat"}  # linear in all operands together
 FUSED = {"linear": None, **{f"linear_{a}": f.op for a, f in ACTIVATIONS.items()}}  # products, biases, activations
 
 
@@ -83,23 +81,26 @@ class Expansion(ForwardAccumulator):
         several = isinstance(out, tuple)
         if not any([is_inexact(raw(v).dtype) for v in (out if several else (out,))]):
             return None
-        if op.own in TERMWISE and moving == [0]:
-            rest = [x[0] for x in xs[1:]]
-            rows = [None if t is None else called(op, [t, *rest], static)[0] for t in xs[0][1:]]
+        if op.linear is True:
+            found = [self.image(op, xs, static, k) for k in range(1, self.order + 1)]
             if several:
-                return tuple([[None if r is None else boxed(r[i]) for r in rows] for i in range(len(out))])
-            return self.fitted(rows, out)
-        if op.own in JOINTLY:
-            rows = [[zeros(x[0]) if t is None else t for x, t in zip(xs, ts)] for ts in zip(*[x[1:] for x in xs])]
-            return self.fitted([called(op, r, static)[0] for r in rows], out)
-        if op.own in PRODUCTS and set(moving) <= {0, 1}:
+                return tuple([[None if v is None else boxed(v[i]) for v in found] for i in range(len(out))])
+            return self.fitted(found, out)
+        if op.linear:
             return self.product(op, out, xs, static)
         if op.own in FUSED:
             return self.fused(FUSED[op.own], out, xs)
-        if op.batch == "elementwise" and not op.aux:
+        pointwise = op.batch == "elementwise" and not op.aux and not several
+        if pointwise and (op.own or all([xs[i][0].shape == out.shape for i in moving])):  # as in forward mode
             return self.pointwise(op, out, xs, static, moving)
         rows = self.nested(op, xs, static, moving)
         return tuple(map(list, zip(*rows))) if several else [r[0] for r in rows]
+
+    def image(self, op: Any, xs: list[Terms], static: dict[str, Any], k: int) -> Any:
+        """What an op that is linear in its operands together makes of their k-th derivatives."""
+        if all([x[k] is None for x in xs]):
+            return None
+        return called(op, [zeros(x[0]) if x[k] is None else x[k] for x in xs], static)[0]
 
     def fitted(self, terms: Sequence[Any], out: Tensor) -> Terms:
         return [None if t is None else _fitting(boxed(t), out.array) for t in terms]
@@ -203,21 +204,14 @@ def _derivatives(f: Callable[[Tensor], list[Tensor]], t: Tensor, order: int) -> 
     return [*found, acc.jvp(found[-1], "zero")]
 
 
-def through(op: Any, i: int, g: Tensor, saved: tuple, out: Tensor) -> Any:
-    """What the pullback of operand i makes of g."""
-    joint = op.joint(g, saved, None) if op.joint is not None else None
-    return op.rules[i](g, saved, tuple(out.array.shape)) if joint is None else joint[i]
-
-
 def boxed(v: Any) -> Tensor:
     """v as a Tensor."""
     return v if isinstance(v, Tensor) else wrap(v)
 
 
 def zeros(t: Any) -> Tensor:
-    """Zeros like t, of which a level makes what it needs."""
-    a = raw(t)
-    return wrap(xp(a).zeros(a.shape, a.dtype))
+    """Zeros like t."""
+    return wrap(blank(raw(t))())
 
 
 def parts(out: Any) -> list[Tensor]:
@@ -251,6 +245,8 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
     ValueError for series of other lengths and shapes; TypeError for arguments that are no floats.
     """
     xs = _primals("taylor", primals)
+    if not isinstance(series, (tuple, list)) or not all([isinstance(s, (tuple, list)) for s in series]):
+        raise TypeError(f"taylor: series are a list of derivatives for each argument, ([v, None],), not {series!r:.60}")
     if len(series) != len(xs) or len({len(s) for s in series}) != 1 or not len(series[0]):
         raise ValueError(
             f"taylor: {len(xs)} primals need as many series, all of one length from 1 on, given lengths "
@@ -291,4 +287,6 @@ def _term(x: Tensor, v: Any) -> Any:
     v = v if isinstance(v, Tensor) else tensor(v, dtype=x.array.dtype)
     if v.array.shape != x.array.shape:
         raise ValueError(f"taylor: a coefficient has shape {tuple(v.array.shape)}, its primal {tuple(x.array.shape)}")
+    if v.array.dtype.kind == "c" != x.array.dtype.kind:
+        raise TypeError(f"taylor: a coefficient is {v.array.dtype}, its primal {x.array.dtype}; make both complex")
     return wrap(v.array, v.node) if v.array.dtype == x.array.dtype else astype(wrap(v.array, v.node), x.array.dtype)

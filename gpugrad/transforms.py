@@ -25,7 +25,7 @@ from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
-from .vmap import vmap
+from .vmap import is_integer, vmap
 
 Argnums = int | Sequence[int]
 _SPACE = "gpugrad"
@@ -45,9 +45,9 @@ def _makes(name: str, f: Any, argnums: Any) -> None:
     """TypeError for what is no function, and for an argument of it in the place of `argnums`."""
     if not callable(f):
         raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
-    for i in argnums if isinstance(argnums, Sequence) else [argnums]:
-        if not isinstance(i, (int, np.integer)) or isinstance(i, bool):
-            raise TypeError(f"{name}: argnums is {argnums!r:.40}, no place of an argument; write gg.{name}(f)(x)")
+    places = argnums if isinstance(argnums, Sequence) else [argnums]
+    if not all(map(is_integer, places)):
+        raise TypeError(f"{name}: argnums is {argnums!r:.40}, no place of an argument; write gg.{name}(f)(x)")
 
 
 def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:

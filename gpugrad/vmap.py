@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import optree
 
 from .array import device_of, library
@@ -17,6 +18,11 @@ from .repeat import Run
 from .tensor import tensor
 
 TREES = {"none_is_leaf": True, "namespace": "gpugrad"}
+
+
+def is_integer(v: Any) -> bool:
+    """Whether v is an integer, Python's or NumPy's, and no bool."""
+    return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 
 
 def vmap(
@@ -40,9 +46,9 @@ def vmap(
     """
     if not callable(f):
         raise TypeError(f"vmap takes a function, not {type(f).__name__}")
-    if isinstance(in_axes, Tensor) or library(in_axes) is not None:
+    if isinstance(in_axes, Tensor) or (library(in_axes) is not None and not is_integer(in_axes)):
         raise TypeError(f"vmap: in_axes are integers and None, not {in_axes!r:.60}; write gg.vmap(f)(x)")
-    if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
+    if chunk_size is not None and (not is_integer(chunk_size) or chunk_size < 1):
         raise ValueError(f"vmap: chunk_size is a number of examples from 1 on, or None, not {chunk_size!r}")
     name = f"vmap({getattr(f, '__name__', type(f).__name__)})"
 
@@ -139,7 +145,7 @@ def _prefix(name: str, what: str, axes: Any, tree: Any) -> list[int | None]:
         raise ValueError(f"{name}: {what} {axes!r} do not fit: {given} nested as {nest:.200}") from None
     found = optree.tree_leaves(whole, **TREES)
     for a in found:
-        if a is not None and (not isinstance(a, int) or isinstance(a, bool)):
+        if a is not None and not is_integer(a):
             raise TypeError(f"{name}: {what} are integers and None, not {a!r}")
     return found
 

@@ -164,7 +164,7 @@ def test_what_declares_a_gradient_is_checked():
     for wrong in (lambda x: x, lambda x: (x, 3), lambda x: (x, x, x)):
         with pytest.raises(TypeError, match="answers .outputs, the function from their gradients to those of the"):
             gg.custom_gradient(wrong)(gg.tensor(X))
-    with pytest.raises(TypeError, match="the gradient of Nobody is a function of the operation and a cotangent"):
+    with pytest.raises(TypeError, match="the gradient of Nobody is a function of an operation and a cotangent"):
         gg.register_gradient("Nobody", 3)
 
 
@@ -188,6 +188,7 @@ def test_names_are_places_and_what_only_has_a_name_is_refused():
     x = gg.tensor(X)
     assert_close(gg.grad(lambda x: gg.sum(f(x=x)))(x), np.full_like(X, 300))
     assert_close(gg.grad(lambda x: gg.sum(f(x, y=2.0)))(x), np.full_like(X, 200))
+    assert_close(gg.grad(lambda x: gg.sum(f(x)))(x), np.full_like(X, 300))  # rules get defaults, too
     g = gg.custom_jvp(lambda x, *, y: x * y)
     g.defjvp(lambda p, t: (p[0], t[0]))
     with pytest.raises(TypeError, match=r"\['y'\] can be given by name only"):

@@ -40,6 +40,7 @@ def test_a_function_of_one_for_many():
     same(vmap(f, in_axes=(0, None))(x, y), rows(lambda a: f(a, y), x))
     same(vmap(lambda a: a * 2, in_axes=1, out_axes=1)(x), x * 2)
     same(vmap(lambda a: a * 2, in_axes=-1)(x), x.numpy().T * 2)
+    same(vmap(lambda a: a * 2, np.int64(1), np.int64(1), np.int64(2))(x), x * 2)
 
 
 def test_trees_of_arguments_and_answers():
@@ -422,6 +423,7 @@ def test_numbers_are_refused(f):
     ("call", "error", "words"),
     [
         (lambda: vmap(3), TypeError, "vmap takes a function, not int"),
+        (lambda: vmap(abs, chunk_size=True), ValueError, "chunk_size is a number of examples from 1 on"),
         (lambda: vmap(abs, chunk_size=0), ValueError, "chunk_size is a number of examples from 1 on"),
         (lambda: vmap(gg.exp, in_axes=None)(gg.ones(3)), ValueError, "no argument has examples"),
         (lambda: vmap(gg.exp, in_axes=2)(gg.ones((3, 2))), ValueError, r"in_axes has 2, and .* shape \(3, 2\)"),

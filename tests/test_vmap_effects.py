@@ -131,6 +131,20 @@ def test_a_checkpoint_is_given_what_it_reads_of_the_examples():
                 ask(gg.tensor(X))
 
 
+def test_anomalies_of_any_example_are_found():
+    f = lambda r: gg.sum(gg.exp(r * 1.0) * r)
+    x = gg.tensor(X)
+    with gg.detect_anomaly():
+        for got, want in zip(all_ways(f), WANTED):
+            assert_close(got, want)
+        assert_close(gg.hessian(summed(gg.exp))(x[0]), np.diag(np.exp(X[0])))
+        assert_close(gg.jvp(f, (x,), (x,))[1], (SLOPE * X).sum())
+        for ask in (gg.vmap(gg.grad(summed(gg.sqrt))), gg.grad(summed(gg.vmap(gg.sqrt)))):
+            with np.errstate(invalid="ignore"), pytest.warns() as told, pytest.raises(RuntimeError, match="'sqrt' ret"):
+                ask(x)
+            assert any(["'sqrt' made nan values" in str(w.message) for w in told])
+
+
 def test_what_is_cut_off_inside_is_cut_off_around():
     for cut in (gg.stop_gradient, lambda r: r.detach(), lambda r: gg.tensor(r.array)):
         f = lambda r, cut=cut: gg.sum(cut(r) * r)

@@ -8,23 +8,19 @@ A term t (n + 1, ...) of a value has its derivatives by n coordinates, and in th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from ..core import raw
 from ..dtypes import float32, float64
 from ..op import op
-from .blocks import MANY, PART
 from .examples import own
-from .linalg import matmul
+from .linalg import array_matmul, matmul, weight_grad
 from .math import square
 from .reduce import sum
-from .shape import concat, expand_dims, moveaxis
-from .threads import shared
-
-SINGLE = 10**6  # multiplications: OpenBLAS gives larger products threads of its own, and copies what they multiply
-LEAST = 32  # rows of a product, below which it is slow
+from .shape import aligned, concat, expand_dims, matrix_transpose, moveaxis
+from .tall import by_rows, inner, multiply, piece
 
 
 def _chained(xp: Any, slope: Any, bend: Any, t: Any) -> Any:
@@ -41,7 +37,7 @@ def _chained_host(slope: Any, bend: Any, t: Any) -> Any:
     if not _matching(slope, bend, t):
         return _chained(np, slope, bend, t)
     out = np.empty((len(t), *slope.shape), t.dtype)
-    _by_rows(_chain, (slope, bend), (t, out))
+    by_rows(_chain, (slope, bend), (t, out))
     return out
 
 
@@ -65,7 +61,7 @@ def _back(g: Any, slope: Any, bend: Any, t: Any) -> tuple[Any, Any, Any]:
     """The cotangents of slope, bend and t."""
     if type(g) is np.ndarray and g.dtype is t.dtype and _matching(slope, bend, t):
         ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(g.shape, t.dtype)
-        _by_rows(_chain_back, (slope, bend, ds, db), (t, g, dt))
+        by_rows(_chain_back, (slope, bend, ds, db), (t, g, dt))
         return ds, db, dt
     d, last = t[:-1], g[-1]
     along = concat([d * (last * bend * 2), expand_dims(last * 0, 0)])
@@ -87,7 +83,7 @@ def _matching(slope: Any, bend: Any, t: Any) -> bool:
     """Whether these are NumPy's arrays for loops over rows: t is shaped like the others, or has one row for all."""
     shape, own = slope.shape, t.shape[1:]
     return (
-        type(t) is np.ndarray
+        type(slope) is type(bend) is type(t) is np.ndarray
         and t.dtype in (float32, float64)
         and slope.dtype is bend.dtype is t.dtype
         and len(shape) > 0 < slope.size
@@ -97,29 +93,12 @@ def _matching(slope: Any, bend: Any, t: Any) -> bool:
     )
 
 
-def _by_rows(work: Callable[..., None], values: Any, terms: Any, step: int = 1) -> None:
-    """work(rows of values and of terms): of all of them, a multiple of `step` that fits the cache at a time."""
-    values, terms = [a.reshape(-1, a.shape[-1]) for a in values], [a.reshape(len(a), -1, a.shape[-1]) for a in terms]
-    rows, width = values[0].shape
-    n = -(-max(PART // width, 1) // step) * step
-    terms = [a if a.shape[1] == rows else np.repeat(a, min(n, rows), 1) for a in terms]  # one row for all
-
-    def run(parts: Iterable[int]) -> None:
-        for i in parts:
-            k = min(n, rows - i)
-            part = slice(i, i + k)
-            work(*[a[part] for a in values], *[a[:, part] if a.shape[1] == rows else a[:, :k] for a in terms])
-
-    parts = range(0, rows, n)
-    if terms[-1].size >= MANY:
-        shared(run, parts)
-    else:
-        run(parts)
-
-
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
-    slope, bend, t = [own(x, e, level.n) for x, e in zip(xs, each)]
-    return (moveaxis(call(slope, bend, moveaxis(t, 0, 1))[0], 0, 1),)
+    slope, bend, t, *weight = [own(x, e, level.n) for x, e in zip(xs, each)]
+    t = moveaxis(t, 0, 1)
+    if weight:
+        t = matmul(t, aligned(weight[0], raw(slope).ndim - 1))
+    return (moveaxis(chained(slope, bend, t), 0, 1),)
 
 
 _chained.host = _chained_host
@@ -134,29 +113,73 @@ chained = op(
 )
 
 
-def chained_product(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
-    """chained(slope, bend, t @ weight).  Of NumPy's arrays, and a small weight, the product of a block of rows stays in
-    the cache.
-    """
-    fits = all([type(a) is np.ndarray for a in (slope, bend, t, weight)]) and weight.ndim == 2
-    piece = SINGLE // max(weight.size, 1) if fits else 0
-    if not fits or piece < LEAST or t.shape[1:-1] != slope.shape[:-1] or weight.dtype is not t.dtype:
-        return chained(slope, bend, matmul(t, weight))
-    out = np.empty((len(t), *slope.shape), t.dtype)
-    if not _matching(slope, bend, out):
-        return chained(slope, bend, matmul(t, weight))
+# ---------------------------------------------------------------------------------------------- after a product
+def _product(xp: Any, slope: Any, bend: Any, t: Any, weight: Any) -> Any:
+    """chained(slope, bend, t @ weight)."""
+    return _chained(xp, slope, bend, array_matmul(xp, t, weight))
 
-    def work(s: Any, b: Any, x: Any, out: Any) -> None:
-        _multiply(x, weight, out, piece)
+
+def _product_host(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
+    if not _suits(slope, bend, t, weight):
+        return chained(slope, bend, array_matmul(np, t, weight))
+    out, n = np.empty((len(t), *slope.shape), t.dtype), piece(t, weight)
+
+    def work(s: Any, b: Any, t: Any, out: Any) -> None:
+        multiply(t, weight, out, n)
         _chain(s, b, out, out)
 
-    _by_rows(work, (slope, bend), (t, out), piece)
+    by_rows(work, (slope, bend), (t, out), n)
     return out
 
 
-def _multiply(x: Any, w: Any, out: Any, piece: int) -> None:
-    """Writes x @ w into out (n, rows, columns), by products of so many rows."""
-    whole = x.shape[1] // piece * piece
-    cut = lambda a: a[:, :whole].reshape(len(a), -1, piece, a.shape[-1])
-    np.matmul(cut(x), w, out=cut(out))
-    np.matmul(x[:, whole:], w, out=out[:, whole:])
+def _product_back(g: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+    """The cotangents of slope, bend, t and weight.  The product is made again: that is cheaper than memory for it."""
+    if type(g) is np.ndarray and g.dtype is t.dtype and _suits(slope, bend, t, weight):
+        return _product_back_host(g, slope, bend, t, weight)
+    ds, db, dz = _back(g, slope, bend, matmul(t, weight))
+    return ds, db, matmul(dz, matrix_transpose(weight)), weight_grad(dz, t, (0, 0))
+
+
+def _product_back_host(g: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+    ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(t.shape, t.dtype)
+    n, turned = piece(t, weight), np.ascontiguousarray(weight.T)
+
+    def work(s: Any, b: Any, ds: Any, db: Any, t: Any, g: Any, dt: Any) -> Any:
+        z, dz = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
+        multiply(t, weight, z, n)
+        _chain_back(s, b, ds, db, z, g, dz)
+        multiply(dz, turned, dt, n)
+        return inner(t, dz, n)
+
+    parts = by_rows(work, (slope, bend, ds, db), (t, g, dt), n)
+    return ds, db, dt, np.add.reduce(parts, axis=0)
+
+
+def _suits(slope: Any, bend: Any, t: Any, weight: Any) -> bool:
+    """Whether these are NumPy's arrays, and the weight small: the product of some rows stays in the cache."""
+    return (
+        piece(t, weight) > 0
+        and type(slope) is type(bend) is np.ndarray
+        and slope.dtype is bend.dtype is t.dtype
+        and slope.shape == bend.shape == (*t.shape[1:-1], weight.shape[1])
+    )
+
+
+_product.host = _product_host
+chained_linear = op(
+    _product,
+    name="chained_linear",
+    batch=_batch,
+    via=_product_back,
+    slope=lambda p: p[0],
+    bend=lambda p: p[1],
+    t=lambda p: p[2],
+    weight=lambda p: p[3],
+)
+
+
+def chained_product(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
+    """chained(slope, bend, t @ weight); on the CPU, with a small weight, in one pass over memory each way."""
+    if _suits(*map(raw, (slope, bend, t, weight))):
+        return chained_linear(slope, bend, t, weight)
+    return chained(slope, bend, matmul(t, weight))

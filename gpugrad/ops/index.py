@@ -62,7 +62,7 @@ def _part(name: str, k: Any) -> Any:
     return raw(k)
 
 
-@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem", batch=getitem_batch)
+@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem", batch=getitem_batch, linear=True)
 def _getitem(xp: Any, x: Any, *, key: Any) -> Any:
     return x[key]
 
@@ -84,7 +84,7 @@ def told(name: str, out: Any, key: Any) -> Any:
     return lost(out, name, by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
-@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"], batch=put_add_batch)
+@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"], batch=put_add_batch, linear=True)
 def _put_add(xp: Any, g: Any, *, key: Any, to: tuple[int, ...]) -> Any:
     out = xp.zeros(to, wide(g.dtype))
     if may_repeat(key):

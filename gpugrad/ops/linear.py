@@ -29,6 +29,7 @@ from .math import add, tanh
 from .normal import gelu_and_slope
 from .reduce import sum
 from .shape import aligned, matrix_transpose
+from .tall import by_rows, multiply, piece
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
@@ -56,18 +57,36 @@ def _rows(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def _affine(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
-    z = array_matmul(xp, _rows(x), weight) if xp is not np else host_matmul(_rows(x), weight)
-    z += bias
+def _affine(xp: Any, x: Any, weight: Any, bias: Any, over: Callable[[Any], Any] | None = None) -> Any:
+    """x @ weight + bias; then `over`, a function that writes over it, of NumPy's."""
+    rows = _rows(x)
+    if n := piece(rows, weight):
+        z = np.empty((len(rows), weight.shape[1]), x.dtype)
+
+        def work(x: Any, z: Any) -> None:
+            multiply(x, weight, z, n)
+            z += bias
+            if over is not None:
+                over(z)
+
+        by_rows(work, (rows, z), step=n)
+    else:
+        z = array_matmul(xp, rows, weight) if xp is not np else host_matmul(rows, weight)
+        z += bias
+        if over is not None:
+            over(z)
     return z if x.ndim == 2 else z.reshape(*x.shape[:-1], weight.shape[1])
 
 
 def _steps(xp: Any, x: Any, weight: Any, bias: Any, activation: str) -> tuple[Any, Any]:
     """(out, what the activation was given or its slope) by array functions; that may be written over by the output."""
-    z = _affine(xp, x, weight, bias)
+    over = _OVER.get(activation) if xp is np else None
+    z = _affine(xp, x, weight, bias, over)
+    if over is not None:
+        return z, z
     if _keeps_slope(activation, z):
         return _and_slope(z, _SLOPED[activation]), z
-    return over_output(activation, z) if xp is np else ACTIVATIONS[activation](z), z
+    return ACTIVATIONS[activation](z), z
 
 
 def _and_slope(z: np.ndarray, f: Callable[[Any, Any], None]) -> np.ndarray:
@@ -194,7 +213,14 @@ def _by_input(activation: str) -> Any:
 
 
 _LINEAR: dict[str | None, Any] = {
-    None: op(_affine, gpu=_gpu_affine, name="linear", via=lambda g: (g, column_sums(g)), batch=_batch(None), **_RULES),
+    None: op(
+        lambda xp, x, weight, bias: _affine(xp, x, weight, bias),
+        gpu=_gpu_affine,
+        name="linear",
+        batch=_batch(None),
+        via=lambda g: (g, column_sums(g)),
+        **_RULES,
+    ),
     **{a: (_by_input if a in _BY_INPUT else _by_output)(a) for a in ACTIVATIONS},
 }
 

@@ -1,0 +1,70 @@
+"""Products of many rows with a small matrix, on the CPU: in pieces that OpenBLAS leaves to one thread, which needs no
+copies of what it multiplies then, and in threads of ours; what else is done with the rows finds them in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import float32, float64
+from .blocks import MANY, PART
+from .threads import shared
+
+SINGLE = 10**6  # multiplications: OpenBLAS gives larger products threads of its own
+LEAST = 32  # rows of a piece, below which products are slow
+
+
+def piece(x: Any, weight: Any) -> int:
+    """How many rows of x are multiplied with the weight at a time; 0 where the product is not for this."""
+    fits = type(x) is type(weight) is np.ndarray and x.dtype is weight.dtype and x.dtype in (float32, float64)
+    if not fits or weight.ndim != 2 or x.shape[-1] != len(weight) or min(weight.shape) < 2:
+        return 0
+    n = SINGLE // weight.size
+    return n if n >= LEAST and x.size >= 4 * n * len(weight) else 0
+
+
+def _cut(a: Any, n: int) -> tuple[Any, Any]:
+    """(as many pieces of n rows as there are, the rows that are left), views of a."""
+    whole = a.shape[-2] // n * n
+    return a[..., :whole, :].reshape(*a.shape[:-2], -1, n, a.shape[-1]), a[..., whole:, :]
+
+
+def multiply(x: Any, weight: Any, out: Any, n: int) -> None:
+    """Writes x @ weight into out, n rows at a time."""
+    for part, made in zip(_cut(x, n), _cut(out, n)):
+        np.matmul(part, weight, out=made)
+
+
+def inner(x: Any, y: Any, n: int) -> Any:
+    """x^T @ y, summed over all rows, n at a time."""
+    made = [np.matmul(a.swapaxes(-1, -2), b) for a, b in zip(_cut(x, n), _cut(y, n))]
+    return np.concatenate([m.reshape(-1, *m.shape[-2:]) for m in made]).sum(0)
+
+
+def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any] = (), step: int = 1) -> list[Any]:
+    """work(rows of each array), for all of them: a multiple of `step` that fits the cache at a time.  What it answers.
+
+    values   arrays (..., columns) of as many rows
+    terms    (n, ..., columns), whose rows are along axis 1; to read, there may be one row for all
+    """
+    values = [a.reshape(-1, a.shape[-1]) for a in values]
+    terms = [a.reshape(len(a), -1, a.shape[-1]) for a in terms]
+    rows, width = values[-1].shape
+    n = -(-max(PART // width, 1) // step) * step
+    terms = [a if a.shape[1] == rows else np.repeat(a, min(n, rows), 1) for a in terms]
+    found: list[Any] = [None] * -(-rows // n)
+
+    def run(parts: Iterable[int]) -> None:
+        for i in parts:
+            at, k = slice(i * n, (i + 1) * n), min(n, rows - i * n)
+            here = [a[at] for a in values], [a[:, at] if a.shape[1] == rows else a[:, :k] for a in terms]
+            found[i] = work(*here[0], *here[1])
+
+    if max([a.size for a in (*values, *terms)]) >= MANY:
+        shared(run, range(len(found)))
+    else:
+        run(range(len(found)))
+    return found
