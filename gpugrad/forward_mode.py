@@ -54,7 +54,8 @@ class ForwardAccumulator:
         ts, spec = optree.tree_flatten(primals, namespace="gpugrad")
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
-            raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
+            words = f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike"
+            raise ValueError(words + ("; of one Tensor: gg.tensor(tangents)" if isinstance(primals, Tensor) else ""))
         given = [self._checked(t, v) for t, v in zip(ts, vs)]
         self._tape = Tape(set(), apart=True, beside=True, forward=True)
         self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
