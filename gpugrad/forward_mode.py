@@ -196,7 +196,7 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
     if pointwise:
-        whole = lambda t: t if t.shape == out.shape else broadcast_to(t, out.shape)
+        whole: Any = lambda t: t if t.shape == out.shape else broadcast_to(t, out.shape)
         terms = [d for i in at if (d := through(op, i, whole(tangents[i]), saved, out)) is not None]
         if op.own or all([d.shape == out.shape for d in terms]):  # a user's rule may sum to the shape of its operand
             return _fitting(reduce(add, terms), out) if terms else None
