@@ -199,7 +199,7 @@ def laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> Any:
     u Δv + v Δu + 2 Σ_i ∂_i u ∂_i v; other ops are differentiated twice along each coordinate.  Kinks count nothing: of
     relu it is 0 almost everywhere.  Tapes, `backward` and `vmap` around it go through: the gradient of mean(Δf²) by
     weights is one walk back.
-    NotImplementedError for gradients of one's own (`custom_gradient`), which say nothing of second derivatives.
+    NotImplementedError for gradients of one's own (`custom_gradient`): there `taylor` gives each coordinate's part.
     TypeError for x that is not real and floating; ValueError for axes that are not there.
     """
     return value_and_laplacian(f, x, axis)[1]
