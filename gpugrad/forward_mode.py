@@ -54,7 +54,8 @@ class ForwardAccumulator:
         ts, spec = optree.tree_flatten(primals, namespace="gpugrad")
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
-            raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
+            words = f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike"
+            raise ValueError(words + ("; of one Tensor: gg.tensor(tangents)" if isinstance(primals, Tensor) else ""))
         given = [self._checked(t, v) for t, v in zip(ts, vs)]
         self._tape = Tape(set(), apart=True, beside=True, forward=True)
         self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
@@ -143,17 +144,21 @@ class ForwardAccumulator:
         n.saved, n.edges = None, ()  # nobody walks back here
 
     def _mode(self) -> Mode:
-        """What records the computing of tangents: what is around this accumulator.
+        """What records the computing of tangents: what is around this accumulator."""
+        now = active()
+        if self._known[0] is not now:
+            self._known = now, self._around(now, 0)
+        return self._known[1]
+
+    def _around(self, now: Mode, more: int) -> Mode:
+        """`now` without the tapes that were opened after this one; without `more` = 1, without this one, too.
 
         An op on values of a level has a mode of its own; of the tangents some may be what is around the level.
         """
-        now = active()
-        if self._known[0] is not now:
-            at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
-            inner: Any = frozenset((*now.open[at:], self._tape))
-            changes = [c for c in now.changes if type(c.owner) is not Values]
-            self._known = now, Mode(now.open, (*changes, Change(None, inner, frozenset(), True)))
-        return self._known[1]
+        at = now.open.index(self._tape) + more if self._tape in now.open else len(now.open)
+        inner: Any = frozenset(now.open[at:]) if more else frozenset((*now.open[at:], self._tape))
+        changes = [c for c in now.changes if type(c.owner) is not Values]
+        return Mode(now.open, (*changes, Change(None, inner, frozenset(), True)))
 
 
 # ---------------------------------------------------------------------------------------------- one op
@@ -167,13 +172,8 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return parts[values[2]] if type(parts) is tuple else None
     k = len(edges)
     at = [i for i, t in enumerate(tangents) if t is not None]
-    if not isinstance(op, Op):  # a function with a gradient of its own
-        if op.born is not None:
-            op.born(head)
-        if op.push is not None:
-            return op.push(tangents)
-        saved = op.whole(values)
-        return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at, op.name)
+    if not isinstance(op, Op):
+        return ruled(op, values, head, tangents)
     out: Any = values[k]
     if not isinstance(out, tuple) and not is_inexact(out.dtype):
         return None
@@ -197,13 +197,24 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
     if pointwise:
-        whole = lambda t: t if t.shape == out.shape else broadcast_to(t, out.shape)
+        shape = raw(out).shape
+        whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := through(op, i, whole(tangents[i]), saved, out)) is not None]
-        if op.own or all([d.shape == out.shape for d in terms]):  # a user's rule may sum to the shape of its operand
+        if op.own or all([d.shape == shape for d in terms]):  # a user's rule may sum to the shape of its operand
             return _fitting(reduce(add, terms), out) if terms else None
         tangents = [None if t is None else _boxed(t) for t in tangents]
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
     return _transposed(pull, out, tangents, at, None if op.own else op.name)
+
+
+def ruled(op: Any, values: tuple, head: Node, tangents: Sequence[Any]) -> Any:
+    """The tangent of what a function with a gradient of its own has answered."""
+    if op.born is not None:
+        op.born(head)
+    if op.push is not None:
+        return op.push(tangents)
+    saved, at = op.whole(values), [i for i, t in enumerate(tangents) if t is not None]
+    return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at, op.name)
 
 
 def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[Any]) -> bool:

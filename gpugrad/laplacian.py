@@ -110,6 +110,12 @@ class Harmonic(Expansion):
         found: Any = backprop([slope], [slope if by_out else None], tape, [x, y], False, True)
         return [slope, found[1] if by_out else plus(found[0], times(found[1], slope))]
 
+    def ruled(self, op: Any, values: tuple, n: Any, known: list[Any]) -> Any:
+        raise NotImplementedError(
+            f"{self.name}: {op.name} has a gradient of its own, which says nothing of Laplacians. Sum over the "
+            "coordinates e what gg.taylor(f, (x,), ([e, None],)) answers last"
+        )
+
     def fused(self, activation: Any, out: Tensor, xs: list[Terms]) -> Terms:
         (x, t), (weight, dweight), (_, dbias) = xs
         if activation is None or dweight is not None or dbias is not None:

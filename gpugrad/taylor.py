@@ -18,9 +18,9 @@ import optree
 from .array import asarray, device_of, xp
 from .backprop import lifted
 from .batching import called
-from .core import Node, Tensor, on, raw, wrap
+from .core import Node, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
-from .forward_mode import ForwardAccumulator, _fitting, through
+from .forward_mode import ForwardAccumulator, _fitting, ruled, through
 from .levels import blank
 from .ops.casting import astype
 from .ops.linalg import matmul, product_op
@@ -28,7 +28,7 @@ from .ops.linear import ACTIVATIONS
 from .ops.math import add, multiply, positive
 from .ops.shape import broadcast_to, reshape
 from .paths import PICK
-from .recording import resume
+from .recording import active, resume
 from .rule import Op
 from .tensor import tensor
 
@@ -48,32 +48,65 @@ class Expansion(ForwardAccumulator):
 
     def terms(self, t: Any) -> Terms:
         """A Tensor and its derivatives."""
-        return [t, *(self._of(t.node) or [None] * self.order)]
+        return [t, *(self._of(t.node) or [None] * self.order)[: self.order]]
 
     def _push(self, op: Any, values: tuple, edges: Sequence[Node | None], head: Node) -> None:
         k, known = len(edges), [self._of(e) for e in edges]
         moving = [i for i, t in enumerate(known) if t is not None]
-        with resume(self._mode()):
-            if not moving:
-                found = None
-            elif op is PICK:
-                found = known[0][values[2]] if type(known[0]) is tuple else None
-            elif not isinstance(op, Op):
-                raise NotImplementedError(
-                    f"{self.name}: {op.name} has a gradient of its own, which says nothing of higher derivatives"
-                )
-            else:
-                n = Node()
-                n.op, n.edges, n.saved = op, tuple(edges), values[:-1]
-                saved = lifted(n, head)
+        found, n = None, on(head, self._tape)
+        if not moving or not self.order:
+            pass
+        elif op is PICK:
+            found = known[0][values[2]] if type(known[0]) is tuple else None
+        elif not isinstance(op, Op):
+            found = self.ruled(op, values, n, known)
+        else:
+            with resume(self._mode()):
+                whole = Node()
+                whole.op, whole.edges, whole.saved = op, tuple(edges), values[:-1]
+                saved = lifted(whole, head)
                 static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
-                xs = [[x, *t] if t is not None else [x] + [None] * self.order for x, t in zip(saved[:k], known)]
+                xs = [[x, *(t or [None] * self.order)[: self.order]] for x, t in zip(saved[:k], known)]
                 out: Any = values[k] if type(values[k]) is tuple else wrap(values[k], head)
                 found = self.expanded(op, out, xs, static, moving)
-        n: Any = on(head, self._tape)  # type: ignore[arg-type]
         if found is not None:
-            self._tangents[n] = found
-        n.saved, n.edges = None, ()  # nobody walks back here
+            self._tangents[n] = found  # type: ignore[index]
+        n.saved, n.edges = None, ()  # type: ignore[union-attr]  # nobody walks back here
+
+    def ruled(self, op: Any, values: tuple, n: Any, known: list[Any]) -> Any:
+        """The derivatives of what a function with a gradient of its own has answered.
+
+        Its rule makes y' of x', and runs on this very tape, one order lower: what it reads is known here.  Where that
+        may be y itself, each run gives one more of its derivatives.
+        """
+        order, fresh = self.order, []
+        n.saved = op.whole(values)  # which hooks may have packed
+        try:
+            for m in range(1, order + 1) if op.born is not None else [order]:
+                self.order = m - 1
+                with resume(self._mode()):
+                    vs = [None if t is None else self.started(t[:m]) for t in known]
+                fresh += [identity(v.node) for v in vs if v is not None]  # type: ignore[arg-type]
+                with resume(self._around(active(), 1)):
+                    found = ruled(op, values, n, vs) if any([v is not None for v in vs]) else None
+                several = found if op.several and found is not None else [found] * len(op.like)
+                rows = [[None] * m if v is None else self.terms(v) for v in several]
+                self._tangents[n] = tuple(rows) if op.several else rows[0]  # type: ignore[assignment]
+        finally:
+            self.order = order
+            self._tape.watched.difference_update(fresh)
+        return self._tangents[n]
+
+    def started(self, terms: Terms) -> Tensor | None:
+        """A Tensor with these terms, of which the first is its value; None for 0."""
+        given = [t for t in terms if t is not None]
+        if not given:
+            return None
+        t, *more = own([zeros(given[0]) if terms[0] is None else terms[0], *terms[1:]])
+        n = identity(leaf(t))
+        self._tape.watched.add(n)
+        self._tangents[n] = more
+        return t
 
     # ------------------------------------------------------------------------------------ one op
     def expanded(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any], moving: list[int]) -> Any:
@@ -241,7 +274,6 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
     The derivatives are as many, each nested like what f answers, as jax.experimental.jet has them.  Order K costs about
     K² / 2 runs of f on element-wise, linear and bilinear ops; others (a softmax, a factorisation) go by nested forward
     mode, in 2^K.  Tapes and `vmap` may be inside and around.
-    NotImplementedError for gradients of one's own (`custom_gradient`), which say nothing of higher orders.
     ValueError for series of other lengths and shapes; TypeError for arguments that are no floats.
     """
     xs = _primals("taylor", primals)

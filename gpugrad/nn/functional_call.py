@@ -52,7 +52,8 @@ def functional_call(
     if unknown or missing:
         lines = [("Unexpected key(s)", unknown), ("Missing key(s)", missing)]
         said = "".join([f"\n\t{what}: {', '.join(map(repr, keys))}." for what, keys in lines if keys])
-        raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:{said}")
+        names = f"\n\tIts keys are: {', '.join(map(repr, own)):.500}." if unknown else ""
+        raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:{said}{names}")
     places: dict[int, tuple[Tensor, Tensor, str]] = {}
     for k, t in given.items():
         if not isinstance(t, Tensor):
@@ -73,7 +74,8 @@ def _merged(tensors: Any) -> dict[str, Any]:
     for d in dicts:
         if not isinstance(d, Mapping):
             raise ValueError(
-                f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(d)}"
+                f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(d)}. Write "
+                "functional_call(module, dict(module.named_parameters()), x)."
             )
     names = [k for d in dicts for k in d]
     if twice := sorted({k for k in names if names.count(k) > 1}):
