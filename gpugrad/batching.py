@@ -207,7 +207,9 @@ def called(op: Any, values: Sequence[Any], static: dict[str, Any]) -> tuple:
         further = static and innermost(static.values()) is not None  # an index of a level further out
         out = INSIDE.forward(op, values, static) if further else op.run(*values, **static)
         return tuple(out) if op.aux else (out,)
-    xs = [wrap(v.array, v.node) if isinstance(v, Tensor) else v for v in values]
+    xs = [
+        wrap(v.array, v.node) if isinstance(v, Tensor) else wrap(v) if isinstance(v, np.generic) else v for v in values
+    ]
     if op.aux:
         return op.showing()(*xs, **static)
     own = next(f for r in op.calls if (f := r()) is not None)  # the first is that of plain Tensors

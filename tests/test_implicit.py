@@ -759,6 +759,25 @@ def test_examples_of_a_vmap_are_solved_together(name):
     assert_close(inner[2], gg.grad(one(rows[0][0] * rows[2], w) + one(rows[0][1] * rows[2], w), w)[0], rtol=1e-8)
 
 
+NUMBERS = {
+    "root": lambda a: implicit.root(lambda z, a: z**3 + z - a, gg.tensor(0.0, dtype="float64"), a),
+    "fixed_point": lambda a: implicit.fixed_point(lambda z, a: gg.tanh(z / 2 + a), gg.tensor(0.0, dtype="float64"), a),
+    "argmin": lambda a: implicit.argmin(lambda z, a: (z - a) ** 2 + z**4 / 10, gg.tensor(0.0, dtype="float64"), a),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_second_derivatives_of_all_modes_agree(name):
+    """Where examples differ in their tangents or cotangents alone, too."""
+    f, a = lambda a: NUMBERS[name](a[0] * a[1]), gg.tensor([0.3, 0.4], dtype="float64")
+    whole = gg.jacrev(gg.jacrev(f))(a)
+    one = gg.grad(f)
+    apart = gg.stack([(one(a + e) - one(a - e)) / 2e-5 for e in gg.tensor(1e-5 * np.eye(2))])
+    assert_close(whole, apart, rtol=1e-7)
+    for outer, inner in [(gg.jacfwd, gg.jacrev), (gg.jacrev, gg.jacfwd), (gg.jacfwd, gg.jacfwd)]:
+        assert_close(outer(inner(f))(a), whole, rtol=1e-9)
+
+
 def test_each_example_has_steps_of_its_own():
     """Newton's method for arctan needs a line search from 1.4 on; scales must not matter."""
     scale, x0 = gg.tensor([1.0, 1e6, 1.0, 1e-6]), gg.tensor([20.0, 0.5, -100.0, 2.0])

@@ -37,8 +37,9 @@ from ..levels import Traced, concrete
 from ..recording import active, enter, replace
 from ..tensor import tensor
 from .equation import DENSE, Equation, NoConvergence as NoConvergence
-from .examples import refined, together
+from .examples import together
 from .form import Form
+from .refining import refined
 from .solvers import Reached, Tolerance, anderson, newton, newton_cg
 
 Solver = Callable[..., Any]

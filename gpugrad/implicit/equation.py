@@ -20,6 +20,7 @@ from ..ops.casting import view
 from ..ops.matrices import LinAlgError
 from ..recording import active, enter, replace
 from .blocks import FLAT, SINGULAR, Blocks, written
+from .refining import refined
 
 DENSE = 200  # unknowns up to which the Jacobian is written out at once, a walk a row
 WRITTEN = 4000  # unknowns up to which it is where products with it do not solve a system
@@ -93,6 +94,8 @@ class Equation:
             u = wrap(self.solve(-g.array, transposed=True))
         if not active().tapes:
             return u
+        if isinstance(u.array, Traced):
+            return refined(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric, DENSE)
         e = Equation(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric)
         e.blocks = self.blocks.T if self.blocks is not None else None
         return e.solution()

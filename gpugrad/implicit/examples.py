@@ -1,29 +1,22 @@
-"""Equations of the examples of a `vmap`: solved together, and differentiated by steps of Newton's that tapes record."""
+"""Equations of the examples of a `vmap`, solved together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from math import prod
 
 import numpy as np
 
 from ..array import Array
-from ..autograd import no_grad
 from ..batching import Examples
 from ..core import Tensor, wrap
-from ..levels import concrete, followed, innermost
-from ..ops.casting import stop_gradient
+from ..levels import innermost
 from ..ops.reduce import sum as total
 from ..ops.shape import reshape
-from ..ops.solve import solve
 from ..recording import active, resume
-from ..transforms import jacrev
-from .blocks import _inverse as checked
 from .solvers import Reached
 
 Map = Callable[[Tensor], Tensor]  # of the vector of all unknowns: a vector, or one number
-ORDER = 3  # to which derivatives are right at least
 
 
 class _Met(Exception):
@@ -85,27 +78,3 @@ def _of_all(level: Examples, f: Map) -> Map:
         return reshape(y, (-1,)) if rank else total(y)
 
     return call
-
-
-def refined(name: str, residual: Map, x: Tensor, symmetric: bool, most: int) -> Tensor:
-    """x, a value inside a vmap that solves residual(x) = 0, with derivatives up to the order that open tapes ask for.
-
-    x - J⁻¹ (residual(x) - its value) is x, and has the derivative -J⁻¹ d residual; at what has the derivatives of x up
-    to some order, it has those up to twice that order and one.  All is recorded as ops are, inside and around.
-    LinAlgError where J is singular; ValueError for more unknowns than `most`.
-    """
-    for _ in range(max(ORDER, len(active().tapes)).bit_length()):
-        r = residual(x)
-        if not followed(r):
-            break
-        if x.array.size > most:
-            raise ValueError(
-                f"{name}: inside a vmap gradients go through at most {most} unknowns of an example, and x has "
-                f"{x.array.size}: write the batch as an axis of x, or solve under no_grad()"
-            )
-        slopes = jacrev(residual)(x)
-        with no_grad():
-            matrix = concrete(slopes.array)
-            checked(name, matrix.reshape(prod(matrix.shape[:-2]), *matrix.shape[-2:]), symmetric)
-        x = x - solve(slopes, r - stop_gradient(r))
-    return x
