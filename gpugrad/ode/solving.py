@@ -40,7 +40,7 @@ def solve(
                 "adjoint": of the equation, by another one solved backward in time to the same tolerances, for
                 cotangents scaled to 1 at most; memory for the answer alone; for equations that are stable backward
     checkpoint  with "discrete", of so many steps at a time the ends are kept, and the rest is computed again, for an f
-                that takes no gradients itself
+                that takes no gradients itself; inside a vmap all is kept
     max_steps   how many steps are tried, from the first time to the last; with "adjoint" backward from one to another
     first_step  how long the first step is; None: chosen so that Euler's method would do
     max_step    how long a step is at most: shorter than what f does for a short time only
