@@ -54,7 +54,8 @@ class ForwardAccumulator:
         ts, spec = optree.tree_flatten(primals, namespace="gpugrad")
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
-            raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
+            words = f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike"
+            raise ValueError(words + ("; of one Tensor: gg.tensor(tangents)" if isinstance(primals, Tensor) else ""))
         given = [self._checked(t, v) for t, v in zip(ts, vs)]
         self._tape = Tape(set(), apart=True, beside=True, forward=True)
         self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
@@ -192,13 +193,14 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         else:
             rows = [[blank(x)() if t is None else t for x, t in zip(values, tangents)]]
         terms = [called(op, row, static)[0] for row in rows]
-        if isinstance(terms[0], tuple):
+        if isinstance(out, tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
     if pointwise:
-        whole: Any = lambda t: t if t.shape == out.shape else broadcast_to(t, out.shape)
+        shape = raw(out).shape
+        whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
         terms = [d for i in at if (d := through(op, i, whole(tangents[i]), saved, out)) is not None]
-        if op.own or all([d.shape == out.shape for d in terms]):  # a user's rule may sum to the shape of its operand
+        if op.own or all([d.shape == shape for d in terms]):  # a user's rule may sum to the shape of its operand
             return _fitting(reduce(add, terms), out) if terms else None
         tangents = [None if t is None else _boxed(t) for t in tangents]
     pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)

@@ -246,7 +246,7 @@ class Traced:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
-            raise TypeError(f"{self.level.name}: NumPy's out= cannot be used inside")
+            raise unwritable(self.level)
         level, arrays = _of(xs)
         f = lambda *v: getattr(ufunc, method)(*v, **options)
         return (level.ufunc if method == "__call__" and ufunc.signature is None else level.plain)(f, arrays)
@@ -281,7 +281,7 @@ def _of(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
     """(the level that these are values of, all of them as arrays)."""
     level: Any = innermost(xs)
     level.check()
-    return level, [x.array if isinstance(x, Tensor) else x for x in xs]
+    return level, [level.here(x.array if isinstance(x, Tensor) else x) for x in xs]
 
 
 def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:

@@ -7,6 +7,7 @@ other, with tapes, accumulators and `vmap`: nothing is hidden from what is aroun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any
 
@@ -354,7 +355,7 @@ def jacfwd(
         columns = []
         run = Run()  # of one f: each leaf draws the same random numbers
         for at, x in enumerate(leaves):
-            with run.again() if at else run.follow(generator()):
+            with run.again() if at else run.follow(generator()) if len(leaves) > 1 else nullcontext():
                 columns.append(_columns(partial(along, at), x, chunk_size))
         shapes = [tuple(x.array.shape) for x in leaves]
         flats = [_flat(c) for c in columns]

@@ -288,6 +288,8 @@ def test_bad_input():
         make(x, gg.tensor(V, dtype="float32"))
     with pytest.raises(ValueError, match="nested alike"):
         make([x], {"a": v})
+    with pytest.raises(ValueError, match=r"of one Tensor: gg.tensor\(tangents\)"):
+        make(x, [1.0, 0.0, 0.0])
     with pytest.raises(TypeError, match="int32, which has no derivative"):
         make(gg.tensor([1, 2]), gg.tensor([1, 2]))
     with pytest.raises(TypeError, match="primals are Tensors"):

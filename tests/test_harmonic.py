@@ -106,17 +106,21 @@ def test_examples_of_a_vmap():
 
 @pytest.mark.parametrize("rows", [1000, 1003, 20_000])
 def test_linear_of_many_rows(rows, monkeypatch):
-    """Rows are cut; what each row is does not depend on that."""
     x, w, b = draw(rows, 30), draw(30, 40), draw(40)
-    assert bool(tall.piece(x, w)) == (rows == 20_000)
+    assert tall.small(x, w) == (rows == 20_000)
     for activation, f in ((None, lambda z: z), ("relu", lambda z: np.maximum(z, 0)), ("tanh", np.tanh)):
         np.testing.assert_allclose(gg.nn.linear(x, w, b, activation), f(x @ w + b), rtol=1e-11, atol=1e-11)
     monkeypatch.setattr(tall, "SINGLE", 30 * 40 * 37)
-    assert tall.piece(x, w) == 37
+    monkeypatch.setattr(tall, "PART", 5000)
+    assert tall.small(x, w)
     np.testing.assert_allclose(gg.nn.linear(x, w, b, "tanh"), np.tanh(x @ w + b), rtol=1e-11, atol=1e-11)
 
 
-def test_an_inner_product_of_all_rows():
-    x, y = draw(3, 500, 20), draw(3, 500, 30)
-    for n in (32, 100, 500, 700):
-        np.testing.assert_allclose(tall.inner(x, y, n), np.einsum("nrk,nrm->km", x, y), atol=1e-11)
+@pytest.mark.parametrize("size", [600, 20_000, 10**6])
+def test_products_by_pieces(size, monkeypatch):
+    monkeypatch.setattr(tall, "SINGLE", size)
+    x, y, w = draw(3, 503, 20), draw(3, 503, 30), draw(20, 30)
+    np.testing.assert_allclose(tall.inner(x, y), np.einsum("nrk,nrm->km", x, y), atol=1e-11)
+    out = np.empty(y.shape)
+    tall.multiply(x, w, out)
+    np.testing.assert_allclose(out, x @ w, atol=1e-12)

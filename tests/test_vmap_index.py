@@ -67,6 +67,7 @@ def test_changes_at_an_index_of_each_example(name, change):
     same(vmap(plain)(x, i, j), rows(plain, x, i, j), 1e-12)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("name", KEYS)
 def test_an_index_of_a_vmap_around(name):
     """Of arrays that are the same for all there."""
@@ -80,6 +81,7 @@ def test_an_index_of_a_vmap_around(name):
         same(vmap(lambda i, j, g=g: vmap(lambda a: g(a, i, j))(x))(i, j), rows(whole, i, j), 1e-12)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize(
     "f",
     [

@@ -20,7 +20,7 @@ from .linalg import array_matmul, matmul, weight_grad
 from .math import square
 from .reduce import sum
 from .shape import aligned, concat, expand_dims, matrix_transpose, moveaxis
-from .tall import by_rows, inner, multiply, piece
+from .tall import by_rows, inner, multiply, small
 
 
 def _chained(xp: Any, slope: Any, bend: Any, t: Any) -> Any:
@@ -122,13 +122,13 @@ def _product(xp: Any, slope: Any, bend: Any, t: Any, weight: Any) -> Any:
 def _product_host(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
     if not _suits(slope, bend, t, weight):
         return chained(slope, bend, array_matmul(np, t, weight))
-    out, n = np.empty((len(t), *slope.shape), t.dtype), piece(t, weight)
+    out = np.empty((len(t), *slope.shape), t.dtype)
 
     def work(s: Any, b: Any, t: Any, out: Any) -> None:
-        multiply(t, weight, out, n)
+        multiply(t, weight, out)
         _chain(s, b, out, out)
 
-    by_rows(work, (slope, bend), (t, out), n)
+    by_rows(work, (slope, bend), (t, out))
     return out
 
 
@@ -142,23 +142,23 @@ def _product_back(g: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[A
 
 def _product_back_host(g: Any, slope: Any, bend: Any, t: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
     ds, db, dt = np.empty(slope.shape, t.dtype), np.empty(slope.shape, t.dtype), np.empty(t.shape, t.dtype)
-    n, turned = piece(t, weight), np.ascontiguousarray(weight.T)
+    turned = np.ascontiguousarray(weight.T)  # small products of it are faster
 
     def work(s: Any, b: Any, ds: Any, db: Any, t: Any, g: Any, dt: Any) -> Any:
         z, dz = np.empty(g.shape, g.dtype), np.empty(g.shape, g.dtype)
-        multiply(t, weight, z, n)
+        multiply(t, weight, z)
         _chain_back(s, b, ds, db, z, g, dz)
-        multiply(dz, turned, dt, n)
-        return inner(t, dz, n)
+        multiply(dz, turned, dt)
+        return inner(t, dz)
 
-    parts = by_rows(work, (slope, bend, ds, db), (t, g, dt), n)
+    parts = by_rows(work, (slope, bend, ds, db), (t, g, dt))
     return ds, db, dt, np.add.reduce(parts, axis=0)
 
 
 def _suits(slope: Any, bend: Any, t: Any, weight: Any) -> bool:
     """Whether these are NumPy's arrays, and the weight small: the product of some rows stays in the cache."""
     return (
-        piece(t, weight) > 0
+        small(t, weight)
         and type(slope) is type(bend) is np.ndarray
         and slope.dtype is bend.dtype is t.dtype
         and slope.shape == bend.shape == (*t.shape[1:-1], weight.shape[1])

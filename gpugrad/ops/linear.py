@@ -29,7 +29,7 @@ from .math import add, tanh
 from .normal import gelu_and_slope
 from .reduce import sum
 from .shape import aligned, matrix_transpose
-from .tall import by_rows, multiply, piece
+from .tall import by_rows, multiply, small
 
 ACTIVATIONS: dict[str, Any] = {
     "gelu": gelu_erf, "gelu_tanh": gelu_tanh, "relu": relu, "sigmoid": sigmoid, "silu": silu, "tanh": tanh,
@@ -60,16 +60,16 @@ def _rows(x: Any) -> Any:
 def _affine(xp: Any, x: Any, weight: Any, bias: Any, over: Callable[[Any], Any] | None = None) -> Any:
     """x @ weight + bias; then `over`, a function that writes over it, of NumPy's."""
     rows = _rows(x)
-    if n := piece(rows, weight):
+    if small(rows, weight):
         z = np.empty((len(rows), weight.shape[1]), x.dtype)
 
         def work(x: Any, z: Any) -> None:
-            multiply(x, weight, z, n)
+            multiply(x, weight, z)
             z += bias
             if over is not None:
                 over(z)
 
-        by_rows(work, (rows, z), step=n)
+        by_rows(work, (rows, z))
     else:
         z = array_matmul(xp, rows, weight) if xp is not np else host_matmul(rows, weight)
         z += bias

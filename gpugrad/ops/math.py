@@ -22,7 +22,6 @@ from ..dtypes import bool_, complex128, float64, wide
 from ..forward import as_float, boxed, number, select, ufunc
 from ..fused import activate, activate_grad
 from ..op import elementwise, op
-from .blocks import pointwise
 from .casting import astype, view, zeros_like
 from .logic import signbit, where
 
@@ -325,38 +324,24 @@ def sinc(x: Any) -> Any:
     return _bessel(x, n=0)
 
 
-@pointwise
 def _tanh_grad(xp: Any, g: Any, y: Any) -> Any:
     """g (1 - y²), the pullback of tanh by its output."""
-    if xp is not np or not (y.ndim and g.dtype is y.dtype and g.shape == y.shape):
-        return g * (1 - y * y)
+    return g * (1 - y * y)
+
+
+def _tanh_grad_host(g: Any, y: Any) -> Any:
+    if not (y.ndim and g.dtype is y.dtype and g.shape == y.shape):
+        return _tanh_grad(np, g, y)
     out = y * y
     np.subtract(number(1, y.dtype), out, out)
     return np.multiply(out, g, out)
 
 
-@pointwise
-def _tanh_curve(xp: Any, h: Any, g: Any, y: Any) -> Any:
-    """-2 h g y, the pullback of that by y."""
-    out = h * g
-    if out.ndim and out.dtype == y.dtype and out.shape == y.shape:
-        out *= y
-        out *= -2
-        return out
-    return out * y * -2
-
-
+_tanh_grad.host = _tanh_grad_host
 tanh_grad = elementwise(
     _tanh_grad,
     name="tanh_grad",
     gpu=activate_grad("tanh", _tanh_grad),
     g=lambda h, y: tanh_grad(h, y),
-    y=lambda h, g, y: tanh_curve(h, g, y),
-)
-tanh_curve = elementwise(
-    _tanh_curve,
-    name="tanh_curve",
-    h=lambda k, g, y: tanh_curve(k, g, y),
-    g=lambda k, h, y: tanh_curve(k, h, y),
-    y=lambda k, h, g: tanh_curve(k, h, g),
+    y=lambda h, g, y: h * g * y * -2,
 )

@@ -11,41 +11,43 @@ import numpy as np
 
 from ..dtypes import float32, float64
 from .blocks import MANY, PART
-from .threads import shared
+from .threads import cores, shared
 
 SINGLE = 10**6  # multiplications: OpenBLAS gives larger products threads of its own
 LEAST = 32  # rows of a piece, below which products are slow
 
 
-def piece(x: Any, weight: Any) -> int:
-    """How many rows of x are multiplied with the weight at a time; 0 where the product is not for this."""
+def small(x: Any, weight: Any) -> bool:
+    """Whether x @ weight is for this: rows of NumPy's, many, and a weight so small that a piece has some rows."""
     fits = type(x) is type(weight) is np.ndarray and x.dtype is weight.dtype and x.dtype in (float32, float64)
     if not fits or weight.ndim != 2 or x.shape[-1] != len(weight) or min(weight.shape) < 2:
-        return 0
-    n = SINGLE // weight.size
-    return n if n >= LEAST and x.size >= 4 * n * len(weight) else 0
+        return False
+    return LEAST <= SINGLE // weight.size <= x.size // (4 * len(weight))
 
 
-def _cut(a: Any, n: int) -> tuple[Any, Any]:
-    """(as many pieces of n rows as there are, the rows that are left), views of a."""
-    whole = a.shape[-2] // n * n
+def _cut(a: Any, size: int) -> tuple[Any, Any]:
+    """(pieces of the rows of a, the few that are left), views of a; each is multiplied with a matrix of that size."""
+    rows, most = a.shape[-2], SINGLE // size
+    n = rows // -(-rows // most)
+    whole = rows // n * n
     return a[..., :whole, :].reshape(*a.shape[:-2], -1, n, a.shape[-1]), a[..., whole:, :]
 
 
-def multiply(x: Any, weight: Any, out: Any, n: int) -> None:
-    """Writes x @ weight into out, n rows at a time."""
-    for part, made in zip(_cut(x, n), _cut(out, n)):
+def multiply(x: Any, weight: Any, out: Any) -> None:
+    """Writes x @ weight into out, by pieces."""
+    for part, made in zip(_cut(x, weight.size), _cut(out, weight.size)):
         np.matmul(part, weight, out=made)
 
 
-def inner(x: Any, y: Any, n: int) -> Any:
-    """x^T @ y, summed over all rows, n at a time."""
-    made = [np.matmul(a.swapaxes(-1, -2), b) for a, b in zip(_cut(x, n), _cut(y, n))]
+def inner(x: Any, y: Any) -> Any:
+    """x^T @ y, summed over all rows, by pieces."""
+    size = x.shape[-1] * y.shape[-1]
+    made = [np.matmul(a.swapaxes(-1, -2), b) for a, b in zip(_cut(x, size), _cut(y, size))]
     return np.concatenate([m.reshape(-1, *m.shape[-2:]) for m in made]).sum(0)
 
 
-def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any] = (), step: int = 1) -> list[Any]:
-    """work(rows of each array), for all of them: a multiple of `step` that fits the cache at a time.  What it answers.
+def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any] = ()) -> list[Any]:
+    """work(rows of each array), for all of them: as many as fit the cache at a time.  What it answers.
 
     values   arrays (..., columns) of as many rows
     terms    (n, ..., columns), whose rows are along axis 1; to read, there may be one row for all
@@ -53,8 +55,12 @@ def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any
     values = [a.reshape(-1, a.shape[-1]) for a in values]
     terms = [a.reshape(len(a), -1, a.shape[-1]) for a in terms]
     rows, width = values[-1].shape
-    n = -(-max(PART // width, 1) // step) * step
-    terms = [a if a.shape[1] == rows else np.repeat(a, min(n, rows), 1) for a in terms]
+    many = max([a.size for a in (*values, *terms)]) >= MANY
+    blocks = -(-rows // max(PART // width, 1))
+    if many:  # as many for each thread
+        blocks = -(-blocks // cores()) * cores()
+    n = -(-rows // blocks)
+    terms = [a if a.shape[1] == rows else np.repeat(a, n, 1) for a in terms]
     found: list[Any] = [None] * -(-rows // n)
 
     def run(parts: Iterable[int]) -> None:
@@ -63,7 +69,7 @@ def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any
             here = [a[at] for a in values], [a[:, at] if a.shape[1] == rows else a[:, :k] for a in terms]
             found[i] = work(*here[0], *here[1])
 
-    if max([a.size for a in (*values, *terms)]) >= MANY:
+    if many:
         shared(run, range(len(found)))
     else:
         run(range(len(found)))
