@@ -111,7 +111,7 @@ def test_linear_of_many_rows(rows, monkeypatch):
     for activation, f in ((None, lambda z: z), ("relu", lambda z: np.maximum(z, 0)), ("tanh", np.tanh)):
         np.testing.assert_allclose(gg.nn.linear(x, w, b, activation), f(x @ w + b), rtol=1e-11, atol=1e-11)
     monkeypatch.setattr(tall, "SINGLE", 30 * 40 * 37)
-    monkeypatch.setattr(tall, "PART", 5000)
+    monkeypatch.setattr(tall, "BLOCK", 5000)
     assert tall.small(x, w)
     np.testing.assert_allclose(gg.nn.linear(x, w, b, "tanh"), np.tanh(x @ w + b), rtol=1e-11, atol=1e-11)
 

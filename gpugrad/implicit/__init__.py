@@ -12,7 +12,8 @@ model's parameters.  They do not reach x0.  f is called without recording while 
 keeps what that call keeps, which is less for gg.checkpoint(f).
 
 The examples of a `vmap` are solved together, as one system, and all or none converge.  Gradients, inside and around,
-are right to the third order there, and go through at most 200 unknowns of an example.
+go through at most 200 unknowns of an example there; those taken of gradients on the graph of tensors, by create_graph,
+are right to the third order, those by tapes and functions to any.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from .blocks import _inverse as checked
 from .solvers import Reached
 
 Map = Callable[[Tensor], Tensor]  # of the vector of all unknowns: a vector, or one number
-STEPS = 2  # of Newton's: each doubles the order to which derivatives are right, and has one more
+ORDER = 3  # to which derivatives are right at least
 
 
 class _Met(Exception):
@@ -88,13 +88,13 @@ def _of_all(level: Examples, f: Map) -> Map:
 
 
 def refined(name: str, residual: Map, x: Tensor, symmetric: bool, most: int) -> Tensor:
-    """x, a value inside a vmap that solves residual(x) = 0, with derivatives up to the third order.
+    """x, a value inside a vmap that solves residual(x) = 0, with derivatives up to the order that open tapes ask for.
 
     x - J⁻¹ (residual(x) - its value) is x, and has the derivative -J⁻¹ d residual; at what has the derivatives of x up
     to some order, it has those up to twice that order and one.  All is recorded as ops are, inside and around.
     LinAlgError where J is singular; ValueError for more unknowns than `most`.
     """
-    for _ in range(STEPS):
+    for _ in range(max(ORDER, len(active().tapes)).bit_length()):
         r = residual(x)
         if not followed(r):
             break

@@ -37,13 +37,15 @@ def _chained_host(slope: Any, bend: Any, t: Any) -> Any:
     if not _matching(slope, bend, t):
         return _chained(np, slope, bend, t)
     out = np.empty((len(t), *slope.shape), t.dtype)
-    by_rows(_chain, (slope, bend), (t, out))
+    if t.shape[1:] == slope.shape:
+        by_rows(lambda s, b, t, out: _chain(_squares(t), s, b, t, out), (slope, bend), (t, out))
+    else:
+        by_rows(_chain, (_squares(t), slope, bend), (t, out))
     return out
 
 
-def _chain(slope: Any, bend: Any, t: Any, out: Any) -> None:
-    more = _squares(t)
-    more *= bend
+def _chain(squares: Any, slope: Any, bend: Any, t: Any, out: Any) -> None:
+    more = bend * squares
     np.multiply(t, slope, out=out)
     np.add(out[-1], more, out=out[-1])
 
@@ -126,7 +128,7 @@ def _product_host(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
 
     def work(s: Any, b: Any, t: Any, out: Any) -> None:
         multiply(t, weight, out)
-        _chain(s, b, out, out)
+        _chain(_squares(out), s, b, out, out)
 
     by_rows(work, (slope, bend), (t, out))
     return out

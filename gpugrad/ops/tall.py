@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import float32, float64
-from .blocks import MANY, PART
+from .blocks import MANY
 from .threads import cores, shared
 
 SINGLE = 10**6  # multiplications: OpenBLAS gives larger products threads of its own
 LEAST = 32  # rows of a piece, below which products are slow
+BLOCK = 1 << 18  # elements of each array in a block: of smaller ones the calls take longer than what the cache saves
 
 
 def small(x: Any, weight: Any) -> bool:
@@ -49,25 +50,23 @@ def inner(x: Any, y: Any) -> Any:
 def by_rows(work: Callable[..., Any], values: Sequence[Any], terms: Sequence[Any] = ()) -> list[Any]:
     """work(rows of each array), for all of them: as many as fit the cache at a time.  What it answers.
 
-    values   arrays (..., columns) of as many rows
-    terms    (n, ..., columns), whose rows are along axis 1; to read, there may be one row for all
+    values   arrays (..., columns) of as many rows as the last; to read, there may be one row for all
+    terms    (n, ..., columns), whose rows are along axis 1; likewise
     """
-    values = [a.reshape(-1, a.shape[-1]) for a in values]
-    terms = [a.reshape(len(a), -1, a.shape[-1]) for a in terms]
-    rows, width = values[-1].shape
-    many = max([a.size for a in (*values, *terms)]) >= MANY
-    blocks = -(-rows // max(PART // width, 1))
+    arrays = [a.reshape(-1, a.shape[-1]) for a in values] + [a.reshape(len(a), -1, a.shape[-1]) for a in terms]
+    rows, width = arrays[len(values) - 1].shape
+    many = max([a.size for a in arrays]) >= MANY
+    blocks = -(-rows // max(BLOCK // width, 1))
     if many:  # as many for each thread
         blocks = -(-blocks // cores()) * cores()
     n = -(-rows // blocks)
-    terms = [a if a.shape[1] == rows else np.repeat(a, n, 1) for a in terms]
+    arrays = [a if a.shape[-2] == rows else np.repeat(a, n, -2) for a in arrays]
     found: list[Any] = [None] * -(-rows // n)
 
     def run(parts: Iterable[int]) -> None:
         for i in parts:
             at, k = slice(i * n, (i + 1) * n), min(n, rows - i * n)
-            here = [a[at] for a in values], [a[:, at] if a.shape[1] == rows else a[:, :k] for a in terms]
-            found[i] = work(*here[0], *here[1])
+            found[i] = work(*[a[..., at, :] if a.shape[-2] == rows else a[..., :k, :] for a in arrays])
 
     if many:
         shared(run, range(len(found)))
