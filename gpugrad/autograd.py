@@ -14,7 +14,7 @@ from .backprop import backprop, deposit
 from .core import DROP, Tensor, leaf, trainable, wrap
 from .dtypes import is_inexact
 from .hooks import Handle, Handles, arriving, deposited, leaving, walks
-from .recording import AMBIENT, INFERENCE, Change, active, enter, leave, pushing, restore, scope, switch
+from .recording import AMBIENT, INFERENCE, NONE, Change, active, enter, leave, pushing, restore, scope, switch
 
 # The nodes of leaves that requires_grad_(False) took off, for as long as some graph leads to them: switched on again,
 # the leaf is the same to that graph.  By id: a Tensor's == compares elements.
@@ -91,8 +91,8 @@ class set_grad_enabled(scope):
 
 
 def is_grad_enabled() -> bool:
-    """Whether ops are recorded."""
-    return bool(active().tapes)
+    """Whether ops are recorded for a way back; forward mode goes on under `no_grad`."""
+    return any([t is not NONE and t not in pushing for t in active().tapes])
 
 
 def requires_grad(t: Tensor) -> bool:

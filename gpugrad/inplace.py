@@ -19,6 +19,7 @@ from .core import Tensor, owner_of, raw, trainable, wrap, writes
 from .dtypes import category
 from .levels import Traced, unwritable
 from .ops import casting, index, shape
+from .recording import active
 
 _ALONE: tuple[Any, Any] = (None, None)
 # The views of an owner, by its id: (weak reference to the owner, [(weak reference to a view, the way to it)]).
@@ -74,7 +75,7 @@ def check(t: Tensor) -> None:
 def _apart(t: Tensor, others: tuple) -> Tensor:
     """t now, in memory that the change leaves alone, if an op of it and `others` is recorded and may save it."""
     tracked = [u for u in (t, *others) if isinstance(u, Tensor) and u.node is not None]
-    if not (tracked and autograd.is_grad_enabled()):
+    if not (tracked and active().tapes):
         return t
     return wrap(xp(t.array).array(t.array), t.node, t.kind)
 
@@ -99,7 +100,7 @@ def change(t: Tensor, out: Any) -> Tensor:
     out = casting.astype(out, a.dtype)
     if isinstance(a, np.generic):
         t.array = a = np.asarray(a)
-    recorded = autograd.is_grad_enabled() and not trainable(t)
+    recorded = active().tapes and not trainable(t)
     if not getattr(getattr(a, "flags", None), "writeable", True):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory "

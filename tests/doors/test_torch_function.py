@@ -338,3 +338,16 @@ def test_what_forward_changes_in_place_goes_by_jvp_alone(library, torch, make):
         y, tangent = fw.unpack_dual(tripled.apply(d))
         assert values(y) == [3, 6] and values(tangent) == [3, 3]
         assert values(fw.unpack_dual(d).tangent) == [3, 3]
+
+
+def test_no_grad_inside_a_dual_level(library, torch):
+    """It switches gradients off, not tangents: leaves may be changed, and what has a tangent keeps it."""
+    fw, p = library("torch.autograd.forward_ad"), torch.ones(2, requires_grad=True)
+    with fw.dual_level(), torch.no_grad():
+        assert not torch.is_grad_enabled()
+        p -= 0.5
+        p[0] = 3.0
+        d = fw.make_dual(torch.ones(2), torch.ones(2)).clone()
+        d.mul_(d)
+        assert values(fw.unpack_dual(d).tangent) == [2, 2]
+    assert values(p) == [3, 0.5]
