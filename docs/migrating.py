@@ -14,7 +14,7 @@ import gpugrad.torch as torch
 FILE = Path(__file__).with_suffix(".md")
 
 MISSING = {
-    "tensorflow": """tf.while_loop tf.cond tf.raw_ops tf.sparse tf.ragged tf.strings tf.io
+    "tensorflow": """tf.while_loop tf.cond tf.map_fn tf.hessians tf.raw_ops tf.sparse tf.ragged tf.strings tf.io
         tf.distribute tf.saved_model tf.keras.layers.Conv2D tf.keras.layers.BatchNormalization tf.keras.layers.Embedding
         tf.keras.callbacks tf.keras.metrics tf.keras.initializers tf.keras.regularizers
         tf.keras.optimizers.schedules tf.keras.models.load_model tf.keras.utils tf.zeros_initializer
@@ -84,6 +84,8 @@ DIFFERS = {
         "`autograd.functional.jacobian` and `hessian` compute many elements at once with and without `vectorize=`.",
         "`func.jacrev` and `tape.jacobian` choose their chunks by the free memory; `max_bytes=` is the core's.",
         "A dual tensor does not print its tangent; tangents have the dtype of their primals.",
+        "Inside `func.vmap`, `x += 1` and `x[i] = v` are errors where each example has its own: write `y = x + 1`, "
+        "`x.at[i].set(v)`; what speaks of `in_axes` means `in_dims`.",
         "The gradient of `det` is right for singular matrices, too; PyTorch's was 0 for one.",
         "An optimizer refuses a negative or NaN option, and a tensor that neither requires grad nor is a Parameter.",
     ],

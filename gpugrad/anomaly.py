@@ -12,6 +12,7 @@ from .array import xp
 from .core import Node, Tape, raw
 from .dtypes import is_inexact
 from .hooks import suspecting
+from .levels import concrete
 from .origin import Followed, Place, deep, find, logs, shown
 from .paths import PICK
 from .recording import enter, replace
@@ -84,7 +85,7 @@ class detect_anomaly:
 
     def look(self, n: Node, i: int, d: Any) -> None:
         """RuntimeError if `d`, the cotangent of the i-th input of n, has a NaN."""
-        if self.check_nan and d is not None and is_inexact(d.dtype) and bool(xp(raw(d)).isnan(raw(d)).any()):
+        if self.check_nan and d is not None and _has("nan", raw(d)):
             raise RuntimeError(
                 f"Function {self.name(n)!r} returned nan values in its {i}th output. The warning before this shows "
                 "where the op was called." + (f" The first in the forward pass: {self._first}." if self._first else "")
@@ -102,8 +103,8 @@ class detect_anomaly:
 
 
 def _has(what: str, x: Any) -> bool:
-    """Whether an array, or a number, has a NaN or an infinity."""
-    x = np.float64(x) if isinstance(x, float) else x
+    """Whether an array, or a number, has a NaN or an infinity; inside a vmap, that of any example."""
+    x = np.float64(x) if isinstance(x, float) else concrete(x)
     if not hasattr(x, "dtype") or not is_inexact(x.dtype):
         return False
     return bool(getattr(xp(x), f"is{what}")(x).any())

@@ -29,7 +29,7 @@ import numpy as np
 from .array import library
 from .core import Tensor, raw, wrap
 from .levels import INSIDE, Level, Traced, innermost
-from .ops.examples import for_each, join, part
+from .ops.examples import join, own, part
 from .ops.index import getitem
 from .ops.shape import aligned, broadcast_to, later, permute_dims, reshape, stack, swapaxes
 from .recording import active, resume
@@ -262,12 +262,12 @@ def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) ->
 def leading(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
     """As `broadcast`, of operands that all have the axes in front, and as many."""
     rank = max([len(raw(x).shape) - b for x, b in zip(xs, each) if hasattr(raw(x), "shape")])
-    return call(*[x if x is None else aligned(_own(x, b, level.n), rank) for x, b in zip(xs, each)], **static)
+    return call(*[x if x is None else aligned(own(x, b, level.n), rank) for x, b in zip(xs, each)], **static)
 
 
 def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> Any:
     """Operands of one rank, along `axis`, or `axes`; None: all of an example's."""
-    xs = [x if x is None else _own(x, b, level.n) for x, b in zip(xs, each)]
+    xs = [own(x, b, level.n) for x, b in zip(xs, each)]
     name, rank = "axis" if "axis" in static else "axes", len(raw(xs[0]).shape) - 1
     axis = static[name]
     if not rank and axis is not None:
@@ -277,13 +277,8 @@ def along(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str,
 
 def joined(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any], level: Any) -> tuple:
     """Operands whose first axis is a batch: the examples' batches are one."""
-    found = call(*[x if x is None else join(_own(x, b, level.n)) for x, b in zip(xs, each)], **static)
+    found = call(*[x if x is None else join(own(x, b, level.n)) for x, b in zip(xs, each)], **static)
     return tuple([None if v is None else part(v, level.n) for v in found])
-
-
-def _own(x: Any, each: bool, n: int) -> Any:
-    """x with an axis for n examples; a number as it is."""
-    return x if each or not hasattr(raw(x), "shape") else for_each(x, n)
 
 
 RULES: dict[Any, Rule] = {

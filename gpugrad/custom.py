@@ -26,6 +26,18 @@ def outward(g: Any, kind: type[Tensor]) -> Tensor:
     return wrap(raw(g), g.node if isinstance(g, Tensor) else None, kind)
 
 
+def answered(name: str, i: int, d: Any, x: Any) -> Any:
+    """Gradient d, which a user's function has answered for its input i, x.  TypeError, ValueError for what is none."""
+    if d is None:
+        return None
+    if not hasattr(d, "dtype"):
+        raise TypeError(f"{name}: the gradient of input {i} is a Tensor, an array or None, not {d!r:.40}")
+    own, shape = tuple(d.shape), tuple(getattr(x, "shape", ()))
+    if own != shape and not all([m == n or 1 in (m, n) for m, n in zip(own[::-1], shape[::-1])]):
+        raise ValueError(f"{name}: the gradient of input {i} has shape {own}, and the input {shape}")
+    return d
+
+
 def inward(d: Any) -> Any:
     """What users answer, as a cotangent."""
     d = wrap(d.array, d.node) if isinstance(d, Tensor) else d
@@ -263,7 +275,13 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def call(*args: Any, **kw: Any) -> Any:
-        (outputs, grad_fn), variables = _reading(f, args, kw)
+        found, variables = _reading(f, args, kw)
+        if not isinstance(found, (tuple, list)) or len(found) != 2 or not callable(found[1]):
+            raise TypeError(
+                f"custom_gradient: {f.__name__} answers (outputs, the function from their gradients to those of the "
+                f"inputs), not {found!r:.60}"
+            )
+        outputs, grad_fn = found
         takes = signature(grad_fn).parameters
         if variables and "variables" not in takes and all(p.kind is not Argument.VAR_KEYWORD for p in takes.values()):
             raise TypeError(
@@ -291,7 +309,8 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
                     f"custom_gradient function expected to return {len(tensors)} gradients, but returned {len(grads)} "
                     "instead. Return one for each tensor argument, None where there is none."
                 )
-            return [*grads, *more]
+            whole = zip([*grads, *more], [*tensors, *variables], strict=True)
+            return [answered(f.__name__, i, g, x) for i, (g, x) in enumerate(whole)]
 
         return _attach_nested(f.__name__, outputs, [*tensors, *variables], back)
 

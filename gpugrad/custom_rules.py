@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial, reduce, update_wrapper
-from inspect import signature
+from inspect import Parameter as Argument, signature
 from threading import get_ident
 from typing import Any
 
@@ -19,6 +19,7 @@ from .backprop import backprop
 from .core import Node, Tape, Tensor, leaf, on, tick, wrap
 from .custom import attach
 from .dtypes import is_inexact
+from .forward_mode import follows, unfollowed
 from .levels import Traced, blank, followed
 from .ops.math import add
 from .ops.shape import reshape
@@ -94,19 +95,21 @@ class _Ruled:
         self.nondiff: tuple[int, ...] = (
             (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         )
+        self.places = _places(f)
         self.name = f"{self.kind}({getattr(f, '__name__', type(f).__name__)})"
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.rule is None:
             raise AttributeError(f"{self.name} has no rule: define it with {self.define}")
-        if named:
-            bound = signature(self.f).bind(*args, **named)
+        if named or len(args) < self.places:
+            try:
+                bound = signature(self.f).bind(*args, **named)
+            except TypeError as e:
+                raise TypeError(f"{self.name}: {e}") from None
             bound.apply_defaults()
             args = bound.args
-            if bound.kwargs:
-                raise TypeError(
-                    f"{self.name}: {sorted(bound.kwargs)} can be given by name only, and rules get arguments by place"
-                )
+            if apart := sorted({*bound.kwargs} & {*named}):
+                raise TypeError(f"{self.name}: {apart} can be given by name only, and rules get arguments by place")
         for i in self.nondiff:
             if not -len(args) <= i < len(args):
                 raise ValueError(
@@ -296,6 +299,9 @@ class CustomJvp(_Ruled):
             finally:
                 replace(tape)
             ts = list(found) if isinstance(found, tuple) else [found]
+            if loose := [i for i, t in enumerate(ts) if not follows(tape, t) and is_inexact(t.array.dtype)]:
+                ones = push([None if z is None else wrap(z.array + 1, None, z.kind) for z in zeros])
+                unfollowed(self.name, "a walk back", [(ones if len(ts) > 1 else (ones,))[i] for i in loose])
             answers = iter(backprop(ts, _flat(g)[0], tape, sources, False, True) or [])
             return [None if z is None else next(answers) for z in zeros]
 
@@ -322,6 +328,15 @@ class CustomJvp(_Ruled):
                         f"answered {dtype} of shape {tuple(shape)}; they must be alike"
                     )
         return [v if isinstance(v, Tensor) else wrap(v) for v in _flat(found[1])[0]]
+
+
+def _places(f: Callable[..., Any]) -> int:
+    """How many arguments f has by place; 0 where Python does not know."""
+    try:
+        places = Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD
+        return len([p for p in signature(f).parameters.values() if p.kind in places])
+    except (TypeError, ValueError):
+        return 0
 
 
 # ---------------------------------------------------------------------------------------------- trees

@@ -4,8 +4,8 @@ An accumulator is a tape that does not wait to be walked: when an op is recorded
 computed from those of its inputs, and what the op saved is let go.  So it nests with tapes and with itself as tapes do.
 
 A tangent goes forward by the op's pullback.  That is linear in the cotangent: element by element it is its own
-transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  Ops that
-are linear in each operand (LINEAR) need neither.
+transpose, so it takes tangents as well; of other ops it is transposed by a walk back through the pullback.  An op that
+is declared as `linear` needs neither.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .backprop import backprop, lifted
 from .batching import called
 from .core import Node, Tape, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
-from .levels import Traced, Values, blank
+from .levels import Traced, Values, blank, concrete
 from .op import Parts
 from .ops.casting import astype
 from .ops.math import add, conj, real
@@ -32,18 +32,6 @@ from .ops.shape import broadcast_to
 from .paths import PICK
 from .recording import NONE, Change, Mode, active, enter, pushing, replace, resume
 from .rule import Op
-
-# Ops that are linear in each of these operands, by their places, when the others are held: the tangent is the sum of
-# what the op makes of each tangent in its operand's place.
-LINEAR: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(
-        "reshape permute_dims matrix_transpose swapaxes squeeze expand_dims broadcast_to flip roll tril triu split sum "
-        "mean cumsum diff getitem put_add diagonal diag_embed fft ifft rfft irfft astype to_device crop mean_pool "
-        "mean_spread unfold fold rows_at rows_added".split(),
-        (0,),
-    ),
-    **dict.fromkeys("matmul pool_take pool_put conv_input conv_weight".split(), (0, 1)),
-}
 
 
 class ForwardAccumulator:
@@ -66,7 +54,8 @@ class ForwardAccumulator:
         ts, spec = optree.tree_flatten(primals, namespace="gpugrad")
         vs, other = optree.tree_flatten(tangents, namespace="gpugrad")
         if spec != other:
-            raise ValueError(f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike")
+            words = f"ForwardAccumulator: primals are {spec} and tangents {other}; they must be nested alike"
+            raise ValueError(words + ("; of one Tensor: gg.tensor(tangents)" if isinstance(primals, Tensor) else ""))
         given = [self._checked(t, v) for t, v in zip(ts, vs)]
         self._tape = Tape(set(), apart=True, beside=True, forward=True)
         self._tangents: WeakKeyDictionary[Node, Any] = WeakKeyDictionary()
@@ -155,17 +144,21 @@ class ForwardAccumulator:
         n.saved, n.edges = None, ()  # nobody walks back here
 
     def _mode(self) -> Mode:
-        """What records the computing of tangents: what is around this accumulator.
+        """What records the computing of tangents: what is around this accumulator."""
+        now = active()
+        if self._known[0] is not now:
+            self._known = now, self._around(now, 0)
+        return self._known[1]
+
+    def _around(self, now: Mode, more: int) -> Mode:
+        """`now` without the tapes that were opened after this one; without `more` = 1, without this one, too.
 
         An op on values of a level has a mode of its own; of the tangents some may be what is around the level.
         """
-        now = active()
-        if self._known[0] is not now:
-            at = now.open.index(self._tape) if self._tape in now.open else len(now.open)
-            inner: Any = frozenset((*now.open[at:], self._tape))
-            changes = [c for c in now.changes if type(c.owner) is not Values]
-            self._known = now, Mode(now.open, (*changes, Change(None, inner, frozenset(), True)))
-        return self._known[1]
+        at = now.open.index(self._tape) + more if self._tape in now.open else len(now.open)
+        inner: Any = frozenset(now.open[at:]) if more else frozenset((*now.open[at:], self._tape))
+        changes = [c for c in now.changes if type(c.owner) is not Values]
+        return Mode(now.open, (*changes, Change(None, inner, frozenset(), True)))
 
 
 # ---------------------------------------------------------------------------------------------- one op
@@ -179,38 +172,49 @@ def pushed(op: Any, values: tuple, edges: Sequence[Node | None], head: Node, tan
         return parts[values[2]] if type(parts) is tuple else None
     k = len(edges)
     at = [i for i, t in enumerate(tangents) if t is not None]
-    if not isinstance(op, Op):  # a function with a gradient of its own
-        if op.born is not None:
-            op.born(head)
-        if op.push is not None:
-            return op.push(tangents)
-        saved = op.whole(values)
-        return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at)
+    if not isinstance(op, Op):
+        return ruled(op, values, head, tangents)
     out: Any = values[k]
     if not isinstance(out, tuple) and not is_inexact(out.dtype):
         return None
     saved: Any = values[:-1]
     lift = _followed(values, edges, tangents)
-    linear = (own := op.own) in LINEAR and set(at) <= set(LINEAR[own])
-    if lift or not (linear or op.batch == "elementwise"):
+    pointwise = op.batch == "elementwise" and not isinstance(out, tuple)
+    if lift or not (op.linear or pointwise):
         n = Node()
         n.op, n.edges, n.saved = op, tuple(edges), saved
         saved = lifted(n, head)
     else:  # on arrays alone
         tangents = list(map(raw, tangents))
-    if linear:
+    if op.linear:
         static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
-        terms = [called(op, [*saved[:i], tangents[i], *saved[i + 1 : k]], static)[0] for i in at]
+        if op.linear == "each":
+            rows = [[*saved[:i], tangents[i], *saved[i + 1 : k]] for i in at]
+        else:
+            rows = [[blank(x)() if t is None else t for x, t in zip(values, tangents)]]
+        terms = [called(op, row, static)[0] for row in rows]
         if isinstance(out, tuple):
             return tuple([reduce(add, parts) for parts in zip(*terms)])
         return _fitting(reduce(add, terms), out)
-    pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
-    if op.batch == "elementwise":
-        shape = values[k].shape
+    if pointwise:
+        shape = raw(out).shape
         whole = lambda t: t if t.shape == shape else broadcast_to(t, shape)
-        terms = [d for i in at if (d := pull(whole(tangents[i]))[i]) is not None]
-        return _fitting(reduce(add, terms), out) if terms else None
-    return _transposed(pull, out, tangents, at)
+        terms = [d for i in at if (d := through(op, i, whole(tangents[i]), saved, out)) is not None]
+        if op.own or all([d.shape == shape for d in terms]):  # a user's rule may sum to the shape of its operand
+            return _fitting(reduce(add, terms), out) if terms else None
+        tangents = [None if t is None else _boxed(t) for t in tangents]
+    pull = lambda g: op.joint(g, saved, None) if op.joint is not None else _Each(op, g, saved, values)
+    return _transposed(pull, out, tangents, at, None if op.own else op.name)
+
+
+def ruled(op: Any, values: tuple, head: Node, tangents: Sequence[Any]) -> Any:
+    """The tangent of what a function with a gradient of its own has answered."""
+    if op.born is not None:
+        op.born(head)
+    if op.push is not None:
+        return op.push(tangents)
+    saved, at = op.whole(values), [i for i, t in enumerate(tangents) if t is not None]
+    return _transposed(lambda g: op.joint(g, saved, None), _outputs(op), tangents, at, op.name)
 
 
 def _followed(values: tuple, edges: Sequence[Node | None], tangents: Sequence[Any]) -> bool:
@@ -226,6 +230,11 @@ def _boxed(v: Any) -> Any:
     return v if v is None or isinstance(v, Tensor) else wrap(v)
 
 
+def through(op: Any, i: int, g: Any, saved: tuple, out: Any) -> Any:
+    """What the pullback of operand i, of the shape of the output, makes of g."""
+    return op.rules[i](g, saved, tuple(out.shape)) if op.joint is None else op.joint(g, saved, None)[i]
+
+
 class _Each:
     """The cotangents of inputs that have a rule each."""
 
@@ -236,21 +245,31 @@ class _Each:
         return self.op.rules[i](self.g, self.saved, self.values[i].shape)  # type: ignore[misc]
 
 
-def _transposed(pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], at: Sequence[int]) -> Any:
-    """The tangent of `out`, an array or a tuple of them, by a walk back through `pull`, which is linear."""
+def _transposed(
+    pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], at: Sequence[int], user: str | None
+) -> Any:
+    """The tangent of `out`, an array or a tuple of them, by a walk back through `pull`, which is linear.
+
+    user   the name of a rule that a user wrote: what it answers may not follow from what it is given by ops
+    """
     several = isinstance(out, tuple)
     outs = [o if is_inexact(o.dtype) else None for o in (out if several else (out,))]
     tape = Tape(set(), beside=True)
     gs = [None if o is None else wrap(blank(o)()) for o in outs]
+    given = lambda gs: Parts({i: g for i, g in enumerate(gs) if g is not None}) if several else gs[0]
     for g in gs:
         if g is not None:
             tape.watched.add(leaf(g))
     enter(tape)
     try:
-        found = pull(Parts({i: g for i, g in enumerate(gs) if g is not None}) if several else gs[0])
-        ds = [(_as_tensor(d, tangents[i]), tangents[i]) for i in at if (d := found[i]) is not None]
+        found = pull(given(gs))
+        rows = {i: _as_tensor(d, tangents[i]) for i in at if (d := found[i]) is not None}
     finally:
         replace(tape)
+    if user is not None and (loose := [i for i, d in rows.items() if not follows(tape, d)]):
+        found = pull(given([None if g is None else g.array + 1 for g in gs]))
+        unfollowed(user, "forward mode", [found[i] for i in loose])
+    ds = [(d, tangents[i]) for i, d in rows.items()]
     asked = [g for g in gs if g is not None]
     seeds = [conj(t) if t.array.dtype.kind == "c" else t for _, t in ds]
     answers = iter(backprop([d for d, _ in ds], seeds, tape, asked, False, True) or [])
@@ -259,6 +278,20 @@ def _transposed(pull: Callable[[Any], Any], out: Any, tangents: Sequence[Any], a
     if several:
         return tuple([v if v is not None or g is None else g for v, g in zip(vs, gs)])
     return vs[0]
+
+
+def follows(tape: Tape, t: Tensor) -> bool:
+    """Whether the tape has what made t."""
+    return t.node is not None and on(t.node, tape) is not None
+
+
+def unfollowed(name: str, who: str, found: Sequence[Any]) -> None:
+    """RuntimeError if not all of these are zero: what a linear rule has made of ones, and no tape follows."""
+    if any([d is not None and bool((concrete(raw(d)) != 0).any()) for d in found]):
+        raise RuntimeError(
+            f"{name}: what its rule answers does not follow by ops from what it is given (NumPy? stop_gradient?), and "
+            f"{who} transposes it. Write it with gpugrad's functions, or give a rule for this direction, too"
+        )
 
 
 def _as_tensor(d: Any, t: Tensor) -> Tensor:

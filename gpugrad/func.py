@@ -10,9 +10,10 @@ from typing import Any
 import optree
 
 from . import autograd, generator, transforms
-from .core import Tensor
+from .core import Tensor, on
 from .ops.shape import squeeze
-from .recording import scope
+from .recording import active, scope
+from .repeat import drawing_on
 from .tensor import tensor
 from .vmap import TREES, vmap as _vmap
 
@@ -34,7 +35,7 @@ def vmap(
     """`gg.vmap` by PyTorch's names.
 
     randomness   what func's random numbers are: "error"; "same" for all examples; "different"
-    Where func draws some, "same" and "different" run one example after the other, after a first run that found it out.
+    Where func draws some, "different" runs one example after the other, after a first run that found it out.
     RuntimeError for another word, and for random numbers with "error".
     """
     return _drawing(func, randomness, lambda f, size: _vmap(f, in_dims, out_dims, size or chunk_size))
@@ -65,17 +66,12 @@ def _drawing(func: Callable[..., Any], randomness: str, made: Callable[[Any, int
     def call(*args: Any, **named: Any) -> Any:
         start = generator.get_state()
         out = many(*args, **named)
-        if generator.get_state() == start:
+        if randomness == "same" or generator.get_state() == start:
             return out
         if randomness == "error":
             raise RuntimeError(_RANDOM)
         generator.set_state(start)
-
-        def from_start(*own: Any, **more: Any) -> Any:
-            generator.set_state(start)
-            return func(*own, **more)
-
-        return made(from_start if randomness == "same" else func, 1)(*args, **named)
+        return made(drawing_on(func), 1)(*args, **named)
 
     return call
 
@@ -141,9 +137,31 @@ def _scalar(func: Callable[..., Any], has_aux: bool) -> Callable[..., Any]:
                 f"{says} scalar Tensor, got tensor with {len(out.array.shape)} dims. Maybe you wanted to use the vjp "
                 "or jacrev APIs instead?"
             )
+        if out.array.dtype.kind == "c":
+            raise RuntimeError(f"{says} real scalar, but got {out.array.dtype}: write out.real, or abs(out)")
         return whole
 
     return call
+
+
+def jvp(
+    func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False
+) -> tuple[Any, ...]:
+    """`gg.jvp`; with `strict` an output that does not depend on the primals is a RuntimeError, else it has zeros."""
+
+    @wraps(func)
+    def call(*args: Any) -> Any:
+        whole = func(*args)
+        tape, outs = active().tapes[-1], whole[0] if has_aux and isinstance(whole, tuple) and whole else whole
+        for t in optree.tree_leaves(outs, namespace="gpugrad"):  # type: ignore[arg-type]
+            if isinstance(t, Tensor) and (t.node is None or on(t.node, tape) is None):
+                raise RuntimeError(
+                    "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is not "
+                    "allowed with strict=True."
+                )
+        return whole
+
+    return transforms.jvp(call if strict else func, primals, tangents, has_aux)
 
 
 def gradients(

@@ -22,10 +22,11 @@ from .transforms import grad as slopes, jacfwd
 def _call(func: Callable[..., Any], inputs: Any, create_graph: bool, strict: bool) -> tuple[tuple, tuple, bool, bool]:
     """(inputs that gradients are for, outputs, whether there was one input, whether there is one output)."""
     one_in = isinstance(inputs, Tensor)
-    xs = tuple([_leaf(x, create_graph) for x in ((inputs,) if one_in else inputs)])
+    xs = tuple([_leaf(x, create_graph) for x in ((inputs,) if one_in else _tuple("inputs are", inputs))])
     with enable_grad():
         out = func(*xs)
     one_out = isinstance(out, Tensor)
+    _tuple("func answers", (out,) if one_out else out)
     outs = (out,) if one_out else tuple(out)
     for o in outs:
         if not isinstance(o, Tensor):
@@ -37,6 +38,12 @@ def _call(func: Callable[..., Any], inputs: Any, create_graph: bool, strict: boo
                 "a differentiable manner from the input when running in strict mode."
             )
     return xs, outs, one_in, one_out
+
+
+def _tuple(says: str, given: Any) -> Any:
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(f"{says} a Tensor or a tuple of Tensors, not {given!r:.60} of type {type(given).__name__}")
+    return given
 
 
 def _leaf(x: Any, create_graph: bool) -> Tensor:

@@ -38,9 +38,11 @@ def jacobian(
     """
     a = target.array
     step = chunk(target, tape) if step is None else step
-    if target.node is not None and a.size > 1 and all([_diagonal(target, s, tape) for s in sources]):
-        ones = pull(wrap(xp(a).ones(a.shape, a.dtype)))
-        found = [None if g is None else diag_embed(reshape(g, -1)) for g in ones]
+    ones = lambda: wrap(xp(concrete(a)).ones(a.shape, a.dtype))
+    if a.size == 1:
+        found = list(pull(ones()))
+    elif target.node is not None and a.size and all([_diagonal(target, s, tape) for s in sources]):
+        found = [None if g is None else diag_embed(reshape(g, -1)) for g in pull(ones())]
     else:
         found = _whole(lambda lo, hi: _rows(pull, units(a, lo, hi), a), a.size, step, 0)
     found = found or [None] * len(sources)
@@ -177,8 +179,10 @@ def chunk(
             raise ValueError(f"jacobian: {name} is a number from 1 on, or None for what fits, not {given!r:.40}")
     if chunk_size is not None:
         return int(min(chunk_size, target.array.size or 1))
-    row = max(1, _row_bytes(target, tape)) if target.node is not None else 1
     n = target.array.size if n is None else n
+    if n == 1 and max_bytes is None:
+        return 1
+    row = max(1, _row_bytes(target, tape)) if target.node is not None else 1
     if max_bytes is None:
         bound = min(free_bytes(target.array) // SHARE, MOST)
     elif (bound := max_bytes / SPARE) < row:
@@ -215,6 +219,10 @@ def _row_bytes(target: Tensor, tape: Tape | None) -> int:
 
 
 def free_bytes(a: Any) -> int:
-    """The memory that is free where array a is, in bytes."""
+    """The memory that is free where array a is, in bytes; enough, where the system does not say."""
     free = getattr(library(concrete(a)), "free_bytes", None)
-    return free() if free is not None else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if free is not None:
+        return free()
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return SHARE * MOST
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

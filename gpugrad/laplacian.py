@@ -110,6 +110,12 @@ class Harmonic(Expansion):
         found: Any = backprop([slope], [slope if by_out else None], tape, [x, y], False, True)
         return [slope, found[1] if by_out else plus(found[0], times(found[1], slope))]
 
+    def ruled(self, op: Any, values: tuple, n: Any, known: list[Any]) -> Any:
+        raise NotImplementedError(
+            f"{self.name}: {op.name} has a gradient of its own, which says nothing of Laplacians. Sum over the "
+            "coordinates e what gg.taylor(f, (x,), ([e, None],)) answers last"
+        )
+
     def fused(self, activation: Any, out: Tensor, xs: list[Terms]) -> Terms:
         (x, t), (weight, dweight), (_, dbias) = xs
         if activation is None or dweight is not None or dbias is not None:
@@ -193,7 +199,7 @@ def laplacian(f: Callable[[Tensor], Any], x: Any, axis: Axis = -1) -> Any:
     u Δv + v Δu + 2 Σ_i ∂_i u ∂_i v; other ops are differentiated twice along each coordinate.  Kinks count nothing: of
     relu it is 0 almost everywhere.  Tapes, `backward` and `vmap` around it go through: the gradient of mean(Δf²) by
     weights is one walk back.
-    NotImplementedError for gradients of one's own (`custom_gradient`), which say nothing of second derivatives.
+    NotImplementedError for gradients of one's own (`custom_gradient`): there `taylor` gives each coordinate's part.
     TypeError for x that is not real and floating; ValueError for axes that are not there.
     """
     return value_and_laplacian(f, x, axis)[1]

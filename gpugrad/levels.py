@@ -136,6 +136,12 @@ def concrete(a: Any) -> Any:
     return a
 
 
+def looked_at(a: Any) -> Any:
+    """The array of NumPy's that a is, or inside levels is made of: numbers that checks may look at.  None elsewhere."""
+    a = concrete(a)
+    return a if library(a) is NUMPY else None
+
+
 def innermost(xs: Iterable[Any]) -> Level | None:
     """The innermost level that one of these, Tensors, arrays or lists of them, is a value of."""
     found = None
@@ -236,11 +242,11 @@ class Traced:
         return f"<{self.dtype}{list(self.shape)} inside {self.level.name}>"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(_refusal(self.level))
+        raise _no_number(self.level)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *xs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
-            raise TypeError(f"{self.level.name}: NumPy's out= cannot be used inside")
+            raise unwritable(self.level)
         level, arrays = _of(xs)
         f = lambda *v: getattr(ufunc, method)(*v, **options)
         return (level.ufunc if method == "__call__" and ufunc.signature is None else level.plain)(f, arrays)
@@ -275,7 +281,7 @@ def _of(xs: Sequence[Any]) -> tuple[Any, list[Any]]:
     """(the level that these are values of, all of them as arrays)."""
     level: Any = innermost(xs)
     level.check()
-    return level, [x.array if isinstance(x, Tensor) else x for x in xs]
+    return level, [level.here(x.array if isinstance(x, Tensor) else x) for x in xs]
 
 
 def _plain(f: Callable[..., Any], xs: Sequence[Any]) -> Any:
@@ -291,8 +297,8 @@ def unwritable(level: Level) -> TypeError:
     )
 
 
-def _refusal(level: Level) -> str:
-    return (
+def _no_number(level: Level) -> TypeError:
+    return TypeError(
         f"{level.name}: at {shown(find(Place()))} a number is asked for, and inside each example has one of its own: "
         "instead of `if` write gg.where(condition, x, y), instead of NumPy's functions gpugrad's, and do outside what "
         "has to look at numbers"
@@ -301,7 +307,7 @@ def _refusal(level: Level) -> str:
 
 def _refuse(self: Traced, *_: Any) -> Any:
     self.level.check()
-    raise TypeError(_refusal(self.level))
+    raise _no_number(self.level)
 
 
 def _anywhere(f: Callable[..., Any]) -> Callable[..., Any]:

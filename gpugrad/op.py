@@ -52,6 +52,7 @@ def op(
     lean: tuple[Callable[..., Any], ...] | None = None,
     exact: Sequence[str] = (),
     batch: Any = None,
+    linear: bool | str = False,
     several: bool | tuple[str, ...] = False,
     differentiable: bool = True,
     checked: bool = False,
@@ -76,6 +77,8 @@ def op(
     batch     how `vmap` runs it on the arrays of all examples at once: "elementwise", "broadcast" (axes in front do),
               "leading" (so they do, once all operands have them), "along" (an `axis`), "joined" (in a batch), or a
               function rule(call, xs, each, static, level), see `batching.py`; None: example by example
+    linear    True: the op is linear in its operands together; "each": in each of its two, while the other is held.
+              Forward mode and Taylor mode then give the op itself the tangents
     several   the forward returns a tuple of outputs, and the pullback takes `Parts`; the outputs' names, if it asks
               for them
     rules     for each array argument, its pullback, or None: it has no gradient.  An argument without a rule raises
@@ -89,9 +92,12 @@ def op(
     if forward is None:
         options: dict[str, Any] = {"gpu": gpu, "name": name, "args": args, "aux": aux, "pull": pull, **rules}
         options |= {"via": via, "adds": adds, "last": last, "over": over, "lean": lean, "exact": exact, "batch": batch}
+        options["linear"] = linear
         return lambda f: op(f, several=several, differentiable=differentiable, checked=checked, **options)
     if isinstance(batch, str) and batch not in BATCHES:
         raise ValueError(f"op: batch is one of {BATCHES}, a function or None, not {batch!r}")
+    if linear not in (True, False, "each"):
+        raise ValueError(f'op: linear is True, False or "each", not {linear!r}')
     code = getattr(forward, "__code__", None)
     if code is None:
         raise TypeError(f"op: the forward is a Python function f(xp, *arrays, **static), not {forward!r:.60}")
@@ -99,6 +105,8 @@ def op(
         nin = getattr(forward, "nin", None)
         args = code.co_varnames[1 : code.co_argcount] if nin is None else tuple("xyz"[:nin])
     assert args is not None
+    if linear == "each" and len(args) != 2:
+        raise ValueError(f'op: linear="each" is for two operands, not {list(args)}')
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     static = {n: (forward.__kwdefaults__ or {}).get(n) for n in keywords}
     name = name or forward.__name__.lstrip("_")
@@ -117,7 +125,7 @@ def op(
     run = _dispatch(self, forward, host, gpu)
     if checked:
         host, run = [checked_forward(name, f, bool(several or aux)) for f in (host, run)]
-    self.host, self.run, self.aux, self.batch = host, run, len(aux), batch
+    self.host, self.run, self.aux, self.batch, self.linear = host, run, len(aux), batch, linear
     if lean is not None:
         self.lean = _leaner(self, *lean)
     simple = not (aux or several or None in self.rules)

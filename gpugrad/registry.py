@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .autograd import no_grad
 from .core import Tensor, raw, wrap
-from .custom import inward, outward
+from .custom import answered, inward, outward
 from .rule import Op, registered
 
 _places: dict[str, str] = {}  # where the function stands that is registered for an op
@@ -32,6 +32,8 @@ def register_gradient(
     """
     if not isinstance(name, str):
         raise TypeError(f"op_type must be a string, the name of an op, not {name!r:.40}")
+    if f is not None and not callable(f):
+        raise TypeError(f"the gradient of {name} is a function of an operation and a cotangent, or None, not {f!r:.40}")
     found = next((q[0] for q in ops[name].quick if q), None) if ops and name in ops else None
     rule = found[0] if isinstance(found, tuple) else found
     if rule is not None or name in registered:
@@ -47,11 +49,9 @@ def register_gradient(
             return [None] * len(inputs)
         operation = Operation(name, [_boxed(x, kind) for x in inputs], [_boxed(out, kind)])
         if isinstance(g, Tensor):
-            return [
-                None if d is None else inward(d) for d in _answers(name, f(operation, outward(g, kind)), len(inputs))
-            ]
+            return [None if d is None else inward(d) for d in _answers(name, f(operation, outward(g, kind)), inputs)]
         with no_grad():
-            found = _answers(name, f(operation, outward(g, kind)), len(inputs))
+            found = _answers(name, f(operation, outward(g, kind)), inputs)
         return [None if d is None else raw(inward(d)) for d in found]
 
     registered[name] = back
@@ -68,8 +68,8 @@ def _boxed(x: Any, kind: type[Tensor]) -> Any:
     return wrap(raw(x), getattr(x, "node", None), kind) if hasattr(x, "dtype") else x
 
 
-def _answers(name: str, found: Any, inputs: int) -> list[Any]:
+def _answers(name: str, found: Any, inputs: Sequence[Any]) -> list[Any]:
     found = list(found) if isinstance(found, (list, tuple)) else [found]
-    if len(found) != inputs:
-        raise ValueError(f"Num gradients {len(found)} generated for op {name} do not match num inputs {inputs}")
-    return found
+    if len(found) != len(inputs):
+        raise ValueError(f"Num gradients {len(found)} generated for op {name} do not match num inputs {len(inputs)}")
+    return [answered(name, i, d, x) for i, (d, x) in enumerate(zip(found, inputs))]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 from .array import chosen_device
@@ -55,6 +56,23 @@ carried: list[ContextVar[Any]] = [chosen_device]  # what a program sets around a
 _followed: ContextVar[tuple[Run, ...]] = ContextVar("gpugrad_followed", default=())
 # In a repetition: (the generator of the run's thread, what stands for each generator, when it began).
 _repeated: ContextVar[tuple[Any, dict[Any, Any], int] | None] = ContextVar("gpugrad_repeated", default=None)
+
+
+def drawing_on(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f with other numbers each time: it draws as if called from here, though a run that calls it is repeated."""
+    drawn: list[ContextVar[Any]] = [_followed, _repeated]
+    here = [(v, v.get()) for v in drawn]
+
+    @wraps(f)
+    def call(*args: Any, **named: Any) -> Any:
+        tokens = [(v, v.set(value)) for v, value in here]
+        try:
+            return f(*args, **named)
+        finally:
+            for v, before in tokens:
+                v.reset(before)
+
+    return call
 
 
 def repeated() -> bool:

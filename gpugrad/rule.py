@@ -30,7 +30,7 @@ class Op:
     `order` is the order in which pullbacks run; ~i stands for one that runs when `rest` has dropped what the others
     alone need of what was saved.
     `host` and `run` are its forward, of NumPy's arrays and of any; None where it has none that can be called alone.
-    `aux` says how many values it answers after its output, `batch` how `vmap` runs it.
+    `aux` says how many values it answers after its output, `batch` how `vmap` runs it, `linear` in what it is linear.
     `calls` are weak references to the functions that users call: one for each class of tensors.  `showing()`, where
     there are auxiliaries, is one that answers them, too.
     `keep(tracked)` answers a function that picks from `(*inputs, out, *static, *aux, *outs, None)` what the pullbacks
@@ -51,6 +51,7 @@ class Op:
         "joint",
         "joint_over",
         "lean",
+        "linear",
         "name",
         "names",
         "needs",
@@ -84,6 +85,7 @@ class Op:
         self.host: Callable[..., Any] | None = None
         self.aux = 0
         self.batch: Any = None
+        self.linear: bool | str = False
         self.calls: list[Any] = []
         self.run: Callable[..., Any] | None = None
         self.names, self.outs = [*args, "out", *static, *aux, *outs], len(outs)

@@ -18,23 +18,21 @@ import optree
 from .array import asarray, device_of, xp
 from .backprop import lifted
 from .batching import called
-from .core import Node, Tensor, on, raw, wrap
+from .core import Node, Tensor, identity, leaf, on, raw, wrap
 from .dtypes import is_inexact
-from .forward_mode import LINEAR, ForwardAccumulator, _fitting
+from .forward_mode import ForwardAccumulator, _fitting, ruled, through
+from .levels import blank
 from .ops.casting import astype
 from .ops.linalg import matmul, product_op
 from .ops.linear import ACTIVATIONS
 from .ops.math import add, multiply, positive
 from .ops.shape import broadcast_to, reshape
 from .paths import PICK
-from .recording import resume
+from .recording import active, resume
 from .rule import Op
 from .tensor import tensor
 
 Terms = list[Any]  # Tensors, or None for 0: a value and its derivatives
-TERMWISE = {n for n, places in LINEAR.items() if places == (0,)} | {"conj", "real", "imag"}  # linear in the operand 0
-PRODUCTS = {n for n, places in LINEAR.items() if places == (0, 1)} | {"multiply"}  # linear in each of two
-JOINTLY = {"concat"}  # linear in all operands together
 FUSED = {"linear": None, **{f"linear_{a}": f.op for a, f in ACTIVATIONS.items()}}  # products, biases, activations
 
 
@@ -50,32 +48,65 @@ class Expansion(ForwardAccumulator):
 
     def terms(self, t: Any) -> Terms:
         """A Tensor and its derivatives."""
-        return [t, *(self._of(t.node) or [None] * self.order)]
+        return [t, *(self._of(t.node) or [None] * self.order)[: self.order]]
 
     def _push(self, op: Any, values: tuple, edges: Sequence[Node | None], head: Node) -> None:
         k, known = len(edges), [self._of(e) for e in edges]
         moving = [i for i, t in enumerate(known) if t is not None]
-        with resume(self._mode()):
-            if not moving:
-                found = None
-            elif op is PICK:
-                found = known[0][values[2]] if type(known[0]) is tuple else None
-            elif not isinstance(op, Op):
-                raise NotImplementedError(
-                    f"{self.name}: {op.name} has a gradient of its own, which says nothing of higher derivatives"
-                )
-            else:
-                n = Node()
-                n.op, n.edges, n.saved = op, tuple(edges), values[:-1]
-                saved = lifted(n, head)
+        found, n = None, on(head, self._tape)
+        if not moving or not self.order:
+            pass
+        elif op is PICK:
+            found = known[0][values[2]] if type(known[0]) is tuple else None
+        elif not isinstance(op, Op):
+            found = self.ruled(op, values, n, known)
+        else:
+            with resume(self._mode()):
+                whole = Node()
+                whole.op, whole.edges, whole.saved = op, tuple(edges), values[:-1]
+                saved = lifted(whole, head)
                 static = dict(zip(op.static, values[k + 1 : k + 1 + len(op.static)], strict=False))
-                xs = [[x, *t] if t is not None else [x] + [None] * self.order for x, t in zip(saved[:k], known)]
+                xs = [[x, *(t or [None] * self.order)[: self.order]] for x, t in zip(saved[:k], known)]
                 out: Any = values[k] if type(values[k]) is tuple else wrap(values[k], head)
                 found = self.expanded(op, out, xs, static, moving)
-        n: Any = on(head, self._tape)  # type: ignore[arg-type]
         if found is not None:
-            self._tangents[n] = found
-        n.saved, n.edges = None, ()  # nobody walks back here
+            self._tangents[n] = found  # type: ignore[index]
+        n.saved, n.edges = None, ()  # type: ignore[union-attr]  # nobody walks back here
+
+    def ruled(self, op: Any, values: tuple, n: Any, known: list[Any]) -> Any:
+        """The derivatives of what a function with a gradient of its own has answered.
+
+        Its rule makes y' of x', and runs on this very tape, one order lower: what it reads is known here.  Where that
+        may be y itself, each run gives one more of its derivatives.
+        """
+        order, fresh = self.order, []
+        n.saved = op.whole(values)  # which hooks may have packed
+        try:
+            for m in range(1, order + 1) if op.born is not None else [order]:
+                self.order = m - 1
+                with resume(self._mode()):
+                    vs = [None if t is None else self.started(t[:m]) for t in known]
+                fresh += [identity(v.node) for v in vs if v is not None]  # type: ignore[arg-type]
+                with resume(self._around(active(), 1)):
+                    found = ruled(op, values, n, vs) if any([v is not None for v in vs]) else None
+                several = found if op.several and found is not None else [found] * len(op.like)
+                rows = [[None] * m if v is None else self.terms(v) for v in several]
+                self._tangents[n] = tuple(rows) if op.several else rows[0]  # type: ignore[assignment]
+        finally:
+            self.order = order
+            self._tape.watched.difference_update(fresh)
+        return self._tangents[n]
+
+    def started(self, terms: Terms) -> Tensor | None:
+        """A Tensor with these terms, of which the first is its value; None for 0."""
+        given = [t for t in terms if t is not None]
+        if not given:
+            return None
+        t, *more = own([zeros(given[0]) if terms[0] is None else terms[0], *terms[1:]])
+        n = identity(leaf(t))
+        self._tape.watched.add(n)
+        self._tangents[n] = more
+        return t
 
     # ------------------------------------------------------------------------------------ one op
     def expanded(self, op: Any, out: Any, xs: list[Terms], static: dict[str, Any], moving: list[int]) -> Any:
@@ -83,23 +114,26 @@ class Expansion(ForwardAccumulator):
         several = isinstance(out, tuple)
         if not any([is_inexact(raw(v).dtype) for v in (out if several else (out,))]):
             return None
-        if op.own in TERMWISE and moving == [0]:
-            rest = [x[0] for x in xs[1:]]
-            rows = [None if t is None else called(op, [t, *rest], static)[0] for t in xs[0][1:]]
+        if op.linear is True:
+            found = [self.image(op, xs, static, k) for k in range(1, self.order + 1)]
             if several:
-                return tuple([[None if r is None else boxed(r[i]) for r in rows] for i in range(len(out))])
-            return self.fitted(rows, out)
-        if op.own in JOINTLY:
-            rows = [[zeros(x[0]) if t is None else t for x, t in zip(xs, ts)] for ts in zip(*[x[1:] for x in xs])]
-            return self.fitted([called(op, r, static)[0] for r in rows], out)
-        if op.own in PRODUCTS and set(moving) <= {0, 1}:
+                return tuple([[None if v is None else boxed(v[i]) for v in found] for i in range(len(out))])
+            return self.fitted(found, out)
+        if op.linear:
             return self.product(op, out, xs, static)
         if op.own in FUSED:
             return self.fused(FUSED[op.own], out, xs)
-        if op.batch == "elementwise" and not op.aux:
+        pointwise = op.batch == "elementwise" and not op.aux and not several
+        if pointwise and (op.own or all([xs[i][0].shape == out.shape for i in moving])):  # as in forward mode
             return self.pointwise(op, out, xs, static, moving)
         rows = self.nested(op, xs, static, moving)
         return tuple(map(list, zip(*rows))) if several else [r[0] for r in rows]
+
+    def image(self, op: Any, xs: list[Terms], static: dict[str, Any], k: int) -> Any:
+        """What an op that is linear in its operands together makes of their k-th derivatives."""
+        if all([x[k] is None for x in xs]):
+            return None
+        return called(op, [zeros(x[0]) if x[k] is None else x[k] for x in xs], static)[0]
 
     def fitted(self, terms: Sequence[Any], out: Tensor) -> Terms:
         return [None if t is None else _fitting(boxed(t), out.array) for t in terms]
@@ -203,21 +237,14 @@ def _derivatives(f: Callable[[Tensor], list[Tensor]], t: Tensor, order: int) -> 
     return [*found, acc.jvp(found[-1], "zero")]
 
 
-def through(op: Any, i: int, g: Tensor, saved: tuple, out: Tensor) -> Any:
-    """What the pullback of operand i makes of g."""
-    joint = op.joint(g, saved, None) if op.joint is not None else None
-    return op.rules[i](g, saved, tuple(out.array.shape)) if joint is None else joint[i]
-
-
 def boxed(v: Any) -> Tensor:
     """v as a Tensor."""
     return v if isinstance(v, Tensor) else wrap(v)
 
 
 def zeros(t: Any) -> Tensor:
-    """Zeros like t, of which a level makes what it needs."""
-    a = raw(t)
-    return wrap(xp(a).zeros(a.shape, a.dtype))
+    """Zeros like t."""
+    return wrap(blank(raw(t))())
 
 
 def parts(out: Any) -> list[Tensor]:
@@ -247,10 +274,11 @@ def taylor(f: Callable[..., Any], primals: Sequence[Any], series: Sequence[Seque
     The derivatives are as many, each nested like what f answers, as jax.experimental.jet has them.  Order K costs about
     K² / 2 runs of f on element-wise, linear and bilinear ops; others (a softmax, a factorisation) go by nested forward
     mode, in 2^K.  Tapes and `vmap` may be inside and around.
-    NotImplementedError for gradients of one's own (`custom_gradient`), which say nothing of higher orders.
     ValueError for series of other lengths and shapes; TypeError for arguments that are no floats.
     """
     xs = _primals("taylor", primals)
+    if not isinstance(series, (tuple, list)) or not all([isinstance(s, (tuple, list)) for s in series]):
+        raise TypeError(f"taylor: series are a list of derivatives for each argument, ([v, None],), not {series!r:.60}")
     if len(series) != len(xs) or len({len(s) for s in series}) != 1 or not len(series[0]):
         raise ValueError(
             f"taylor: {len(xs)} primals need as many series, all of one length from 1 on, given lengths "
@@ -291,4 +319,6 @@ def _term(x: Tensor, v: Any) -> Any:
     v = v if isinstance(v, Tensor) else tensor(v, dtype=x.array.dtype)
     if v.array.shape != x.array.shape:
         raise ValueError(f"taylor: a coefficient has shape {tuple(v.array.shape)}, its primal {tuple(x.array.shape)}")
+    if v.array.dtype.kind == "c" != x.array.dtype.kind:
+        raise TypeError(f"taylor: a coefficient is {v.array.dtype}, its primal {x.array.dtype}; make both complex")
     return wrap(v.array, v.node) if v.array.dtype == x.array.dtype else astype(wrap(v.array, v.node), x.array.dtype)

@@ -15,7 +15,7 @@ from .dtypes import DTypeLike, as_dtype, default_float
 from .forward import explain, pair, size_of
 from .habits import METHODS, Missing, unknown
 from .hooks import exhausting
-from .levels import Traced
+from .levels import Traced, innermost
 from .ops import casting, choice, index, linalg, logic, math, reduce, rounding, scan, scatter, shape
 from .origin import BRANCH, LEFT, STOPPED, left, logs
 from .recording import lost
@@ -34,7 +34,9 @@ def tensor(
     if isinstance(value, Tensor):
         value = casting.view(value.array)
     elif isinstance(value, (list, tuple)) and _has_tensor(value):
-        value = np.stack([to_numpy(tensor(v)) for v in value])
+        parts = [tensor(v) for v in value]
+        inside = innermost(parts) is not None
+        value = shape.stack([*map(raw, parts)]) if inside else np.stack([*map(to_numpy, parts)])
     with exhausting("tensor"):
         data = asarray(value, dtype, device)
     # A tape tells values apart by the array object: two tensors of one array must not share it.

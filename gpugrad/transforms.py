@@ -7,6 +7,7 @@ other, with tapes, accumulators and `vmap`: nothing is hidden from what is aroun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any
 
@@ -25,7 +26,7 @@ from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
-from .vmap import vmap
+from .vmap import is_integer, vmap
 
 Argnums = int | Sequence[int]
 _SPACE = "gpugrad"
@@ -41,12 +42,21 @@ def _like(tree: Any, leaves: Iterator[Any]) -> Any:
     return optree.tree_map(lambda _: next(leaves), tree, namespace=_SPACE)
 
 
+def _makes(name: str, f: Any, argnums: Any) -> None:
+    """TypeError for what is no function, and for an argument of it in the place of `argnums`."""
+    if not callable(f):
+        raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
+    places = argnums if isinstance(argnums, Sequence) else [argnums]
+    if not all(map(is_integer, places)):
+        raise TypeError(f"{name}: argnums is {argnums!r:.40}, no place of an argument; write gg.{name}(f)(x)")
+
+
 def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
     """(the places of the arguments that derivatives are for, whether one was asked for).  ValueError for others."""
     one = not isinstance(argnums, Sequence)
     places: list[Any] = [argnums] if one else [*argnums]
     for i in places:
-        if not isinstance(i, (int, np.integer)) or isinstance(i, bool) or not -len(args) <= i < len(args):
+        if not -len(args) <= i < len(args):
             raise ValueError(f"{name}: argnums is {argnums!r}, and {len(args)} arguments are given, from 0 on")
     places = [int(i) % len(args) for i in places]
     if len({*places}) < len(places):
@@ -155,21 +165,27 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = 
 
     f         answers a scalar; with `has_aux` (scalar, anything)
     argnums   the place of an argument, or several: the gradient is a tuple then.  An argument may be a tree of Tensors
-    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it.
+    The gradient has the tree, shapes and dtypes of the argument, and zeros where f does not depend on it: variables
+    that f reads itself, as a model does, are no arguments.
     With `has_aux` the function answers ((scalar, anything), gradient).
     ValueError for what is no scalar; TypeError for arguments that are integers.
     """
+    return _both("value_and_grad", f, argnums, has_aux)
+
+
+def _both(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
+    _makes(name, f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
-        places, one = _chosen("grad", args, argnums)
-        own, mine = _own("grad", args, places)
+        places, one = _chosen(name, args, argnums)
+        own, mine = _own(name, args, places)
         with _Within() as tape:
             tape.watch(mine)
             within = tape._tape
             whole = f(*own, **named)
-            out, aux = _split("grad", whole, has_aux)
-            _kept("grad", [_scalar("grad", out)], mine)
+            out, aux = _split(name, whole, has_aux)
+            _kept(name, [_scalar(name, out)], mine)
         grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
         _left(whole, within)
         found = [_like(own[i], grads) for i in places]
@@ -190,11 +206,11 @@ def grad(f: Any, *args: Any, **options: Any) -> Any:
     """
     if isinstance(f, Tensor) or not callable(f):
         return autograd.grad(f, *args, **options)
-    return _grad(f, *args, **options)
+    return _slope("grad", f, *args, **options)
 
 
-def _grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    both = value_and_grad(f, argnums, has_aux)
+def _slope(name: str, f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    both = _both(name, f, argnums, has_aux)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -212,7 +228,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     own, mine = _own("vjp", primals, list(range(len(primals))))
     with _Within(True) as tape:
         tape.watch(mine)
-        within = tape._tape
+        within: Any = tape._tape
         out, aux = _split("vjp", f(*own), has_aux)
         ts, spec = _tensors("vjp", out)
 
@@ -275,12 +291,13 @@ def jacrev(
 ) -> Callable[..., Any]:
     """The Jacobian of f by walks back, for many elements of the output at once.
 
-    For each Tensor of the output, and each of the argument, an array of both shapes; nested like the output, then like
-    the argument.
+    For each Tensor of the output, and each of the argument, an array of both shapes; nested in this order.
     chunk_size   so many elements of the output at once
     max_bytes    the memory that one chunk may take beside the result; default: a share of what is free
-    ValueError where not even one element fits, with the bytes that it takes.
+    Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
+    ValueError where not even one element fits, with what it takes; TypeError for complex outputs.
     """
+    _makes("jacrev", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -291,7 +308,9 @@ def jacrev(
             within = tape._tape
             out, aux = _split("jacrev", f(*own, **named), has_aux)
             ts, spec = _tensors("jacrev", out)
-            _kept("jacrev", ts, mine)
+            if any([t.array.dtype.kind == "c" for t in ts]):
+                told = "jacrev: the function answers complex numbers, of whose derivative a walk back has one half"
+                raise TypeError(f"{told}: write gg.jacfwd, or answer gg.real and gg.imag")
         rows = []
         for t in ts:
             found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
@@ -309,8 +328,9 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
-    Nested and shaped as by `jacrev`.
+    Nested and shaped as by `jacrev`.  Of a complex argument it is that along the real part: f' of a holomorphic f.
     """
+    _makes("jacfwd", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
@@ -335,7 +355,7 @@ def jacfwd(
         columns = []
         run = Run()  # of one f: each leaf draws the same random numbers
         for at, x in enumerate(leaves):
-            with run.again() if at else run.follow(generator()):
+            with run.again() if at else run.follow(generator()) if len(leaves) > 1 else nullcontext():
                 columns.append(_columns(partial(along, at), x, chunk_size))
         shapes = [tuple(x.array.shape) for x in leaves]
         flats = [_flat(c) for c in columns]
@@ -361,22 +381,20 @@ def _columns(along: Callable[[Tensor], Any], x: Tensor, chunk_size: int | None) 
 def hessian(
     f: Callable[..., Any], argnums: Argnums = 0, *, chunk_size: int | None = None, max_bytes: int | None = None
 ) -> Callable[..., Any]:
-    """The second derivatives of a scalar function: the Jacobian of its gradient, nested by the argument twice."""
-    return jacrev(_grad(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
+    """The second derivatives, the Jacobian of the Jacobian: nested like the output, then like the argument twice."""
+    _makes("hessian", f, argnums)
+    return jacrev(jacrev(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
-    """The Hessian of a scalar function times `tangents`, forward over reverse: a gradient's tangent.
-
-    primals, tangents   tuples of the same trees; the answer is such a tuple
-    """
+    """The Hessian of a scalar function times `tangents`, as tuples; forward over reverse: a gradient's tangent."""
     _tuples("hvp", primals, tangents)
-    return _jvp("hvp", _grad(f, range(len(primals))), primals, tangents)[1]
+    return _jvp("hvp", _slope("hvp", f, range(len(primals))), primals, tangents)[1]
 
 
 def vhp(f: Callable[..., Any], primals: Any, cotangents: Any) -> Any:
     """`cotangents` times the Hessian of a scalar function, reverse over reverse; the same as `hvp`, by a tape."""
     _tuples("vhp", primals, cotangents)
     _alike("vhp", "cotangent", tuple(cotangents), "primal", tuple(primals))
-    _, pull = vjp(_grad(f, range(len(primals))), *primals)
+    _, pull = vjp(_slope("vhp", f, range(len(primals))), *primals)
     return pull(tuple(cotangents))

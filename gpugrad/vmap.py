@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import optree
 
 from .array import device_of, library
@@ -17,6 +18,11 @@ from .repeat import Run
 from .tensor import tensor
 
 TREES = {"none_is_leaf": True, "namespace": "gpugrad"}
+
+
+def is_integer(v: Any) -> bool:
+    """Whether v is an integer, Python's or NumPy's, and no bool."""
+    return isinstance(v, (int, np.integer)) and not isinstance(v, bool)
 
 
 def vmap(
@@ -40,7 +46,9 @@ def vmap(
     """
     if not callable(f):
         raise TypeError(f"vmap takes a function, not {type(f).__name__}")
-    if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
+    if isinstance(in_axes, Tensor) or (library(in_axes) is not None and not is_integer(in_axes)):
+        raise TypeError(f"vmap: in_axes are integers and None, not {in_axes!r:.60}; write gg.vmap(f)(x)")
+    if chunk_size is not None and (not is_integer(chunk_size) or chunk_size < 1):
         raise ValueError(f"vmap: chunk_size is a number of examples from 1 on, or None, not {chunk_size!r}")
     name = f"vmap({getattr(f, '__name__', type(f).__name__)})"
 
@@ -117,7 +125,8 @@ def _axes(name: str, in_axes: Any, args: tuple, leaves: list[Any]) -> list[int |
             continue
         if not isinstance(x, Tensor):
             if library(x) is None:
-                raise ValueError(f"{name}: {x!r:.60} has no axis {a}: in_axes must be None for what is no array")
+                hint = "; gg.nn.stack_module_state makes tensors of modules" if hasattr(x, "named_parameters") else ""
+                raise ValueError(f"{name}: {x!r:.60} has no axis {a}: in_axes must be None for what is no array{hint}")
             leaves[i] = x = tensor(x)
         rank = len(x.array.shape)
         if not -rank <= a < rank:
@@ -130,11 +139,13 @@ def _prefix(name: str, what: str, axes: Any, tree: Any) -> list[int | None]:
     """`axes`, a tree that begins like `tree`, for each leaf of that."""
     try:
         whole = optree.tree_broadcast_prefix(axes, optree.tree_map(lambda _: 0, tree, **TREES), **TREES)
-    except (ValueError, TypeError) as e:
-        raise ValueError(f"{name}: {what} {axes!r} do not fit: {e}") from None
+    except (ValueError, TypeError):
+        given = "the arguments are" if what == "in_axes" else "the function answers"
+        nest = str(optree.tree_structure(tree, **TREES)).removeprefix("PyTreeSpec(").partition(", NoneIsLeaf")[0]
+        raise ValueError(f"{name}: {what} {axes!r} do not fit: {given} nested as {nest:.200}") from None
     found = optree.tree_leaves(whole, **TREES)
     for a in found:
-        if a is not None and (not isinstance(a, int) or isinstance(a, bool)):
+        if a is not None and not is_integer(a):
             raise TypeError(f"{name}: {what} are integers and None, not {a!r}")
     return found
 

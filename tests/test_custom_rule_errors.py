@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gpugrad as gg
+from gpugrad import rule
 from gpugrad.testing import assert_close
 
 X = np.linspace(-1, 1, 6).reshape(3, 2)
@@ -21,12 +22,12 @@ def vjp_of(fwd=lambda x: (x * 2, x), bwd=lambda x, g: (g,)):
     return f
 
 
-def jvp_of(rule):
+def jvp_of(pushes):
     @gg.custom_jvp
     def f(x):
         return x * 2
 
-    f.defjvp(rule)
+    f.defjvp(pushes)
     return f
 
 
@@ -100,6 +101,73 @@ def test_what_a_jvp_rule_answers_is_checked_in_both_modes(rule, said):
         gg.grad(lambda x: gg.sum(f(x)))(x)
 
 
+def function_of(back):
+    class Doubled(gg.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return back(g)
+
+    return Doubled.apply
+
+
+def registered_with(back):
+    rule.registered.pop("Doubled", None)
+    doubled = gg.op(lambda xp, x: x * 2, name="Doubled", args=["x"])
+    gg.register_gradient("Doubled", lambda op, g: back(g))
+    return doubled
+
+
+WITH_BACK = {
+    "custom_gradient": lambda back: gg.custom_gradient(lambda x: (x * 2, back)),
+    "Function": function_of,
+    "register_gradient": registered_with,
+    "custom_vjp": lambda back: vjp_of(bwd=lambda x, g: (back(g),)),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_BACK)
+def test_a_rule_is_not_transposed_where_nothing_follows_what_it_computes(kind):
+    """The tangent, and of a rule for tangents the gradient, would be zero."""
+    numpys, x = lambda g: gg.tensor(g.numpy() * 2), gg.tensor(X)
+    f = WITH_BACK[kind](numpys)
+    assert_close(gg.grad(lambda x: gg.sum(f(x)))(x), np.full_like(X, 2))
+    with pytest.raises(RuntimeError, match="does not follow by ops from what it is given.*forward mode transposes it"):
+        gg.jvp(f, (x,), (x,))
+    assert_close(gg.jvp(WITH_BACK[kind](gg.zeros_like), (x,), (x,))[1], 0 * X)
+    f = jvp_of(lambda p, t: (f(*p), numpys(t[0])))
+    assert_close(gg.jvp(f, (x,), (x,))[1], 2 * X)
+    with pytest.raises(RuntimeError, match="a walk back transposes it"):
+        gg.grad(lambda x: gg.sum(f(x)))(x)
+
+
+@pytest.mark.parametrize("kind", ["custom_gradient", "register_gradient"])
+@pytest.mark.parametrize(
+    "back, error, said",
+    [
+        (lambda g: 2.0, TypeError, "the gradient of input 0 is a Tensor, an array or None, not 2.0"),
+        (lambda g: [[g]], TypeError, "the gradient of input 0 is a Tensor, an array or None, not"),
+        (lambda g: gg.ones(5), ValueError, r"input 0 has shape \(5,\), and the input \(3, 2\)"),
+    ],
+)
+def test_what_a_gradient_of_ones_own_answers_is_checked(kind, back, error, said):
+    f, x = WITH_BACK[kind](back), gg.tensor(X)
+    for run in (lambda: gg.grad(lambda x: gg.sum(f(x)))(x), lambda: gg.jvp(f, (x,), (x,))):
+        with pytest.raises(error, match=said):
+            run()
+
+
+def test_what_declares_a_gradient_is_checked():
+    for wrong in (lambda x: x, lambda x: (x, 3), lambda x: (x, x, x)):
+        with pytest.raises(TypeError, match="answers .outputs, the function from their gradients to those of the"):
+            gg.custom_gradient(wrong)(gg.tensor(X))
+    with pytest.raises(TypeError, match="the gradient of Nobody is a function of an operation and a cotangent"):
+        gg.register_gradient("Nobody", 3)
+
+
 def test_rules_for_each_argument_are_as_many():
     f = gg.custom_jvp(lambda x, y: x * y)
     f.defjvps(lambda t, z, x, y: 10 * t * y, None)
@@ -120,6 +188,7 @@ def test_names_are_places_and_what_only_has_a_name_is_refused():
     x = gg.tensor(X)
     assert_close(gg.grad(lambda x: gg.sum(f(x=x)))(x), np.full_like(X, 300))
     assert_close(gg.grad(lambda x: gg.sum(f(x, y=2.0)))(x), np.full_like(X, 200))
+    assert_close(gg.grad(lambda x: gg.sum(f(x)))(x), np.full_like(X, 300))  # rules get defaults, too
     g = gg.custom_jvp(lambda x, *, y: x * y)
     g.defjvp(lambda p, t: (p[0], t[0]))
     with pytest.raises(TypeError, match=r"\['y'\] can be given by name only"):

@@ -227,6 +227,27 @@ def test_values_and_tangents_that_go_on(case, around):
     assert_close(found, by_x.numpy().sum() + (by_v.numpy() * v).sum())
 
 
+@pytest.mark.parametrize("around", ["not", "vmap", "inside", "tape"])
+@pytest.mark.parametrize("case", CASES)
+def test_taylor_series_follow_the_rule(case, around):
+    """y' is what the rule makes of x', and the rule is differentiated in its turn; the curve x(t) = X + V t bends."""
+    f, F = CASES[case]
+    x, v, c = gg.tensor(X), gg.tensor(np.broadcast_to(V, X.shape)), gg.tensor(np.cos(X))
+    series = lambda f, x, v, c: gg.taylor(f, (x,), ([v, c, None],))[1]
+    if around == "vmap":
+        got = gg.vmap(lambda *args: tuple(series(f, *args)))(x, v, c)
+    else:
+        got = series(gg.vmap(f) if around == "inside" else f, x, v, c)
+    v, c = v.numpy(), c.numpy()
+    first, second = F[1](X) * v, F[2](X) * v**2 + F[1](X) * c
+    assert_close(got[0], first)
+    assert_close(got[1], second)
+    assert_close(got[2], F[3](X) * v**3 + 3 * F[2](X) * v * c)
+    if around == "tape":
+        grads = gg.grad(lambda x: gg.sum(series(f, x, gg.tensor(v), gg.tensor(c))[1]))(x)
+        assert_close(grads, F[3](X) * v**2 + F[2](X) * c)
+
+
 # ---------------------------------------------------------------------------------------------- what is given, answered
 def product_rules():
     """f({"a": x, "b": w}, k) = (k * x * w, x + w) with slopes of its own, in four ways."""
@@ -408,8 +429,11 @@ def test_arguments_without_derivatives_stand_in_front():
     assert_close(grad(lambda x: gg.sum(vmap(lambda r: power(3, r))(x)))(x), np.full_like(X, 300))
     with pytest.raises(TypeError, match="nondiff_argnums .* is a tensor that a gradient is for"):
         grad(lambda n: gg.sum(apply(gg.exp, x, n)))(gg.tensor(2.0))
-    with pytest.raises(ValueError, match="nondiff_argnums has 2, and 2 arguments"):
+    with pytest.raises(TypeError, match=r"custom_vjp.apply.: missing a required argument: 'n'"):
         apply(gg.exp, x)
+    power.nondiff = (2,)
+    with pytest.raises(ValueError, match="nondiff_argnums has 2, and 2 arguments"):
+        power(3, x)
 
 
 def test_a_gradient_that_is_not_to_be_differentiated_says_so_in_a_vmap():

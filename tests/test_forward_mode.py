@@ -5,9 +5,11 @@ import weakref
 
 import numpy as np
 import pytest
+from table import ROWS
+from table.row import inputs
 
 import gpugrad as gg
-from gpugrad.forward_mode import LINEAR
+from gpugrad.batching import called
 from gpugrad.op import every
 from gpugrad.recording import pushing
 from gpugrad.testing import assert_close
@@ -173,9 +175,90 @@ def test_a_users_op_may_have_the_name_of_one_that_is_linear(name):
         assert_close(gg.taylor(square, (x,), ([v, gg.zeros(3, dtype="float64")],))[1][1], 2 * V * V)
 
 
-def test_the_linear_ops_are_ours():
-    own = {f.op.own for f in every}
-    assert own >= {*LINEAR}
+seen = {}
+
+
+class Calls(gg.ForwardAccumulator):
+    """Notes a call of each linear op in `seen`."""
+
+    def _push(self, op, values, edges, head):
+        if getattr(op, "linear", False):
+            static = dict(zip(op.static, values[len(edges) + 1 :], strict=False))
+            seen.setdefault(op.name, (op, values[: len(edges)], static))
+        super()._push(op, values, edges, head)
+
+
+@pytest.mark.numpy
+def test_what_is_declared_linear_is():
+    """Of every such op the call that some row of the table makes, forward, back, or as that is transposed."""
+    seen.clear()
+    for row in {r.op: r for r in ROWS if not r.elementwise}.values():
+        xs = [gg.tensor(x) for x in inputs(row)]
+        with Calls(xs, [gg.ones_like(x) for x in xs]) as acc:
+            y, pull = gg.vjp(row.f, *xs)
+            seed = gg.ones_like(y)
+            acc.watch(seed, seed * 1.0)
+            _, push = gg.vjp(pull, seed)
+            push(tuple(x * 1.0 for x in xs))
+    declared = {f.op.name for f in every if f.op.linear and f.__module__.startswith("gpugrad.ops")}
+    assert {*seen} >= declared - {"to_device"}  # which takes a second device
+    rng = np.random.default_rng(0)
+    for name, (op, xs, static) in seen.items():
+        places = [[*range(len(xs))]] if op.linear is True else [[i] for i in range(2) if xs[i].dtype.kind in "fc"]
+        for at in places:
+            ds = [rng.normal(size=x.shape).astype(x.dtype) if i in at else x for i, x in enumerate(xs)]
+            of = lambda vs, op=op, static=static: flat(called(op, vs, static)[0])
+            both = [3 * d - 2 * x if i in at else x for i, (x, d) in enumerate(zip(xs, ds))]
+            np.testing.assert_allclose(of(both), 3 * of(ds) - 2 * of(xs), atol=1e-10, err_msg=name)
+
+
+def flat(out):
+    return np.concatenate([np.ravel(v) for v in (out if isinstance(out, (tuple, list)) else [out])])
+
+
+def test_a_users_op_says_that_it_is_linear():
+    doubled = gg.op(lambda xp, x: x * 2, name="doubled", x=lambda g: g * 2, linear=True)
+    dot = gg.op(lambda xp, x, y: (x * y).sum(), name="dot", x=lambda g, y: g * y, y=lambda g, x: g * x, linear="each")
+    x, v, w = gg.tensor(X), gg.tensor(V), gg.tensor(W)
+    assert_close(gg.jvp(lambda x, y: dot(doubled(x), y), (x, w), (v, v))[1], 2 * (V @ W + X @ V))
+    assert_close(gg.taylor(lambda x: dot(doubled(x), x), (x,), ([v, None],))[1][1], 4 * V @ V)
+    with pytest.raises(ValueError, match='linear is True, False or "each"'):
+        gg.op(lambda xp, x: x, linear="x")
+    with pytest.raises(ValueError, match="is for two operands, not .'x'"):
+        gg.op(lambda xp, x: x, x=lambda g: g, linear="each")
+
+
+def test_a_users_op_element_by_element():
+    """Its rule may sum to the operand's shape, and it may have several outputs."""
+
+    def summed(g, x):
+        return gg.sum(g, axis=0) if g.ndim > x.ndim else g
+
+    scaled = gg.op(
+        lambda xp, x, y: xp.sin(x) * y,
+        name="scaled",
+        x=lambda g, x, y: summed(g * y * gg.cos(x), x),
+        y=lambda g, x, y: summed(g * gg.sin(x), y),
+        batch="elementwise",
+    )
+    turned = gg.op(
+        lambda xp, x: (xp.sin(x), xp.cos(x)),
+        name="turned",
+        several=True,
+        x=lambda g, x: g.get(0, 0.0) * gg.cos(x) - g.get(1, 0.0) * gg.sin(x),
+        batch="elementwise",
+    )
+    own = lambda x, y: gg.multiply(*turned(x)) + scaled(x, y)
+    same = lambda x, y: gg.sin(x) * gg.cos(x) + gg.sin(x) * y
+    args, vs = (gg.tensor(X), gg.tensor([V, W])), (gg.tensor(W), gg.tensor([X, V]))
+    assert_close(gg.jvp(own, args, vs)[1], gg.jvp(same, args, vs)[1])
+    along = lambda f: gg.jvp(f, args, vs)[1]
+    assert_close(along(lambda x, y: gg.jvp(own, (x, y), vs)[1]), along(lambda x, y: gg.jvp(same, (x, y), vs)[1]))
+    series = tuple([v, None, None] for v in vs)
+    for got, want in zip(gg.taylor(own, args, series)[1], gg.taylor(same, args, series)[1]):
+        assert_close(got, want)
+    x, y = args
+    assert_close(gg.laplacian(lambda x: own(x, y), x), gg.laplacian(lambda x: same(x, y), x))
 
 
 def test_models():
@@ -205,6 +288,8 @@ def test_bad_input():
         make(x, gg.tensor(V, dtype="float32"))
     with pytest.raises(ValueError, match="nested alike"):
         make([x], {"a": v})
+    with pytest.raises(ValueError, match=r"of one Tensor: gg.tensor\(tangents\)"):
+        make(x, [1.0, 0.0, 0.0])
     with pytest.raises(TypeError, match="int32, which has no derivative"):
         make(gg.tensor([1, 2]), gg.tensor([1, 2]))
     with pytest.raises(TypeError, match="primals are Tensors"):

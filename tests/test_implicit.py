@@ -485,7 +485,7 @@ def test_nothing_is_left_behind(solve, order, systems):
 
 # ---------------------------------------------------------------------------------------------- what is refused
 def test_other_shapes_name_both():
-    with pytest.raises(ValueError, match=r"root: f answers the shape \(2,\); it is that of x, \(3,\)"):
+    with pytest.raises(ValueError, match=r"root: f answers the shape \(2,\), and not that of x, \(3,\)"):
         implicit.root(lambda x: x[:2], gg.zeros(3))
     with pytest.raises(ValueError, match=r"fixed_point: g answers .* in the nest .* where x is"):
         implicit.fixed_point(lambda x: [x["a"]], {"a": gg.zeros(3)})
@@ -720,6 +720,76 @@ def test_a_solver_may_answer_arrays():
     a = gg.tensor(np.array([4.0, 9.0]), requires_grad=True)
     x = implicit.root(lambda x, a: x * x - a, np.ones(2), a, solver=lambda f, x, a: np.sqrt(a.numpy()))
     assert_close(gg.grad(gg.sum(x), a)[0], [0.25, 1 / 6])
+
+
+# ---------------------------------------------------------------------------------------------- vmap
+@pytest.mark.parametrize("transform", [gg.jacrev, gg.jacfwd])
+def test_jacobians_go_through_solutions(transform, systems):
+    x0, a = gg.tensor(np.ones(2)), gg.tensor([4.0, 9.0], dtype="float64")
+    root = lambda a: implicit.root(lambda x, a: x * x - a, x0, a)
+    assert_close(transform(root)(a), np.diag([1 / 4, 1 / 6]))
+    assert_close(transform(gg.grad(lambda a: gg.sum(root(a) ** 3)))(a), np.diag([0.75 / 2, 0.75 / 3]))
+
+
+EXAMPLES = {
+    "root": lambda a, w: implicit.root(lambda x, a: x + x**3 + gg.tanh(w @ x) - a, gg.zeros(2, dtype="float64"), a),
+    "fixed_point": lambda a, w: implicit.fixed_point(lambda x: gg.tanh(w @ x) / 2 + a, gg.zeros(2, dtype="float64")),
+    "argmin": lambda a, w: implicit.argmin(
+        lambda x: gg.sum((x - a) ** 4 + (w @ x - a) ** 2 + x * x), gg.zeros(2, dtype="float64")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_a_vmap_are_solved_together(name):
+    a, w = [gg.tensor(v / 2, requires_grad=True) for v in values((3, 2), (2, 2))]
+    one = lambda a, w: gg.sum(gg.sin(EXAMPLES[name](a, w)))
+    rows = [a[i] for i in range(3)]
+    each = gg.grad(sum([one(r, w) for r in rows]), [a, w])
+    together = gg.vmap(one, (0, None))
+    assert_close(together(a, w), np.array([one(r, w).item() for r in rows]), rtol=1e-9)
+    for g, e in zip(gg.grad(gg.sum(together(a, w)), [a, w]), each):
+        assert_close(g, e, rtol=1e-8)
+    by_a, by_w = gg.vmap(gg.grad(one, (0, 1)), (0, None))(a, w)
+    assert_close(by_a, each[0], rtol=1e-8)
+    assert_close(gg.sum(by_w, axis=0), each[1], rtol=1e-8)
+    second = gg.vmap(gg.hessian(one), (0, None))(a, w)
+    assert_close(second[1], gg.hessian(one)(rows[1], w), rtol=1e-7)
+    inner = gg.vmap(lambda r: gg.grad(lambda w: gg.sum(gg.vmap(lambda s: one(s * r, w))(rows[0])))(w))(a)
+    assert_close(inner[2], gg.grad(one(rows[0][0] * rows[2], w) + one(rows[0][1] * rows[2], w), w)[0], rtol=1e-8)
+
+
+def test_each_example_has_steps_of_its_own():
+    """Newton's method for arctan needs a line search from 1.4 on; scales must not matter."""
+    scale, x0 = gg.tensor([1.0, 1e6, 1.0, 1e-6]), gg.tensor([20.0, 0.5, -100.0, 2.0])
+    root = gg.vmap(lambda s, x: implicit.root(lambda x: s * gg.atan(x), x))
+    assert abs(root(scale, x0).numpy()).max() < 1e-5
+
+
+def test_derivatives_of_high_order_inside_a_vmap():
+    cube = lambda a: implicit.root(lambda x: x**3 - a, gg.tensor(1.0, dtype="float64"))
+    fourth = gg.grad(gg.grad(gg.grad(gg.grad(cube))))
+    a = gg.tensor([1.0, 8.0], dtype="float64")
+    assert_close(gg.vmap(fourth)(a), -80 / 81 * np.array([1.0, 8.0]) ** (-11 / 3), rtol=1e-9)
+    around = lambda a: gg.sum(gg.vmap(cube)(a))
+    for _ in range(3):
+        around = gg.grad(lambda a, f=around: gg.sum(f(a)))
+    assert_close(around(a), 10 / 27 * np.array([1.0, 8.0]) ** (-8 / 3), rtol=1e-9)
+
+
+def test_what_a_vmap_of_solvers_refuses():
+    a = gg.tensor([1.0, -1.0], dtype="float64", requires_grad=True)
+    one = gg.tensor(1.0, dtype="float64")
+    with pytest.raises(implicit.NoConvergence, match="root has not converged") as e:
+        gg.vmap(lambda a: implicit.root(lambda x: x * x - a, 2 * one))(a)
+    assert e.value.x is None
+    many = lambda a: implicit.root(lambda x: x - a, gg.ones(201, dtype="float64"))
+    with pytest.raises(ValueError, match="go through at most 200 unknowns of an example, and x has 201"):
+        gg.vmap(many)(a)
+    with gg.no_grad():
+        assert_close(gg.vmap(many)(a)[1], np.full(201, -1.0))
+    with pytest.raises(np.linalg.LinAlgError, match="singular"):
+        gg.vmap(lambda a: implicit.root(lambda x: (x - a) ** 2, one, solver=lambda f, x: a))(a)
 
 
 def test_newton_where_the_jacobian_vanishes():

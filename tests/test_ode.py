@@ -444,6 +444,46 @@ def test_what_f_answers_may_be_written_to_when_it_is_called_again(library):
     close(solution(0.0), [1.0])
 
 
+# ---------------------------------------------------------------------------------------------- vmap
+def turned(t, y, k):
+    return k * gg.stack([y[1], -gg.sin(y[0])]) - gg.cos(t) * y
+
+
+@ways
+def test_examples_of_a_vmap_step_together(way):
+    rng = np.random.default_rng(0)
+    y0, k, w = leaf(rng.standard_normal((3, 2))), leaf([0.2, 1.0, 3.0]), leaf(0.7)
+
+    def end(y, k, **options):  # w is not given
+        y = gg.ode.solve(lambda t, y, k: w * turned(t, y, k), y, [0.0, 0.4, 1.0], k, **FAIR, **options)
+        return gg.sum(y * y)
+
+    alone = [end(y0[i], k[i]) for i in range(3)]
+    expected = gg.grad(sum(alone), [y0, k, w])
+    together = gg.vmap(lambda y, k: end(y, k, **WAYS[way]))(y0, k)
+    close(together, [v.item() for v in alone], 1e-6)
+    per_example = gg.vmap(gg.grad(lambda y, k: end(y, k, **WAYS[way]), (0, 1)))(y0, k)
+    for found in (gg.grad(gg.sum(together), [y0, k, w]), per_example):
+        for g, e in zip(found, expected):
+            close(g, e.numpy(), 1e-5, 1e-6)
+    rows = gg.jacrev(lambda y: gg.ode.solve(turned, y, [0, 1], 1.0, **FAIR, **WAYS[way])[-1])(y0[0])
+    close(rows, gg.jacfwd(lambda y: gg.ode.solve(turned, y, [0, 1], 1.0, **FAIR)[-1])(y0[0]).numpy(), 1e-5, 1e-6)
+
+
+def test_what_a_vmap_refuses():
+    k = leaf([1.0, 2.0])
+    by_time = lambda k: gg.ode.solve(good, gg.ones(2), gg.stack([0 * k, k]))
+    with pytest.raises(TypeError, match="inside a vmap all examples have the same times"):
+        gg.vmap(by_time)(k)
+    closed = lambda k: gg.ode.solve(lambda t, y: -k * y, leaf([1.0]), [0, 1], gradient="adjoint")
+    with pytest.raises(RuntimeError, match=r"f reads a tensor of vmap\(<lambda>\) that gradients around it go through"):
+        gg.vmap(closed)(k)
+    with gg.no_grad():
+        close(gg.vmap(closed)(k)[:, -1, 0], np.exp([-1, -2]), 1e-4)
+    with pytest.raises(RuntimeError, match="has shrunk"):  # the second one has no solution
+        gg.vmap(lambda y: gg.ode.solve(lambda t, y: y * y, y, [0.0, 1.0]))(gg.tensor([[0.1], [2.0]]))
+
+
 @ways
 def test_f_leaves_y_as_it_is(way):
     y0 = torch.ones(2, dtype=torch.float64)
@@ -479,7 +519,9 @@ def good(t, y):
         ({"y0": lambda: gg.tensor([1.0], dtype="float16")}, TypeError, "is float16"),
         ({"f": 3}, TypeError, "f is a function"),
         ({"f": lambda t, y: (y,)}, TypeError, r"nested as y is, \*, but has answered \('\*',\)"),
+        ({"f": lambda t, y: [y[1], -y[0]]}, TypeError, r"y is one Tensor: write gg.stack\(\[\.\.\.\]\)"),
         ({"f": lambda t, y: y[:1]}, TypeError, r"float64\[1\], where y is float64\[2\]"),
+        ({"f": lambda y, t: -y}, TypeError, r"whether it is f\(t, y\), t first"),
         ({"f": lambda t, y: y.astype("float32")}, TypeError, r"y0.astype\('float32'\)"),
         ({"f": lambda t, y: 1j * y}, TypeError, "complex128"),
         ({"f": lambda t, y: y.detach().numpy()}, TypeError, "is a ndarray, not a Tensor"),

@@ -49,6 +49,33 @@ def test_hessians_agree(outer, inner):
     assert_close(gg.vmap(outer(inner(h)))(gg.tensor(np.stack([X, X, X])))[1], H, rtol=1e-10)
 
 
+def test_jacobians_of_complex_functions():
+    n = np.arange(3)
+    waves = np.exp(-2j * np.pi * np.outer(n, n) / 3)
+    x = gg.tensor(X)
+    assert_close(gg.jacfwd(gg.fft.fft)(x), waves, rtol=1e-12, atol=1e-12)
+    assert_close(gg.jacrev(lambda x: gg.imag(gg.fft.fft(x)))(x), waves.imag, rtol=1e-12, atol=1e-12)
+    z = X + 1j * V
+    assert_close(gg.jacfwd(gg.square)(gg.tensor(z)), np.diag(2 * z))
+    assert_close(gg.jacrev(gg.abs)(gg.tensor(z)), np.diag(z / abs(z)))
+    for refused in (gg.jacrev(gg.fft.fft), gg.hessian(gg.fft.fft)):
+        with pytest.raises(TypeError, match="jacrev: the function answers complex.*gg.jacfwd"):
+            refused(x)
+
+
+def test_hessians_of_functions_with_several_outputs():
+    def some(x):
+        y = f(x)
+        return {"sum": gg.sum(y**2), "several": y}
+
+    found = gg.hessian(some)(gg.tensor(X))
+    assert_close(found["sum"], H, rtol=1e-10)
+    expected = gg.jacfwd(gg.jacrev(f))(gg.tensor(X))
+    assert_close(found["several"], expected, rtol=1e-12)
+    assert_close(gg.vmap(gg.hessian(f))(gg.tensor(np.stack([X, X])))[1], expected, rtol=1e-12)
+    assert gg.hessian(lambda x: h(x)[None])(gg.tensor(X)).shape == (1, 3, 3)
+
+
 def test_products_with_the_hessian():
     x, v = gg.tensor(X), gg.tensor(V)
     assert_close(gg.hessian(h)(x), H, rtol=1e-10)
@@ -394,8 +421,8 @@ def test_bad_input():
             with pytest.raises(ValueError, match="has an argument twice"):
                 ask(x)
     for argnums in (None, "0", 0.0, True):
-        with pytest.raises(ValueError, match="argnums is .*, and 1 arguments are given"):
-            gg.grad(h, argnums=argnums)(x)
+        with pytest.raises(TypeError, match="argnums is .*, no place of an argument"):
+            gg.grad(h, argnums=argnums)
     assert_close(gg.grad(h, argnums=np.int64(0))(x), gg.grad(h)(x))
     with pytest.raises(TypeError, match="answers Tensors"):
         gg.jacrev(lambda x: "a")(x)
@@ -407,8 +434,10 @@ def test_no_imaginary_part_is_left_out_in_silence():
         with pytest.raises(ValueError, match="tangent is complex128, and its (output|primal) float64"):
             ask()
     turned = lambda x: x * (1 + 2j)
-    for ask in (gg.jacrev(turned), gg.grad(lambda x: gg.sum(turned(x))), gg.hessian(lambda x: gg.sum(turned(x)))):
-        with pytest.raises(TypeError, match="an argument is real and what the function answers complex"):
+    with pytest.raises(TypeError, match="an argument is real and what the function answers complex"):
+        gg.grad(lambda x: gg.sum(turned(x)))(x)
+    for ask in (gg.jacrev(turned), gg.hessian(lambda x: gg.sum(turned(x)))):
+        with pytest.raises(TypeError, match="of whose derivative a walk back has one half"):
             ask(x)
     assert_close(gg.jacfwd(turned)(x), np.eye(3) * (1 + 2j))
     with gg.GradientTape() as tape:
@@ -416,3 +445,24 @@ def test_no_imaginary_part_is_left_out_in_silence():
         y = gg.exp(x)
     with pytest.raises(ValueError, match="output gradient is complex128 and its target float64"):
         tape.gradient(y, x, output_gradients=c)
+
+
+@pytest.mark.parametrize("make", [gg.grad, gg.value_and_grad, gg.jacrev, gg.jacfwd, gg.hessian])
+def test_arguments_beside_the_function_are_refused_at_once(make):
+    name = make.__name__
+    with pytest.raises(TypeError, match=rf"{name}: argnums is .*, no place .* gg.{name}\(f\)\(x\)"):
+        make(h, gg.tensor(X))
+    if make is not gg.grad:  # which takes Tensors, too
+        with pytest.raises(TypeError, match=f"{name} takes a function, not array"):
+            make(X)
+
+
+def test_diagonal_jacobians_of_many_examples():
+    x = np.stack([X, 2 * X])
+    assert_close(gg.vmap(gg.jacrev(gg.square))(gg.tensor(x)), 2 * x[:, None] * np.eye(3))
+
+
+@pytest.mark.parametrize("product", [gg.hvp, gg.vhp])
+def test_products_with_a_hessian_say_who_wants_a_scalar(product):
+    with pytest.raises(ValueError, match=rf"{product.__name__}: the function answers a scalar, not shape \(4,\)"):
+        product(f, (gg.tensor(X),), (gg.tensor(V),))

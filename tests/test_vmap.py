@@ -40,6 +40,7 @@ def test_a_function_of_one_for_many():
     same(vmap(f, in_axes=(0, None))(x, y), rows(lambda a: f(a, y), x))
     same(vmap(lambda a: a * 2, in_axes=1, out_axes=1)(x), x * 2)
     same(vmap(lambda a: a * 2, in_axes=-1)(x), x.numpy().T * 2)
+    same(vmap(lambda a: a * 2, np.int64(1), np.int64(1), np.int64(2))(x), x * 2)
 
 
 def test_trees_of_arguments_and_answers():
@@ -254,16 +255,37 @@ def test_cross_entropy_with_labels_of_each(no_loops, reduction, ignored):
     same(vmap(twice)(x, y), rows(twice, x, y), 1e-9)
 
 
+@pytest.mark.devices
+@pytest.mark.parametrize("loss", [nn.cross_entropy, nn.nll_loss])
+def test_weights_of_classes_of_each(loss):
+    x, y, w = drawn(4, 5, 3), gg.tensor(RNG.integers(0, 3, (4, 5))), gg.exp(drawn(4, 3))
+    f = lambda x, y, w: loss(x, y, weight=w)
+    same(vmap(f)(x, y, w), rows(f, x, y, w))
+    same(vmap(grad(f))(x, y, w), rows(grad(f), x, y, w))
+
+
+@pytest.mark.devices
+def test_ctc_loss_of_targets_of_each():
+    x, y = drawn(4, 6, 2, 5), gg.tensor(RNG.integers(1, 5, (4, 2, 3)))
+    f = lambda x, y: nn.ctc_loss(nn.log_softmax(x, axis=-1), y, [6, 5], [3, 1])
+    same(vmap(f)(x, y), rows(f, x, y))
+    same(vmap(grad(f))(x, y), rows(grad(f), x, y))
+    same(vmap(f, in_axes=(None, 0))(x[0], y), rows(lambda y: f(x[0], y), y))
+
+
 def test_batch_norm_moves_no_statistics_inside():
     layer, x = nn.BatchNorm1d(3), drawn(4, 5, 3)
     with pytest.raises(ValueError, match="batch_norm: inside vmap.*layer.eval"):
         vmap(layer)(x)
+    with pytest.raises(ValueError, match="instance_norm: inside vmap.*layer.eval"):
+        vmap(nn.InstanceNorm2d(3, track_running_stats=True))(drawn(4, 2, 3, 2, 2))
     layer = nn.BatchNorm1d(3, track_running_stats=False)
     same(vmap(layer)(x), rows(layer, x), 1e-4)
     layer.eval()
     same(vmap(layer)(x), rows(layer, x), 1e-4)
 
 
+@pytest.mark.devices
 def test_batch_norm_by_statistics_of_each():
     x, mean, var = drawn(4, 5, 3), drawn(4, 3), gg.exp(drawn(4, 3))
     f = lambda x, mean, var: nn.batch_norm(x, mean, var)
@@ -406,11 +428,22 @@ def test_numbers_are_refused(f):
     ("call", "error", "words"),
     [
         (lambda: vmap(3), TypeError, "vmap takes a function, not int"),
+        (lambda: vmap(abs, chunk_size=True), ValueError, "chunk_size is a number of examples from 1 on"),
         (lambda: vmap(abs, chunk_size=0), ValueError, "chunk_size is a number of examples from 1 on"),
         (lambda: vmap(gg.exp, in_axes=None)(gg.ones(3)), ValueError, "no argument has examples"),
         (lambda: vmap(gg.exp, in_axes=2)(gg.ones((3, 2))), ValueError, r"in_axes has 2, and .* shape \(3, 2\)"),
         (lambda: vmap(gg.add)(gg.ones((3, 2)), gg.ones((4, 2))), ValueError, "3 along axis 0 .*4 along axis 0"),
         (lambda: vmap(gg.add, in_axes=(0,))(gg.ones(3), gg.ones(3)), ValueError, "are for 1 arguments, and 2"),
+        (
+            lambda: vmap(gg.exp, gg.ones(3)),
+            TypeError,
+            r"None, not tensor.*; write gg.vmap\(f\)\(x\)",
+        ),
+        (
+            lambda: vmap(lambda m: m)([gg.nn.Linear(1, 1)]),
+            ValueError,
+            "gg.nn.stack_module_state",
+        ),
         (lambda: vmap(gg.exp, in_axes="0")(gg.ones(3)), TypeError, "in_axes are integers and None"),
         (lambda: vmap(gg.exp, in_axes=([0],))(gg.ones(3)), ValueError, "do not fit"),
         (lambda: vmap(gg.add)(gg.ones(3), 2.0), ValueError, "2.0 has no axis 0"),
@@ -418,7 +451,11 @@ def test_numbers_are_refused(f):
         (lambda: vmap(lambda a: "text")(gg.ones(3)), TypeError, "answers tensors, or trees of them, not 'text'"),
         (lambda: vmap(gg.exp, out_axes=None)(gg.ones(3)), ValueError, "out_axes is None for an answer that each"),
         (lambda: vmap(gg.exp, out_axes=1)(gg.ones(3)), ValueError, "out_axes has 1, and the answer has 1 axes"),
-        (lambda: vmap(gg.exp, out_axes=(0, 0))(gg.ones(3)), ValueError, "out_axes .* do not fit"),
+        (
+            lambda: vmap(gg.exp, out_axes=(0, 0))(gg.ones(3)),
+            ValueError,
+            "do not fit: the function answers nested as",
+        ),
         (lambda: vmap(lambda a: gg.add(a, a, out=a))(gg.ones(3)), TypeError, "out"),
         (lambda: vmap(lambda a: gg.reshape(a, (5,)))(gg.ones((3, 2))), ValueError, "reshape"),
         (lambda: vmap(lambda a: gg.sum(a, axis=3))(gg.ones((3, 2))), ValueError, "sum"),

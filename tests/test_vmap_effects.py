@@ -131,8 +131,27 @@ def test_a_checkpoint_is_given_what_it_reads_of_the_examples():
                 ask(gg.tensor(X))
 
 
+def test_anomalies_of_any_example_are_found():
+    f = lambda r: gg.sum(gg.exp(r * 1.0) * r)
+    x = gg.tensor(X)
+    with gg.detect_anomaly():
+        for got, want in zip(all_ways(f), WANTED):
+            assert_close(got, want)
+        assert_close(gg.hessian(summed(gg.exp))(x[0]), np.diag(np.exp(X[0])))
+        assert_close(gg.jvp(f, (x,), (x,))[1], (SLOPE * X).sum())
+        for ask in (gg.vmap(gg.grad(summed(gg.sqrt))), gg.grad(summed(gg.vmap(gg.sqrt)))):
+            with np.errstate(invalid="ignore"), pytest.warns() as told, pytest.raises(RuntimeError, match="'sqrt' ret"):
+                ask(x)
+            assert any(["'sqrt' made nan values" in str(w.message) for w in told])
+
+
 def test_what_is_cut_off_inside_is_cut_off_around():
-    for cut in (gg.stop_gradient, lambda r: r.detach(), lambda r: gg.tensor(r.array)):
+    for cut in (
+        gg.stop_gradient,
+        lambda r: r.detach(),
+        lambda r: gg.tensor(r.array),
+        lambda r: gg.tensor([r[0], r[1]]),
+    ):
         f = lambda r, cut=cut: gg.sum(cut(r) * r)
         for got in all_ways(f)[:2]:
             assert_close(got, X)
@@ -147,3 +166,17 @@ def test_backward_inside_is_refused():
 
     with pytest.raises(RuntimeError, match="inside, ask gg.grad or a tape for gradients, not backward"):
         gg.vmap(f)(gg.tensor(X))
+
+
+def test_detect_anomaly_looks_at_all_examples():
+    x = gg.tensor(X)
+    root = lambda x: gg.sum(gg.sqrt(x))
+    with gg.detect_anomaly(), np.errstate(all="ignore"):
+        assert_close(gg.vmap(gg.grad(summed(gg.square)))(x), 2 * X)
+        assert_close(gg.jvp(gg.vmap(gg.sin), (x,), (x,))[1], X * np.cos(X))
+        with (
+            pytest.warns(RuntimeWarning, match="'sqrt' made nan values of inputs that have none, called at test_vmap"),
+            pytest.warns(UserWarning, match="Error detected in sqrt"),
+            pytest.raises(RuntimeError, match="Function 'sqrt' returned nan values"),
+        ):
+            gg.vmap(gg.grad(root))(x)

@@ -5,6 +5,7 @@ import pytest
 from vmapped import grad, rows, same
 
 import gpugrad as gg
+import gpugrad.torch as torch
 from gpugrad import nn
 from gpugrad.vmap import vmap
 
@@ -66,6 +67,7 @@ def test_changes_at_an_index_of_each_example(name, change):
     same(vmap(plain)(x, i, j), rows(plain, x, i, j), 1e-12)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("name", KEYS)
 def test_an_index_of_a_vmap_around(name):
     """Of arrays that are the same for all there."""
@@ -79,6 +81,7 @@ def test_an_index_of_a_vmap_around(name):
         same(vmap(lambda i, j, g=g: vmap(lambda a: g(a, i, j))(x))(i, j), rows(whole, i, j), 1e-12)
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize(
     "f",
     [
@@ -114,6 +117,48 @@ def test_an_index_of_each_example_inside_another_transformation(within, f):
     same(vmap(g)(x, i), rows(g, x, i), 1e-12)
     shared = x[0]
     same(vmap(g, in_axes=(None, 0))(shared, i), rows(lambda i: g(shared, i), i), 1e-12)
+
+
+OUT_OF_RANGE = {
+    "take": lambda a, i: gg.take(a, i, axis=1),
+    "index": lambda a, i: a[:, i],
+    "take_along_axis": lambda a, i: gg.take_along_axis(a, i[None], axis=1),
+    "gather_nd": lambda a, i: gg.gather_nd(a, gg.stack([i * 0, i], -1)),
+    "set": lambda a, i: a.at[:, i].set(1.0),
+    "one_hot": lambda a, i: gg.one_hot(i, 3),
+    "segment_sum": lambda a, i: gg.segment_sum(a[:2], i, 3),
+    "embedding": lambda a, i: nn.embedding(i, a.T),
+    "cross_entropy": lambda a, i: nn.cross_entropy(a[:2], i),
+    "nll_loss": lambda a, i: nn.nll_loss(a[:2], i),
+    "multi_margin_loss": lambda a, i: nn.multi_margin_loss(a[:2], i),
+    "ctc_loss": lambda a, i: nn.ctc_loss(a[:, None], i[None], [4], [2]),
+    "gather": lambda a, i: torch.gather(a, 1, gg.stack([i, i])),
+}
+
+
+@pytest.mark.parametrize("wrong", [9, 3, -1, -9])
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_an_index_that_is_wrong_in_one_example(name, wrong):
+    """Is the same error; an example has nothing of its neighbours'."""
+    f, x, i = OUT_OF_RANGE[name], drawn(3, 4, 3, dtype=np.float64), gg.tensor([[1, 2], [1, wrong], [2, 1]])
+    try:
+        want = rows(f, x, i)
+    except (IndexError, ValueError) as e:
+        for g in (f, grad(lambda a, i: gg.sum(f(a, i)))):
+            with pytest.raises(type(e)):
+                vmap(g)(x, i)
+            with pytest.raises(type(e)):
+                vmap(lambda i, g=g: g(x[0], i))(i)
+    else:
+        same(vmap(f)(x, i), want)
+
+
+def test_probabilities_and_variances_of_each_are_looked_at():
+    p = gg.tensor([[0.5, 0.5], [0.5, 1.5]])
+    with pytest.raises(ValueError, match="allowed are probabilities"):
+        vmap(lambda p: nn.binary_cross_entropy(p, p * 0))(p)
+    with pytest.raises(ValueError, match="a negative entry"):
+        vmap(lambda p: nn.gaussian_nll_loss(p, p, 1 - p))(p)
 
 
 def test_products_at_an_index_of_each_example_are_refused():

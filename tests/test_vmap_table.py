@@ -74,6 +74,24 @@ def test_a_row_for_many_examples(row, flags):
             close(g, np.stack([v[j].numpy() for _, v in wanted]), f"gradient {j} from inside")
 
 
+# Functions that mix arrays of the vmap, of the device and of the host.
+MIXED = ["cummax 0", "median None False", "multi_margin_loss", "multilabel_margin_loss", "at multiply elements"]
+MIXED += ["layer_norm residual", "ctc_loss"]
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize(("row", "flags"), [p for p in forms() if p.id in MIXED])
+def test_a_row_that_mixes_arrays_on_devices(row, flags):
+    test_a_row_for_many_examples(row, flags)
+
+
+@pytest.mark.slow
+@pytest.mark.devices
+@pytest.mark.parametrize(("row", "flags"), [*forms()])
+def test_a_row_for_many_examples_on_devices(row, flags):
+    test_a_row_for_many_examples(row, flags)
+
+
 def second(f):
     """The gradient of the sum of the squares of the gradients of the sum of f."""
 

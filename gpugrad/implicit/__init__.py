@@ -10,6 +10,10 @@ All functions here take a nest of Tensors as x, of float32, float64, complex64 o
 of every order reach the tensors among `args` and those that f finds elsewhere: variables, what a closure names, a
 model's parameters.  They do not reach x0.  f is called without recording while the solver runs, then once more; a tape
 keeps what that call keeps, which is less for gg.checkpoint(f).
+
+The examples of a `vmap` are solved together, as one system, and all or none converge.  Gradients, inside and around,
+go through at most 200 unknowns of an example there; those taken of gradients on the graph of tensors, by create_graph,
+are right to the third order, those by tapes and functions to any.
 """
 
 from __future__ import annotations
@@ -27,11 +31,13 @@ import optree
 from ..array import Array, library
 from ..autograd import no_grad
 from ..backprop import backprop
-from ..core import Tape, Tensor, leaf, wrap
+from ..core import Tape, Tensor, identity, leaf, wrap
 from ..krylov import largest
+from ..levels import Traced, concrete
 from ..recording import active, enter, replace
 from ..tensor import tensor
-from .equation import Equation, NoConvergence as NoConvergence
+from .equation import DENSE, Equation, NoConvergence as NoConvergence
+from .examples import refined, together
 from .form import Form
 from .solvers import Reached, Tolerance, anderson, newton, newton_cg
 
@@ -53,6 +59,7 @@ def root(
         x = gg.implicit.root(lambda x, a: x * x - a, gg.tensor(1.0), a)      # sqrt(a)
 
     f           answers a nest like x0, smooth near x
+    x0          a Tensor, or a nest of them
     rtol, atol  it ends where a Newton step moves no element by more than atol + rtol |x|; by default both are
                 eps**0.75 of the dtype: 2e-12, 6e-6 for float32
     max_iter    the steps, each with a line search (100)
@@ -68,10 +75,12 @@ def root(
     form = Form("root", x0)
     residual = lambda x: form.vector(form.call(f, x, args), "f")
     options = _options(form, rtol, atol, max_iter, 100, solver, on_failure)
-    solve = lambda x, allowed, most: newton(
-        lambda x: Equation("root", residual, wrap(x), groups=form.groups), x, allowed, most
-    )
-    return _solved(form, f, args, residual, solve, False, *options)
+
+    def solve(f: Any, x: Array, apart: Any, allowed: Tolerance, most: int) -> Reached:
+        at = lambda x: Equation("root", f, wrap(x), groups=form.groups, apart=apart)
+        return newton(at, x, allowed, most, apart)
+
+    return _solved(form, f, args, residual, residual, solve, False, *options)
 
 
 def fixed_point(
@@ -100,8 +109,8 @@ def fixed_point(
     form = Form("fixed_point", x0)
     values = lambda x: form.vector(form.call(g, x, args), "g")
     options = _options(form, rtol, atol, max_iter, 1000, solver, on_failure)
-    solve = partial(anderson, lambda x: values(wrap(x)).array)
-    return _solved(form, g, args, lambda x: values(x) - x, solve, False, *options)
+    solve = lambda g, x, apart, *given: anderson(lambda x: g(wrap(x)).array, x, *given)
+    return _solved(form, g, args, values, lambda x: values(x) - x, solve, False, *options)
 
 
 def argmin(
@@ -131,24 +140,26 @@ def argmin(
     loss = lambda x: _scalar(form.call(f, x, args))
     slope = lambda x: _slope(loss, x)[1]
     options = _options(form, rtol, atol, max_iter, 5000, solver, on_failure)
+    solve = lambda loss, x, apart, *given: newton_cg(partial(_sloping, loss), x, *given)
+    return _solved(form, f, args, loss, slope, solve, True, *options)
 
-    def at(x: Array) -> tuple[float, Equation]:
-        values: list[Tensor] = []
 
-        def both(x: Tensor) -> Tensor:
-            value, g = _slope(loss, x)
-            values.append(value)
-            return g
+def _sloping(loss: Callable[[Tensor], Tensor], x: Array) -> tuple[float, Equation]:
+    """(the loss at x, the equation that its gradient is zero)."""
+    values: list[Tensor] = []
 
-        e = Equation("argmin", both, wrap(x), symmetric=True)
-        return float(values[0].array), e
+    def both(x: Tensor) -> Tensor:
+        value, g = _slope(loss, x)
+        values.append(value)
+        return g
 
-    return _solved(form, f, args, slope, partial(newton_cg, at), True, *options)
+    e = Equation("argmin", both, wrap(x), symmetric=True)
+    return float(values[0].array), e
 
 
 def _slope(loss: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """(the loss, its gradient by x, which is recorded as the loss is)."""
-    tape = Tape({leaf(x)}, beside=True)
+    tape = Tape({identity(leaf(x))}, beside=True)
     enter(tape)
     try:
         value = loss(x)
@@ -200,6 +211,7 @@ def _solved(
     form: Form,
     f: Callable[..., Any],
     args: tuple,
+    given: Callable[[Tensor], Tensor],
     residual: Callable[[Tensor], Tensor],
     solve: Callable[..., Reached],
     symmetric: bool,
@@ -208,28 +220,30 @@ def _solved(
     solver: Any,
     on_failure: str,
 ) -> Any:
-    """The solution of residual(x) = 0 like x0, by `solve` or the user's `solver`."""
+    """The solution of residual(x) = 0 like x0, by `solve`, which works with `given`, or the user's `solver`."""
     with no_grad():
         x = form.flat(form.leaves)
         x = wrap(x.array.copy(), None, x.kind)
         if solver is None:
             with np.errstate(all="ignore"):  # a step that is tried may overflow
-                found = solve(x.array, allowed, most)
+                found = together(given, x, lambda f, x, apart: solve(f, x, apart, allowed, most))
             if not isfinite(found.residual):
                 raise ValueError(f"{form.name}: {found.why}; begin elsewhere")
             x = wrap(found.x, None, x.kind)
-            if not isfinite(largest(x.array)):
+            if not isfinite(largest(concrete(x.array))):
                 found = found._replace(why="x grows without bound")
             if found.why is not None:
                 _fail(form, x, found, on_failure)
         else:
             answer = solver(f, form.tree(x), *args)  # arrays, too: nothing of it is differentiated
             x = form.vector(optree.tree_map(_tensor, answer, namespace="gpugrad"), "solver")
-            if not isfinite(largest(x.array)):
+            if not isfinite(largest(concrete(x.array))):
                 raise ValueError(f"{form.name}: the solver answers an x that is not finite")
             x = wrap(x.array.copy(), None, x.kind)  # it may be a variable of the solver's
     if not active().tapes:
         return form.tree(x)
+    if isinstance(x.array, Traced):
+        return form.tree(refined(form.name, residual, x, symmetric, DENSE))
     return form.tree(Equation(form.name, residual, x, symmetric, form.groups).solution())
 
 
@@ -243,5 +257,5 @@ def _fail(form: Form, x: Tensor, found: Reached, on_failure: str) -> None:
         "more steps with max_iter=, or a larger rtol= or atol=."
     )
     if on_failure == "raise":
-        raise NoConvergence(words, form.tree(x), found.residual)
+        raise NoConvergence(words, None if isinstance(x.array, Traced) else form.tree(x), found.residual)
     warnings.warn(words, RuntimeWarning, stacklevel=4)

@@ -31,7 +31,7 @@ Tie = tuple[Node, Any]  # a leaf of an equation's own tape, and the Tensor or no
 class NoConvergence(RuntimeError):
     """A solver has not reached its tolerance.
 
-    x          where it was, like x0; None where the linear system of a gradient failed
+    x          where it was, like x0; None where the linear system of a gradient failed, and inside a vmap
     residual   the largest absolute value of what should be zero there
     """
 
@@ -49,6 +49,7 @@ class Equation:
 
     symmetric   the Jacobian is symmetric and positive definite: x is a minimum, f its gradient
     groups      answers ways to group unknowns that may have nothing to do with each other: (groups, unknowns of each)
+    apart       such groups, where it is known that they have nothing to do with each other
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class Equation:
         x: Tensor,
         symmetric: bool = False,
         groups: Callable[[], Sequence[np.ndarray]] = tuple,
+        apart: np.ndarray | None = None,
     ) -> None:
-        self.name, self.symmetric, self.groups = name, symmetric, groups
+        self.name, self.symmetric, self.groups, self.apart = name, symmetric, groups, apart
         self.tape = Tape(persistent=True, beside=True)
         self.x = self._leaf(x)
         enter(self.tape)
@@ -178,8 +180,11 @@ class Equation:
     @cached_property
     def blocks(self) -> Blocks | None:
         """The Jacobian, where writing it out is better than products with it."""
-        n = self.x.array.size
-        groups = [np.arange(n)[None]] if n <= DENSE else self.groups()
+        n, apart = self.x.array.size, self.apart
+        if apart is not None:
+            groups = [apart] if apart.shape[1] <= DENSE else []
+        else:
+            groups = [np.arange(n)[None]] if n <= DENSE else self.groups()
         return written(self.name, self._across, self.x.array, groups, self.symmetric)
 
 

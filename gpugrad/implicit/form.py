@@ -103,7 +103,7 @@ class Form:
         if spec != self.spec or shapes != self.shapes:
             ours, theirs = (str(s[0] if len(s) == 1 else s) for s in (self.shapes, shapes))
             nest = "" if spec == self.spec else f" in the nest {spec} where x is {self.spec}"
-            raise ValueError(f"{self.name}: {who} answers the shape {theirs}{nest}; it is that of x, {ours}")
+            raise ValueError(f"{self.name}: {who} answers the shape {theirs}{nest}, and not that of x, {ours}")
         for y, dtype in zip(leaves, self.dtypes, strict=True):
             if not is_inexact(y.array.dtype) or (y.array.dtype.kind == "c") > (dtype.kind == "c"):  # type: ignore[union-attr]
                 raise TypeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from math import inf, isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,19 +26,13 @@ class Tolerance(NamedTuple):
     absolute: float
     eps: float
 
-    def within(self, step: Array, x: Array) -> bool:
-        return bool((abs(step) <= self.absolute + self.relative * abs(x)).all())
+    def within(self, step: Array, x: Array, axis: int | None = None) -> Any:
+        """Whether all elements of a step are small, along an axis or at all."""
+        return (abs(step) <= self.absolute + self.relative * abs(x)).all(axis)
 
-    def halved(self, now: Equation, new: Equation, step: Array, x: Array) -> bool:
-        """Whether the next step will be half of this one, in all elements: |f| does not tell of those where f is small
-        (Deuflhard 2011, section 3.3).
-        """
-        then = now.solve(-new.value.array, rtol=1e-4)
-        return bool((abs(then) <= abs(step) / 2 + self.absolute + self.relative * abs(x)).all())
-
-    def noise(self, step: Array, x: Array) -> bool:
-        """Whether a step may be of rounding errors alone."""
-        return largest(step) <= self.absolute + self.eps**0.5 * largest(x)
+    def noise(self, step: Any, x: Any) -> Any:
+        """Whether a step may be of rounding errors alone, by the largest elements of both."""
+        return step <= self.absolute + self.eps**0.5 * x
 
 
 class Reached(NamedTuple):
@@ -53,39 +47,78 @@ class Reached(NamedTuple):
     why: str | None = None
 
 
-def newton(at: Callable[[Array], Equation], x: Array, allowed: Tolerance, most: int) -> Reached:
+def newton(
+    at: Callable[[Array], Equation], x: Array, allowed: Tolerance, most: int, apart: np.ndarray | None = None
+) -> Reached:
     """A root of f, by steps -J⁻¹ f, halved until |f| falls (Dennis & Schnabel 1983, chapter 6).
 
-    at   the equation f(x) = 0 at x
+    at      the equation f(x) = 0 at x
+    apart   equations that have nothing to do with each other: (how many, places of each in x).  Each goes its own way
     """
-    now = at(x)
-    size = norm(now.value.array)
+    lib, parts = xp(x), np.arange(x.size)[None] if apart is None else apart
+    there = lib.asarray(parts)
+    peaks = lambda a: host(abs(a[there]).max(1)) if a.size else np.zeros(1)
+
+    def lengths(a: Array) -> np.ndarray:
+        if not a.size:
+            return np.zeros(1)
+        rows = a[there]
+        top = abs(rows).max(1)
+        unit = lib.where(lib.isfinite(top) & (top > 0), top, 1)
+        return host(lib.where(lib.isfinite(top), unit * ((rows / unit[:, None]) ** 2).sum(1) ** 0.5, top))
+
+    def halved(now: Equation, new: Equation, step: Array, x: Array) -> np.ndarray:
+        """Whether the next step will be half of this one, in all elements: |f| does not tell of those where f is small
+        (Deuflhard 2011, section 3.3).
+        """
+        then = now.solve(-lib.where(lib.isfinite(new.value.array), new.value.array, 0), rtol=1e-4)
+        return host((abs(then) <= abs(step) / 2 + allowed.absolute + allowed.relative * abs(x))[there].all(1))
+
+    now, over = at(x), np.zeros(len(parts), bool)
+    size = lengths(now.value.array)
     for n in range(most):
         reached = Reached(x, largest(now.value.array))
-        if size == 0:
+        if not size.any():
             return reached
-        if not isfinite(size):
+        if not np.isfinite(size).all():
             return reached._replace(why=f"f is not finite after {n} steps")
         try:
             step = now.solve(-now.value.array, rtol=1e-4)
         except (LinAlgError, NoConvergence) as e:
             return reached._replace(why=f"after {n} steps, " + str(e).removeprefix(f"{now.name}: ").rstrip("."))
-        t, done = 1.0, allowed.within(step, x)
-        new = at(x + step)
-        least = norm(new.value.array)
-        nearer = not least <= (1 - ENOUGH) * size and isfinite(least) and allowed.halved(now, new, step, x)
-        while not (nearer or least <= (1 - ENOUGH * t) * size):
-            if done or (t < 2.0**-TRIES and allowed.noise(step, x)):
-                return reached
-            if t < 2.0**-TRIES:
+        done = host(allowed.within(step[there], x[there], 1))
+        t = np.where(over | (size == 0), 0.0, 1.0)
+        new = at(_moved(x, step, t, parts))
+        least = lengths(new.value.array)
+        falls = (t == 0) | (least <= (1 - ENOUGH) * size)
+        if not falls.all():
+            falls |= np.isfinite(least) & halved(now, new, step, x)
+        while not falls.all():
+            small = t < 2.0**-TRIES
+            stays = ~falls & (done | (small & allowed.noise(peaks(step), peaks(x))))
+            if (~falls & ~stays & small).any():
                 return reached._replace(why="no step along Newton's direction makes |f| smaller")
-            t /= 2
-            new = at(x + step * t)
-            least = norm(new.value.array)
-        now, size, x = new, least, new.x.array
-        if done:
+            over |= stays
+            t = np.where(falls, t, np.where(stays, 0.0, t / 2))
+            if not t.any():
+                return reached
+            new = at(_moved(x, step, t, parts))
+            least = lengths(new.value.array)
+            falls |= (t == 0) | (least <= (1 - ENOUGH * t) * size)
+        now, size, x, over = new, least, new.x.array, over | done
+        if (over | (size == 0)).all():
             return Reached(x, largest(now.value.array))
     return Reached(x, largest(now.value.array), f"{most} steps were not enough")
+
+
+def _moved(x: Array, step: Array, t: np.ndarray, parts: np.ndarray) -> Array:
+    """x + t * step, with a t of each part; step where all are one."""
+    if (t == 1).all():
+        return x + step
+    whole = np.empty(x.shape)
+    whole[parts] = t[:, None]
+    shares = beside(whole, x)
+    return x + xp(x).where(shares > 0, step * shares, 0)
 
 
 def anderson(g: Callable[[Array], Array], x: Array, allowed: Tolerance, most: int) -> Reached:
@@ -161,7 +194,7 @@ def newton_cg(at: Callable[[Array], tuple[float, Equation]], x: Array, allowed: 
             full = strong_wolfe(along, start, 1.0, length, allowed.eps * length, TRIES)[0]
             if not full.loss < loss:
                 stuck = "f falls without bound" if found.falls else "no step along Newton's direction makes f smaller"
-                return reached._replace(why=None if allowed.noise(step, x) and not found.falls else stuck)
+                return reached._replace(why=None if allowed.noise(length, largest(x)) and not found.falls else stuck)
             new = made[full.t]
         loss, now, x = full.loss, new, new.x.array
         if done:

@@ -4,44 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from ..autograd import require_grad, requires_grad
 from ..core import Tensor
 from ..ops.casting import stop_gradient
 from ..ops.shape import stack
-from .holder import all_names, refuse_waiting
+from .holder import all_names, at, refuse_waiting
 from .module import Module
 
 Tensors = Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
 
 
 def functional_call(
-    module: Module, tensors: Tensors, args: Any = None, kwargs: Mapping[str, Any] | None = None, *, strict: bool = False
+    module: Module,
+    tensors: Tensors,
+    args: Any = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    tie_weights: bool = True,
+    strict: bool = False,
 ) -> Any:
     """module(*args, **kwargs), with these tensors in the place of its variables and buffers.
 
         per_example = gg.vmap(gg.grad(loss), in_axes=(None, 0, 0))(dict(model.named_parameters()), x, y)
         # where loss(tensors, x, y) = mse(gg.functional_call(model, tensors, x), y)
 
-    tensors   by path, as `named_parameters`, `named_buffers` and `state_dict` have them; or several such dicts
-    args      a tuple, or the only argument
-    strict    whether all variables and buffers must be given; else those that are not are the module's own
-    A weight that the module has under several names is given under one of them.  What the module changes in place, as
-    running means, is changed in the given tensors.  The module is as before afterwards; until then no other thread may
-    use it.
+    tensors       by path, as `named_parameters`, `named_buffers` and `state_dict` have them; or several such dicts
+    args          a tuple, or the only argument
+    tie_weights   whether a weight that the module has under several names is given under all of them by one; else it is
+                  given under that name alone
+    strict        whether all variables and buffers must be given; else those that are not are the module's own
+    What the module changes in place, as running means, is changed in the given tensors.  The module is as before
+    afterwards; until then no other thread may use it.
     RuntimeError for names that the module does not have, and with `strict` for missing ones; ValueError for a tensor
     that is given twice, with two values.
     """
     given = _merged(tensors)
     own = _named(module)
+    if not tie_weights:
+        with _untied(module, own, given):
+            return functional_call(module, given, args, kwargs, strict=strict)
     unknown = [k for k in given if k not in own]
     told = {id(own[k]) for k in given if k in own}
     missing = [k for k, t in own.items() if id(t) not in told] if strict else []
     if unknown or missing:
         lines = [("Unexpected key(s)", unknown), ("Missing key(s)", missing)]
         said = "".join([f"\n\t{what}: {', '.join(map(repr, keys))}." for what, keys in lines if keys])
-        raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:{said}")
+        names = f"\n\tIts keys are: {', '.join(map(repr, own)):.500}." if unknown else ""
+        raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:{said}{names}")
     places: dict[int, tuple[Tensor, Tensor, str]] = {}
     for k, t in given.items():
         if not isinstance(t, Tensor):
@@ -49,7 +61,8 @@ def functional_call(
         _, before, name = places.setdefault(id(own[k]), (own[k], t, k))
         if before is not t:
             raise ValueError(
-                f"functional_call got multiple values for keys {sorted([name, k])}, which are tied: give one of them"
+                f"functional_call got multiple values for keys {sorted([name, k])}, which are tied: give one of them, "
+                "or write tie_weights=False"
             )
     args = () if args is None else args if isinstance(args, tuple) else (args,)
     with _standing_in([(mine, t) for mine, t, _ in places.values()]):
@@ -61,7 +74,8 @@ def _merged(tensors: Any) -> dict[str, Any]:
     for d in dicts:
         if not isinstance(d, Mapping):
             raise ValueError(
-                f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(d)}"
+                f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(d)}. Write "
+                "functional_call(module, dict(module.named_parameters()), x)."
             )
     names = [k for d in dicts for k in d]
     if twice := sorted({k for k in names if names.count(k) > 1}):
@@ -91,6 +105,35 @@ def _standing_in(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
             mine.array, mine.node = array, node
     for t, array in changed:
         t.array = array
+
+
+@contextmanager
+def _untied(module: Module, own: dict[str, Tensor], given: Any) -> Iterator[None]:
+    """Inside, those of the given names whose tensor has others have one of their own."""
+    names = [k for k in given if k in own and sum([t is own[k] for t in own.values()]) > 1]
+    try:
+        for k in names:
+            _put(module, k, copy(own[k]))
+        yield
+    finally:
+        for k in names:
+            _put(module, k, own[k])
+
+
+def _put(module: Module, path: str, t: Tensor) -> None:
+    """Let `path` be the name of t.  TypeError in a tuple."""
+    *above, name = path.split(".")
+    x: Any = module
+    for part in above:
+        x = at(x, part)
+    if isinstance(x, dict):
+        x[next(k for k in x if str(k) == name)] = t
+    elif isinstance(x, list):
+        x[int(name)] = t
+    elif isinstance(x, tuple):
+        raise TypeError(f"functional_call: {path!r} is in a tuple, which cannot have another tensor; write a list")
+    else:
+        setattr(x, name, t)
 
 
 def stack_module_state(models: Sequence[Module]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

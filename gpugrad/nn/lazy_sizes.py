@@ -58,7 +58,7 @@ class Sized(Module):
         if followed():
             raise ValueError(
                 f"{type(self).__name__}: its {self._size} is None, and its first call is inside a function that runs "
-                "again for its gradient (gg.checkpoint), with the same random numbers.  Call the model once outside"
+                "again with the same random numbers (by gg.checkpoint, gg.vmap in chunks).  Call the model once outside"
             )
         before = self._before()
         own, (dtype, device, moves) = before[0], before[1]

@@ -8,23 +8,28 @@ What the pass back computes is such a solution itself, so derivatives of all ord
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import reduce
-from math import isfinite, nan
+from math import nan
 from typing import Any, NamedTuple
 
-from ..array import to_host, xp
+from ..array import xp
 from ..autograd import is_grad_enabled, no_grad, require_grad
 from ..backprop import backprop
 from ..core import Node, Tape, Tensor, identity, leaf, tick, wrap, writes
 from ..dtypes import is_inexact
 from ..function import Function
 from ..hooks import muted
-from ..ops.casting import stop_gradient
+from ..levels import Level, Traced, innermost
+from ..ops.casting import astype, stop_gradient
+from ..ops.choice import maximum
+from ..ops.logic import isfinite, logical_and, where
 from ..ops.math import add, conj, positive, real
-from ..ops.reduce import sum as total
+from ..ops.reduce import max as amax, sum as total
 from ..ops.shape import stack, unstack
 from ..recompute import _changed as changed
-from ..recording import AMBIENT, NONE, active, enter, replace, tracked
+from ..recording import AMBIENT, NONE, active, enter, replace, resume, tracked
 from .dopri5 import Problem, Slopes, Times
 from .march import rows, stacked
 
@@ -66,6 +71,7 @@ def flow(p: Problem, times: Times, y: list[Tensor], args: list[Any]) -> tuple[li
     if not tapes:
         return answers, h
     closed = _closed_over([n for n in probe.watched if n.seq < begin], tapes)
+    _check_around(answers, lambda: p.f(times.placed([times.at[0]])[0], [stop_gradient(v) for v in y], bare), closed)
     known = [(lambda v=v: v, writes.ask(v.array), tick()) for v in closed]
     run = Run(p, plain, len(y), [None if isinstance(a, Tensor) else a for a in args], known, h)
     return list(Solve.apply(run, answers, times.tensor, *y, *args, *closed)), h
@@ -90,6 +96,36 @@ def _closed_over(read: list[Node], tapes: tuple[Tape, ...]) -> list[Tensor]:
     return [n.saved() for n in found]
 
 
+def _check_around(answers: list[Tensor], slopes: Callable[[], Any], closed: list[Tensor]) -> None:
+    """RuntimeError where f reads examples of a vmap that gradients around it go through, and is not given them."""
+    levels: list[Level] = []
+    while (level := innermost(answers)) is not None:
+        levels.append(level)
+        answers = [a.array.within for a in answers if isinstance(a.array, Traced) and a.array.level is level]
+        answers = [a if isinstance(a, Tensor) else wrap(a) for a in answers]
+        probe, begin = Tape(set(), silent=True, every=True), tick()
+        with ExitStack() as around:
+            for inner in levels:
+                around.enter_context(resume(inner.outside(active())))
+            tapes = _recording()
+            around.enter_context(no_grad())
+            enter(probe)
+            try:
+                for inner in reversed(levels):
+                    around.enter_context(inner.again())
+                slopes()
+            finally:
+                replace(probe)
+        known = [identity(leaf(v)) for v in closed]
+        every = tapes if tapes and tapes[0] is AMBIENT else (NONE, *tapes)
+        for n in probe.watched:
+            if n.seq < begin and identity(n) not in known and tracked(every, [n])[0][0] is not None:
+                raise RuntimeError(
+                    f"ode: f reads a tensor of {level.name} that gradients around it go through, and is not given it. "
+                    "With gradient='adjoint' give it to f, solve(f, y0, t, it, ...), or write gradient='discrete'."
+                )
+
+
 class Solve(Function):
     """The solution that has been found, with its gradient."""
 
@@ -108,13 +144,25 @@ class Solve(Function):
                 "value since. Take the gradient before the variables change."
             )
         needed, saved = ctx.needs_input_grad[2:], ctx.saved_tensors
-        size = max([_largest(g) for g in gs])
-        if not isfinite(size):  # as of any linear map
-            return None, None, *[_zeros(x) + nan if need else None for x, need in zip(saved[n:], needed)]
-        size = size or 1.0
-        points, cotangents = [list(zip(*map(unstack, some))) for some in (saved[:n], [g / size for g in gs])]
+        times = _scale(list(gs))
+        points, cotangents = [list(zip(*map(unstack, some))) for some in (saved[:n], [times(g, True) for g in gs])]
         found = _back(run, points, cotangents, saved[n], saved[2 * n + 1 :], needed[0], needed[1 + n :])
-        return None, None, *[None if x is None else x * size for x in found]
+        return None, None, *[None if x is None else times(x) for x in found]
+
+
+def _scale(gs: list[Tensor]) -> Callable[..., Tensor]:
+    """What multiplies by the largest absolute value of these, or divides by it; NaN for one that is not finite."""
+    sizes = [stop_gradient(amax(abs(g))) for g in gs if g.array.size]
+    size = reduce(maximum, sizes) if sizes else None
+
+    def times(x: Tensor, divided: bool = False) -> Tensor:
+        if size is None:
+            return x
+        fine = isfinite(size)
+        unit = astype(where(logical_and(fine, size > 0), size, 1.0), x.array.real.dtype)
+        return where(fine, x / unit, 0.0) if divided else x * where(fine, unit, nan)
+
+    return times
 
 
 def _back(
@@ -140,10 +188,6 @@ def _back(
         sums = ends[2 * n :]
     by_given = dict(zip(wanted, sums))
     return [stack(moments) if by_time else None, *a, *[by_given.get(i) for i in range(len(given))]]
-
-
-def _largest(g: Tensor) -> float:
-    return float(to_host(abs(g.array).max())) if g.array.size else 0.0
 
 
 def _zeros(x: Tensor) -> Tensor:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from math import inf, isfinite, sqrt, ulp
 from typing import Any
 
 import numpy as np
 
-from ..array import to_host, xp
-from ..core import Tensor, raw
+from ..array import to_host
+from ..autograd import no_grad
+from ..core import Tensor, raw, wrap
+from ..levels import Traced, concrete, innermost
+from ..ops.choice import maximum
+from ..ops.math import add
 from .dopri5 import ORDER, Problem, Step, Times, combined
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
@@ -20,14 +25,16 @@ def norm(p: Problem, errors: list[Any], *ys: list[Tensor]) -> float:
     """The root of the mean over all elements of (error / (atol + rtol * the largest |y|)) squared.
 
     Integrals are measured apart, each leaf as a whole: many small elements of a gradient need no digits of their own.
-    The larger one of the two counts.
+    The larger one of the two counts; inside a vmap that of the worst example.
     """
     pairs = [(raw(e), [raw(y) for y in some]) for e, *some in zip(errors, *ys) if raw(e).size]
     n = len([e for e in errors[: p.moving] if raw(e).size])
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and inf are answers here
+    if innermost([v for e, some in pairs for v in (e, *some)]) is not None:  # of which ops know what to do
+        pairs = [(wrap(e), [wrap(y) for y in some]) for e, some in pairs]
+    with np.errstate(over="ignore", invalid="ignore"), no_grad():  # NaN and inf are answers here
         found = _measured(p, pairs, n, 1.0)
         if found == inf:  # perhaps of the squares alone
-            unit = float(np.finfo(pairs[0][0].dtype).max) ** 0.5
+            unit = float(np.finfo(raw(pairs[0][0]).dtype).max) ** 0.5
             found = unit * _measured(p, pairs, n, unit)
     return found
 
@@ -35,23 +42,24 @@ def norm(p: Problem, errors: list[Any], *ys: list[Tensor]) -> float:
 def _measured(p: Problem, pairs: list[tuple[Any, list[Any]]], n: int, unit: float) -> float:
     integrals = [(_rms(e), [_rms(y) for y in some]) for e, some in pairs[n:]]
     means = [_mean_square(p, some, unit) for some in (pairs[:n], integrals) if some]
-    largest = means[0] if len(means) == 1 else xp(means[0]).maximum(*means) if means else 0.0
-    return sqrt(float(to_host(largest)))
+    if not means:
+        return 0.0
+    worst = raw(reduce(maximum, means))
+    return sqrt(float(to_host(concrete(worst).max() if isinstance(worst, Traced) else worst)))
 
 
 def _mean_square(p: Problem, pairs: list[tuple[Any, list[Any]]], unit: float) -> Any:
     """Of the errors in `unit`s of what is allowed."""
-    total, count = 0.0, 0
+    sums = []
     for error, ys in pairs:
-        lib, sizes = xp(error), [abs(y) for y in ys]
-        ratio = abs(error) / (p.atol + p.rtol * (sizes[0] if len(sizes) == 1 else lib.maximum(*sizes))) / unit
-        total, count = total + lib.sum(ratio * ratio), count + ratio.size
-    return total / count
+        ratio = abs(error) / (p.atol + p.rtol * reduce(maximum, [abs(y) for y in ys])) / unit
+        sums.append((ratio * ratio).sum())
+    return reduce(add, sums) / sum([raw(e).size for e, _ in pairs])
 
 
 def _rms(x: Any) -> Any:
-    lib, size = xp(x), abs(x)
-    return lib.sqrt(lib.mean(size * size))
+    size = abs(x)
+    return (size * size).mean() ** 0.5
 
 
 def first_step(p: Problem, times: Times, y: list[Tensor], slope: list[Tensor], args: Any) -> float:
@@ -69,7 +77,7 @@ def first_step(p: Problem, times: Times, y: list[Tensor], slope: list[Tensor], a
     there = times.at[0] + (h if way > 0 else -h)
     ahead = combined(y, [slope], [1.0], there - times.at[0])
     ahead = p.f(times.placed([there])[0], ahead, args)
-    bend = norm(p, [raw(a) - raw(s) for a, s in zip(ahead, slope)], y) / h
+    bend = norm(p, [a - s for a, s in zip(ahead, slope)], y) / h
     if not isfinite(bend):
         return h
     steep = max(speed, bend)

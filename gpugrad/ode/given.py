@@ -12,6 +12,7 @@ import optree
 from ..array import device_of, library, to_host
 from ..core import Tensor, raw, tick, wrap, writes
 from ..dtypes import bfloat16, float32, float64
+from ..levels import Traced
 from ..ops.casting import astype, to_device
 from ..ops.math import positive
 from ..ops.shape import stack
@@ -100,6 +101,11 @@ def numbers(t: Any, like: Tensor) -> tuple[np.ndarray, Tensor | None]:
     """(the times t on the host; as a Tensor of float64 beside `like`, where gradients may be asked for by them)."""
     if isinstance(t, (list, tuple)) and any([isinstance(v, Tensor) for v in t]):
         t = stack(t)
+    if isinstance(raw(t), Traced):
+        raise TypeError(
+            "ode: inside a vmap all examples have the same times. For times of each example's own make them arguments: "
+            "solve dy/ds = (t1 - t0) * f(t0 + s * (t1 - t0), y) for s from 0 to 1. A Solution takes many times at once."
+        )
     values = to_host(raw(t)) if isinstance(t, Tensor) or library(t) is not None else np.asarray(t)
     if values.dtype.kind not in "iuf" and values.dtype != bfloat16:
         raise TypeError(f"ode: times are real numbers, not {values.dtype}")
@@ -138,7 +144,11 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
         if writes.ages and any([age > start for v in y for age in writes.of(v.array)]):
             raise RuntimeError("ode: f changes y in place, which steps go on from: write y = y + 1 for y += 1")
         if len(leaves) != n or found != spec:
-            raise TypeError(f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}")
+            one = "; y is one Tensor: write gg.stack([...])" if spec.num_nodes == 1 and len(leaves) > 1 else ""
+            raise TypeError(
+                f"ode: f answers dy/dt nested as y is, {_shown(spec)}, but has answered {_shown(found)}, where * is a "
+                f"Tensor{one}"
+            )
         for i, (v, (shape, dtype)) in enumerate(zip(leaves, like)):
             if not isinstance(v, Tensor):
                 raise TypeError(
@@ -150,7 +160,7 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
                     f"ode: leaf {i} of what f answers is {v.array.dtype}{list(v.array.shape)}, where y is "
                     f"{dtype}{list(shape)}. dy/dt has y's shape and dtype: "
                     + (
-                        "look which shapes f broadcasts"
+                        "look which shapes f broadcasts, and whether it is f(t, y), t first"
                         if v.array.shape != shape
                         else f"give y0 as y0.astype('{v.array.dtype}'), or f constants and arguments in y's dtype"
                     )
@@ -164,9 +174,9 @@ def _slopes(f: Callable[..., Any], y: list[Tensor], spec: Any, args_spec: Any) -
 def _kept(v: Tensor) -> Tensor:
     """v, which f may write to, or give another array, when it is called again: a copy unless nobody else has it."""
     lib: Any = library(v.array)
-    if type(v) is not v.kind or writes.of(v.array) or not lib.alone(v.array):
-        return positive(v)
-    return wrap(v.array, v.node, v.kind)
+    if type(v) is v.kind and (lib.traced or (lib.alone(v.array) and not writes.of(v.array))):
+        return wrap(v.array, v.node, v.kind)
+    return positive(v)
 
 
 def _shown(spec: Any) -> Any:

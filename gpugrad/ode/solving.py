@@ -32,8 +32,8 @@ def solve(
     f           f(t, y, *args) -> dy/dt, nested as y, of its shapes and dtypes.  t is a Tensor without axes, in y's
                 precision.  f is a function of these alone: it draws no random numbers
     y0          a Tensor, or a tree of Tensors: float32, float64, complex.  A batch has axes of its own in it, and steps
-                in common; inside a vmap nothing is solved, since each example would have steps of its own
-    t           two times or more, increasing or decreasing
+                in common; so have the examples of a vmap: those that the worst of them needs
+    t           two times or more, increasing or decreasing; the same for all examples of a vmap
     args        trees, whose Tensors gradients reach
     rtol, atol  the error allowed in a step, as the root mean square over all of y of error / (atol + rtol |y|)
     gradient    "discrete": that of the steps as they were taken, on whatever tape records; memory for each step.
@@ -50,7 +50,7 @@ def solve(
     TypeError where f answers another nesting, shape or dtype than y's; ValueError for times that are not monotone and
     options that are none; FloatingPointError where f is not finite at the beginning; RuntimeError where steps shrink to
     nothing or there are too many, and, with "adjoint", where f reads a computed tensor that it is not given, or one of
-    its variables has changed when the gradient is taken.
+    its variables has changed when the gradient is taken, or f changes y in place.
     """
     given.one_of("gradient", gradient, ("discrete", "adjoint"))
     if checkpoint is not None:

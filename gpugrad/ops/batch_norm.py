@@ -103,12 +103,17 @@ def _columns(xs: Any, each: Any, level: Any, channels: int) -> list[Any]:
 def _batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:
     """A batch for each example: its channels are channels of one batch."""
     if static["running_mean"] is not None or static["running_var"] is not None:
-        raise ValueError(
-            f"batch_norm: inside {level.name} each example has statistics of its own, which cannot all move the "
-            "running ones: write layer.eval(), or track_running_stats=False, or a group_norm in its place"
-        )
+        raise unmovable("batch_norm", level)
     out, *statistics = call(*_columns(xs, each, level, 1), **static)
     return part(out, level.n, 1), *[part(v, level.n) for v in statistics]
+
+
+def unmovable(name: str, level: Any) -> ValueError:
+    """What is raised where running statistics would be moved inside `level`."""
+    return ValueError(
+        f"{name}: inside {level.name} each example has statistics of its own, which cannot all move the running ones: "
+        "write layer.eval(), or track_running_stats=False, or a group_norm in its place"
+    )
 
 
 def _grad_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:

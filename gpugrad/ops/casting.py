@@ -23,7 +23,7 @@ def zeros_like(xp: Any, x: Any, *, dtype: Any = None) -> Any:
     return xp.zeros_like(x, dtype=dtype)
 
 
-@op(x=lambda g: g, batch="broadcast")  # the engine casts a cotangent to its input's dtype
+@op(x=lambda g: g, batch="broadcast", linear=True)  # the engine casts a cotangent to its input's dtype
 def _astype(xp: Any, x: Any, *, dtype: Any = None) -> Any:
     if x.dtype.kind == "c" and dtype.kind != "c":
         x = x.real
@@ -41,7 +41,7 @@ def astype(x: Any, dtype: DTypeLike) -> Any:
     return lost(wrap(_astype(x.array, dtype=d), None, x.kind), "astype", (x,), INTEGER)
 
 
-@op(x=lambda g, target, source: _to_device(g, target=source, source=target), batch="broadcast")
+@op(x=lambda g, target, source: _to_device(g, target=source, source=target), batch="broadcast", linear=True)
 def _to_device(xp: Any, x: Any, *, target: Device, source: Device) -> Any:
     if target.kind == "cpu":
         x = source.library.to_host(x)

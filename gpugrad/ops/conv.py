@@ -239,6 +239,7 @@ conv_input = op(
     _conv_input,
     name="conv_input",
     batch=conv_input_batch,
+    linear="each",
     g=lambda h, w, at, groups: conv_op(h, w, None, at=at, groups=groups),
     w=lambda h, g, at, groups: conv_weight(g, h, at=at, groups=groups),
     last="g",
@@ -247,6 +248,7 @@ conv_weight = op(
     _conv_weight,
     name="conv_weight",
     batch=conv_weight_batch,
+    linear="each",
     g=lambda h, x, at, groups: conv_op(x, h, None, at=at, groups=groups),
     x=lambda h, g, at, groups: conv_input(g, h, at=at, groups=groups),
 )

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..array import NUMPY, library, to_host, xp as xp_of
+from ..array import to_host, xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import is_float
 from ..forward import boxed, indices, placed
+from ..levels import looked_at
 from ..op import op
 from .attention import LOW
 from .choice import clip
@@ -25,7 +26,7 @@ from .logic import where
 from .loss import operands, reduce
 from .math import divide, exp, multiply, subtract
 from .reduce import logsumexp
-from .shape import concat, expand_dims, squeeze, stack, unstack
+from .shape import concat, expand_dims, reshape, squeeze, stack, unstack
 from .softmax import softmax, within
 
 
@@ -157,8 +158,9 @@ def ctc_loss(
     spans = _lengths("input_lengths", input_lengths, rows, times)
     counts = _lengths("target_lengths", target_lengths, rows, None)
     labels, weights = _labels(placed(targets, raw(x)), counts, classes, blank, raw(x))
-    states = xp_of(labels).full((rows, 2 * labels.shape[1] + 1), blank, labels.dtype)
-    states[:, 1::2] = labels
+    blanks = xp_of(labels).full((rows, labels.shape[1] + 1), blank, labels.dtype)
+    states = reshape(stack([blanks[:, 1:], labels], -1), (rows, 2 * labels.shape[1]))
+    states = concat([states, blanks[:, :1]], 1)
     place, end = np.arange(states.shape[1]), 2 * counts[:, None]
     ends, last = [placed(a, labels) for a in ((place == end) | (place == end - 1), spans[:, None] - 1)]
     loss = _ctc_op(x[: max([1, *spans.tolist()])], states, ends, last, blank=blank)
@@ -194,12 +196,13 @@ def _labels(given: Any, counts: np.ndarray, classes: int, blank: int, x: Any) ->
     at = np.where(used, (np.cumsum(counts) - counts)[:, None] + np.arange(most), 0)
     labels = given[placed(at, given)] if flat and given.size else given.reshape(rows, -1)[:, :most]
     used = placed(used, given)
-    if library(given) is not NUMPY:
+    seen = looked_at(labels)
+    if seen is None:
         labels, inside = within(xp, labels, classes)
         one = x.dtype.type
         weights = xp.where((inside | ~used).all(axis=1), one(1), one(np.nan))
         return xp.where(used, labels, labels.dtype.type(blank)), weights
-    wrong = labels[used & ((labels < 0) | (labels >= classes) | (labels == blank))]
+    wrong = seen[used & ((seen < 0) | (seen >= classes) | (seen == blank))]
     if wrong.size:
         raise ValueError(f"ctc_loss: targets hold {wrong[0]}; allowed are 0..{classes - 1} without {blank}, the blank")
-    return np.where(used, labels, blank), None
+    return xp.where(used, labels, labels.dtype.type(blank)), None

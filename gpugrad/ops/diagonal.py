@@ -20,7 +20,12 @@ def _places(xp: Any, offset: int, n: int) -> tuple[Any, ...]:
     return ..., line + max(-offset, 0), line + max(offset, 0)
 
 
-@op(x=lambda g, shape, offset, axes: _embed(g, to=shape, offset=offset, axes=axes), name="diagonal", batch="along")
+@op(
+    x=lambda g, shape, offset, axes: _embed(g, to=shape, offset=offset, axes=axes),
+    name="diagonal",
+    batch="along",
+    linear=True,
+)
 def _diagonal(xp: Any, x: Any, *, offset: int, axes: tuple[int, int]) -> Any:
     return xp.diagonal(x, offset, *axes)
 
@@ -31,7 +36,9 @@ def _embed_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: A
     )
 
 
-@op(x=lambda g, offset, axes: _diagonal(g, offset=offset, axes=axes), name="diag_embed", batch=_embed_batch)
+@op(
+    x=lambda g, offset, axes: _diagonal(g, offset=offset, axes=axes), name="diag_embed", batch=_embed_batch, linear=True
+)
 def _embed(xp: Any, x: Any, *, to: tuple[int, ...], offset: int, axes: tuple[int, int]) -> Any:
     out = xp.zeros(to, x.dtype)
     xp.moveaxis(out, axes, (-2, -1))[_places(xp, offset, x.shape[-1])] = x

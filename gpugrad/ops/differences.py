@@ -13,7 +13,7 @@ from ..op import op
 from .casting import astype
 from .index import getitem
 from .logic import not_equal
-from .pad import pad
+from .pad import _pad
 from .reduce import sum
 from .scan import along
 from .shape import broadcast_to, concat, reshape
@@ -26,10 +26,10 @@ def _neighbours(x: Any, axis: int) -> tuple[Any, Any]:
 
 
 def _edged(g: Any, axis: int) -> Any:
-    return pad(g, [(int(i == axis % len(g.shape)),) * 2 for i in range(len(g.shape))])
+    return _pad(g, width=tuple([(1, 1) if i == axis % len(g.shape) else (0, 0) for i in range(len(g.shape))]))
 
 
-@op(x=lambda g, axis: -_diff(_edged(g, axis), axis=axis), name="diff", batch="along")
+@op(x=lambda g, axis: -_diff(_edged(g, axis), axis=axis), name="diff", batch="along", linear=True)
 def _diff(xp: Any, x: Any, *, axis: int) -> Any:
     return x[along(axis, x.ndim, slice(1, None))] - x[along(axis, x.ndim, slice(None, -1))]
 

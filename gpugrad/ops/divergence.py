@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..array import NUMPY, library
 from ..core import raw
 from ..forward import boxed
+from ..levels import looked_at
 from ..op import elementwise
 from .activation import softplus
 from .choice import maximum
@@ -63,8 +63,8 @@ def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean", 
     """
     _one_shape("binary_cross_entropy", prediction, target)
     (p, y), dtype = operands("binary_cross_entropy", prediction, target)
-    a = raw(p)
-    if library(a) is NUMPY and a.size and (a.min() < 0 or a.max() > 1):
+    a = looked_at(raw(p))
+    if a is not None and a.size and (a.min() < 0 or a.max() > 1):
         raise ValueError(
             f"binary_cross_entropy: predictions are in {a.min():.6g}..{a.max():.6g}, allowed are probabilities, 0..1; "
             "for logits write binary_cross_entropy_with_logits"
@@ -152,8 +152,9 @@ def gaussian_nll_loss(
     if shape and given == shape[:-1] and given != shape:
         var = expand_dims(var, -1)
     (x, y, var), dtype = operands("gaussian_nll_loss", prediction, target, var)
-    if library(raw(var)) is NUMPY and raw(var).size and raw(var).min() < 0:
-        raise ValueError(f"gaussian_nll_loss: var has a negative entry, {raw(var).min():.6g}; variances are >= 0")
+    seen = looked_at(raw(var))
+    if seen is not None and seen.size and seen.min() < 0:
+        raise ValueError(f"gaussian_nll_loss: var has a negative entry, {seen.min():.6g}; variances are >= 0")
     var = at_least(var, least=eps)
     rows = (log(var) + divide(square(subtract(x, y)), var)) * 0.5
     return reduce(rows + 0.5 * math.log(2 * math.pi) if full else rows, reduction, dtype)

@@ -14,6 +14,7 @@ from ..core import raw
 from ..dtypes import is_inexact, wide
 from ..forward import select
 from ..kernels import usable
+from ..levels import concrete, looked_at
 from ..op import op
 from .examples import join, own, part
 from .logic import where
@@ -47,8 +48,8 @@ def check(index: Any, entries: int, waits: bool = False) -> None:
     if index.dtype.kind not in "iu":
         raise TypeError(f"an embedding takes integer indices, given {index.dtype}: write indices.astype('int64')")
     # Read as unsigned, a negative index is a large one.
-    looked = waits or library(index) is NUMPY
-    if looked and index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:
+    index = concrete(index) if waits else looked_at(index)
+    if index is not None and index.size and index.astype(f"u{index.itemsize}", copy=False).max() >= entries:
         raise IndexError(f"indices are in {index.min()}..{index.max()}, allowed are 0..{entries - 1}")
 
 

@@ -30,8 +30,8 @@ def part(x: Any, n: int, axis: int = 0) -> Any:
 
 
 def own(x: Any, each: bool, n: int) -> Any:
-    """x with an axis for n examples, which it has already, where it is `each`; None as it is."""
-    return x if each or x is None else for_each(x, n)
+    """x with an axis for n examples, which it has already, where it is `each`; None and numbers as they are."""
+    return x if each or not hasattr(raw(x), "shape") else for_each(x, n)
 
 
 def product_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level: Any) -> Any:

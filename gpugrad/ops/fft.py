@@ -31,12 +31,12 @@ _TURNED = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
 # ---------------------------------------------------------------------------------------------- transforms
-@op(x=lambda g, axes, norm: _fft(g, axes=axes, norm=norm), name="fft", batch="along")
+@op(x=lambda g, axes, norm: _fft(g, axes=axes, norm=norm), name="fft", batch="along", linear=True)
 def _fft(xp: Any, x: Any, *, axes: tuple[int, ...], norm: str) -> Any:
     return xp.fft.fftn(x, axes=axes, norm=norm)
 
 
-@op(x=lambda g, axes, norm: _ifft(g, axes=axes, norm=norm), name="ifft", batch="along")
+@op(x=lambda g, axes, norm: _ifft(g, axes=axes, norm=norm), name="ifft", batch="along", linear=True)
 def _ifft(xp: Any, x: Any, *, axes: tuple[int, ...], norm: str) -> Any:
     return xp.fft.ifftn(x, axes=axes, norm=norm)
 
@@ -54,7 +54,7 @@ def _rfft_rule(g: Any, shape: tuple[int, ...], axis: int, norm: str) -> Any:
     return _irfft(_weighted(conj(g), n, axis, 0.5), n=n, axis=axis, norm=_TURNED[norm])
 
 
-@op(x=_rfft_rule, name="rfft", batch="along")
+@op(x=_rfft_rule, name="rfft", batch="along", linear=True)
 def _rfft(xp: Any, x: Any, *, axis: int, norm: str) -> Any:
     return xp.fft.rfft(x, axis=axis, norm=norm)
 
@@ -63,7 +63,7 @@ def _irfft_rule(g: Any, n: int, axis: int, norm: str) -> Any:
     return _weighted(conj(_rfft(g, axis=axis, norm=_TURNED[norm])), n, axis, 2)
 
 
-@op(x=_irfft_rule, name="irfft", batch="along")
+@op(x=_irfft_rule, name="irfft", batch="along", linear=True)
 def _irfft(xp: Any, x: Any, *, n: int, axis: int, norm: str) -> Any:
     return xp.fft.irfft(x, n, axis, norm)
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..array import NUMPY, library, special
+from ..array import special
 from ..core import raw
 from ..forward import boxed, fit, promoted, select
+from ..levels import looked_at
 from ..op import elementwise
 from .casting import astype
 from .logic import where
@@ -75,8 +76,9 @@ def multigammaln(a: Any, d: int) -> Any:
         raise ValueError(f"multigammaln: d is an integer from 1, given {d!r:.60}")
     a = boxed(a, "multigammaln")
     small = raw(a) <= (d - 1) / 2
-    if library(raw(a)) is NUMPY and small.any():
-        raise ValueError(f"multigammaln: a is above {(d - 1) / 2} for d = {d}, given {raw(a)[small][0]}")
+    seen = looked_at(raw(a))
+    if seen is not None and (few := seen[seen <= (d - 1) / 2]).size:
+        raise ValueError(f"multigammaln: a is above {(d - 1) / 2} for d = {d}, given {few[0]}")
     first = where(small, math.nan, gammaln(a))
     out = full(first) + d * (d - 1) / 4 * math.log(math.pi)
     for j in range(1, d):

@@ -11,10 +11,11 @@ from ..array import xp as xp_of
 from ..core import raw
 from ..dtypes import wide
 from ..forward import as_float
+from ..levels import innermost
 from ..op import op
 from ..repeat import repeated
 from . import group_rows
-from .batch_norm import batch_norm_inference, column, real_input, running_statistics, scaled
+from .batch_norm import batch_norm_inference, column, real_input, running_statistics, scaled, unmovable
 from .blocks import fits
 from .examples import join, own, part
 from .math import add, multiply
@@ -123,6 +124,8 @@ def instance_norm(
         raise ValueError(f"{name}: needs more than 1 value for each channel of an image, given the shape {shape}")
     out = _group_norm_op(x, weight, bias, groups=shape[1], eps=eps)
     if present(*running) and not repeated():
+        if (level := innermost([raw(x)])) is not None:
+            raise unmovable(name, level)
         _move(raw(x), running[0], running[1], momentum)
     return out
 

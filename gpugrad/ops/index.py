@@ -18,6 +18,7 @@ from ..array import library, to_host, xp as xp_of
 from ..core import Tensor, raw, wrap
 from ..dtypes import as_dtype, category, default_float, wide
 from ..forward import boxed, checked_axis, fit, indices as as_indices, placed
+from ..levels import concrete
 from ..op import op
 from ..origin import CONSTANT
 from ..recording import lost
@@ -61,7 +62,7 @@ def _part(name: str, k: Any) -> Any:
     return raw(k)
 
 
-@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem", batch=getitem_batch)
+@op(x=lambda g, shape, key: put_add(g, key=key, shape=shape), name="getitem", batch=getitem_batch, linear=True)
 def _getitem(xp: Any, x: Any, *, key: Any) -> Any:
     return x[key]
 
@@ -83,7 +84,7 @@ def told(name: str, out: Any, key: Any) -> Any:
     return lost(out, name, by, CONSTANT) if by and isinstance(out, Tensor) else out
 
 
-@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"], batch=put_add_batch)
+@op(g=lambda h, key: _getitem(h, key=key), name="put_add", args=["g"], batch=put_add_batch, linear=True)
 def _put_add(xp: Any, g: Any, *, key: Any, to: tuple[int, ...]) -> Any:
     out = xp.zeros(to, wide(g.dtype))
     if may_repeat(key):
@@ -194,8 +195,9 @@ def picked(name: str, x: Any, indices: Any, axis: int) -> tuple[Any, ...]:
                 f"Size does not match at dimension {i} expected index {list(indices.shape)} to be no larger than self "
                 f"{list(x.shape)} apart from dimension {axis}"
             )
-    if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < x.shape[axis]:
-        wrong = int(indices.min()) if int(indices.min()) < 0 else int(indices.max())
+    seen = concrete(indices)
+    if seen.size and not 0 <= int(seen.min()) <= int(seen.max()) < x.shape[axis]:
+        wrong = int(seen.min()) if int(seen.min()) < 0 else int(seen.max())
         raise IndexError(f"{name}: index {wrong} is out of bounds for dimension {axis} with size {x.shape[axis]}")
     return _key_along(indices, axis, indices.shape)
 

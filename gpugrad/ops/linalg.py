@@ -76,6 +76,7 @@ product_op = op(
     adds={"y": add_product},
     last="x",
     batch=product_batch,
+    linear="each",
     x=lambda g, y: product_op(g, matrix_transpose(y)),
     y=weight_grad,
 )
@@ -353,8 +354,7 @@ def _powers(size: Any, p: float) -> Any:
 
 def _length_rule(g: Any, x: Any, out: Any, axis: Any, keepdims: bool) -> Any:
     if not keepdims:
-        axes = checked_axes("vector_norm", axis, len(raw(x).shape))
-        g, out = expand_dims(g, axes), expand_dims(out, axes)
+        g, out = [expand_dims(v, checked_axes("vector_norm", axis, len(raw(x).shape))) for v in (g, out)]
     zero = equal(raw(out), 0)
     return where(zero, 0, g) / where(zero, 1, out) * (conj(x) if x.dtype.kind == "c" else x)
 

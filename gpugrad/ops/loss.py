@@ -15,6 +15,7 @@ from ..array import NUMPY, library, xp as xp_of
 from ..core import Tensor, raw
 from ..dtypes import default_float, is_float, is_inexact, wide
 from ..forward import as_float, boxed, fit, indices, narrow, placed
+from ..levels import looked_at
 from ..op import elementwise
 from .activation import sigmoid
 from .casting import astype
@@ -214,7 +215,10 @@ def check_labels(name: str, index: Any, shape: tuple[int, ...], what: str) -> No
 
 def check_weight(name: str, weight: Any, shape: tuple[int, ...]) -> None:
     """ValueError unless `weight` is None or has a number for each class, those of the last axis of `shape`."""
-    if weight is not None and (given := getattr(raw(weight), "shape", np.shape(weight))) != shape[-1:]:
+    if weight is None:
+        return
+    given = raw(weight).shape if hasattr(raw(weight), "shape") else np.shape(weight)
+    if given != shape[-1:]:
         raise ValueError(f"{name}: weight has shape {given}; it is a number for each class, {shape[-1:]}")
 
 
@@ -223,7 +227,8 @@ def to_ignore(name: str, index: Any, classes: int, ignore_index: int | None) -> 
 
     On a GPU no label is looked at, which would wait for it: `ignore_index` as it is.
     """
-    if library(index) is not NUMPY:
+    index = looked_at(index)
+    if index is None:
         return ignore_index
     # Read as unsigned, a negative label is a large one: one reduction instead of two.
     beyond = bool(index.size) and index.view(f"u{index.itemsize}").max() >= classes

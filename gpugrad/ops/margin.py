@@ -134,7 +134,8 @@ def _looked_up(name: str, index: Any, x: Any) -> tuple[Any, Any]:
     """
     x, classes = raw(x), raw(x).shape[-1]
     to_ignore(name, index, classes, None)
-    return lookup(xp_of(x), placed(index, x), classes, None, x.dtype)
+    index = placed(index, x)
+    return lookup(xp_of(index), index, classes, None, x.dtype)
 
 
 def multilabel_margin_loss(prediction: Any, labels: Any, reduction: str = "mean") -> Any:
@@ -157,7 +158,7 @@ def multilabel_margin_loss(prediction: Any, labels: Any, reduction: str = "mean"
         most = int(given.sum(axis=-1).max(initial=0))
         index, given = index[..., :most], given[..., :most]
     index, counts = _looked_up("multilabel_margin_loss", xp.where(given, index, index.dtype.type(0)), x)
-    given, xp = placed(given, raw(x)), xp_of(raw(x))
+    given, xp = placed(given, raw(x)), xp_of(index)
     right = ((index[..., None] == xp.arange(shape[-1])) & given[..., None]).any(axis=-2)
     each = relu(subtract(expand_dims(x, -2), expand_dims(take_along_axis(x, index), -1)) + 1)
     each = where(given[..., None] & ~right[..., None, :], each, 0) * counts[..., None]

@@ -31,7 +31,7 @@ LN2, LN10, INF = math.log(2), math.log(10), math.inf
 # ---------------------------------------------------------------------------------------------- arithmetic
 add = elementwise(ufunc("add", doc="x + y."), x=lambda g: g, y=lambda g: g)
 subtract = elementwise(ufunc("subtract", doc="x - y."), x=lambda g: g, y=lambda g: -g)
-multiply = elementwise(ufunc("multiply", doc="x y."), x=lambda g, y: g * y, y=lambda g, x: g * x)
+multiply = elementwise(ufunc("multiply", doc="x y."), x=lambda g, y: g * y, y=lambda g, x: g * x, linear="each")
 negative = elementwise(ufunc("negative", doc="-x."), x=lambda g: -g)
 
 
@@ -147,19 +147,19 @@ def sign(x: Any) -> Any:
     return where(raw(size) == 0, 0, x / where(size == 0, 1, size))
 
 
-@op(x=lambda g: conj(g), batch="broadcast")
+@op(x=lambda g: conj(g), batch="broadcast", linear=True)
 def conj(xp: Any, x: Any) -> Any:
     """The complex conjugate; a real array itself."""
     return xp.conj(x) if x.dtype.kind == "c" else view(x)
 
 
-@op(x=lambda g: g, batch="broadcast")
+@op(x=lambda g: g, batch="broadcast", linear=True)
 def real(xp: Any, x: Any) -> Any:
     """The real part."""
     return x.real if x.dtype.kind == "c" else view(x)
 
 
-@op(x=lambda g: g * -1j, batch="broadcast")  # of a real x the engine takes the real part, 0
+@op(x=lambda g: g * -1j, batch="broadcast", linear=True)  # of a real x the engine takes the real part, 0
 def imag(xp: Any, x: Any) -> Any:
     """The imaginary part; of a real array, zeros."""
     return x.imag if x.dtype.kind == "c" else xp.zeros_like(x)

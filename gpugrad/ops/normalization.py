@@ -20,6 +20,7 @@ from ..core import raw
 from ..dtypes import wide
 from ..forward import as_float, boxed
 from ..kernels import usable
+from ..levels import innermost
 from ..op import Parts, op
 from . import norm_rows
 from .blocks import fits
@@ -200,7 +201,7 @@ def norm(x: Any, weight: Any, bias: Any, residual: Any, eps: float, center: bool
     own, other = raw(x).shape, raw(residual).shape
     if own != other:
         raise ValueError(f"the residual has shape {other}, and x {own}; they must be the same")
-    if not usable(*arrays):
+    if innermost(arrays) is not None or not usable(*arrays):
         return _norm_beside[center](add(x, residual), weight, bias, eps=eps, center=center)
     out, total, mean, rstd = fused.norm(*arrays, eps=eps, center=center)
     total = _added(x, residual, made=total)

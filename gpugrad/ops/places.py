@@ -9,6 +9,7 @@ import numpy as np
 
 from ..array import NUMPY, library
 from ..forward import indices, placed
+from ..levels import looked_at
 
 
 def parts(key: Any) -> tuple[Any, ...]:
@@ -164,9 +165,10 @@ def integers(name: str, given: Any, x: Any, n: int, low: int | None = None) -> A
         i = i.astype(int)
     if i.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices are integers, not {i.dtype}")
-    if library(i) is NUMPY and i.size:
+    seen = looked_at(i)
+    if seen is not None and seen.size:
         low = -n if low is None else low
-        least, most = _least(i), _most(i)
+        least, most = _least(seen), _most(seen)
         if least < low or most >= n:
             wrong = least if least < low else most
             allowed = f"allowed are {low}..{n - 1}" if n else "the axis is empty"

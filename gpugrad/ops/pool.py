@@ -62,7 +62,7 @@ largest_and_which = op(
 )
 
 
-@op(g=lambda h, which, at: pool_take(h, which, at=at), which=None, batch="leading")
+@op(g=lambda h, which, at: pool_take(h, which, at=at), which=None, batch="leading", linear="each")
 def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     """g added to zeros, each at the element `which` of its window."""
     whole, out = canvas(xp, g.shape[: -len(at.size)], at, wide(g.dtype), which)
@@ -81,7 +81,7 @@ def pool_put(xp: Any, g: Any, which: Any, *, at: Windows) -> Any:
     return (out if out.shape == whole.shape else out.copy(order="K")).astype(g.dtype, copy=False)
 
 
-@op(x=lambda g, which, at: pool_put(g, which, at=at), which=None, batch="leading")
+@op(x=lambda g, which, at: pool_put(g, which, at=at), which=None, batch="leading", linear="each")
 def pool_take(xp: Any, x: Any, which: Any, *, at: Windows) -> Any:
     """The element `which` of each window of x."""
     x = padded(xp, x, at)
@@ -99,7 +99,7 @@ def _along(at: Windows, axis: int) -> list[tuple[Any, ...]]:
     return [(..., slice(i * d, i * d + (m - 1) * s + 1, s), *rest) for i in range(k)]
 
 
-@op(x=lambda g, at, share: mean_spread(g, at=at, share=share), batch="broadcast")
+@op(x=lambda g, at, share: mean_spread(g, at=at, share=share), batch="broadcast", linear=True)
 def mean_pool(xp: Any, x: Any, *, at: Windows, share: Any) -> Any:
     """The sum of each window of x, times `share`, a number for each window or one for all."""
     x = as_float(x)
@@ -114,7 +114,7 @@ def mean_pool(xp: Any, x: Any, *, at: Windows, share: Any) -> Any:
     return (x * _numbers(xp, share, x.dtype)).astype(given, copy=False)
 
 
-@op(g=lambda h, at, share: mean_pool(h, at=at, share=share), batch="broadcast")
+@op(g=lambda h, at, share: mean_pool(h, at=at, share=share), batch="broadcast", linear=True)
 def mean_spread(xp: Any, g: Any, *, at: Windows, share: Any) -> Any:
     """g times `share` on all elements of its window: the transpose of `mean_pool`."""
     dtype = wide(g.dtype)

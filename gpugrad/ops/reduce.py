@@ -84,7 +84,12 @@ def _sum_gpu(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtyp
 
 
 sum = op(
-    _sum, name="sum", gpu=_sum_gpu, x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims), batch="along"
+    _sum,
+    name="sum",
+    gpu=_sum_gpu,
+    x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims),
+    batch="along",
+    linear=True,
 )
 
 
@@ -98,7 +103,7 @@ def _mean_rule(g: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> An
     return spread(g * (1 / (count(shape, axis) or 1)), shape, axis, keepdims)
 
 
-@op(x=_mean_rule, batch="along")
+@op(x=_mean_rule, batch="along", linear=True)
 def mean(xp: Any, x: Any, *, axis: Axis = None, keepdims: bool = False, dtype: DTypeLike = None) -> Any:
     """The mean over `axis` (None: all), of `dtype`, if given; of integers, in the default float dtype."""
     x = as_float(x)

@@ -21,14 +21,18 @@ def _slice(index: np.ndarray) -> Any:
     return index
 
 
-@op(x=lambda g, shape, index, axis: rows_added(g, index=index, axis=axis, length=shape[axis]), batch="broadcast")
+@op(
+    x=lambda g, shape, index, axis: rows_added(g, index=index, axis=axis, length=shape[axis]),
+    batch="broadcast",
+    linear=True,
+)
 def rows_at(xp: Any, x: Any, *, index: np.ndarray, axis: int) -> Any:
     """The slices of x along `axis`, a negative number, at the positions `index`, which are NumPy's."""
     where = _slice(index)
     return x[_at(where, axis)].copy() if isinstance(where, slice) else xp.take(x, xp.asarray(where), axis=axis)
 
 
-@op(x=lambda g, index, axis: rows_at(g, index=index, axis=axis), batch="broadcast")
+@op(x=lambda g, index, axis: rows_at(g, index=index, axis=axis), batch="broadcast", linear=True)
 def rows_added(xp: Any, x: Any, *, index: np.ndarray, axis: int, length: int) -> Any:
     """Zeros of this length along `axis`, with slices of x added at `index`: the transpose of `rows_at`.
 

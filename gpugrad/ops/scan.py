@@ -73,7 +73,7 @@ def _accumulated(f: Any, x: Any, axis: Any, dtype: Any) -> Any:
     return accumulated(f, x, dtype, axis=axis)
 
 
-@op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis), batch="along")
+@op(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis), batch="along", linear=True)
 def cumsum(xp: Any, x: Any, *, axis: int = -1, dtype: DTypeLike = None) -> Any:
     """Running sums along `axis`, an integer; of `dtype`, if given."""
     return _accumulated(xp.cumsum, x, axis, dtype)

@@ -24,7 +24,7 @@ from .examples import put_batch
 from .index import along, beside, getitem, picked, put, put_add, settled, take, told, vectors
 from .logic import where
 from .math import divide, multiply, negative
-from .places import axes_left, combine, integers, may_repeat, numbered
+from .places import axes_left, combine, integers, may_repeat, numbered, parts
 from .shape import broadcast_to, reshape
 
 
@@ -95,7 +95,8 @@ def _multiply_at(x: Any, value: Any, key: Any) -> Any:
     """x with x[key] times `value`, broadcast, in its place."""
     shape = raw(x).shape
     if may_repeat(key):
-        numbers, n = numbered(xp_of(raw(x)), key, shape)
+        xp = xp_of(next(k for k in parts(key) if hasattr(k, "dtype")))  # x may be of a vmap alone
+        numbers, n = numbered(xp, key, shape)
         host, rest = to_host(numbers).reshape(-1), shape[n:]
         places, counts = np.unique(host, return_counts=True)
         if places.size < host.size:

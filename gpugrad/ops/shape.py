@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _triangle_batch(call: Any, xs: Any, each: Any, static: dict[str, Any], level
 
 
 # ---------------------------------------------------------------------------------------------- axes
-@op(x=lambda g, shape: reshape(g, shape=shape), name="reshape", args=["x"], batch=_to_batch)
+@op(x=lambda g, shape: reshape(g, shape=shape), name="reshape", args=["x"], batch=_to_batch, linear=True)
 def _reshape(xp: Any, x: Any, *, to: tuple[int, ...]) -> Any:
     return x.reshape(to)
 
@@ -106,7 +107,7 @@ def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple([int(i) for i in np.argsort([a % len(axes) for a in axes])])
 
 
-@op(x=lambda g, axes: _permute(g, axes=inverse(axes)), name="permute_dims", batch=_permute_batch)
+@op(x=lambda g, axes: _permute(g, axes=inverse(axes)), name="permute_dims", batch=_permute_batch, linear=True)
 def _permute(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
     return x.transpose(axes)
 
@@ -116,13 +117,13 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Any:
     return _permute(x, axes=tuple(axes))
 
 
-@op(x=lambda g: matrix_transpose(g), batch=_transpose_batch)
+@op(x=lambda g: matrix_transpose(g), batch=_transpose_batch, linear=True)
 def matrix_transpose(xp: Any, x: Any) -> Any:
     """The last two axes exchanged."""
     return x.swapaxes(-1, -2)
 
 
-@op(x=lambda g, axis1, axis2: _swapaxes(g, axis1=axis1, axis2=axis2), name="swapaxes", batch=_swap_batch)
+@op(x=lambda g, axis1, axis2: _swapaxes(g, axis1=axis1, axis2=axis2), name="swapaxes", batch=_swap_batch, linear=True)
 def _swapaxes(xp: Any, x: Any, *, axis1: int, axis2: int) -> Any:
     return x.swapaxes(axis1, axis2)
 
@@ -146,13 +147,13 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     return permute_dims(x, order)
 
 
-@op(x=lambda g, shape: reshape(g, shape), batch=_squeeze_batch)
+@op(x=lambda g, shape: reshape(g, shape), batch=_squeeze_batch, linear=True)
 def squeeze(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> Any:
     """Without axes of length 1 (`axis`: only these)."""
     return xp.squeeze(x, axis=axis)
 
 
-@op(x=lambda g, shape: reshape(g, shape), name="expand_dims", batch=_expand_batch)
+@op(x=lambda g, shape: reshape(g, shape), name="expand_dims", batch=_expand_batch, linear=True)
 def _expand_dims(xp: Any, x: Any, *, axis: int | tuple[int, ...]) -> Any:
     return xp.expand_dims(x, axis)
 
@@ -199,7 +200,7 @@ def _spread_host(x: Any, *, to: tuple[int, ...]) -> Any:
 
 
 _spread.host = _spread_host
-_broadcast_to = op(_spread, name="broadcast_to", x=lambda g: g, batch=_spread_batch)  # the engine sums it back
+_broadcast_to = op(_spread, name="broadcast_to", x=lambda g: g, batch=_spread_batch, linear=True)  # summed back later
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
@@ -207,13 +208,13 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     return _broadcast_to(x, to=_whole("broadcast_to", shape))
 
 
-@op(x=lambda g, axis: flip(g, axis=axis), batch="along")
+@op(x=lambda g, axis: flip(g, axis=axis), batch="along", linear=True)
 def flip(xp: Any, x: Any, *, axis: int | tuple[int, ...] | None = None) -> Any:
     """In reverse order along `axis` (None: all)."""
     return xp.flip(x, axis)
 
 
-@op(x=lambda g, shift, axis: _roll(g, shift=_opposite(shift), axis=axis), name="roll", batch=_roll_batch)
+@op(x=lambda g, shift, axis: _roll(g, shift=_opposite(shift), axis=axis), name="roll", batch=_roll_batch, linear=True)
 def _roll(xp: Any, x: Any, *, shift: Any, axis: Any = None) -> Any:
     return xp.roll(x, shift, axis)
 
@@ -246,13 +247,13 @@ def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | Non
     return _roll(x, shift=shift, axis=axis)
 
 
-@op(x=lambda g, k: tril(g, k=k), batch=_triangle_batch)
+@op(x=lambda g, k: tril(g, k=k), batch=_triangle_batch, linear=True)
 def tril(xp: Any, x: Any, *, k: int = 0) -> Any:
     """The lower triangle of each matrix: zero above the k-th diagonal."""
     return xp.tril(_matrices(x), k)
 
 
-@op(x=lambda g, k: triu(g, k=k), batch=_triangle_batch)
+@op(x=lambda g, k: triu(g, k=k), batch=_triangle_batch, linear=True)
 def triu(xp: Any, x: Any, *, k: int = 0) -> Any:
     """The upper triangle of each matrix: zero below the k-th diagonal."""
     return xp.triu(_matrices(x), k)
@@ -298,10 +299,9 @@ def _concat(n: int) -> Any:
         dtype = promoted(*[x.dtype for x in xs]) if len({x.dtype for x in xs}) > 1 else xs[0].dtype
         return xp.concatenate([x.astype(dtype, copy=False) for x in xs], axis), [x.shape[axis] for x in xs]
 
-    def pull(g: Any, axis: int, sizes: list[int]) -> Any:
-        return _cut(g, axis=axis, sizes=tuple(sizes))
-
-    return op(forward, name="concat", args=[f"x{i}" for i in range(n)], aux=("sizes",), pull=pull, batch="along")
+    pull = lambda g, axis, sizes: _cut(g, axis=axis, sizes=tuple(sizes))
+    args = [f"x{i}" for i in range(n)]
+    return op(forward, name="concat", args=args, aux=("sizes",), pull=pull, batch="along", linear=True)
 
 
 def _tensors(xs: Any, name: str) -> list[Any]:
@@ -344,10 +344,10 @@ def _uncut(g: Parts, shape: tuple[int, ...], axis: int, sizes: tuple[int, ...]) 
     return concat(parts, axis)
 
 
-@op(x=lambda g, shape, axis, sizes: _uncut(g, shape, axis, sizes), several=True, name="split", batch="along")
+@op(x=_uncut, several=True, name="split", batch="along", linear=True)
 def _cut(xp: Any, x: Any, *, axis: int, sizes: tuple[int, ...]) -> Any:
-    places = np.cumsum(sizes)[:-1].tolist()
-    return tuple(xp.split(x, places, axis))
+    rest, ends = (slice(None),) * (axis % x.ndim), [*accumulate(sizes)]
+    return tuple([x[(*rest, slice(end - n, end))] for n, end in zip(sizes, ends)])
 
 
 def split(x: Any, sizes_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:

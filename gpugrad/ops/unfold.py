@@ -15,14 +15,14 @@ from .shape import expand_dims, squeeze
 from .windows import Lengths, Windows, canvas, numbers, padded, place, spatial, windows
 
 
-@op(x=lambda g, at: fold_op(g, at=at), name="unfold", batch="joined")
+@op(x=lambda g, at: fold_op(g, at=at), name="unfold", batch="joined", linear=True)
 def unfold_op(xp: Any, x: Any, *, at: Windows) -> Any:
     """The windows of x (batch, channels, *size), as columns (batch, channels * elements of a window, windows)."""
     columns = x.shape[1] * math.prod(at.kernel)
     return windows(xp, padded(xp, x, at), at).reshape(len(x), columns, math.prod(at.counts))
 
 
-@op(x=lambda g, at: unfold_op(g, at=at), name="fold", batch="joined")
+@op(x=lambda g, at: unfold_op(g, at=at), name="fold", batch="joined", linear=True)
 def fold_op(xp: Any, x: Any, *, at: Windows) -> Any:
     """The transpose of `unfold`: each element of the result is the sum of all that show it."""
     channels = x.shape[1] // math.prod(at.kernel)

@@ -45,6 +45,20 @@ def test_gradients_of_functions(torch, F, x, v):
     assert {k: values(g) for k, g in by_name.items()} == {"a": [1, 10], "b": [1, 2]}
 
 
+def test_strict_directions(torch, F, x, v):
+    square = lambda a: a * a
+    assert [values(t) for t in F.jvp(square, (x,), (v,), strict=True)] == [[1, 4], [2, 40]]
+    out, tangent, aux = F.jvp(lambda a: (square(a), a), (x,), (v,), strict=True, has_aux=True)
+    assert values(aux) == [1, 2]
+    for f in (lambda a: v, lambda a: (a, v)):
+        with pytest.raises(RuntimeError, match="independent of the inputs. This is not allowed with strict=True"):
+            F.jvp(f, (x,), (v,), strict=True)
+    nested = lambda a: F.jvp(square, (a,), (v,), strict=True)[1]
+    assert [values(t) for t in F.jvp(nested, (x,), (v,), strict=True)] == [[2, 40], [2, 200]]
+    with pytest.raises(RuntimeError, match="independent"):
+        F.jvp(lambda a: F.jvp(square, (v,), (v,))[1], (x,), (v,), strict=True)
+
+
 def test_a_gradient_is_of_a_scalar(F, x):
     for f, says in (
         (lambda a: a * a, r"Expected f\(\*args\) to return a scalar Tensor, got tensor with 1 dims"),
@@ -55,6 +69,8 @@ def test_a_gradient_is_of_a_scalar(F, x):
             F.grad(f)(x)
         with pytest.raises(RuntimeError, match=says):
             F.grad_and_value(f)(x)
+    with pytest.raises(RuntimeError, match="real scalar"):
+        F.grad(lambda a: (a * 1j).sum())(x)
     with pytest.raises(RuntimeError):
         F.grad(lambda a: a.sum(), has_aux=True)(x)
     with pytest.raises((RuntimeError, ValueError)):
@@ -117,6 +133,7 @@ def test_jacobians_and_hessians(torch, F, x, v):
     assert values(F.jacrev(lambda a: m @ a, chunk_size=1)(x)) == values(m)
     cubes = lambda a: (a**3).sum() + a[0] * a[1]
     assert values(F.hessian(cubes)(x)) == [[6, 1], [1, 12]]
+    assert values(F.hessian(lambda a: a**3)(x)) == [[[6, 0], [0, 0]], [[0, 0], [0, 12]]]
     assert values(F.jacfwd(F.jacrev(cubes))(x)) == values(F.jacrev(F.jacfwd(cubes))(x)) == [[6, 1], [1, 12]]
     (aa, ab), (ba, bb) = F.hessian(lambda a, b: (a * a * b).sum(), argnums=(0, 1))(x, v)
     assert (
@@ -224,6 +241,9 @@ def test_options_of_functional(torch, x, v):
     for f in (A.hvp, A.vhp):
         with pytest.raises(RuntimeError, match="strict mode"):
             f(lambda a: a.sum(), x, v, strict=True)
+    for f, given in ((square, 3.0), (lambda a: None, x)):
+        with pytest.raises(TypeError, match="a Tensor or a tuple of Tensors"):
+            A.jacobian(f, given)
     assert values(A.jacobian(square, x, strict=True)) == [[2, 0], [0, 4]]
     assert values(A.hvp(cubes, x, v, strict=True)[1]) == [6, 120]
 
@@ -288,6 +308,17 @@ def test_tied_weights(torch, F):
         assert values(F.functional_call(m, {name: torch.eye(2)}, x)) == [2, 4]
     with pytest.raises(ValueError, match=r"multiple values for keys \['a.weight', 'b.weight'\], which are tied"):
         F.functional_call(m, {"a.weight": torch.eye(2), "b.weight": torch.zeros(2, 2)}, x)
+    apart = {"a.weight": torch.eye(2), "b.weight": torch.eye(2) * 2}
+    assert values(F.functional_call(m, apart, x, tie_weights=False)) == [3, 6]
+    grads = F.grad(lambda p: F.functional_call(m, p, (x,), tie_weights=False).sum())(apart)
+    assert values(grads["a.weight"]) == values(grads["b.weight"]) == [[1, 2], [1, 2]]
+    own = values(m.a(x) * 3)
+    np.testing.assert_allclose(
+        values(F.functional_call(m, {"b.weight": m.a.weight * 2}, x, tie_weights=False)), own, rtol=1e-6
+    )
+    with pytest.raises(RuntimeError, match="Missing key.s.: 'b.weight'"):
+        F.functional_call(m, {"a.weight": torch.eye(2)}, x, tie_weights=False, strict=True)
+    assert m.a.weight is m.b.weight
 
 
 def test_buffers_change_where_they_were_given(torch, F):

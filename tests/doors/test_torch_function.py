@@ -319,3 +319,22 @@ def test_forward_mode_by_jvp(library, torch, make):
         bad = make(forward=square, backward=square_backward, jvp=lambda ctx, t, answers=answers: answers)
         with fw.dual_level(), pytest.raises(RuntimeError):
             bad.apply(fw.make_dual(v, v))
+
+
+def test_what_forward_changes_in_place_goes_by_jvp_alone(library, torch, make):
+    fw = library("torch.autograd.forward_ad")
+
+    def forward(ctx, x):
+        x.mul_(3.0)
+        ctx.mark_dirty(x)
+        return x
+
+    def jvp(ctx, v):
+        return v.mul_(3.0)
+
+    tripled = make(forward=forward, backward=lambda ctx, g: g * 3, jvp=jvp)
+    with fw.dual_level():
+        d = fw.make_dual(torch.tensor([1.0, 2.0]), torch.ones(2)).clone()
+        y, tangent = fw.unpack_dual(tripled.apply(d))
+        assert values(y) == [3, 6] and values(tangent) == [3, 3]
+        assert values(fw.unpack_dual(d).tangent) == [3, 3]
