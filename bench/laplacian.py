@@ -125,6 +125,7 @@ def measured(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     """Seconds: by what is computed, by library."""
     out: dict[str, dict[str, float]] = {way: {} for way in WAYS}
     variables = {"OPENBLAS_NUM_THREADS": THREADS, "OMP_NUM_THREADS": THREADS, "OMP_WAIT_POLICY": "passive"}
+    variables["OPENBLAS_THREAD_TIMEOUT"] = "14"  # as gpugrad has it where it is imported before NumPy
     with ExitStack() as stack:
         workers = {by: stack.enter_context(closing(Worker(__file__, by, **variables))) for by in MAKERS}
         for _ in range(rounds):
