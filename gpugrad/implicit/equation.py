@@ -15,7 +15,7 @@ from ..core import Node, Tape, Tensor, identity, leaf, on, wrap
 from ..custom import attach
 from ..hooks import muted
 from ..krylov import cg, gmres, norm
-from ..levels import Traced
+from ..levels import Traced, followed
 from ..ops.casting import view
 from ..ops.matrices import LinAlgError
 from ..recording import active, enter, replace
@@ -94,9 +94,10 @@ class Equation:
             u = wrap(self.solve(-g.array, transposed=True))
         if not active().tapes:
             return u
-        if isinstance(u.array, Traced):
-            return refined(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric, DENSE)
-        e = Equation(f"{self.name}'s adjoint", lambda u: self.across(u) + g, u, self.symmetric)
+        residual = lambda u: self.across(u) + g
+        if isinstance(u.array, Traced) and (u.array.size <= DENSE or followed(residual(u).array)):
+            return refined(f"{self.name}'s adjoint", residual, u, self.symmetric, DENSE)
+        e = Equation(f"{self.name}'s adjoint", residual, u, self.symmetric)
         e.blocks = self.blocks.T if self.blocks is not None else None
         return e.solution()
 
