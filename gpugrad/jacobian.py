@@ -44,7 +44,7 @@ def jacobian(
     elif target.node is not None and a.size and all([_diagonal(target, s, tape) for s in sources]):
         found = [None if g is None else diag_embed(reshape(g, -1)) for g in pull(ones())]
     else:
-        found = _whole(lambda lo, hi: _rows(pull, units(a, lo, hi), a), a.size, step, 0)
+        found = _whole(lambda lo, hi: walks(pull, units(a, lo, hi), a), a.size, step, 0)
     found = found or [None] * len(sources)
     return [_shaped(f, a.shape + s.array.shape, s, zero or not a.size) for f, s in zip(found, sources)]
 
@@ -61,7 +61,7 @@ def batch_jacobian(
 
     def rows(lo: int, hi: int) -> list[Any]:
         some = units(a[0], lo, hi)
-        found = _rows(pull, xp(some).broadcast_to(some[:, None], (hi - lo, *a.shape)), a)
+        found = walks(pull, xp(some).broadcast_to(some[:, None], (hi - lo, *a.shape)), a)
         return [None if r is None else moveaxis(r, 0, 1) for r in found]
 
     found = _whole(rows, n, chunk(target, tape, n=n) if step is None else step, 1)
@@ -82,7 +82,7 @@ def units(like: Any, lo: int = 0, hi: int | None = None) -> Any:
     return out.reshape(rows, *like.shape)
 
 
-def _rows(pull: Pull, seeds: Any, like: Any) -> list[Any]:
+def walks(pull: Pull, seeds: Any, like: Any) -> list[Any]:
     """What `pull` answers for each of the seeds, in one walk, with a leading axis for them."""
     level = Examples("jacobian", seeds.shape[0])
     level.device = device_of(like)

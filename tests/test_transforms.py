@@ -216,8 +216,8 @@ def test_jacobians_of_rows(row):
 
 def test_a_chunk_fits_its_bound(monkeypatch):
     seen = []
-    rows = chunks._rows
-    monkeypatch.setattr(chunks, "_rows", lambda pull, seeds, like: seen.append(len(seeds)) or rows(pull, seeds, like))
+    rows = chunks.walks
+    monkeypatch.setattr(chunks, "walks", lambda pull, seeds, like: seen.append(len(seeds)) or rows(pull, seeds, like))
     x = gg.tensor(rng.normal(size=40))
     m = gg.tensor(rng.normal(size=(40, 30)))
     g = lambda x: gg.tanh(gg.tanh(x @ m) @ gg.tensor(A[0, 0] * np.eye(30)))
@@ -325,7 +325,7 @@ def test_hooks_see_a_row_at_a_time():
 
 def test_element_by_element_is_one_pass(monkeypatch):
     x = gg.tensor(X)
-    monkeypatch.setattr(chunks, "_rows", lambda *_: pytest.fail("rows were made"))
+    monkeypatch.setattr(chunks, "walks", lambda *_: pytest.fail("rows were made"))
     assert_close(gg.jacrev(lambda x: gg.exp(x) * x)(x), np.diag(np.exp(X) * (1 + X)))
     with gg.GradientTape() as tape:
         tape.watch(x)

@@ -14,6 +14,7 @@ from ..backprop import backprop
 from ..core import Node, Tape, Tensor, identity, leaf, on, wrap
 from ..custom import attach
 from ..hooks import muted
+from ..jacobian import chunk
 from ..krylov import cg, gmres, norm
 from ..levels import Traced, followed
 from ..ops.casting import view
@@ -155,7 +156,7 @@ class Equation:
                     f"{self.name}: products with the Jacobian of f, in {n} unknowns, solve its linear system to a "
                     f"relative residual of {left:.1e} only: it is singular, or nearly, or needs scaling"
                 )
-            self.blocks = written(self.name, self._across, self.x.array, [np.arange(n)[None]], self.symmetric)
+            self.blocks = self._written([np.arange(n)[None]])
         blocks: Any = self.blocks
         return (blocks.T if transposed else blocks).solve(b)
 
@@ -189,7 +190,12 @@ class Equation:
             groups = [apart] if apart.shape[1] <= DENSE else []
         else:
             groups = [np.arange(n)[None]] if n <= DENSE else self.groups()
-        return written(self.name, self._across, self.x.array, groups, self.symmetric)
+        return self._written(groups)
+
+    def _written(self, groups: Sequence[np.ndarray]) -> Blocks | None:
+        step = chunk(self.value, self.tape)
+        with no_grad():
+            return written(self.name, self.across, self.x.array, groups, self.symmetric, step)
 
 
 def _outside(n: Node | None, tape: Tape) -> list[Node]:
