@@ -22,7 +22,7 @@ from .core import Tape, Tensor, identity, leaf, wrap
 from .dtypes import is_inexact
 from .forward import checked_axes
 from .forward_mode import _fitting, cast
-from .ops.harmonic import chained, chained_product
+from .ops.harmonic import chained_product
 from .ops.math import add
 from .ops.reduce import sum
 from .ops.shape import aligned, broadcast_to, concat, expand_dims, reshape
@@ -83,7 +83,7 @@ class Harmonic(Expansion):
             found = [boxed(d) for i, t in zip(moving, terms) if (d := through(op, i, t, saved, out)) is not None]
             t = reduce(add, found) if found else None
         elif len(moving) == 1 and xs[moving[0]][0].dtype.kind != "c":  # whose abs has another slope in each direction
-            t = self.batched(chained(slope, bend, aligned(self.rows.outward(xs[moving[0]][1]), len(out.shape))))
+            t = self.batched(chained_product(slope, bend, aligned(self.rows.outward(xs[moving[0]][1]), len(out.shape))))
         else:
             d, l = self.line.pointwise(op, out, self.spread(xs, moving), static, moving)
             t = self.joined(self.directions.outward(d), self.total(l))

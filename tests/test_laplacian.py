@@ -42,6 +42,11 @@ def mlp(activation):
 
 FUNCTIONS = {
     **{f"mlp {a}": mlp(a) for a in ("tanh", "gelu", "gelu_tanh", "sigmoid", "silu", "relu")},
+    "layers in steps": lambda x: gg.tanh(gg.tanh(x @ gg.tensor(WEIGHTS[0]) + 1) @ gg.tensor(WEIGHTS[1]) - 0.5),
+    "a bias added": lambda x: gg.exp(x @ gg.tensor(WEIGHTS[0]) + gg.tensor(BIAS)),
+    "sums of what is linear": lambda x: gg.sum(x * 2 + 1, -1) ** 2,
+    "rows by columns": lambda x: (x[..., None] * 1.0) @ gg.tanh(x)[..., None, :],
+    "joined lines": lambda x: gg.sin(gg.concat([x + 1, -x * 2], -1)),
     "product of functions": lambda x: gg.exp(x) * gg.sin(x * x),
     "quotient": lambda x: x / (2 + gg.cos(x)),
     "power": lambda x: gg.pow(x, gg.flip(x, -1)),
@@ -91,6 +96,13 @@ def test_the_coordinates_may_be_all_elements_or_some():
     close(gg.laplacian(lambda z: gg.sum(z**3, (0, 1)), x, axis=(0, 1)), (6 * POINTS).sum())
 
 
+def test_coordinates_may_be_summed_over_first():
+    """The axis that a product sums over is that of the coordinates."""
+    w, x = gg.tensor(WEIGHTS[1][:2, :3]), points()
+    f = lambda z: gg.sum(gg.tanh(w @ z), 0)
+    close(gg.laplacian(f, gg.tensor(POINTS.T), axis=0), trace(f, x))
+
+
 def test_a_tree_of_outputs():
     x = points()
     value, lap = gg.value_and_laplacian(lambda x: {"a": x * x, "b": (gg.sin(x),)}, x)
@@ -133,6 +145,21 @@ def test_gradient_by_weights():
         found.append((loss, tape.gradient(loss, ws)))
     close(found[0][0], found[1][0])
     for a, b in zip(found[0][1], found[1][1]):
+        close(a, b, 1e-9)
+
+
+def test_many_points():
+    """Products that go in pieces, recorded and not."""
+    rng = np.random.default_rng(3)
+    ws = [gg.Variable(gg.tensor(rng.normal(size=s) / 8)) for s in ((3, 64), (64, 64), (64, 2), (64,))]
+    found = []
+    for lap in (gg.laplacian, nested):
+        x = gg.tensor(rng.normal(size=(400, 3)) if not found else found[0][0].numpy())
+        plain = lap(lambda x: net(ws, x), x)
+        with gg.GradientTape() as tape:
+            loss = gg.mean(lap(lambda x: net(ws, x), x) ** 2)
+        found.append((x, plain, loss, *tape.gradient(loss, ws)))
+    for a, b in zip(*found):
         close(a, b, 1e-9)
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from ..core import raw
 from ..dtypes import float32, float64
 from ..op import op
+from ..recording import active, pushing
 from .examples import own
 from .linalg import array_matmul, matmul, weight_grad
-from .math import square
+from .math import multiply as times, square
 from .reduce import sum
 from .shape import aligned, concat, expand_dims, matrix_transpose, moveaxis
 from .tall import by_rows, inner, multiply, small
@@ -180,8 +181,21 @@ chained_linear = op(
 )
 
 
-def chained_product(slope: Any, bend: Any, t: Any, weight: Any) -> Any:
-    """chained(slope, bend, t @ weight); on the CPU, with a small weight, in one pass over memory each way."""
+def chained_product(slope: Any, bend: Any, t: Any, weight: Any = None) -> Any:
+    """chained(slope, bend, t), of t @ weight if that is given; on the CPU, if it is small, in one pass each way.
+
+    In forward mode the steps, whose derivatives are known, where those of the one op would be found by walks.
+    """
+    if any([tape in pushing for tape in active().tapes]):
+        return _steps(slope, bend, t if weight is None else matmul(t, weight))
+    if weight is None:
+        return chained(slope, bend, t)
     if _suits(*map(raw, (slope, bend, t, weight))):
         return chained_linear(slope, bend, t, weight)
     return chained(slope, bend, matmul(t, weight))
+
+
+def _steps(slope: Any, bend: Any, t: Any) -> Any:
+    along = times(slope, t)
+    more = times(bend, sum(square(t[:-1]), axis=0))
+    return concat([along[:-1], expand_dims(along[-1] + more, 0)])
