@@ -23,7 +23,8 @@ def small(x: Any, weight: Any) -> bool:
     fits = type(x) is type(weight) is np.ndarray and x.dtype is weight.dtype and x.dtype in (float32, float64)
     if not fits or weight.ndim != 2 or x.shape[-1] != len(weight) or min(weight.shape) < 2:
         return False
-    return LEAST <= SINGLE // weight.size <= x.size // (4 * len(weight))
+    rows = x.size // len(weight)
+    return rows * max(weight.shape) >= MANY and LEAST <= SINGLE // weight.size <= rows // 4
 
 
 def _cut(a: Any, size: int) -> tuple[Any, Any]:
