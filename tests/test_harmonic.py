@@ -73,7 +73,13 @@ def with_weight(slope, bend, t, weight):
     return by_ops(slope, bend, matmul(t, weight))
 
 
-def test_products_go_in_pieces(monkeypatch):
+@pytest.fixture
+def pieces(monkeypatch):
+    """Fewer rows than in use go by pieces, in threads."""
+    monkeypatch.setattr(tall, "MANY", 10_000)
+
+
+def test_products_go_in_pieces(monkeypatch, pieces):
     arrays = [draw(*s) for s in PRODUCT]
     slope, bend, t, weight = arrays
     want = formula(slope, bend, t @ weight)
@@ -86,7 +92,7 @@ def test_products_go_in_pieces(monkeypatch):
     np.testing.assert_allclose(chained_product(*few, weight), want[:, :2], atol=1e-11)
 
 
-def test_pullbacks_of_products():
+def test_pullbacks_of_products(pieces):
     xs, g = [gg.tensor(draw(*s)) for s in PRODUCT], gg.tensor(draw(4, 300, 64))
     agree(gradients(chained_product, xs, g), gradients(with_weight, xs, g), 1e-9)
     vs = tuple([gg.tensor(draw(*x.shape)) for x in xs])
@@ -110,8 +116,8 @@ def test_linear_of_many_rows(rows, monkeypatch):
     assert tall.small(x, w) == (rows == 20_000)
     for activation, f in ((None, lambda z: z), ("relu", lambda z: np.maximum(z, 0)), ("tanh", np.tanh)):
         np.testing.assert_allclose(gg.nn.linear(x, w, b, activation), f(x @ w + b), rtol=1e-11, atol=1e-11)
-    monkeypatch.setattr(tall, "SINGLE", 30 * 40 * 37)
-    monkeypatch.setattr(tall, "BLOCK", 5000)
+    for name, value in (("SINGLE", 30 * 40 * 37), ("BLOCK", 5000), ("MANY", 10_000)):
+        monkeypatch.setattr(tall, name, value)
     assert tall.small(x, w)
     np.testing.assert_allclose(gg.nn.linear(x, w, b, "tanh"), np.tanh(x @ w + b), rtol=1e-11, atol=1e-11)
 
