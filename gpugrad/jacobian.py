@@ -44,7 +44,7 @@ def jacobian(
     elif target.node is not None and a.size and all([_diagonal(target, s, tape) for s in sources]):
         found = [None if g is None else diag_embed(reshape(g, -1)) for g in pull(ones())]
     else:
-        found = _whole(lambda lo, hi: walks(pull, units(a, lo, hi), a), a.size, step, 0)
+        found = whole(lambda lo, hi: walks(pull, units(a, lo, hi), a), a.size, step, 0)
     found = found or [None] * len(sources)
     return [_shaped(f, a.shape + s.array.shape, s, zero or not a.size) for f, s in zip(found, sources)]
 
@@ -64,7 +64,7 @@ def batch_jacobian(
         found = walks(pull, xp(some).broadcast_to(some[:, None], (hi - lo, *a.shape)), a)
         return [None if r is None else moveaxis(r, 0, 1) for r in found]
 
-    found = _whole(rows, n, chunk(target, tape, n=n) if step is None else step, 1)
+    found = whole(rows, n, chunk(target, tape, n=n) if step is None else step, 1)
     return _shaped(found[0] if found else None, a.shape + source.array.shape[1:], source, True)
 
 
@@ -95,7 +95,7 @@ def walks(pull: Pull, seeds: Any, like: Any) -> list[Any]:
     return [None if g is None else level.outward(g) for g in found]
 
 
-def _whole(rows: Callable[[int, int], list[Any]], n: int, step: int, axis: int) -> list[Any]:
+def whole(rows: Callable[[int, int], list[Any]], n: int, step: int, axis: int) -> list[Any]:
     """rows(0, n), a step at a time, side by side along `axis`; [] for an n of 0.
 
     What a step answers is written to its place at once, so that memory holds it once.  What is recorded around, or is

@@ -6,145 +6,44 @@ other, with tapes, accumulators and `vmap`: nothing is hidden from what is aroun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial, wraps
+from itertools import count
 from typing import Any
 
-import numpy as np
 import optree
 
 from . import autograd
+from .arguments import (
+    SPACE,
+    Argnums,
+    alike,
+    chosen,
+    flat,
+    nested_like,
+    nothing_lost,
+    off_tape,
+    one_number,
+    only_tensors,
+    own_tensors,
+    split_aux,
+    takes_function,
+    tuples,
+)
 from .array import xp
 from .core import Tape, Tensor, wrap
-from .dtypes import is_inexact
 from .forward_mode import ForwardAccumulator
 from .generator import own as generator
-from .jacobian import chunk, units
-from .ops.shape import reshape
+from .jacobian import chunk, units, whole
+from .ops.shape import moveaxis, reshape
 from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
-from .vmap import is_integer, vmap
+from .vmap import vmap
 
-Argnums = int | Sequence[int]
-_SPACE = "gpugrad"
-
-
-# ---------------------------------------------------------------------------------------------- arguments
-def _flat(tree: Any) -> tuple[list[Any], Any]:
-    return optree.tree_flatten(tree, namespace=_SPACE)
-
-
-def _like(tree: Any, leaves: Iterator[Any]) -> Any:
-    """The next of `leaves`, nested like `tree`."""
-    return optree.tree_map(lambda _: next(leaves), tree, namespace=_SPACE)
-
-
-def _makes(name: str, f: Any, argnums: Any) -> None:
-    """TypeError for what is no function, and for an argument of it in the place of `argnums`."""
-    if not callable(f):
-        raise TypeError(f"{name} takes a function, not {f!r:.60} of type {type(f).__name__}")
-    places = argnums if isinstance(argnums, Sequence) else [argnums]
-    if not all(map(is_integer, places)):
-        raise TypeError(f"{name}: argnums is {argnums!r:.40}, no place of an argument; write gg.{name}(f)(x)")
-
-
-def _chosen(name: str, args: tuple, argnums: Argnums) -> tuple[list[int], bool]:
-    """(the places of the arguments that derivatives are for, whether one was asked for).  ValueError for others."""
-    one = not isinstance(argnums, Sequence)
-    places: list[Any] = [argnums] if one else [*argnums]
-    for i in places:
-        if not -len(args) <= i < len(args):
-            raise ValueError(f"{name}: argnums is {argnums!r}, and {len(args)} arguments are given, from 0 on")
-    places = [int(i) % len(args) for i in places]
-    if len({*places}) < len(places):
-        raise ValueError(f"{name}: argnums is {argnums!r}, which has an argument twice")
-    return places, one
-
-
-def _own(name: str, args: tuple, places: list[int]) -> tuple[list[Any], list[Tensor]]:
-    """(the arguments, with Tensors of their own in those places; these Tensors).
-
-    They have the history of what was given, and are not it: a function may also close over that.
-    """
-    mine: list[Tensor] = []
-
-    def new(x: Any) -> Tensor:
-        t = x if isinstance(x, Tensor) else tensor(x)
-        if not is_inexact(t.array.dtype):
-            raise TypeError(f"{name}: an argument is {t.array.dtype}, which has no derivative; make it a float first")
-        mine.append(reshape(t, t.array.shape))
-        return mine[-1]
-
-    own = list(args)
-    for i in places:
-        own[i] = optree.tree_map(new, args[i], namespace=_SPACE)
-    return own, mine
-
-
-def _tuples(name: str, *given: Any) -> None:
-    if not all([isinstance(v, (tuple, list)) for v in given]):
-        raise TypeError(f"{name}: primals and their directions are tuples: gg.{name}(f, (x,), (v,))")
-
-
-def _alike(name: str, what: str, given: Any, whose: str, of: Any) -> list[Tensor]:
-    """The leaves of `given` as Tensors.  ValueError, if they are not nested and shaped as those of `of`."""
-    vs, spec = _flat(given)
-    ts, wanted = _flat(of)
-    if spec != wanted:
-        raise ValueError(f"{name}: the {what}s are {spec}, the {whose}s {wanted}; nest them alike")
-    vs = [v if isinstance(v, Tensor) else tensor(v) for v in vs]
-    for v, t in zip(vs, ts):
-        a, b = v.array, t.array if isinstance(t, Tensor) else np.asarray(t)
-        if a.shape != b.shape:
-            raise ValueError(f"{name}: a {what} has shape {tuple(a.shape)}, and its {whose} {tuple(b.shape)}")
-        if a.dtype.kind == "c" != b.dtype.kind:
-            raise ValueError(f"{name}: a {what} is {a.dtype}, and its {whose} {b.dtype}")
-    return vs
-
-
-def _kept(name: str, outs: Sequence[Tensor], mine: Sequence[Tensor]) -> None:
-    """TypeError for complex outputs of real arguments: a walk back would leave the imaginary part out."""
-    if any([t.array.dtype.kind == "c" for t in outs]) and any([x.array.dtype.kind != "c" for x in mine]):
-        raise TypeError(
-            f"{name}: an argument is real and what the function answers complex, of whose derivative it would have the "
-            "real part alone; take gg.real and gg.imag of the answer, or write gg.jacfwd"
-        )
-
-
-def _split(name: str, out: Any, has_aux: bool) -> tuple[Any, Any]:
-    if not has_aux:
-        return out, None
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(f"{name}: with has_aux the function answers (output, auxiliary data), not {type(out).__name__}")
-    return out
-
-
-def _scalar(name: str, out: Any) -> Tensor:
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{name}: the function answers one scalar Tensor, not {out!r:.60} of type {type(out).__name__}")
-    if out.array.size != 1:
-        raise ValueError(
-            f"{name}: the function answers a scalar, not shape {tuple(out.array.shape)}; sum it, or write gg.jacrev"
-        )
-    return out
-
-
-def _tensors(name: str, out: Any) -> tuple[list[Tensor], Any]:
-    ts, spec = _flat(out)
-    for t in ts:
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: the function answers Tensors, or a tree of them, not {t!r:.60}")
-    return ts, spec
-
-
-def _left(tree: Any, tape: Any) -> None:
-    """What a function has answered, without its history on `tape`, which is over."""
-    for t in _flat(tree)[0]:
-        if isinstance(t, Tensor) and t.node is not None and t.node.tape is tape:
-            t.node = t.node.next
+MANY = 256  # directions whose memory is worth a look
 
 
 # ---------------------------------------------------------------------------------------------- reverse
@@ -174,21 +73,21 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = 
 
 
 def _both(name: str, f: Callable[..., Any], argnums: Argnums, has_aux: bool = False) -> Callable[..., Any]:
-    _makes(name, f, argnums)
+    takes_function(name, f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
-        places, one = _chosen(name, args, argnums)
-        own, mine = _own(name, args, places)
+        places, one = chosen(name, args, argnums)
+        own, mine = own_tensors(name, args, places)
         with _Within() as tape:
             tape.watch(mine)
             within = tape._tape
             whole = f(*own, **named)
-            out, aux = _split(name, whole, has_aux)
-            _kept(name, [_scalar(name, out)], mine)
+            out, aux = split_aux(name, whole, has_aux)
+            nothing_lost(name, [one_number(name, out)], mine)
         grads = iter(tape.gradient(out, mine, unconnected_gradients="zero"))
-        _left(whole, within)
-        found = [_like(own[i], grads) for i in places]
+        off_tape(whole, within)
+        found = [nested_like(own[i], grads) for i in places]
         value = (out, aux) if has_aux else out
         return value, (found[0] if one else tuple(found))
 
@@ -225,17 +124,17 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
     The function takes the tree that f answered, and answers a tuple, one for each primal; it may be called again.
     """
-    own, mine = _own("vjp", primals, list(range(len(primals))))
+    own, mine = own_tensors("vjp", primals, list(range(len(primals))))
     with _Within(True) as tape:
         tape.watch(mine)
         within: Any = tape._tape
-        out, aux = _split("vjp", f(*own), has_aux)
-        ts, spec = _tensors("vjp", out)
+        out, aux = split_aux("vjp", f(*own), has_aux)
+        ts, spec = only_tensors("vjp", out)
 
     def pull(cotangents: Any) -> tuple[Any, ...]:
-        seeds = _alike("vjp", "cotangent", cotangents, "output", optree.tree_unflatten(spec, ts))
+        seeds = alike("vjp", "cotangent", cotangents, "output", optree.tree_unflatten(spec, ts))
         found = iter(tape.gradient(ts, mine, seeds, unconnected_gradients="zero"))
-        return tuple([_like(x, found) for x in own])
+        return tuple([nested_like(x, found) for x in own])
 
     with scope(False, within):
         out = optree.tree_unflatten(spec, [reshape(t, t.array.shape) for t in ts])  # apart from what pull holds
@@ -253,14 +152,14 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
 
 
 def _jvp(name: str, f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False) -> Any:
-    _tuples(name, primals, tangents)
-    own, mine = _own(name, tuple(primals), list(range(len(primals))))
-    given = _alike(name, "tangent", tuple(tangents), "primal", tuple(primals))
+    tuples(name, primals, tangents)
+    own, mine = own_tensors(name, tuple(primals), list(range(len(primals))))
+    given = alike(name, "tangent", tuple(tangents), "primal", tuple(primals))
     with ForwardAccumulator(mine, given) as acc:
-        out, aux = _split(name, f(*own), has_aux)
-        _tensors(name, out)
+        out, aux = split_aux(name, f(*own), has_aux)
+        only_tensors(name, out)
     found = acc.jvp(out, unconnected_gradients="zero")
-    _left((out, aux), acc._tape)
+    off_tape((out, aux), acc._tape)
     return (out, found, aux) if has_aux else (out, found)
 
 
@@ -270,11 +169,11 @@ def linearize(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., 
     It is linear, and f is not run again: the tape of f is walked back twice for each call.
     """
     out, pull = vjp(f, *primals)
-    zeros = optree.tree_map(lambda t: wrap(xp(t.array).zeros_like(t.array), None, t.kind), out, namespace=_SPACE)
+    zeros = optree.tree_map(lambda t: wrap(xp(t.array).zeros_like(t.array), None, t.kind), out, namespace=SPACE)
     _, push = vjp(pull, zeros)
 
     def call(*tangents: Any) -> Any:
-        _alike("linearize", "tangent", tangents, "primal", primals)
+        alike("linearize", "tangent", tangents, "primal", primals)
         return push(tangents)[0]
 
     return out, call
@@ -297,26 +196,26 @@ def jacrev(
     Of a complex argument a row is the gradient of the output's element, the direction of steepest ascent.
     ValueError where not even one element fits, with what it takes; TypeError for complex outputs.
     """
-    _makes("jacrev", f, argnums)
+    takes_function("jacrev", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
-        places, one = _chosen("jacrev", args, argnums)
-        own, mine = _own("jacrev", args, places)
+        places, one = chosen("jacrev", args, argnums)
+        own, mine = own_tensors("jacrev", args, places)
         with _Within(True) as tape:
             tape.watch(mine)
             within = tape._tape
-            out, aux = _split("jacrev", f(*own, **named), has_aux)
-            ts, spec = _tensors("jacrev", out)
+            out, aux = split_aux("jacrev", f(*own, **named), has_aux)
+            ts, spec = only_tensors("jacrev", out)
             if any([t.array.dtype.kind == "c" for t in ts]):
                 told = "jacrev: the function answers complex numbers, of whose derivative a walk back has one half"
                 raise TypeError(f"{told}: write gg.jacfwd, or answer gg.real and gg.imag")
         rows = []
         for t in ts:
             found = iter(tape._jacobian(t, mine, True, chunk(t, within, chunk_size, max_bytes)))
-            trees = [_like(own[i], found) for i in places]
+            trees = [nested_like(own[i], found) for i in places]
             rows.append(trees[0] if one else tuple(trees))
-        _left(aux, within)
+        off_tape(aux, within)
         result = optree.tree_unflatten(spec, rows)
         return (result, aux) if has_aux else result
 
@@ -324,18 +223,25 @@ def jacrev(
 
 
 def jacfwd(
-    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, chunk_size: int | None = None
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    chunk_size: int | None = None,
+    max_bytes: int | None = None,
 ) -> Callable[..., Any]:
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
     Nested and shaped as by `jacrev`.  Of a complex argument it is that along the real part: f' of a holomorphic f.
+    chunk_size, max_bytes   as of `jacrev`, of elements of the argument.  To know what one takes f runs once more, where
+                            max_bytes is given or there are over 256
     """
-    _makes("jacfwd", f, argnums)
+    takes_function("jacfwd", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
-        places, one = _chosen("jacfwd", args, argnums)
-        leaves, spec = _flat([args[i] for i in places])
+        places, one = chosen("jacfwd", args, argnums)
+        leaves, spec = flat([args[i] for i in places])
         if not leaves:
             return jacrev(f, argnums, has_aux)(*args, **named)
         leaves = [x if isinstance(x, Tensor) else tensor(x) for x in leaves]
@@ -352,13 +258,17 @@ def jacfwd(
             _, found, *kept[:] = _jvp("jacfwd", of, tuple(leaves), (*zeros[:at], v, *zeros[at + 1 :]), has_aux)
             return found
 
-        columns = []
-        run = Run()  # of one f: each leaf draws the same random numbers
-        for at, x in enumerate(leaves):
-            with run.again() if at else run.follow(generator()) if len(leaves) > 1 else nullcontext():
-                columns.append(_columns(partial(along, at), x, chunk_size))
+        most, run, runs = chunk_size, Run(), count()
+        looks = most is None and (max_bytes is not None or max([x.array.size for x in leaves]) > MANY)
+        once = most is None and not looks and len(leaves) == 1
+        same = lambda: run.again() if next(runs) else run.follow(generator())  # one f: the same random numbers
+        again = nullcontext if once else same
+        if looks:
+            with again():
+                most = _directions(of, leaves, has_aux, max_bytes)
+        columns = [_columns(partial(along, at), x, most, again) for at, x in enumerate(leaves)]
         shapes = [tuple(x.array.shape) for x in leaves]
-        flats = [_flat(c) for c in columns]
+        flats = [flat(c) for c in columns]
         rows = []
         for k in range(len(flats[0][0])):
             parts = [reshape(c[k], (*c[k].array.shape[:-1], *s)) for (c, _), s in zip(flats, shapes)]
@@ -370,31 +280,51 @@ def jacfwd(
     return call
 
 
-def _columns(along: Callable[[Tensor], Any], x: Tensor, chunk_size: int | None) -> Any:
-    """What `along` makes of each direction of x, along a last axis."""
-    if x.array.size:
-        return vmap(along, out_axes=-1, chunk_size=chunk_size)(wrap(units(x.array), None, x.kind))
+def _directions(of: Callable[..., Any], leaves: list[Tensor], has_aux: bool, max_bytes: int | None) -> int:
+    """How many directions at once fit: a tangent waits where a cotangent would, on a walk back."""
+    with _Within() as tape:
+        mine = [reshape(x, x.array.shape) for x in leaves]
+        tape.watch(mine)
+        ts, _ = only_tensors("jacfwd", split_aux("jacfwd", of(*mine), has_aux)[0])
+        n = max([x.array.size for x in leaves])
+        return min([chunk(t, tape._tape, None, max_bytes, n) for t in ts], default=n)
+
+
+def _columns(along: Callable[[Tensor], Any], x: Tensor, most: int | None, again: Callable[[], Any]) -> Any:
+    """What `along` makes of each direction of x, along a last axis; of as many at once as `most` says."""
+    trees: list[Any] = []
+
+    def some(lo: int, hi: int) -> list[Tensor]:
+        with again():
+            found, tree = flat(vmap(along)(wrap(units(x.array, lo, hi), None, x.kind)))
+        trees.append(tree)
+        return found
+
+    n = x.array.size
+    if n:
+        found = whole(some, n, n if most is None else most, 0)
+        return optree.tree_unflatten(trees[0], [moveaxis(wrap(t.array, t.node, x.kind), 0, -1) for t in found])
     none = lambda t: wrap(xp(t.array).zeros((*t.array.shape, 0), t.array.dtype), None, t.kind)
-    return optree.tree_map(none, along(x), namespace=_SPACE)
+    return optree.tree_map(none, along(x), namespace=SPACE)
 
 
 def hessian(
     f: Callable[..., Any], argnums: Argnums = 0, *, chunk_size: int | None = None, max_bytes: int | None = None
 ) -> Callable[..., Any]:
     """The second derivatives, the Jacobian of the Jacobian: nested like the output, then like the argument twice."""
-    _makes("hessian", f, argnums)
+    takes_function("hessian", f, argnums)
     return jacrev(jacrev(f, argnums), argnums, chunk_size=chunk_size, max_bytes=max_bytes)
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     """The Hessian of a scalar function times `tangents`, as tuples; forward over reverse: a gradient's tangent."""
-    _tuples("hvp", primals, tangents)
+    tuples("hvp", primals, tangents)
     return _jvp("hvp", _slope("hvp", f, range(len(primals))), primals, tangents)[1]
 
 
 def vhp(f: Callable[..., Any], primals: Any, cotangents: Any) -> Any:
     """`cotangents` times the Hessian of a scalar function, reverse over reverse; the same as `hvp`, by a tape."""
-    _tuples("vhp", primals, cotangents)
-    _alike("vhp", "cotangent", tuple(cotangents), "primal", tuple(primals))
+    tuples("vhp", primals, cotangents)
+    alike("vhp", "cotangent", tuple(cotangents), "primal", tuple(primals))
     _, pull = vjp(_slope("vhp", f, range(len(primals))), *primals)
     return pull(tuple(cotangents))

@@ -9,7 +9,7 @@ from table import ROWS
 from table.row import inputs
 
 import gpugrad as gg
-from gpugrad import nn
+from gpugrad import nn, transforms
 from gpugrad.testing import assert_close
 
 pytestmark = pytest.mark.devices
@@ -232,6 +232,24 @@ def test_a_chunk_fits_its_bound(monkeypatch):
     assert sum(seen) == 1500
     assert (64 <= max(seen) <= chunks.CACHED // many.nbytes) == (many.device.kind == "cpu")
     np.testing.assert_allclose(jac, np.diag(many.numpy()[::-1]) + np.diag(many.numpy())[:, ::-1], rtol=1e-12)
+
+
+def test_jacobians_by_forward_mode_keep_within_their_bound():
+    x, m = gg.tensor(rng.normal(size=300)), gg.tensor(rng.normal(size=(300, 20)))
+    f = lambda x, y: gg.tanh(gg.tanh(x @ m) * gg.sum(y))
+    y = gg.tensor(rng.normal(size=2))
+    whole = gg.jacrev(f, (0, 1))(x, y)
+    seen = []
+    run = transforms.vmap
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "vmap", lambda f: lambda v: seen.append(len(v)) or run(f)(v))
+        for options in ({}, {"max_bytes": 50_000}, {"chunk_size": 70}):
+            seen.clear()
+            for a, b in zip(gg.jacfwd(f, (0, 1), **options)(x, y), whole):
+                assert_close(a, b, rtol=1e-10)
+            assert sum(seen) == 302 and (max(seen) == 300 if not options else max(seen) <= 150)
+    with pytest.raises(ValueError, match=r"takes about [\d,]+ bytes .* max_bytes is 10: give [\d,]+ or more"):
+        gg.jacfwd(f, max_bytes=10)(x, y)
 
 
 def test_a_bound_smaller_than_one_row_says_what_it_takes():
