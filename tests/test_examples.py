@@ -75,7 +75,7 @@ def test_the_short_form(name, tmp_path):
     drawn(picture)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "digits")) for n in NAMES])
 def test_the_short_form_on_a_gpu(name, host, monkeypatch, capsys):
     host.allocator.guarded = False
     loaded(name, monkeypatch).main(["--short", "--device", "standin"])

@@ -766,6 +766,7 @@ NUMBERS = {
 }
 
 
+@pytest.mark.numpy("the derivatives are ops, as those of the tests around")
 @pytest.mark.parametrize("name", NUMBERS)
 def test_second_derivatives_of_all_modes_agree(name):
     """Where examples differ in their tangents or cotangents alone, too."""

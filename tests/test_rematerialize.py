@@ -227,9 +227,14 @@ programs = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(program=programs, seed=st.integers(0, 2**16), part=st.sampled_from([0.0, 0.3, 0.7]))
-def test_random_programs(program, seed, part):
+@pytest.mark.parametrize("examples", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_random_programs(examples):
+    drawn = given(program=programs, seed=st.integers(0, 2**16), part=st.sampled_from([0.0, 0.3, 0.7]))
+    options = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+    settings(max_examples=examples, **options)(drawn(check_program))()
+
+
+def check_program(program, seed, part):
     rng = np.random.default_rng(seed)
     ts = [gg.tensor(rng.standard_normal(s), requires_grad=True) for s in ((3, 4), (5,))]
     f = lambda *ts: run(program, list(ts), Ours)
