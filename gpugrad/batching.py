@@ -112,10 +112,11 @@ class Examples(Level):
 
     def forward(self, op: Any, xs: Sequence[Any], static: dict[str, Any]) -> Any:
         call = lambda *v, **s: called(op, v, s)
-        mine = [type(x) is Batched and x.level is self for x in xs]
-        each = [m and x.each for m, x in zip(mine, xs)]
-        values = [x.value if m else x for m, x in zip(mine, xs)]
-        own = False  # whether there is an index of each example's own
+        values, each, own = [], [], False  # own: whether there is an index of each example's own
+        for x in xs:
+            mine = type(x) is Batched and x.level is self
+            values.append(x.value if mine else x)
+            each.append(mine and x.each)
         if op.static:
             static = {k: v if self.own(v) else self._value(v) for k, v in {**op.static, **static}.items()}
             own = any(map(self.own, static.values()))
@@ -128,8 +129,9 @@ class Examples(Level):
                     found = one_by_one(call, values, each, static, self)
             else:
                 found = call(*values, **static)
-        out, *more = [self._boxed(v, some) for v in found]
-        return (out, *more) if op.aux else out
+        if op.aux:
+            return tuple([self._boxed(v, some) for v in found])
+        return self._boxed(found[0], some)
 
     def outward(self, t: Tensor, spread: bool = True) -> Tensor:
         """A Tensor from inside, of all examples along axis 0; without `spread`, what is one for all stays so."""
@@ -256,8 +258,15 @@ def broadcast(call: Call, xs: Sequence[Any], each: Sequence[bool], static: dict[
 def _aligned(xs: Sequence[Any], each: Sequence[bool], static: dict[str, Any]) -> list[Any]:
     if len(xs) == 1 and not static:
         return list(xs)
-    ranks = [len(getattr(raw(x), "shape", ())) - b for x, b in zip(xs, each)]
-    rank = max(ranks + [v.ndim for v in static.values() if hasattr(v, "dtype")])  # bounds, that may be arrays
+    ranks = []
+    for x, b in zip(xs, each):
+        a = x.array if isinstance(x, Tensor) else x
+        ranks.append(len(a.shape) - b if hasattr(a, "shape") else 0)
+    rank = max(ranks)
+    if static:  # bounds, that may be arrays
+        rank = max([rank, *[v.ndim for v in static.values() if hasattr(v, "dtype")]])
+    if min(ranks) == rank:
+        return list(xs)
     return [aligned(x, rank) if b and r < rank else x for x, b, r in zip(xs, each, ranks)]
 
 

@@ -195,9 +195,11 @@ def _level_of(args: tuple, more: dict[str, Any]) -> Level | None:
 
 def _enter(what: Armed, level: Level, args: tuple, more: dict[str, Any]) -> Any:
     """A call of an op on values of `level`: what was open around the level does not record it."""
-    level.check()
+    if not level.open:
+        level.check()
+    own = [isinstance(x, Tensor) and getattr(x.array, "level", None) is level for x in args]
     with resume(level.inside(active())):
-        return what.run(*map(level.lifted, args), **more)
+        return what.run(*[x if o else level.lifted(x) for x, o in zip(args, own)], **more)
 
 
 # ---------------------------------------------------------------------------------------------- values
@@ -335,21 +337,7 @@ def _operator(f: Callable[..., Any], turned: bool = False) -> Callable[..., Any]
 
 for _name in ("neg", "pos", "invert", "abs", "lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Traced, f"__{_name}__", _operator(getattr(operator, f"__{_name}__")))
-for _name in (
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-    "matmul",
-):
+for _name in "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul".split():
     setattr(Traced, f"__{_name}__", _operator(getattr(operator, f"__{_name}__")))
     setattr(Traced, f"__r{_name}__", _operator(getattr(operator, f"__{_name}__"), True))
 for _name in ("bool", "int", "float", "complex", "index"):
@@ -367,8 +355,10 @@ class _Inside(Library):
         level.check()
         if static:
             static = {k: raw(v) for k, v in static.items()}  # saved ones come back as Tensors
-        own = [x.level is level if isinstance(x, Traced) else library(x) is None for x in xs]
-        return level.forward(op, [x if o else raw(level.lifted(x)) for x, o in zip(xs, own)], static)
+        for x in xs:
+            if x.level is not level if isinstance(x, Traced) else library(x) is not None:
+                return level.forward(op, [raw(level.lifted(x)) for x in xs], static)
+        return level.forward(op, xs, static)
 
     def device_of(self, x: Any) -> Device:
         return device_of(raw(x.within))
