@@ -140,6 +140,7 @@ class Library:
 NUMPY = Library()
 makers: dict[str, Callable[[Any], Library]] = {}  # what makes the library of a kind of device, of its module
 by_type: dict[type, Library] = {}
+_PLAIN = frozenset((bool, int, float, complex, str, tuple, list, dict, type(None)))  # asked for often, and no arrays
 _by_kind: dict[str, Library] = {}
 
 
@@ -180,7 +181,7 @@ def _cuda() -> Library | None:
 def library(x: object) -> Library | None:
     """The library that owns array `x`; None if `x` is no array of any known library."""
     lib = by_type.get(type(x))
-    if lib is None:
+    if lib is None and type(x) not in _PLAIN:
         for t in type(x).__mro__[1:]:
             if (lib := by_type.get(t)) is not None:
                 break

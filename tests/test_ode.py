@@ -549,6 +549,12 @@ def test_refusals(change, error, says):
         gg.ode.solve(given.pop("f"), given.pop("y0"), given.pop("t"), **given)
 
 
+@pytest.mark.parametrize("y0", [2.0, np.array([1.0, 2.0])])
+def test_y0_may_be_a_number_or_an_array(y0):
+    same = gg.ode.solve(good, gg.tensor(y0), [0.0, 1.0]).numpy()
+    np.testing.assert_array_equal(gg.ode.solve(good, y0, [0.0, 1.0]).numpy(), same)
+
+
 def test_what_the_adjoint_cannot_reach_is_told():
     w = leaf([2.0])
     square = w * w

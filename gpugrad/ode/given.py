@@ -16,6 +16,7 @@ from ..levels import Traced
 from ..ops.casting import astype, to_device
 from ..ops.math import positive
 from ..ops.shape import stack
+from ..tensor import tensor
 from .dopri5 import Problem, Times
 
 METHODS = ("dopri5",)
@@ -79,14 +80,16 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def _initial(y0: Any) -> tuple[list[Tensor], Any]:
-    """y0 as a flat list and its structure.  TypeError for a leaf that is no Tensor of floats."""
+    """y0 as a flat list of Tensors and its structure.  TypeError for a leaf of what is no float, and for [1.0, 2.0]."""
     y, spec = _flat(y0)
     for i, v in enumerate(y):
-        if not isinstance(v, Tensor):
+        if not isinstance(v, Tensor) and library(v) is None and (spec.num_nodes > 1 or not isinstance(v, (int, float))):
             raise TypeError(
                 f"ode: y0 is a Tensor or a tree of Tensors, and its leaf {i} is {v!r:.60} of type {type(v).__name__}; "
                 "write gg.tensor(...)"
             )
+    y = [v if isinstance(v, Tensor) else tensor(v) for v in y]
+    for i, v in enumerate(y):
         if v.array.dtype not in _KINDS:
             raise TypeError(
                 f"ode: y0 is float32, float64 or complex, and its leaf {i} is {v.array.dtype}; write "

@@ -31,8 +31,8 @@ def solve(
 
     f           f(t, y, *args) -> dy/dt, nested as y, of its shapes and dtypes.  t is a Tensor without axes, in y's
                 precision.  f is a function of these alone: it draws no random numbers
-    y0          a Tensor, or a tree of Tensors: float32, float64, complex.  A batch has axes of its own in it, and steps
-                in common; so have the examples of a vmap: those that the worst of them needs
+    y0          a Tensor, an array, a tree of them, or a number: float32, float64, complex.  A batch has axes of its
+                own in it, and steps in common; so have the examples of a vmap: those that the worst of them needs
     t           two times or more, increasing or decreasing; the same for all examples of a vmap
     args        trees, whose Tensors gradients reach
     rtol, atol  the error allowed in a step, as the root mean square over all of y of error / (atol + rtol |y|)
