@@ -22,7 +22,7 @@ from ..dtypes import bool_, complex128, float64, wide
 from ..forward import as_float, boxed, number, select, ufunc
 from ..fused import activate, activate_grad
 from ..op import elementwise, op
-from .blocks import pointwise
+from .blocks import PART, by_blocks, fits
 from .casting import astype, view, zeros_like
 from .logic import signbit, where
 
@@ -348,12 +348,25 @@ tanh_grad = elementwise(
 )
 
 
-@pointwise
 def _tanh_bend(xp: Any, h: Any, g: Any, y: Any) -> Any:
     """-2 h g y, the pullback of `tanh_grad` by y: linear in each of three."""
     return h * g * y * -2
 
 
+def _tanh_bend_over(h: Any, g: Any, y: Any, out: Any) -> None:
+    np.multiply(h, g, out=out)
+    out *= y
+    out *= -2
+
+
+def _tanh_bend_host(h: Any, g: Any, y: Any) -> Any:
+    alike = h.shape == g.shape == y.shape and h.dtype is g.dtype is y.dtype
+    if not alike or y.size < PART or not fits(h, g, y):
+        return _tanh_bend(np, h, g, y)
+    return by_blocks(_tanh_bend_over, y.dtype, h, g, y)
+
+
+_tanh_bend.host = _tanh_bend_host
 tanh_bend = elementwise(
     _tanh_bend,
     name="tanh_bend",
