@@ -22,6 +22,7 @@ from .core import Tape, Tensor, identity, leaf, wrap
 from .dtypes import is_inexact
 from .forward import checked_axes
 from .forward_mode import _fitting, cast
+from .ops.casting import view
 from .ops.harmonic import chained_product
 from .ops.math import add
 from .ops.reduce import sum
@@ -44,6 +45,7 @@ class Harmonic(Expansion):
         self.rows, self.directions = Examples(name, n), Examples(name, n - 1)
         self.rows.device = self.directions.device = device_of(x.array)
         self.line = Expansion(name, 2)
+        self.made: dict[Any, Any] = {}  # arrays of ones, by shape and dtype
         super().__init__(name, 1, [[x, wrap(self.rows.batched(lines))]])
 
     def close(self) -> None:
@@ -91,16 +93,17 @@ class Harmonic(Expansion):
 
     def slopes(self, op: Any, out: Tensor, xs: list[Terms], static: dict, moving: list[int]) -> Terms:
         """f' and f'', the same for all directions; None for 0."""
-        one = lambda x: wrap(xp(x.array).ones(x.array.shape, x.array.dtype))
         if len(moving) > 1 or "c" in (out.dtype.kind, xs[moving[0]][0].dtype.kind):
-            ones = [[x[0], one(x[0]), None] if i in moving else [x[0], None, None] for i, x in enumerate(xs)]
+            ones = [[x[0], self.ones(x[0]), None] if i in moving else [x[0], None, None] for i, x in enumerate(xs)]
             return self.line.pointwise(op, out, ones, static, moving)
         (i,), tape = moving, Tape(set(), beside=True)
         x, y = own([xs[i][0]])[0], own([out])[0]
         tape.watched |= {identity(leaf(x)), identity(leaf(y))}
         enter(tape)
         try:
-            slope = through(op, i, one(out), (*[x if v is xs[i] else v[0] for v in xs], y, *static.values(), None), out)
+            slope = through(
+                op, i, self.ones(out), (*[x if v is xs[i] else v[0] for v in xs], y, *static.values(), None), out
+            )
             slope = None if slope is None else _fitting(boxed(slope), out.array)
         finally:
             replace(tape)
@@ -109,6 +112,13 @@ class Harmonic(Expansion):
         by_out = i not in op.needs[i]  # then y' = f' is all that f' depends on
         found: Any = backprop([slope], [slope if by_out else None], tape, [x, y], False, True)
         return [slope, found[1] if by_out else plus(found[0], times(found[1], slope))]
+
+    def ones(self, like: Tensor) -> Tensor:
+        """Ones shaped like a Tensor: one array for all that are."""
+        a = like.array
+        if (key := (a.shape, a.dtype)) not in self.made:
+            self.made[key] = xp(a).ones(a.shape, a.dtype)
+        return wrap(view(self.made[key]))
 
     def ruled(self, op: Any, values: tuple, n: Any, known: list[Any]) -> Any:
         raise NotImplementedError(
