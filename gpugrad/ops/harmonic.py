@@ -72,14 +72,16 @@ def _back(g: Any, slope: Any, bend: Any, t: Any) -> tuple[Any, Any, Any]:
 
 
 def _chain_back(slope: Any, bend: Any, dslope: Any, dbend: Any, t: Any, g: Any, dt: Any) -> None:
-    np.multiply(g, t, out=dt)
-    np.add.reduce(dt, axis=0, out=dslope)
     np.multiply(_squares(t), g[-1], out=dbend)
     twice = bend * g[-1]
     twice += twice
-    np.multiply(t, twice, out=dt)
-    dt[-1] = 0
-    dt += g * slope
+    part = np.empty_like(twice)
+    np.multiply(g[-1], t[-1], out=dslope)
+    np.multiply(g[-1], slope, out=dt[-1])
+    for gi, ti, di in zip(g[:-1], t, dt):  # a row at a time: what is between the steps stays in the cache
+        dslope += np.multiply(gi, ti, out=part)
+        np.multiply(gi, slope, out=di)
+        di += np.multiply(ti, twice, out=part)
 
 
 def _matching(slope: Any, bend: Any, t: Any) -> bool:
