@@ -229,6 +229,12 @@ def _joined(found: list[Any]) -> Any:
         if any([v is not first and v != first for v in found]):
             raise TypeError(f"each example has a {type(first).__name__} of its own, which is no array: {first!r:.60}")
         return first
+    shapes = list(dict.fromkeys([tuple(raw(v).shape) for v in found]))
+    if len(shapes) > 1:
+        raise ValueError(
+            f"what the examples have is of shape {shapes[0]} in one and {shapes[1]} in another: a mask selects as many "
+            "as it has; write gg.where(mask, x, 0)"
+        )
     return stack(found, 0)
 
 

@@ -197,3 +197,10 @@ def test_functions_with_integers_and_axes(f):
     x, i = drawn(4, 3, 3, dtype=np.float64), gg.tensor(RNG.integers(0, 3, (4, 2)))
     same(vmap(f)(x, i), rows(f, x, i), 1e-10)
     same(vmap(f, in_axes=(2, 1))(gg.moveaxis(x, 0, 2), gg.moveaxis(i, 0, 1)), rows(f, x, i), 1e-10)
+
+
+def test_masks_that_select_different_numbers_are_refused():
+    x = gg.tensor([[1.0, -1.0], [1.0, 1.0]])
+    with pytest.raises(ValueError, match=r"of shape \(1,\) in one and \(2,\) in another: .* write gg.where"):
+        vmap(lambda a: a[a > 0])(x)
+    same(vmap(lambda a: a[a > 0])(abs(x)), abs(x))
