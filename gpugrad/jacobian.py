@@ -164,6 +164,15 @@ def _diagonal(target: Tensor, source: Tensor, tape: Tape | None) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------- memory
+def checked(chunk_size: Any, max_bytes: Any) -> None:
+    """ValueError for numbers below 1 and what is no number."""
+    for name, given in (("chunk_size", chunk_size), ("max_bytes", max_bytes)):
+        if given is not None and (
+            isinstance(given, bool) or not isinstance(given, (int, float, np.number)) or not given >= 1
+        ):
+            raise ValueError(f"jacobian: {name} is a number from 1 on, or None for what fits, not {given!r:.40}")
+
+
 def chunk(
     target: Tensor, tape: Tape | None, chunk_size: Any = None, max_bytes: Any = None, n: int | None = None
 ) -> int:
@@ -172,11 +181,7 @@ def chunk(
     chunk_size, max_bytes   so many, or what fits into so much memory beside the result; None: a share of what is free
     ValueError for numbers below 1 and what is no number, and where there is no memory for one element.
     """
-    for name, given in (("chunk_size", chunk_size), ("max_bytes", max_bytes)):
-        if given is not None and (
-            isinstance(given, bool) or not isinstance(given, (int, float, np.number)) or not given >= 1
-        ):
-            raise ValueError(f"jacobian: {name} is a number from 1 on, or None for what fits, not {given!r:.40}")
+    checked(chunk_size, max_bytes)
     if chunk_size is not None:
         return int(min(chunk_size, target.array.size or 1))
     n = target.array.size if n is None else n

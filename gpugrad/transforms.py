@@ -35,15 +35,13 @@ from .array import xp
 from .core import Tape, Tensor, wrap
 from .forward_mode import ForwardAccumulator
 from .generator import own as generator
-from .jacobian import chunk, units, whole
+from .jacobian import checked, chunk, units, whole
 from .ops.shape import moveaxis, reshape
 from .recording import AMBIENT, active, scope
 from .repeat import Run
 from .tape import GradientTape
 from .tensor import tensor
 from .vmap import vmap
-
-MANY = 256  # directions whose memory is worth a look
 
 
 # ---------------------------------------------------------------------------------------------- reverse
@@ -233,13 +231,14 @@ def jacfwd(
     """The Jacobian of f by forward mode, for many elements of the argument at once: for more outputs than inputs.
 
     Nested and shaped as by `jacrev`.  Of a complex argument it is that along the real part: f' of a holomorphic f.
-    chunk_size, max_bytes   as of `jacrev`, of elements of the argument.  To know what one takes f runs once more, where
-                            max_bytes is given or there are over 256
+    chunk_size, max_bytes   as of `jacrev`, of elements of the argument; default: all at once.  With max_bytes f runs
+                            once more, to know what one takes
     """
     takes_function("jacfwd", f, argnums)
 
     @wraps(f)
     def call(*args: Any, **named: Any) -> Any:
+        checked(chunk_size, max_bytes)
         places, one = chosen("jacfwd", args, argnums)
         leaves, spec = flat([args[i] for i in places])
         if not leaves:
@@ -258,12 +257,10 @@ def jacfwd(
             _, found, *kept[:] = _jvp("jacfwd", of, tuple(leaves), (*zeros[:at], v, *zeros[at + 1 :]), has_aux)
             return found
 
-        most, run, runs = chunk_size, Run(), count()
-        looks = most is None and (max_bytes is not None or max([x.array.size for x in leaves]) > MANY)
-        once = most is None and not looks and len(leaves) == 1
+        most, run, runs = None if chunk_size is None else int(chunk_size), Run(), count()
         same = lambda: run.again() if next(runs) else run.follow(generator())  # one f: the same random numbers
-        again = nullcontext if once else same
-        if looks:
+        again = nullcontext if most is max_bytes is None and len(leaves) == 1 else same
+        if most is None and max_bytes is not None:
             with again():
                 most = _directions(of, leaves, has_aux, max_bytes)
         columns = [_columns(partial(along, at), x, most, again) for at, x in enumerate(leaves)]

@@ -252,6 +252,18 @@ def test_jacobians_by_forward_mode_keep_within_their_bound():
         gg.jacfwd(f, max_bytes=10)(x, y)
 
 
+@pytest.mark.parametrize("options", [{}, {"max_bytes": 1_000_000}, {"chunk_size": 200}])
+def test_jacfwd_moves_running_statistics_once(options):
+    x, moved = gg.tensor(rng.normal(size=(2, 300)).astype("float32")), []
+    for run in (lambda b: b(x), lambda b: gg.jacfwd(b, **options)(x)):
+        b = nn.BatchNorm(300)
+        run(b)
+        moved.append(b.running_mean.numpy())
+    np.testing.assert_array_equal(*moved)
+    if not options:
+        assert gg.jacfwd(nn.Linear(None, 3))(x).shape == (2, 3, 2, 300)  # its first call
+
+
 def test_a_bound_smaller_than_one_row_says_what_it_takes():
     x = gg.tensor(X)
     with pytest.raises(ValueError, match=r"takes about [\d,]+ bytes .* max_bytes is 10: give [\d,]+ or more"):
@@ -289,8 +301,9 @@ def test_a_bound_holds_what_is_taken_beside_the_result(share):
 def test_a_chunk_is_a_number_from_one_on(option, bad):
     x = gg.tensor(X)
     for g in (f, gg.exp):  # by rows, and in one pass
-        with pytest.raises(ValueError, match=f"{option} is a number from 1 on"):
-            gg.jacrev(g, **{option: bad})(x)
+        for make in (gg.jacrev, gg.jacfwd):
+            with pytest.raises(ValueError, match=f"{option} is a number from 1 on"):
+                make(g, **{option: bad})(x)
     with gg.GradientTape() as tape:
         tape.watch(x)
         y = f(x)
